@@ -1,0 +1,70 @@
+-- Runs last. A word on every object.
+
+COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text) IS
+    'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
+COMMENT ON FUNCTION cgpsync_fdw_validator(text[], oid) IS
+    'checks the options of servers and user mappings of foreign-data wrapper cgpsync';
+COMMENT ON FUNCTION _cgpsync_children(oid) IS
+    'internal: direct partitions of a table in the order of their bounds';
+COMMENT ON FOREIGN DATA WRAPPER cgpsync IS
+    'connections to the source clusters of cgpsync; has no foreign tables';
+COMMENT ON SEQUENCE cgpsync_run_id_seq IS 'numbers of runs';
+
+COMMENT ON TABLE sync_table IS 'the point up to which each table is synced';
+COMMENT ON COLUMN sync_table.table_name IS 'the target table; as text it follows search_path and renames';
+COMMENT ON COLUMN sync_table.end_tm IS 'end_tm of the last run that copied everything it had to';
+
+COMMENT ON VIEW v_gp_range_partition_meta IS 'partitions of tables partitioned by RANGE, with their bounds as bare text';
+COMMENT ON COLUMN v_gp_range_partition_meta.table_name IS 'the partitioned table';
+COMMENT ON COLUMN v_gp_range_partition_meta.child_tbl_name IS 'the partition';
+COMMENT ON COLUMN v_gp_range_partition_meta.partition_name IS 'its name without schema';
+COMMENT ON COLUMN v_gp_range_partition_meta.partitionposition IS 'its place among its siblings in the order of bounds, from 1; a default partition comes last';
+COMMENT ON COLUMN v_gp_range_partition_meta.partitionrangestart IS 'lower bound, inclusive; empty when open, null for a default partition';
+COMMENT ON COLUMN v_gp_range_partition_meta.partitionrangeend IS 'upper bound, exclusive; empty when open, null for a default partition';
+COMMENT ON COLUMN v_gp_range_partition_meta.rangetype IS 'type of the partition key';
+
+COMMENT ON TABLE cgpsync_run IS 'one row for each call: what was asked, how it went';
+COMMENT ON COLUMN cgpsync_run.run_id IS 'number of the run';
+COMMENT ON COLUMN cgpsync_run.table_name IS 'the target table';
+COMMENT ON COLUMN cgpsync_run.status IS 'planning, running, done, failed or cancelled';
+COMMENT ON COLUMN cgpsync_run.source IS 'foreign server';
+COMMENT ON COLUMN cgpsync_run.source_table IS 'table read there';
+COMMENT ON COLUMN cgpsync_run.end_tm IS 'point up to which the table was to be synced';
+COMMENT ON COLUMN cgpsync_run.since IS 'point given to override the remembered one';
+COMMENT ON COLUMN cgpsync_run.watermark IS 'end_tm remembered when the run began';
+COMMENT ON COLUMN cgpsync_run.parallelism IS 'workers at most';
+COMMENT ON COLUMN cgpsync_run.units IS 'partitions selected; null while planning';
+COMMENT ON COLUMN cgpsync_run.rows IS 'rows copied';
+COMMENT ON COLUMN cgpsync_run.bytes IS 'COPY bytes received';
+COMMENT ON COLUMN cgpsync_run.started_at IS 'when the coordinator took the call';
+COMMENT ON COLUMN cgpsync_run.finished_at IS 'when the run ended';
+COMMENT ON COLUMN cgpsync_run.message IS 'remarks, as shown to the caller';
+COMMENT ON COLUMN cgpsync_run.error_code IS 'SQLSTATE of what ended the run';
+COMMENT ON COLUMN cgpsync_run.error_message IS 'message of what ended the run';
+COMMENT ON COLUMN cgpsync_run.error_detail IS 'its DETAIL';
+COMMENT ON COLUMN cgpsync_run.error_hint IS 'its HINT';
+COMMENT ON COLUMN cgpsync_run.role_name IS 'role that called and whose privileges applied';
+COMMENT ON COLUMN cgpsync_run.coordinator_pid IS 'process of the coordinator';
+COMMENT ON COLUMN cgpsync_run.columns IS 'columns copied, in the order of COPY';
+COMMENT ON COLUMN cgpsync_run.format IS 'format of COPY: binary or text';
+COMMENT ON COLUMN cgpsync_run.snapshot IS 'snapshot on the source that all workers share';
+COMMENT ON COLUMN cgpsync_run.arguments IS 'arguments and settings of the call';
+
+COMMENT ON TABLE cgpsync_run_partition IS 'one row for each partition of a run';
+COMMENT ON COLUMN cgpsync_run_partition.run_id IS 'the run';
+COMMENT ON COLUMN cgpsync_run_partition.unit IS 'number within the run, in the order of work';
+COMMENT ON COLUMN cgpsync_run_partition.partition IS 'the target''s partition, or the whole unpartitioned table';
+COMMENT ON COLUMN cgpsync_run_partition.status IS 'pending, copying, done, failed, cancelled or skipped';
+COMMENT ON COLUMN cgpsync_run_partition.rows IS 'rows copied';
+COMMENT ON COLUMN cgpsync_run_partition.bytes IS 'COPY bytes received';
+COMMENT ON COLUMN cgpsync_run_partition.estimated_bytes IS 'size of the source''s partition when the run was planned';
+COMMENT ON COLUMN cgpsync_run_partition.started_at IS 'when a worker took it';
+COMMENT ON COLUMN cgpsync_run_partition.finished_at IS 'when it ended';
+COMMENT ON COLUMN cgpsync_run_partition.message IS 'remark, such as why it was skipped';
+COMMENT ON COLUMN cgpsync_run_partition.error_code IS 'SQLSTATE of its error';
+COMMENT ON COLUMN cgpsync_run_partition.error_message IS 'message of its error';
+COMMENT ON COLUMN cgpsync_run_partition.error_detail IS 'DETAIL of its error, with the line and column COPY was at';
+COMMENT ON COLUMN cgpsync_run_partition.error_hint IS 'HINT of its error';
+COMMENT ON COLUMN cgpsync_run_partition.worker_pid IS 'process of the worker';
+COMMENT ON COLUMN cgpsync_run_partition.source_relation IS 'relation read on the source';
+COMMENT ON COLUMN cgpsync_run_partition.source_filter IS 'condition on its rows; null for all';

@@ -1,0 +1,76 @@
+-- State of cgpsync. Written by its processes with the privileges of the extension's owner, read by everyone as the
+-- policies allow. Kept by pg_dump.
+
+CREATE TABLE sync_table (
+    table_name regclass PRIMARY KEY,
+    end_tm     varchar(64)
+);
+
+CREATE SEQUENCE cgpsync_run_id_seq;
+
+CREATE TABLE cgpsync_run (
+    run_id          bigint PRIMARY KEY DEFAULT nextval('cgpsync_run_id_seq'),
+    table_name      regclass NOT NULL,
+    status          text NOT NULL CHECK (status IN ('planning', 'running', 'done', 'failed', 'cancelled')),
+    source          text NOT NULL,
+    source_table    text,
+    end_tm          text,
+    since           text,
+    watermark       text,
+    parallelism     integer NOT NULL,
+    units           integer,
+    rows            bigint,
+    bytes           bigint,
+    started_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at     timestamptz,
+    message         text,
+    error_code      text,
+    error_message   text,
+    error_detail    text,
+    error_hint      text,
+    role_name       name NOT NULL,
+    coordinator_pid integer NOT NULL,
+    columns         text[],
+    format          text CHECK (format IN ('binary', 'text')),
+    snapshot        text,
+    arguments       jsonb NOT NULL
+);
+CREATE INDEX cgpsync_run_table_name_idx ON cgpsync_run (table_name, run_id);
+CREATE INDEX cgpsync_run_open_idx ON cgpsync_run (run_id) WHERE status IN ('planning', 'running');
+
+CREATE TABLE cgpsync_run_partition (
+    run_id          bigint NOT NULL REFERENCES cgpsync_run ON DELETE CASCADE,
+    unit            integer NOT NULL,
+    partition       regclass NOT NULL,
+    status          text NOT NULL
+                    CHECK (status IN ('pending', 'copying', 'done', 'failed', 'cancelled', 'skipped')),
+    rows            bigint,
+    bytes           bigint,
+    estimated_bytes bigint,
+    started_at      timestamptz,
+    finished_at     timestamptz,
+    message         text,
+    error_code      text,
+    error_message   text,
+    error_detail    text,
+    error_hint      text,
+    worker_pid      integer,
+    source_relation text NOT NULL,
+    source_filter   text,
+    PRIMARY KEY (run_id, unit)
+);
+
+SELECT pg_catalog.pg_extension_config_dump('sync_table', '');
+SELECT pg_catalog.pg_extension_config_dump('cgpsync_run_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('cgpsync_run', '');
+SELECT pg_catalog.pg_extension_config_dump('cgpsync_run_partition', '');
+
+-- A role sees its own runs; superusers bypass the policies, as everywhere.
+ALTER TABLE cgpsync_run ENABLE ROW LEVEL SECURITY;
+ALTER TABLE cgpsync_run_partition ENABLE ROW LEVEL SECURITY;
+CREATE POLICY cgpsync_run_own ON cgpsync_run FOR SELECT
+    USING (role_name OPERATOR(pg_catalog.=) CURRENT_USER);
+CREATE POLICY cgpsync_run_partition_own ON cgpsync_run_partition FOR SELECT
+    USING (EXISTS (SELECT FROM cgpsync_run r
+                   WHERE r.run_id OPERATOR(pg_catalog.=) cgpsync_run_partition.run_id));
+GRANT SELECT ON sync_table, cgpsync_run, cgpsync_run_partition TO PUBLIC;

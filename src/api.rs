@@ -1,0 +1,94 @@
+//! Every function SQL can call: takes arguments, calls inward, raises errors. Nothing imports this module. The SQL declarations stand
+//! here in full, so that types, defaults and search_path are read where the code is.
+
+use crate::connection;
+use crate::error::Error;
+use crate::pg::{foreign, partition, report};
+use crate::run::caller::{self, Call};
+use pgrx::iter::{SetOfIterator, TableIterator};
+use pgrx::{name, pg_extern, pg_sys};
+use std::ffi::CStr;
+
+// A search_path of their own keeps the functions' SQL away from objects in the caller's.
+
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_sync(
+    table_name regclass,
+    end_tm text DEFAULT NULL,
+    parallelism int DEFAULT 3,
+    source name DEFAULT NULL,
+    since text DEFAULT NULL,
+    source_table text DEFAULT NULL)
+RETURNS TABLE(partition regclass, status text, rows bigint, bytes bigint, seconds float8, message text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+fn cgpsync_sync(
+    table_name: Option<pg_sys::Oid>,
+    end_tm: Option<String>,
+    parallelism: Option<i32>,
+    source: Option<&CStr>,
+    since: Option<String>,
+    source_table: Option<String>,
+) -> TableIterator<
+    'static,
+    (
+        name!(partition, pg_sys::Oid),
+        name!(status, String),
+        name!(rows, Option<i64>),
+        name!(bytes, Option<i64>),
+        name!(seconds, Option<f64>),
+        name!(message, Option<String>),
+    ),
+> {
+    let Some(table) = table_name else {
+        report::raise(Error::bad_parameter("table_name must not be null"));
+    };
+    let call = Call {
+        table: table.to_u32(),
+        end_tm,
+        parallelism: parallelism.unwrap_or(3),
+        source: source.map(|s| s.to_string_lossy().into_owned()),
+        since,
+        source_table,
+    };
+    let units = caller::sync(call).unwrap_or_else(|error| report::raise(error));
+    TableIterator::new(units.into_iter().map(|unit| {
+        (
+            pg_sys::Oid::from_u32(unit.partition),
+            unit.status,
+            unit.rows,
+            unit.bytes,
+            unit.seconds,
+            unit.message,
+        )
+    }))
+}
+
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_fdw_validator(options text[], catalog oid) RETURNS void
+LANGUAGE c STRICT IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+fn cgpsync_fdw_validator(options: Vec<Option<String>>, catalog: pg_sys::Oid) {
+    let place = foreign::place_of(catalog);
+    for option in options.iter().flatten() {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let result = match place {
+            Some(place) => connection::validate(name, value, place),
+            None => Err(connection::no_options_here(name)),
+        };
+        if let Err(error) = result {
+            report::raise(error);
+        }
+    }
+}
+
+#[pg_extern(sql = r#"
+CREATE FUNCTION _cgpsync_children(parent oid) RETURNS SETOF oid
+LANGUAGE c STRICT STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+fn _cgpsync_children(parent: pg_sys::Oid) -> SetOfIterator<'static, pg_sys::Oid> {
+    SetOfIterator::new(partition::children_in_bound_order(parent))
+}

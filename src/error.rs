@@ -1,0 +1,110 @@
+//! The one error type. Errors cross processes as rows of cgpsync_run and cgpsync_run_partition and come from the
+//! source as well as from this server, so an error is what PostgreSQL says an error is: SQLSTATE, message, DETAIL, HINT.
+//! Style: lower-case start, objects in double quotes, no full stop in the message; DETAIL and HINT are sentences.
+
+use std::fmt;
+
+/// SQLSTATEs the code raises or tests for, by the names of errcodes.txt.
+pub mod sqlstate {
+    #![allow(missing_docs)] // the names are errcodes.txt's
+    pub const CONNECTION_FAILURE: &str = "08006";
+    pub const CANNOT_CONNECT: &str = "08001";
+    pub const PROTOCOL_VIOLATION: &str = "08P01";
+    pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+    pub const INVALID_PARAMETER_VALUE: &str = "22023";
+    pub const READ_ONLY_TRANSACTION: &str = "25006";
+    pub const INVALID_AUTHORIZATION: &str = "28000";
+    pub const PASSWORD_REQUIRED: &str = "2F003";
+    pub const EXTERNAL_ROUTINE: &str = "38000";
+    pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    pub const UNDEFINED_TABLE: &str = "42P01";
+    pub const UNDEFINED_OBJECT: &str = "42704";
+    pub const WRONG_OBJECT_TYPE: &str = "42809";
+    pub const DATATYPE_MISMATCH: &str = "42804";
+    pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
+    pub const OBJECT_IN_USE: &str = "55006";
+    pub const QUERY_CANCELED: &str = "57014";
+    pub const ADMIN_SHUTDOWN: &str = "57P01";
+    pub const FDW_INVALID_OPTION_NAME: &str = "HV00D";
+    pub const INTERNAL: &str = "XX000";
+}
+
+/// What went wrong, in the four fields a PostgreSQL client knows. Never holds a secret: option values don't enter it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Error {
+    /// five characters of errcodes.txt
+    pub sqlstate: String,
+    /// primary message
+    pub message: String,
+    /// facts
+    pub detail: Option<String>,
+    /// what to do
+    pub hint: Option<String>,
+}
+
+/// Result of everything that can fail in the logic; raising happens in `api` and in the worker entry points only.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error {
+    /// An error with SQLSTATE and message.
+    pub fn new(sqlstate: &str, message: impl Into<String>) -> Self {
+        Error {
+            sqlstate: sqlstate.to_owned(),
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
+    }
+
+    /// The same with DETAIL.
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// The same with HINT.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same, its message led by what was being done: `partition "x": …`.
+    pub fn within(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// True when the user, a timeout or a shutdown ended the work, as opposed to the work failing.
+    pub fn is_cancel(&self) -> bool {
+        matches!(
+            self.sqlstate.as_str(),
+            sqlstate::QUERY_CANCELED | sqlstate::ADMIN_SHUTDOWN
+        )
+    }
+
+    /// A parameter of a call that can't be used.
+    pub fn bad_parameter(message: impl Into<String>) -> Self {
+        Self::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+    }
+
+    /// Something PostgreSQL allows and cgpsync does not do.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(sqlstate::FEATURE_NOT_SUPPORTED, message)
+    }
+
+    /// The source broke the protocol or ended in the middle of it.
+    pub fn protocol(message: impl Into<String>) -> Self {
+        Self::new(sqlstate::PROTOCOL_VIOLATION, message)
+    }
+
+    /// A state the code holds impossible.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(sqlstate::INTERNAL, message)
+    }
+}

@@ -1,0 +1,27 @@
+//! cgpsync: keeps big partitioned tables in step with a source cluster. Installed in the target database, driven from SQL.
+//! `api` is the surface; `run` does the work; `plan` decides and touches no server; `source` and `target` are the two sides; `pg` is
+//! the only place with `unsafe`. Dependencies point one way: api -> run -> {plan, source, target} -> pg.
+
+pgrx::pg_module_magic!(name, version);
+
+mod api;
+mod connection;
+mod error;
+mod pg;
+mod plan;
+mod run;
+mod settings;
+mod source;
+mod target;
+
+pgrx::extension_sql_file!("../sql/tables.sql", name = "tables", bootstrap);
+pgrx::extension_sql_file!("../sql/wrapper.sql", name = "wrapper", requires = [api::cgpsync_fdw_validator]);
+pgrx::extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables", api::_cgpsync_children]);
+pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
+
+/// Called when the server loads the library, in sessions and in our processes alike: no preload is needed.
+#[pgrx::pg_guard]
+#[allow(non_snake_case)]
+extern "C-unwind" fn _PG_init() {
+    settings::init();
+}

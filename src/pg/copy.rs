@@ -1,0 +1,194 @@
+//! Rows into the server's own COPY: BeginCopyFrom, CopyFrom with a read callback, EndCopyFrom, as tablesync.c does.
+
+use super::report;
+use crate::error::{Error, Result};
+use pgrx::{pg_guard, pg_sys};
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString};
+
+/// Where COPY's bytes come from.
+pub trait Source {
+    /// Fills `buffer` with at least `min` bytes, waiting as needed; fewer only at the end of the data. The end may be reported only
+    /// when the data is known to be complete. May leave with an ERROR of the server from its wait.
+    fn read(&mut self, buffer: &mut [u8], min: usize) -> Result<usize>;
+}
+
+thread_local! {
+    /// The running COPY's source: the server's callback has no argument of ours.
+    static SOURCE: Cell<Option<*mut (dyn Source + 'static)>> = const { Cell::new(None) };
+    /// The error `read` gave, to be reported instead of the one raised in its place.
+    static READ_ERROR: RefCell<Option<Error>> = const { RefCell::new(None) };
+    /// COPY's context line of the last error (`COPY t, line 2, column a: "zz"`), which pgrx drops.
+    static CONTEXT: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn read_callback(
+    buffer: *mut core::ffi::c_void,
+    min: core::ffi::c_int,
+    max: core::ffi::c_int,
+) -> core::ffi::c_int {
+    let Some(source) = SOURCE.get() else {
+        report::raise(Error::internal("COPY asked for data outside of a copy"));
+    };
+    // SAFETY: `load` keeps the source alive and otherwise unused while CopyFrom runs; the server gives a buffer of `max` bytes. The
+    // bytes are only written through the slice.
+    let result = unsafe {
+        (*source).read(
+            std::slice::from_raw_parts_mut(buffer.cast::<u8>(), max as usize),
+            min as usize,
+        )
+    };
+    match result {
+        Ok(length) => length as core::ffi::c_int,
+        Err(error) => {
+            READ_ERROR.set(Some(error.clone()));
+            report::raise(error);
+        }
+    }
+}
+
+/// Called while an error is being built, after COPY's own callback: keeps the context text COPY has added.
+#[pg_guard]
+unsafe extern "C-unwind" fn keep_context(_argument: *mut core::ffi::c_void) {
+    // SAFETY: runs inside errfinish, where CopyErrorData is allowed outside ErrorContext; the copy is freed at once.
+    unsafe {
+        let old = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+        let data = pg_sys::CopyErrorData();
+        if (*data).elevel >= pgrx::PgLogLevel::ERROR as i32 && !(*data).context.is_null() {
+            let text = CStr::from_ptr((*data).context).to_string_lossy().into_owned();
+            CONTEXT.set(Some(text));
+        }
+        pg_sys::FreeErrorData(data);
+        pg_sys::MemoryContextSwitchTo(old);
+    }
+}
+
+/// Loads everything `source` gives into the relation `oid`, which this transaction has locked, and returns the number of rows. Columns
+/// are named in the order of the data. Errors carry COPY's context line in DETAIL. Checks no privileges: the caller has.
+pub fn load(oid: u32, columns: &[String], binary: bool, encoding: &str, source: &mut dyn Source) -> Result<u64> {
+    let columns: Vec<CString> = columns
+        .iter()
+        .map(|c| CString::new(c.as_str()).map_err(|_| Error::internal("zero byte in a column name")))
+        .collect::<Result<_>>()?;
+    let encoding = CString::new(encoding).map_err(|_| Error::internal("zero byte in an encoding"))?;
+    let raw: *mut (dyn Source + '_) = source;
+    // SAFETY: only the lifetime is erased; the pointer is cleared below before `source` can be gone, on every path.
+    let raw = unsafe { std::mem::transmute::<*mut (dyn Source + '_), *mut (dyn Source + 'static)>(raw) };
+    SOURCE.set(Some(raw));
+    READ_ERROR.set(None);
+    CONTEXT.set(None);
+    let mut callback = pg_sys::ErrorContextCallback {
+        // SAFETY: reads the head of the context stack to push onto it.
+        previous: unsafe { pg_sys::error_context_stack },
+        callback: Some(keep_context),
+        arg: std::ptr::null_mut(),
+    };
+    let previous = callback.previous;
+    // SAFETY: `callback` outlives the copy; the stack is put back right after, also when the copy failed.
+    unsafe { pg_sys::error_context_stack = &mut callback };
+    let result = report::catch(|| {
+        // SAFETY: inside a transaction that holds a lock on the relation.
+        Ok(unsafe { copy(oid, &columns, binary, &encoding) })
+    });
+    // SAFETY: as above.
+    unsafe { pg_sys::error_context_stack = previous };
+    SOURCE.set(None);
+    result.map_err(|error| match READ_ERROR.take() {
+        Some(cause) => cause,
+        None => with_context(error, CONTEXT.take()),
+    })
+}
+
+fn with_context(mut error: Error, context: Option<String>) -> Error {
+    if let Some(context) = context {
+        error.detail = Some(match error.detail.take() {
+            Some(detail) => format!("{detail}\n{context}"),
+            None => context,
+        });
+    }
+    error
+}
+
+/// # Safety
+/// Inside a transaction that holds a lock on `oid` sufficient for writing; `SOURCE` is set.
+unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr) -> u64 {
+    // SAFETY: per the contract; the order of calls is tablesync.c's (copy_table). Strings outlive the calls; the lists are the
+    // server's. All memory belongs to the transaction, so an ERROR leaks nothing.
+    unsafe {
+        let relation = pg_sys::table_open(pg_sys::Oid::from_u32(oid), pg_sys::NoLock as i32);
+        let parse_state = pg_sys::make_parsestate(std::ptr::null_mut());
+        pg_sys::addRangeTableEntryForRelation(
+            parse_state,
+            relation,
+            pg_sys::RowExclusiveLock as i32,
+            std::ptr::null_mut(),
+            false,
+            false,
+        );
+        let mut names = pgrx::PgList::<pg_sys::Node>::new();
+        for column in columns {
+            names.push(pg_sys::makeString(pg_sys::pstrdup(column.as_ptr())).cast());
+        }
+        let mut options = pgrx::PgList::<pg_sys::Node>::new();
+        let mut option = |name: &CStr, value: &CStr| {
+            let value = pg_sys::makeString(pg_sys::pstrdup(value.as_ptr())).cast();
+            options.push(pg_sys::makeDefElem(pg_sys::pstrdup(name.as_ptr()), value, -1).cast());
+        };
+        option(c"format", if binary { c"binary" } else { c"text" });
+        option(c"encoding", encoding);
+        let state = begin(parse_state, relation, names.into_pg(), options.into_pg());
+        let rows = pg_sys::CopyFrom(state);
+        pg_sys::EndCopyFrom(state);
+        pg_sys::free_parsestate(parse_state);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        rows
+    }
+}
+
+/// # Safety
+/// As BeginCopyFrom.
+#[cfg(not(feature = "pg13"))]
+unsafe fn begin(
+    parse_state: *mut pg_sys::ParseState,
+    relation: pg_sys::Relation,
+    columns: *mut pg_sys::List,
+    options: *mut pg_sys::List,
+) -> pg_sys::CopyFromState {
+    // SAFETY: per the contract.
+    unsafe {
+        pg_sys::BeginCopyFrom(
+            parse_state,
+            relation,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            false,
+            Some(read_callback),
+            columns,
+            options,
+        )
+    }
+}
+
+/// # Safety
+/// As BeginCopyFrom.
+#[cfg(feature = "pg13")]
+unsafe fn begin(
+    parse_state: *mut pg_sys::ParseState,
+    relation: pg_sys::Relation,
+    columns: *mut pg_sys::List,
+    options: *mut pg_sys::List,
+) -> pg_sys::CopyState {
+    // SAFETY: per the contract.
+    unsafe {
+        pg_sys::BeginCopyFrom(
+            parse_state,
+            relation,
+            std::ptr::null(),
+            false,
+            Some(read_callback),
+            columns,
+            options,
+        )
+    }
+}

@@ -1,0 +1,60 @@
+//! Our errors to the server's and back.
+
+use crate::error::{Error, sqlstate};
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, function_name};
+use std::panic::AssertUnwindSafe;
+
+/// The server's packed form of a SQLSTATE (elog.h, MAKE_SQLSTATE). A code that pgrx's closed list lacks becomes XX000, so DETAIL
+/// should carry a remote server's own.
+fn pack(sqlstate: &str) -> PgSqlErrorCode {
+    let packed = sqlstate
+        .bytes()
+        .take(5)
+        .enumerate()
+        .fold(0i32, |code, (at, c)| code | ((i32::from(c) - i32::from(b'0')) & 0x3F) << (6 * at));
+    PgSqlErrorCode::from(packed)
+}
+
+fn unpack(code: PgSqlErrorCode) -> String {
+    let code = code as i32;
+    (0..5)
+        .map(|at| char::from(((code >> (6 * at)) & 0x3F) as u8 + b'0'))
+        .collect()
+}
+
+/// Raises `error`: unwinds to the nearest guarded function, which hands it to the server.
+pub fn raise(error: Error) -> ! {
+    let mut report = ErrorReport::new(pack(&error.sqlstate), error.message, function_name!());
+    if let Some(detail) = error.detail {
+        report = report.set_detail(detail);
+    }
+    if let Some(hint) = error.hint {
+        report = report.set_hint(hint);
+    }
+    report.report(PgLogLevel::ERROR);
+    unreachable!("ERROR does not return")
+}
+
+/// Runs `f` and gives an error of the server, of ours, or a panic as an [`Error`]. The transaction is not repaired: the caller
+/// aborts it (see [`super::xact`]) or passes the error on.
+pub fn catch<T>(f: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {
+    PgTryBuilder::new(AssertUnwindSafe(f))
+        .catch_others(|cause| Err(from_caught(&cause)))
+        .execute()
+}
+
+fn from_caught(cause: &CaughtError) -> Error {
+    let report = match cause {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
+        CaughtError::RustPanic { ereport, .. } => {
+            return Error::new(sqlstate::INTERNAL, ereport.message());
+        }
+    };
+    Error {
+        sqlstate: unpack(report.sql_error_code()),
+        message: report.message().to_owned(),
+        detail: report.detail().map(str::to_owned),
+        hint: report.hint().map(str::to_owned),
+    }
+}

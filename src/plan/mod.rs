@@ -1,0 +1,9 @@
+//! Decides; touches neither server. Given what the two catalogs say, which units a run takes, from which source relation,
+//! with which columns, in which order. Plain `cargo test` runs it; tests/selection.rs compares it with PostgreSQL's answers.
+
+pub mod bound;
+pub mod columns;
+pub mod copy_sql;
+pub mod end;
+pub mod select;
+pub mod units;

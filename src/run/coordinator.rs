@@ -1,0 +1,231 @@
+//! The coordinator: one background process that plans a run, holds its snapshot, starts and watches the workers, and finishes it.
+
+use super::planning::{self, Plan};
+use super::record::{Planned, Store};
+use super::{Request, prepare_session};
+use crate::connection::Target;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::background::{self, Birth, Handle, Role, State};
+use crate::pg::handoff::Handoff;
+use crate::pg::{report, session, wait, xact};
+use crate::source::{Session, dialect};
+use std::time::{Duration, Instant};
+
+/// How often rows and processes are looked at; a worker's end wakes the coordinator at once.
+const TICK: Duration = Duration::from_millis(100);
+/// How long workers get to stop their queries and record their units before the run is closed without them.
+const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// The process.
+pub fn main(birth: Birth) {
+    // A bad segment or request leaves the caller without a run id, which it reports.
+    let started = prepare_session().and_then(|()| start(birth));
+    match started {
+        Ok(Some(mut run)) => run.conduct(),
+        Ok(None) => {}
+        Err(error) => report::raise(error),
+    }
+}
+
+struct Run {
+    id: i64,
+    request: Request,
+    store: Store,
+    handoff: Handoff,
+    workers: Vec<Handle>,
+    /// the session whose transaction keeps the shared snapshot alive
+    keeper: Option<Session>,
+}
+
+/// Reads the request, records the run and answers the caller. None when there is nothing (more) to do.
+fn start(birth: Birth) -> Result<Option<Run>> {
+    let Some((handoff, bytes)) = Handoff::attach(birth.argument)? else {
+        return Ok(None);
+    };
+    let request: Request = serde_json::from_slice(&bytes).map_err(|e| Error::internal(e.to_string()))?;
+    let (store, id, conflict) = xact::transaction(|| {
+        let store = Store::open()?;
+        let (id, conflict) = store.begin_run(&request, birth.role)?;
+        Ok((store, id, conflict))
+    })?;
+    handoff.set_run_id(id);
+    session::set_application_name(&format!("cgpsync run {id}"));
+    let run = Run {
+        id,
+        request,
+        store,
+        handoff,
+        workers: Vec::new(),
+        keeper: None,
+    };
+    Ok(conflict.is_none().then_some(run))
+}
+
+impl Run {
+    /// The whole run; whatever happens, its row says how it ended.
+    fn conduct(&mut self) {
+        // The catch covers what is raised outside of a transaction: cancels and terminations served while waiting.
+        let result = report::catch(|| self.work());
+        if let Err(error) = result {
+            let error = self.explain(error);
+            self.stop_workers();
+            if let Some(keeper) = self.keeper.take() {
+                keeper.abandon();
+            }
+            let status = if error.is_cancel() { "cancelled" } else { "failed" };
+            let recorded = xact::transaction(|| self.store.finish_run(self.id, status, Some(&error)));
+            if let Err(error) = recorded {
+                report::raise(error);
+            }
+        }
+    }
+
+    /// A cancel reaches this process as a signal: says what was behind it.
+    fn explain(&self, error: Error) -> Error {
+        if !error.is_cancel() {
+            return error;
+        }
+        if self.handoff.is_caller_gone() {
+            Error::new(sqlstate::QUERY_CANCELED, "the call was cancelled, or its session ended")
+        } else if background::termination_requested() {
+            Error::new(sqlstate::ADMIN_SHUTDOWN, "the coordinator of the run was terminated")
+        } else {
+            error
+        }
+    }
+
+    fn work(&mut self) -> Result<()> {
+        session::show_activity(Some(&format!("run {}: planning", self.id)));
+        let (plan, snapshot) = self.plan()?;
+        let to_copy = plan.units.iter().filter(|u| u.done_by.is_none()).count();
+        let message = planning::remark(&plan.mapping);
+        xact::transaction(|| {
+            let planned = Planned {
+                source_table: &plan.source_table,
+                end_tm: plan.end_tm.as_deref(),
+                watermark: plan.watermark.as_deref(),
+                columns: &plan.mapping.columns,
+                binary: plan.mapping.binary,
+                snapshot: &snapshot,
+                message: message.as_deref(),
+            };
+            self.store.set_planned(self.id, &planned, &plan.units)
+        })?;
+        self.start_workers(to_copy)?;
+        self.watch(to_copy)?;
+        self.finish(&plan)
+    }
+
+    /// Connects, reads the catalogs of both sides within the run's snapshot, and plans.
+    fn plan(&mut self) -> Result<(Plan, String)> {
+        let target: Target = xact::transaction(|| self.request.connection())?;
+        let mut keeper = Session::connect(&target, &format!("cgpsync run {}", self.id))?;
+        dialect::check_version(&keeper)?;
+        let result = self.plan_with(&mut keeper);
+        // Kept in any case: an interrupted query over there has to be stopped.
+        self.keeper = Some(keeper);
+        result
+    }
+
+    fn plan_with(&self, keeper: &mut Session) -> Result<(Plan, String)> {
+        report::catch(|| {
+            let schemas = dialect::search_path(keeper)?;
+            let timezone = xact::transaction(session::timezone)?;
+            keeper.pin_settings(&session::encoding(), &timezone)?;
+            dialect::begin(keeper, None)?;
+            let snapshot = dialect::export_snapshot(keeper)?;
+            let plan = xact::transaction(|| planning::plan(&self.request, &self.store, keeper, &schemas))?;
+            Ok((plan, snapshot))
+        })
+    }
+
+    /// As many workers as asked for, or as there are units or free slots.
+    fn start_workers(&mut self, units: usize) -> Result<()> {
+        let wanted = units.min(self.request.parallelism as usize);
+        for number in 1..=wanted {
+            let birth = Birth {
+                database: session::database(),
+                role: session::current_role(),
+                argument: self.id,
+            };
+            match background::start(Role::Worker, birth, &format!("run {} #{number}", self.id))? {
+                Some(handle) => {
+                    background::adopt(handle);
+                    self.workers.push(handle);
+                }
+                None if self.workers.is_empty() => return Err(background::no_slot()),
+                None => {
+                    let message = format!(
+                        "running with {} of {wanted} workers: no more background worker slots are free",
+                        self.workers.len()
+                    );
+                    xact::transaction(|| self.store.add_message(self.id, &message))?;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Until no worker is left. Ends early, with the error, when a worker was cancelled or died.
+    fn watch(&mut self, units: usize) -> Result<()> {
+        loop {
+            let running = self.workers.iter().filter(|w| w.state() != State::Stopped).count();
+            let counts = xact::transaction(|| self.store.counts(self.id))?;
+            let finished = units as i64 - counts.pending - counts.copying;
+            session::show_activity(Some(&format!(
+                "run {}: {finished} of {units} units finished, {running} workers",
+                self.id
+            )));
+            if counts.cancelled > 0 {
+                return Err(Error::new(sqlstate::QUERY_CANCELED, "a worker of the run was cancelled or terminated"));
+            }
+            // Workers leave when nothing is pending; one that left earlier, or left its unit behind, has died.
+            let died = (running < self.workers.len() && counts.pending > 0) || (running == 0 && counts.copying > 0);
+            if died {
+                return Err(Error::new(
+                    sqlstate::ADMIN_SHUTDOWN,
+                    "a worker of the run ended before its work was done",
+                )
+                .hint("The server's log may say why."));
+            }
+            if running == 0 {
+                return Ok(());
+            }
+            wait::wait(None, TICK);
+        }
+    }
+
+    /// Moves the watermark if every unit is done.
+    fn finish(&mut self, plan: &Plan) -> Result<()> {
+        if let Some(mut keeper) = self.keeper.take() {
+            // Nothing was written there; a failure to say goodbye changes nothing.
+            let _ = keeper.batch("COMMIT");
+        }
+        xact::transaction(|| {
+            if self.store.counts(self.id)?.failed > 0 {
+                let error = self.store.failure(self.id)?;
+                return self.store.finish_run(self.id, "failed", Some(&error));
+            }
+            if plan.moves_watermark
+                && let Some(end_tm) = &plan.end_tm
+            {
+                self.store.set_watermark(self.request.table, end_tm)?;
+            }
+            self.store.finish_run(self.id, "done", None)
+        })
+    }
+
+    /// Terminates the workers and gives them a moment to record how their units ended.
+    fn stop_workers(&self) {
+        self.workers.iter().for_each(|worker| worker.terminate());
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < deadline && self.workers.iter().any(|w| w.state() != State::Stopped) {
+            // A second signal must not keep the run from being recorded: it is waited out here.
+            let _ = report::catch(|| {
+                wait::wait(None, Duration::from_millis(20));
+                Ok(())
+            });
+        }
+    }
+}

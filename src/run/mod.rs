@@ -1,0 +1,110 @@
+//! The work itself, in terms of rows and states.
+//!
+//! A *run* is one call; a *unit* is what one transaction replaces. Their rows in cgpsync_run and cgpsync_run_partition are the shared
+//! state of all processes: committed, visible, crash-safe.
+//!
+//! ```text
+//! run:   planning -> running -> done | failed | cancelled        (planning -> failed | cancelled too)
+//! unit:  pending -> copying -> done | failed | cancelled         (pending -> cancelled; skipped from the start)
+//! ```
+//!
+//! Protocol. The caller's backend writes its request into a hand-over segment ([`crate::pg::handoff`]) and starts the coordinator. That
+//! takes the table's lock (an advisory one: it dies with its holder), inserts the run, answers with its id, plans, inserts the units and
+//! starts workers. A worker claims a unit with FOR UPDATE SKIP LOCKED and commits that, then replaces the unit and records it as done in
+//! one transaction. The coordinator watches rows and processes; when every unit is done it moves sync_table and finishes the run in one
+//! transaction. The caller polls the rows, sends NOTICEs, and raises the run's error if there is one.
+//!
+//! Interleavings worth knowing:
+//! - caller cancelled, terminated or aborted: its segment goes, which sends SIGTERM to the coordinator; that cancels the workers, waits for
+//!   them and records the run as cancelled.
+//! - coordinator terminated: the same from there on; the caller finds the run cancelled and raises that.
+//! - coordinator gone without a word (FATAL): its exit hook has sent SIGTERM to the workers; the run's row still says running. Whoever
+//!   calls next finds the lock free and marks the run failed (`record::mark_orphans`).
+//! - worker terminated: it stops the source's query and records its unit as cancelled; the coordinator then ends the run.
+//! - server crash: nothing is left but rows that say running; see the orphans above. Units are old or complete, as transactions are.
+
+pub mod caller;
+pub mod coordinator;
+mod planning;
+pub mod record;
+pub mod worker;
+
+use crate::connection::Target;
+use crate::error::{Error, Result};
+use crate::pg::{foreign, session, spi, xact};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What a call asks for: handed to the coordinator and kept in cgpsync_run.arguments.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Request {
+    /// OID of the target table
+    pub table: u32,
+    /// as given; None: today
+    pub end_tm: Option<String>,
+    /// workers at most
+    pub parallelism: i32,
+    /// foreign server
+    pub source: String,
+    /// as given
+    pub since: Option<String>,
+    /// as given; None: the target's schema and name
+    pub source_table: Option<String>,
+    /// the caller's current_date as YYYYMMDD
+    pub today: String,
+    /// cgpsync.lock_timeout, milliseconds
+    pub lock_timeout_ms: i32,
+    /// cgpsync.connect_timeout, seconds
+    pub connect_timeout_s: u64,
+}
+
+impl Request {
+    /// Where to connect, from server and user mapping of the current role. Inside a transaction.
+    fn connection(&self) -> Result<Target> {
+        let role = session::current_role();
+        let options = foreign::options(&self.source, role)?;
+        let rows = spi::execute(
+            "SELECT rolname, rolsuper FROM pg_catalog.pg_roles WHERE oid = $1::pg_catalog.oid",
+            &[Some(&role.to_string())],
+        )?;
+        let row = rows.first().ok_or_else(|| Error::internal("the calling role is gone"))?;
+        let target = Target::from_options(
+            &self.source,
+            &options.server,
+            &options.mapping,
+            row.text(0).unwrap_or(""),
+            Duration::from_secs(self.connect_timeout_s),
+        )?;
+        if target.password.is_none() && !row.is(1) {
+            return Err(Error::new(crate::error::sqlstate::PASSWORD_REQUIRED, "password is required")
+                .detail("A role that is not superuser must authenticate with a password of its own user mapping.")
+                .hint(format!(
+                    "Use ALTER USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (ADD password '…').",
+                    crate::plan::copy_sql::quote_ident(&self.source)
+                )));
+        }
+        Ok(target)
+    }
+}
+
+/// Settings of a process of ours. The search_path keeps statements with the extension owner's privileges, and the casts of plan and
+/// catalog, away from objects of the caller's making; bounds print and read as ISO.
+fn prepare_session() -> Result<()> {
+    xact::transaction(|| {
+        for (name, value) in [
+            ("search_path", "pg_catalog, pg_temp"),
+            ("DateStyle", "ISO"),
+            ("IntervalStyle", "postgres"),
+            ("standard_conforming_strings", "on"),
+            ("statement_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "0"),
+            ("lock_timeout", "0"),
+        ] {
+            spi::execute(
+                "SELECT pg_catalog.set_config($1, $2, false)",
+                &[Some(name), Some(value)],
+            )?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,468 @@
+//! Reads and writes cgpsync's own tables; the only place that does. They belong to the extension's owner and nobody else may write
+//! them, so every write happens as that role, with a statement of ours and a pinned search_path.
+
+use super::Request;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::session::as_role;
+use crate::pg::spi::{self, Row};
+use crate::plan::copy_sql::quote_ident;
+
+/// First key of the advisory lock on a table being synced ("cgps"); the second is the table's OID.
+const LOCK_CLASS: i32 = 0x6367_7073;
+
+/// Where the tables are and whose they are.
+#[derive(Debug, Clone)]
+pub struct Store {
+    owner: u32,
+    schema: String,
+}
+
+/// A unit as planned.
+#[derive(Debug, Clone)]
+pub struct NewUnit {
+    /// the target's partition
+    pub partition: u32,
+    /// quoted, qualified
+    pub source_relation: String,
+    /// condition on the source's rows
+    pub source_filter: Option<String>,
+    /// size on the source, if known
+    pub estimated_bytes: Option<i64>,
+    /// the failed run that copied it already
+    pub done_by: Option<i64>,
+}
+
+/// A unit a worker has claimed.
+#[derive(Debug, Clone)]
+pub struct ClaimedUnit {
+    /// number within the run
+    pub unit: i32,
+    /// the target's partition
+    pub partition: u32,
+    /// quoted, qualified
+    pub name: String,
+    /// quoted, qualified
+    pub source_relation: String,
+    /// condition on the source's rows
+    pub source_filter: Option<String>,
+}
+
+/// What a worker needs to know of its run.
+#[derive(Debug, Clone)]
+pub struct RunInfo {
+    /// the call
+    pub request: Request,
+    /// columns to copy, in order
+    pub columns: Vec<String>,
+    /// COPY's binary format
+    pub binary: bool,
+    /// the coordinator's exported snapshot
+    pub snapshot: String,
+}
+
+/// Counts of a run's units.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// not begun
+    pub pending: i64,
+    /// in a worker's hands
+    pub copying: i64,
+    /// ended by a cancel or termination
+    pub cancelled: i64,
+    /// ended by an error
+    pub failed: i64,
+}
+
+/// What the plan adds to a run's row.
+#[derive(Debug)]
+pub struct Planned<'a> {
+    /// quoted, qualified
+    pub source_table: &'a str,
+    /// the end_tm that sync_table will hold
+    pub end_tm: Option<&'a str>,
+    /// the remembered one
+    pub watermark: Option<&'a str>,
+    /// columns to copy
+    pub columns: &'a [String],
+    /// COPY's binary format
+    pub binary: bool,
+    /// the shared snapshot
+    pub snapshot: &'a str,
+    /// remark for the user
+    pub message: Option<&'a str>,
+}
+
+impl Store {
+    /// Finds the extension's schema and owner.
+    pub fn open() -> Result<Store> {
+        let rows = spi::execute(
+            "SELECT e.extowner, n.nspname FROM pg_catalog.pg_extension e
+             JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'cgpsync'",
+            &[],
+        )?;
+        let row = rows.first().ok_or_else(|| {
+            Error::new(sqlstate::UNDEFINED_OBJECT, "extension \"cgpsync\" is not installed in this database")
+                .hint("Use CREATE EXTENSION cgpsync.")
+        })?;
+        Ok(Store {
+            owner: row.need(0)?,
+            schema: quote_ident(&row.string(1)?),
+        })
+    }
+
+    /// Runs `sql` as the owner; `@` stands for the extension's schema.
+    fn write(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
+        let sql = sql.replace("@.", &format!("{}.", self.schema));
+        as_role(self.owner, || spi::execute(&sql, args))
+    }
+
+    /// Inserts the run and takes its table's lock for the life of this process. When another run holds that, the new one is failed at
+    /// once, with an error naming the other, which is given too.
+    pub fn begin_run(&self, request: &Request, role: u32) -> Result<(i64, Option<Error>)> {
+        self.mark_orphans()?;
+        let table = request.table.to_string();
+        let locked = spi::execute(
+            &format!("SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {})", request.table as i32),
+            &[],
+        )?;
+        let conflict = if locked.first().is_some_and(|row| row.is(0)) {
+            None
+        } else {
+            Some(self.conflict(request.table)?)
+        };
+        let arguments = serde_json::to_string(request).map_err(|e| Error::internal(e.to_string()))?;
+        let rows = self.write(
+            "INSERT INTO @.cgpsync_run (table_name, status, source, source_table, end_tm, since, parallelism, role_name,
+                                        coordinator_pid, arguments)
+             SELECT $1::oid::regclass, 'planning', $2, $3, $4, $5, $6::int, r.rolname, pg_backend_pid(), $7::jsonb
+             FROM pg_roles r WHERE r.oid = $8::oid
+             RETURNING run_id",
+            &[
+                Some(&table),
+                Some(&request.source),
+                request.source_table.as_deref(),
+                request.end_tm.as_deref(),
+                request.since.as_deref(),
+                Some(&request.parallelism.to_string()),
+                Some(&arguments),
+                Some(&role.to_string()),
+            ],
+        )?;
+        let run_id = rows
+            .first()
+            .ok_or_else(|| Error::internal("the calling role is gone"))?
+            .need(0)?;
+        if let Some(error) = &conflict {
+            self.finish_run(run_id, "failed", Some(error))?;
+        }
+        Ok((run_id, conflict))
+    }
+
+    fn conflict(&self, table: u32) -> Result<Error> {
+        let rows = self.write(
+            "SELECT run_id, role_name, started_at, table_name FROM @.cgpsync_run
+             WHERE table_name = $1::oid::regclass AND status IN ('planning', 'running') ORDER BY run_id DESC LIMIT 1",
+            &[Some(&table.to_string())],
+        )?;
+        let text = |at| rows.first().and_then(|row| row.text(at)).unwrap_or("?").to_owned();
+        Ok(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!("table {} is being synced already by run {}", text(3), text(0)),
+        )
+        .detail(format!("Run {} was called by role \"{}\" and started at {}.", text(0), text(1), text(2)))
+        .hint("Wait for it to end; cgpsync_run shows its state."))
+    }
+
+    /// Marks runs whose coordinator is gone, told by its lock, and forgets the watermarks of dropped tables.
+    fn mark_orphans(&self) -> Result<()> {
+        let rows = self.write(
+            &format!(
+                "UPDATE @.cgpsync_run r
+                 SET status = 'failed', finished_at = clock_timestamp(), error_code = '57P01',
+                     error_message = 'the processes of the run are gone',
+                     error_detail = 'The server was restarted or the coordinator was killed.',
+                     error_hint = 'Units that were done stay done; run the same call again.'
+                 WHERE status IN ('planning', 'running') AND NOT EXISTS (
+                   SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.pid = r.coordinator_pid
+                     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                     AND l.classid = {LOCK_CLASS}::oid AND l.objid = r.table_name::oid AND l.objsubid = 2)
+                 RETURNING run_id"
+            ),
+            &[],
+        )?;
+        for row in rows {
+            self.close_units(row.need(0)?)?;
+        }
+        self.write(
+            "DELETE FROM @.sync_table s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.table_name::oid)",
+            &[],
+        )?;
+        Ok(())
+    }
+
+    /// Units that nobody will finish: begun ones have failed, the others were never begun.
+    fn close_units(&self, run_id: i64) -> Result<()> {
+        self.write(
+            "UPDATE @.cgpsync_run_partition
+             SET status = CASE status WHEN 'copying' THEN 'failed' ELSE 'cancelled' END, finished_at = clock_timestamp(),
+                 error_code = '57P01', error_message = 'the run ended before this unit was done'
+             WHERE run_id = $1::bigint AND status IN ('pending', 'copying')",
+            &[Some(&run_id.to_string())],
+        )?;
+        Ok(())
+    }
+
+    /// The plan's results: run and units are running and pending afterwards.
+    pub fn set_planned(&self, run_id: i64, planned: &Planned<'_>, units: &[NewUnit]) -> Result<()> {
+        let id = run_id.to_string();
+        let columns = serde_json::to_string(planned.columns).map_err(|e| Error::internal(e.to_string()))?;
+        self.write(
+            "UPDATE @.cgpsync_run SET status = 'running', source_table = $2, end_tm = $3, watermark = $4,
+                    columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7, message = $8,
+                    units = $9::int
+             WHERE run_id = $1::bigint",
+            &[
+                Some(&id),
+                Some(planned.source_table),
+                planned.end_tm,
+                planned.watermark,
+                Some(&columns),
+                Some(if planned.binary { "binary" } else { "text" }),
+                Some(planned.snapshot),
+                planned.message,
+                Some(&units.len().to_string()),
+            ],
+        )?;
+        for (number, unit) in units.iter().enumerate() {
+            let skipped = unit.done_by.map(|run| format!("copied by run {run}"));
+            self.write(
+                "INSERT INTO @.cgpsync_run_partition
+                   (run_id, unit, partition, status, source_relation, source_filter, estimated_bytes, message)
+                 VALUES ($1::bigint, $2::int, $3::oid::regclass, $4, $5, $6, $7::bigint, $8)",
+                &[
+                    Some(&id),
+                    Some(&(number + 1).to_string()),
+                    Some(&unit.partition.to_string()),
+                    Some(if skipped.is_some() { "skipped" } else { "pending" }),
+                    Some(&unit.source_relation),
+                    unit.source_filter.as_deref(),
+                    unit.estimated_bytes.map(|b| b.to_string()).as_deref(),
+                    skipped.as_deref(),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A remark on the run, shown to the caller as a NOTICE.
+    pub fn add_message(&self, run_id: i64, message: &str) -> Result<()> {
+        self.write(
+            "UPDATE @.cgpsync_run SET message = concat_ws('; ', message, $2) WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string()), Some(message)],
+        )
+        .map(|_| ())
+    }
+
+    /// How a run's units stand.
+    pub fn counts(&self, run_id: i64) -> Result<Counts> {
+        let rows = self.write(
+            "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'copying'),
+                    count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE status = 'failed')
+             FROM @.cgpsync_run_partition WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string())],
+        )?;
+        let row = rows.first().ok_or_else(|| Error::internal("no counts"))?;
+        Ok(Counts {
+            pending: row.need(0)?,
+            copying: row.need(1)?,
+            cancelled: row.need(2)?,
+            failed: row.need(3)?,
+        })
+    }
+
+    /// Ends the run: its units' totals, its status, its error.
+    pub fn finish_run(&self, run_id: i64, status: &str, error: Option<&Error>) -> Result<()> {
+        self.close_units(run_id)?;
+        self.write(
+            "UPDATE @.cgpsync_run r
+             SET status = $2, finished_at = clock_timestamp(), rows = t.rows, bytes = t.bytes,
+                 error_code = $3, error_message = $4, error_detail = $5, error_hint = $6
+             FROM (SELECT COALESCE(sum(p.rows), 0) AS rows, COALESCE(sum(p.bytes), 0) AS bytes
+                   FROM @.cgpsync_run_partition p WHERE p.run_id = $1::bigint AND p.status = 'done') t
+             WHERE r.run_id = $1::bigint",
+            &[
+                Some(&run_id.to_string()),
+                Some(status),
+                error.map(|e| e.sqlstate.as_str()),
+                error.map(|e| e.message.as_str()),
+                error.and_then(|e| e.detail.as_deref()),
+                error.and_then(|e| e.hint.as_deref()),
+            ],
+        )
+        .map(|_| ())
+    }
+
+    /// The one error of a run whose units failed: counts and names them.
+    pub fn failure(&self, run_id: i64) -> Result<Error> {
+        let rows = self.write(
+            "SELECT p.partition, p.error_code, p.error_message, p.error_detail, r.units, r.table_name
+             FROM @.cgpsync_run_partition p JOIN @.cgpsync_run r USING (run_id)
+             WHERE p.run_id = $1::bigint AND p.status = 'failed' ORDER BY p.unit",
+            &[Some(&run_id.to_string())],
+        )?;
+        let Some(first) = rows.first() else {
+            return Err(Error::internal("a failed run without a failed unit"));
+        };
+        let mut names: Vec<&str> = rows.iter().take(10).filter_map(|row| row.text(0)).collect();
+        if rows.len() > names.len() {
+            names.push("…");
+        }
+        let details: Vec<String> = rows
+            .iter()
+            .take(10)
+            .map(|row| {
+                let text = |at| row.text(at).unwrap_or("");
+                let more = row.text(3).map(|d| format!(" ({d})")).unwrap_or_default();
+                format!("{}: {} [{}]{more}", text(0), text(2), text(1))
+            })
+            .collect();
+        Ok(Error::new(
+            first.text(1).unwrap_or(sqlstate::EXTERNAL_ROUTINE),
+            format!(
+                "{} of {} partitions of {} failed: {}",
+                rows.len(),
+                first.text(4).unwrap_or("?"),
+                first.text(5).unwrap_or("?"),
+                names.join(", ")
+            ),
+        )
+        .detail(details.join("\n"))
+        .hint("Finished partitions stay finished. Run the same call again when the cause is gone; it copies only the rest."))
+    }
+
+    /// The remembered end_tm of a table.
+    pub fn watermark(&self, table: u32) -> Result<Option<String>> {
+        let rows = self.write(
+            "SELECT end_tm FROM @.sync_table WHERE table_name = $1::oid::regclass",
+            &[Some(&table.to_string())],
+        )?;
+        let text = rows.first().and_then(|row| row.text(0)).map(str::trim);
+        Ok(text.filter(|t| !t.is_empty()).map(str::to_owned))
+    }
+
+    /// Remembers `end_tm`.
+    pub fn set_watermark(&self, table: u32, end_tm: &str) -> Result<()> {
+        self.write(
+            "INSERT INTO @.sync_table (table_name, end_tm) VALUES ($1::oid::regclass, $2)
+             ON CONFLICT (table_name) DO UPDATE SET end_tm = EXCLUDED.end_tm",
+            &[Some(&table.to_string()), Some(end_tm)],
+        )
+        .map(|_| ())
+    }
+
+    /// Units that runs since the last success finished for the same source, starting from the same watermark:
+    /// (run, its end_tm, partition). Runs with `since` count neither here nor there: they exist to copy again.
+    pub fn finished_by_failed_runs(
+        &self,
+        request: &Request,
+        source_table: &str,
+        watermark: Option<&str>,
+    ) -> Result<Vec<(i64, String, u32)>> {
+        let rows = self.write(
+            "SELECT p.run_id, r.end_tm, p.partition::oid
+             FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
+             WHERE r.table_name = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
+               AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.end_tm IS NOT NULL
+               AND p.status = 'done'
+               AND r.run_id > COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
+                                        WHERE d.table_name = r.table_name AND d.status = 'done'), 0)
+             ORDER BY p.run_id",
+            &[
+                Some(&request.table.to_string()),
+                Some(&request.source),
+                Some(source_table),
+                watermark,
+            ],
+        )?;
+        rows.iter()
+            .map(|row| Ok((row.need(0)?, row.string(1)?, row.need(2)?)))
+            .collect()
+    }
+
+    /// A worker's view of its run.
+    pub fn run_info(&self, run_id: i64) -> Result<RunInfo> {
+        let rows = self.write(
+            "SELECT arguments, to_jsonb(columns), format, snapshot FROM @.cgpsync_run WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string())],
+        )?;
+        let row = rows.first().ok_or_else(|| Error::internal(format!("run {run_id} is gone")))?;
+        let parse = |e: serde_json::Error| Error::internal(e.to_string());
+        Ok(RunInfo {
+            request: serde_json::from_str(&row.string(0)?).map_err(parse)?,
+            columns: serde_json::from_str(&row.string(1)?).map_err(parse)?,
+            binary: row.text(2) == Some("binary"),
+            snapshot: row.string(3)?,
+        })
+    }
+
+    /// Takes the next unit for this worker, in the plan's order. None when no unit is left.
+    pub fn claim(&self, run_id: i64) -> Result<Option<ClaimedUnit>> {
+        let rows = self.write(
+            "UPDATE @.cgpsync_run_partition p
+             SET status = 'copying', started_at = clock_timestamp(), worker_pid = pg_backend_pid()
+             WHERE (p.run_id, p.unit) = (
+               SELECT q.run_id, q.unit FROM @.cgpsync_run_partition q
+               WHERE q.run_id = $1::bigint AND q.status = 'pending' ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
+             RETURNING p.unit, p.partition::oid, p.partition, p.source_relation, p.source_filter",
+            &[Some(&run_id.to_string())],
+        )?;
+        rows.first()
+            .map(|row| {
+                Ok(ClaimedUnit {
+                    unit: row.need(0)?,
+                    partition: row.need(1)?,
+                    name: row.string(2)?,
+                    source_relation: row.string(3)?,
+                    source_filter: row.text(4).map(str::to_owned),
+                })
+            })
+            .transpose()
+    }
+
+    /// Records a unit as done, in the transaction that replaced it.
+    pub fn unit_done(&self, run_id: i64, unit: i32, rows: u64, bytes: u64) -> Result<()> {
+        self.write(
+            "UPDATE @.cgpsync_run_partition
+             SET status = 'done', finished_at = clock_timestamp(), rows = $3::bigint, bytes = $4::bigint
+             WHERE run_id = $1::bigint AND unit = $2::int",
+            &[
+                Some(&run_id.to_string()),
+                Some(&unit.to_string()),
+                Some(&rows.to_string()),
+                Some(&bytes.to_string()),
+            ],
+        )
+        .map(|_| ())
+    }
+
+    /// Records how a unit failed or was cancelled.
+    pub fn unit_failed(&self, run_id: i64, unit: i32, error: &Error) -> Result<()> {
+        let status = if error.is_cancel() { "cancelled" } else { "failed" };
+        self.write(
+            "UPDATE @.cgpsync_run_partition
+             SET status = $3, finished_at = clock_timestamp(), error_code = $4, error_message = $5, error_detail = $6,
+                 error_hint = $7
+             WHERE run_id = $1::bigint AND unit = $2::int",
+            &[
+                Some(&run_id.to_string()),
+                Some(&unit.to_string()),
+                Some(status),
+                Some(&error.sqlstate),
+                Some(&error.message),
+                error.detail.as_deref(),
+                error.hint.as_deref(),
+            ],
+        )
+        .map(|_| ())
+    }
+}

@@ -1,0 +1,122 @@
+//! A worker: claims a unit, copies it, records the result, takes the next, until none is left.
+
+use super::record::{ClaimedUnit, RunInfo, Store};
+use super::prepare_session;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::background::{self, Birth};
+use crate::pg::{report, session, xact};
+use crate::plan::copy_sql::copy_out;
+use crate::plan::units::Leaf;
+use crate::source::{Session, dialect};
+use crate::target::load;
+
+/// The process.
+pub fn main(birth: Birth) {
+    let result = prepare_session()
+        .and_then(|()| {
+            xact::transaction(|| {
+                let store = Store::open()?;
+                let run = store.run_info(birth.argument)?;
+                Ok((store, run))
+            })
+        })
+        .and_then(|(store, run)| {
+            Worker {
+                id: birth.argument,
+                store,
+                run,
+                source: None,
+            }
+            .work()
+        });
+    if let Err(error) = result {
+        report::raise(error);
+    }
+}
+
+struct Worker {
+    id: i64,
+    store: Store,
+    run: RunInfo,
+    /// connected when the first unit needs it, and again after an error
+    source: Option<Session>,
+}
+
+impl Worker {
+    fn work(&mut self) -> Result<()> {
+        session::set_application_name(&format!("cgpsync run {}", self.id));
+        while !background::termination_requested() {
+            let Some(unit) = xact::transaction(|| self.store.claim(self.id))? else {
+                break;
+            };
+            session::show_activity(Some(&format!("run {}: copying {}", self.id, unit.name)));
+            if let Err(error) = report::catch(|| self.copy(&unit)) {
+                // The source may be in the middle of a COPY or of a failed transaction: the next unit gets a new session.
+                if let Some(source) = self.source.take() {
+                    source.abandon();
+                }
+                let error = explain(error);
+                let cancelled = error.is_cancel();
+                xact::transaction(|| self.store.unit_failed(self.id, unit.unit, &error))?;
+                if cancelled {
+                    break;
+                }
+            }
+        }
+        session::show_activity(None);
+        Ok(())
+    }
+
+    /// One unit: one local transaction that replaces its rows and says so.
+    fn copy(&mut self, unit: &ClaimedUnit) -> Result<()> {
+        if self.source.is_none() {
+            self.source = Some(self.connect()?);
+        }
+        let Some(source) = &mut self.source else {
+            return Err(Error::internal("no session on the source"));
+        };
+        let copy_sql = copy_out(
+            &self.run.columns,
+            &unit.source_relation,
+            unit.source_filter.as_deref(),
+            self.run.binary,
+        );
+        let leaf = Leaf {
+            oid: unit.partition,
+            name: unit.name.clone(),
+            range: None,
+            direct: None,
+            hashed: false,
+        };
+        xact::transaction(|| {
+            set_lock_timeout(self.run.request.lock_timeout_ms)?;
+            let loaded = load::truncate_and_load(&leaf, &self.run.columns, self.run.binary, &copy_sql, source)?;
+            self.store.unit_done(self.id, unit.unit, loaded.rows, loaded.bytes)
+        })
+    }
+
+    /// A session within the run's snapshot.
+    fn connect(&self) -> Result<Session> {
+        let (target, timezone) = xact::transaction(|| Ok((self.run.request.connection()?, session::timezone()?)))?;
+        let mut source = Session::connect(&target, &format!("cgpsync run {}", self.id))?;
+        source.pin_settings(&session::encoding(), &timezone)?;
+        dialect::begin(&mut source, Some(&self.run.snapshot))?;
+        Ok(source)
+    }
+}
+
+fn set_lock_timeout(milliseconds: i32) -> Result<()> {
+    crate::pg::spi::execute(
+        "SELECT pg_catalog.set_config('lock_timeout', $1, true)",
+        &[Some(&milliseconds.to_string())],
+    )
+    .map(|_| ())
+}
+
+/// A termination arrives as a cancel of the current statement.
+fn explain(error: Error) -> Error {
+    if error.is_cancel() && background::termination_requested() {
+        return Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated");
+    }
+    error
+}

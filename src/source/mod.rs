@@ -1,0 +1,293 @@
+//! The remote cluster, over the wire. tokio-postgres connects, authenticates and talks SQL; its futures are polled by hand
+//! and every wait is the server's latch (tablesync.c's way), so a cancel or termination ends any of them at once.
+
+pub mod copy_out;
+pub mod dialect;
+mod socket;
+pub mod wire;
+
+use crate::connection::Target;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::wait;
+use crate::plan::copy_sql::quote_literal;
+use std::future::Future;
+use std::os::fd::RawFd;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage};
+use wire::Stream;
+
+/// Longest sleep between two looks at anything that is not announced by latch or socket.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a cancel request may take: the processes of a cancelled run have to be gone within two seconds.
+const CANCEL_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// A session on the source.
+pub struct Session {
+    client: Client,
+    connection: Pin<Box<Connection<Stream, NoTlsStream>>>,
+    stream: Stream,
+    fd: RawFd,
+    target: Target,
+    /// a statement was sent and its end not seen
+    busy: bool,
+}
+
+/// One row of text columns.
+pub type TextRow = Vec<Option<String>>;
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Polls `future`, and `background` beside it, until the future is done; sleeps on socket and latch in between.
+fn block_on<F: Future>(
+    fd: RawFd,
+    stream: &Stream,
+    deadline: Option<Instant>,
+    mut background: impl FnMut(&mut Context<'_>) -> Result<()>,
+    future: F,
+) -> Result<F::Output> {
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(woken.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        woken.0.store(false, Ordering::Relaxed);
+        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return Ok(value);
+        }
+        if let Err(error) = background(&mut context) {
+            // A last message (FATAL: terminating connection …) may have reached the future before the end did.
+            return match future.as_mut().poll(&mut context) {
+                Poll::Ready(value) => Ok(value),
+                Poll::Pending => Err(error),
+            };
+        }
+        if woken.0.load(Ordering::Relaxed) {
+            continue;
+        }
+        let left = deadline.map_or(TICK, |d| d.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Err(Error::new(sqlstate::CANNOT_CONNECT, "timeout expired"));
+        }
+        let writable = stream.wants_write();
+        wait::wait(Some(wait::Socket { fd, writable }), left.min(TICK));
+    }
+}
+
+/// The error of a server or connection, led by what was being done. SQLSTATE is the remote's; DETAIL keeps it in any case.
+fn remote_error(error: &tokio_postgres::Error, what: &str) -> Error {
+    if let Some(db) = error.as_db_error() {
+        let mut detail = format!("Remote SQLSTATE {}.", db.code().code());
+        for more in [db.detail(), db.where_()].into_iter().flatten() {
+            detail.push(' ');
+            detail.push_str(more);
+        }
+        return Error {
+            sqlstate: db.code().code().to_owned(),
+            message: format!("{what}: {}", db.message()),
+            detail: Some(detail),
+            hint: db.hint().map(str::to_owned),
+        };
+    }
+    let cause = std::error::Error::source(error);
+    let io = cause.and_then(|c| c.downcast_ref::<std::io::Error>());
+    if let Some(io) = io {
+        return io_error(io, what);
+    }
+    let code = if error.is_closed() {
+        sqlstate::CONNECTION_FAILURE
+    } else {
+        sqlstate::CANNOT_CONNECT
+    };
+    let text = cause.map_or_else(|| error.to_string(), ToString::to_string);
+    Error::new(code, format!("{what}: {text}"))
+}
+
+fn io_error(error: &std::io::Error, what: &str) -> Error {
+    if error.kind() == std::io::ErrorKind::InvalidData {
+        return Error::protocol(format!("{what}: {error}"));
+    }
+    let text = match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "the source closed the connection".to_owned(),
+        _ => error.to_string(),
+    };
+    Error::new(sqlstate::CONNECTION_FAILURE, format!("{what}: {text}"))
+}
+
+impl Session {
+    /// Connects and authenticates within the target's connect_timeout. `name` becomes application_name.
+    pub fn connect(target: &Target, name: &str) -> Result<Session> {
+        let what = format!("could not connect to server \"{}\"", target.server);
+        let deadline = Instant::now() + target.connect_timeout;
+        let connected = socket::connect(target, deadline)?;
+        let mut config = Config::new();
+        config
+            .user(&target.user)
+            .dbname(&target.dbname)
+            .application_name(name)
+            .ssl_mode(SslMode::Disable);
+        if let Some(password) = &target.password {
+            config.password(password.reveal());
+        }
+        let stream = connected.stream.clone();
+        let (client, connection) = block_on(
+            connected.fd,
+            &stream,
+            Some(deadline),
+            |_| Ok(()),
+            config.connect_raw(connected.stream, NoTls),
+        )
+        .map_err(|e| e.within(&what))?
+        .map_err(|e| remote_error(&e, &what))?;
+        Ok(Session {
+            client,
+            connection: Box::pin(connection),
+            stream,
+            fd: connected.fd,
+            target: target.clone(),
+            busy: false,
+        })
+    }
+
+    /// What a run's sessions agree on, so that text means the same on both sides and nothing ends them but us. `encoding` is the
+    /// target's server_encoding, `timezone` the session's there.
+    pub fn pin_settings(&mut self, encoding: &str, timezone: &str) -> Result<()> {
+        let mut settings = vec![
+            ("client_encoding", encoding),
+            ("TimeZone", timezone),
+            ("DateStyle", "ISO"),
+            ("IntervalStyle", "postgres"),
+            ("extra_float_digits", "3"),
+            ("search_path", "pg_catalog"),
+            ("statement_timeout", "0"),
+            ("lock_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "0"),
+            // A policy that hides rows would make the copy silently partial: refuse instead, as pg_dump does.
+            ("row_security", "off"),
+        ];
+        if self.version() >= 170_000 {
+            settings.push(("transaction_timeout", "0"));
+        }
+        let sql: Vec<String> = settings
+            .iter()
+            .map(|(name, value)| format!("SET {name} = {}", quote_literal(value)))
+            .collect();
+        self.batch(&sql.join("; "))
+    }
+
+    /// server_version_num as the server reports it at connection: 150020 for 15.20, 90426 for 9.4.26.
+    pub fn version(&self) -> u32 {
+        let text = self.connection.parameter("server_version").unwrap_or("0");
+        let mut parts = text
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|part| part.parse::<u32>().unwrap_or(0));
+        let (major, minor, patch) = (
+            parts.next().unwrap_or(0),
+            parts.next().unwrap_or(0),
+            parts.next().unwrap_or(0),
+        );
+        if major >= 10 {
+            major * 10_000 + minor
+        } else {
+            major * 10_000 + minor * 100 + patch
+        }
+    }
+
+    /// True when binary timestamps are 64-bit integers there, as they are here.
+    pub fn has_integer_datetimes(&self) -> bool {
+        self.connection.parameter("integer_datetimes") == Some("on")
+    }
+
+    /// Name of the server, for messages.
+    pub fn server(&self) -> &str {
+        &self.target.server
+    }
+
+    /// Runs statements that give no rows.
+    pub fn batch(&mut self, sql: &str) -> Result<()> {
+        self.query(sql).map(|_| ())
+    }
+
+    /// Runs statements and gives the rows of all of them, as text.
+    pub fn query(&mut self, sql: &str) -> Result<Vec<TextRow>> {
+        self.busy = true;
+        let client = &self.client;
+        let connection = &mut self.connection;
+        let server = &self.target.server;
+        let messages = block_on(
+            self.fd,
+            &self.stream,
+            None,
+            |cx| poll_connection(connection, server, cx),
+            client.simple_query(sql),
+        )?
+        .map_err(|e| remote_error(&e, &format!("server \"{server}\"")))?;
+        self.busy = false;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect())
+            }
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    /// Stops whatever the session is doing there, within a short deadline, and closes it. Closing alone would leave the query running
+    /// until it next writes.
+    pub fn abandon(self) {
+        if !self.busy {
+            return;
+        }
+        let token = self.client.cancel_token();
+        let deadline = Instant::now() + CANCEL_TIMEOUT;
+        let Ok(connected) = socket::connect(&self.target, deadline) else {
+            return; // unreachable: the keepalives over there end the query
+        };
+        let stream = connected.stream.clone();
+        // Best effort: whatever goes wrong here must not hide why the session is abandoned.
+        let _ = block_on(
+            connected.fd,
+            &stream,
+            Some(deadline),
+            |_| Ok(()),
+            token.cancel_query_raw(connected.stream, NoTls),
+        );
+    }
+}
+
+/// Moves messages between the crate and the wire. Notices of the source go to the log at DEBUG1, never to the caller.
+fn poll_connection(
+    connection: &mut Pin<Box<Connection<Stream, NoTlsStream>>>,
+    server: &str,
+    context: &mut Context<'_>,
+) -> Result<()> {
+    loop {
+        match connection.poll_message(context) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
+                pgrx::debug1!("server \"{server}\": {}", notice.message());
+            }
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(Some(Err(error))) => {
+                return Err(remote_error(&error, &format!("connection to server \"{server}\" was lost")));
+            }
+            Poll::Ready(None) => {
+                return Err(Error::new(
+                    sqlstate::CONNECTION_FAILURE,
+                    format!("connection to server \"{server}\" was lost"),
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Opening the socket to a source. Waiting is the server's latch, so every wait can be cancelled; no thread, no runtime.
+
+use super::wire::{Socket, Stream};
+use crate::connection::Target;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::wait;
+use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+/// A connected socket: the stream for tokio-postgres and the descriptor to wait for.
+pub struct Connected {
+    /// takes frames apart
+    pub stream: Stream,
+    /// stays open as long as `stream` lives
+    pub fd: RawFd,
+}
+
+/// Connects to the target, trying every address of its host name within `deadline`. Name resolution blocks, as libpq's does.
+pub fn connect(target: &Target, deadline: Instant) -> Result<Connected> {
+    let addresses = addresses(target)?;
+    let mut last = None;
+    for address in &addresses {
+        match open(address, target, deadline) {
+            Ok(socket) => {
+                let fd = socket.as_raw_fd();
+                let socket: Box<dyn Socket> = Box::new(socket);
+                return Ok(Connected {
+                    stream: Stream::new(socket),
+                    fd,
+                });
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    let detail = last.map_or_else(|| "The host name has no address.".to_owned(), |e| format!("{e}."));
+    Err(unreachable(target, detail))
+}
+
+fn unreachable(target: &Target, detail: String) -> Error {
+    Error::new(
+        sqlstate::CANNOT_CONNECT,
+        format!("could not connect to server \"{}\"", target.server),
+    )
+    .detail(format!("host {}, port {}: {detail}", target.host, target.port))
+    .hint("Check the host and port of the server's options and that the source accepts connections there.")
+}
+
+fn addresses(target: &Target) -> Result<Vec<SockAddr>> {
+    if target.host.starts_with('/') {
+        let path = format!("{}/.s.PGSQL.{}", target.host, target.port);
+        return SockAddr::unix(&path)
+            .map(|a| vec![a])
+            .map_err(|e| unreachable(target, format!("{e}.")));
+    }
+    (target.host.as_str(), target.port)
+        .to_socket_addrs()
+        .map(|found| found.map(|a: SocketAddr| a.into()).collect())
+        .map_err(|e| unreachable(target, format!("{e}.")))
+}
+
+fn open(address: &SockAddr, target: &Target, deadline: Instant) -> std::io::Result<socket2::Socket> {
+    let domain = address.domain();
+    let protocol = (domain != Domain::UNIX).then_some(Protocol::TCP);
+    let socket = socket2::Socket::new(domain, Type::STREAM, protocol)?;
+    socket.set_nonblocking(true)?;
+    if domain != Domain::UNIX {
+        socket.set_tcp_nodelay(true)?;
+        if let Some(keepalive) = target.keepalive {
+            // A reader in the middle of COPY sends nothing, so only keepalives notice a dead network.
+            socket.set_tcp_keepalive(
+                &TcpKeepalive::new()
+                    .with_time(keepalive.idle)
+                    .with_interval(keepalive.interval)
+                    .with_retries(keepalive.count),
+            )?;
+        }
+        if target.tcp_user_timeout.is_some() {
+            socket.set_tcp_user_timeout(target.tcp_user_timeout)?;
+        }
+    }
+    match socket.connect(address) {
+        Ok(()) => return Ok(socket),
+        Err(e) if in_progress(&e) => {}
+        Err(e) => return Err(e),
+    }
+    // Connected when the socket turns writable without an error; the peer's address tells the two apart from a spurious wake-up.
+    loop {
+        let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        };
+        wait::wait(
+            Some(wait::Socket {
+                fd: socket.as_raw_fd(),
+                writable: true,
+            }),
+            left.min(Duration::from_secs(1)),
+        );
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        if socket.peer_addr().is_ok() {
+            return Ok(socket);
+        }
+    }
+}
+
+fn in_progress(error: &std::io::Error) -> bool {
+    // EINPROGRESS has no stable ErrorKind.
+    error.kind() == std::io::ErrorKind::WouldBlock || error.raw_os_error() == Some(115)
+}

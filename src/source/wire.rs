@@ -1,0 +1,444 @@
+//! The stream under tokio-postgres: a non-blocking socket read in large pieces, whose frames it knows. Every message goes to the
+//! crate, except the payload of CopyData, which waits here for COPY to take it: no future, no allocation and one copy per row. On the
+//! way it notes what the crate keeps to itself: CommandComplete's tag and that the server is ready again.
+//!
+//! Message formats: PostgreSQL documentation, "Message Formats"; a frame is a tag byte, a length that counts itself, and the body.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// One read of the socket. Larger ones gained nothing in the measurements of design.md; smaller ones cost system calls.
+const BUFFER: usize = 256 * 1024;
+/// Largest message handed to the crate, which holds it whole: no catalog row or error comes near, a hostile length goes beyond.
+const LARGEST_MESSAGE: usize = 16 * 1024 * 1024;
+/// Largest CommandComplete that is looked at.
+const LARGEST_TAG: usize = 64;
+
+/// A connected, non-blocking socket.
+pub trait Socket: Read + Write {}
+impl<T: Read + Write> Socket for T {}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// at a frame's first byte
+    Header,
+    /// inside a message for the crate
+    Forward(usize),
+    /// inside a CopyData payload
+    Data(usize),
+}
+
+struct Wire {
+    socket: Box<dyn Socket>,
+    buffer: Box<[u8]>,
+    /// unread bytes are buffer[start..end]
+    start: usize,
+    end: usize,
+    state: State,
+    /// the peer has closed
+    eof: bool,
+    /// the last write did not fit into the socket's buffer
+    blocked_on_write: bool,
+    complete_tag: Option<String>,
+    ready: bool,
+}
+
+/// The tokio-postgres side. Clones share the stream: one goes into the crate, one stays with the COPY.
+#[derive(Clone)]
+pub struct Stream(Rc<RefCell<Wire>>);
+
+/// What a COPY finds on the wire.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Data {
+    /// this many bytes were written to the caller's buffer
+    Bytes(usize),
+    /// nothing has arrived yet
+    Wait,
+    /// the next message is not CopyData: the crate has to look at it
+    Other,
+}
+
+impl Stream {
+    /// Takes a connected, non-blocking socket.
+    pub fn new(socket: Box<dyn Socket>) -> Self {
+        Stream(Rc::new(RefCell::new(Wire {
+            socket,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            state: State::Header,
+            eof: false,
+            blocked_on_write: false,
+            complete_tag: None,
+            ready: false,
+        })))
+    }
+
+    /// True when output waits for room in the socket.
+    pub fn wants_write(&self) -> bool {
+        self.0.borrow().blocked_on_write
+    }
+
+    /// Forgets the tag and the readiness of earlier statements.
+    pub fn begin_statement(&self) {
+        let mut wire = self.0.borrow_mut();
+        wire.complete_tag = None;
+        wire.ready = false;
+    }
+
+    /// The tag of the statement's CommandComplete (`COPY 42`), once it has come by.
+    pub fn complete_tag(&self) -> Option<String> {
+        self.0.borrow().complete_tag.clone()
+    }
+
+    /// True once ReadyForQuery has come by.
+    pub fn is_ready(&self) -> bool {
+        self.0.borrow().ready
+    }
+
+    /// True when the next bytes are CopyData, or the payload of one already begun.
+    pub fn has_copy_data(&self) -> bool {
+        let wire = self.0.borrow();
+        match wire.state {
+            State::Header => wire.unread().first() == Some(&b'd'),
+            State::Data(_) => true,
+            State::Forward(_) => false,
+        }
+    }
+
+    /// Moves CopyData payload into `out`, as much as fits and has arrived.
+    pub fn take_copy_data(&self, out: &mut [u8]) -> io::Result<Data> {
+        self.0.borrow_mut().take_copy_data(out)
+    }
+}
+
+impl Wire {
+    fn unread(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Reads once from the socket into the free part of the buffer. False when nothing is there.
+    fn fill(&mut self) -> io::Result<bool> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        loop {
+            match self.socket.read(&mut self.buffer[self.end..]) {
+                Ok(0) => {
+                    self.eof = true;
+                    return Ok(false);
+                }
+                Ok(n) => {
+                    self.end += n;
+                    return Ok(true);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Reads the next frame's header if it has arrived whole; enters Forward (header included) or Data (header consumed).
+    /// False when more bytes are needed.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        let invalid = |text| Err(io::Error::new(ErrorKind::InvalidData, text));
+        let &[tag, a, b, c, d, ..] = self.unread() else {
+            return Ok(false);
+        };
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if length < 4 || length > i32::MAX as usize {
+            return invalid("the source sent a message with an impossible length");
+        }
+        match tag {
+            b'd' => {
+                self.start += 5;
+                self.state = State::Data(length - 4);
+                return Ok(true);
+            }
+            _ if length > LARGEST_MESSAGE => {
+                return invalid("the source sent a message that is too long");
+            }
+            b'C' if length <= LARGEST_TAG => {
+                let Some(body) = self.unread().get(5..length + 1) else {
+                    return Ok(false);
+                };
+                self.complete_tag = body.strip_suffix(&[0]).map(|t| String::from_utf8_lossy(t).into_owned());
+            }
+            b'Z' => self.ready = true,
+            _ => {}
+        }
+        self.state = State::Forward(length + 1);
+        Ok(true)
+    }
+
+    fn take_copy_data(&mut self, out: &mut [u8]) -> io::Result<Data> {
+        let mut filled = 0;
+        while filled < out.len() {
+            match self.state {
+                State::Forward(_) => break,
+                State::Header => {
+                    // The frame after the data is left for the crate, header and all.
+                    if self.unread().first().is_some_and(|tag| *tag != b'd') {
+                        break;
+                    }
+                    if self.next_frame()? {
+                        continue;
+                    }
+                }
+                State::Data(0) => {
+                    self.state = State::Header;
+                    continue;
+                }
+                State::Data(left) => {
+                    let n = left.min(self.end - self.start).min(out.len() - filled);
+                    if n > 0 {
+                        out[filled..filled + n].copy_from_slice(&self.buffer[self.start..self.start + n]);
+                        filled += n;
+                        self.start += n;
+                        self.state = State::Data(left - n);
+                        continue;
+                    }
+                }
+            }
+            // More bytes are needed; what is there is given first.
+            if filled > 0 || !self.fill()? {
+                break;
+            }
+        }
+        if filled > 0 {
+            return Ok(Data::Bytes(filled));
+        }
+        match self.state {
+            State::Forward(_) => Ok(Data::Other),
+            State::Header if !self.unread().is_empty() && self.unread()[0] != b'd' => Ok(Data::Other),
+            _ if self.eof => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(Data::Wait),
+        }
+    }
+
+    /// Moves bytes of messages into `out`. False when nothing could be moved: more must arrive, or a COPY must take its data first.
+    fn forward(&mut self, out: &mut ReadBuf<'_>) -> io::Result<bool> {
+        let before = out.remaining();
+        while out.remaining() > 0 {
+            match self.state {
+                State::Forward(0) => self.state = State::Header,
+                State::Forward(left) => {
+                    let n = left.min(self.end - self.start).min(out.remaining());
+                    if n > 0 {
+                        out.put_slice(&self.buffer[self.start..self.start + n]);
+                        self.start += n;
+                        self.state = State::Forward(left - n);
+                    } else if !self.fill()? {
+                        break;
+                    }
+                }
+                State::Data(0) => self.state = State::Header,
+                State::Data(_) => break,
+                State::Header => {
+                    if !self.next_frame()? && !self.fill()? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(out.remaining() < before)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut wire = self.0.borrow_mut();
+        match wire.forward(out) {
+            Ok(true) => Poll::Ready(Ok(())),
+            // At the end of the stream an empty read tells the crate so.
+            Ok(false) if wire.eof => Poll::Ready(Ok(())),
+            Ok(false) => Poll::Pending,
+            Err(e) => Poll::Ready(Err(e)),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let mut wire = self.0.borrow_mut();
+        loop {
+            match wire.socket.write(data) {
+                Ok(n) => {
+                    wire.blocked_on_write = false;
+                    return Poll::Ready(Ok(n));
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    wire.blocked_on_write = true;
+                    return Poll::Pending;
+                }
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// A peer that sends the given pieces, one a read, with a WouldBlock after each.
+    struct Script(VecDeque<Option<Vec<u8>>>);
+
+    impl Read for Script {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            match self.0.pop_front() {
+                Some(Some(piece)) => {
+                    out[..piece.len()].copy_from_slice(&piece);
+                    Ok(piece.len())
+                }
+                Some(None) => Err(ErrorKind::WouldBlock.into()),
+                None => Ok(0),
+            }
+        }
+    }
+
+    impl Write for Script {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            Ok(data.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut frame = vec![tag];
+        frame.extend((body.len() as u32 + 4).to_be_bytes());
+        frame.extend(body);
+        frame
+    }
+
+    fn stream(pieces: impl IntoIterator<Item = Vec<u8>>) -> Stream {
+        let pieces = pieces.into_iter().flat_map(|p| [Some(p), None]).collect();
+        Stream::new(Box::new(Script(pieces)))
+    }
+
+    /// Reads what the crate would get, until nothing more comes.
+    fn forwarded(stream: &Stream) -> Vec<u8> {
+        let mut storage = [0; 4096];
+        let mut out = ReadBuf::new(&mut storage);
+        for _ in 0..2000 {
+            if !stream.0.borrow_mut().forward(&mut out).expect("a read") && stream.0.borrow().eof {
+                break;
+            }
+        }
+        out.filled().to_vec()
+    }
+
+    fn conversation() -> Vec<u8> {
+        [
+            frame(b'H', &[0, 0, 0]),
+            frame(b'd', b"one"),
+            frame(b'd', b""),
+            frame(b'd', b"two"),
+            frame(b'c', b""),
+            frame(b'C', b"COPY 2\0"),
+            frame(b'Z', b"I"),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn copy_data_is_taken_out_wherever_the_network_cuts_it() {
+        let all = conversation();
+        for size in 1..=all.len() {
+            let stream = stream(all.chunks(size).map(<[u8]>::to_vec));
+            let mut storage = [0; 64];
+            let mut head = ReadBuf::new(&mut storage);
+            let mut data = Vec::new();
+            let mut piece = [0; 2];
+            for _ in 0..1000 {
+                stream.0.borrow_mut().forward(&mut head).expect("forward");
+                match stream.take_copy_data(&mut piece) {
+                    Ok(Data::Bytes(n)) => data.extend(&piece[..n]),
+                    Ok(Data::Other) if !data.is_empty() => break,
+                    Ok(_) => {}
+                    Err(e) => panic!("{e} with pieces of {size}"),
+                }
+                if stream.is_ready() {
+                    break;
+                }
+            }
+            let mut rest = head.filled().to_vec();
+            rest.extend(forwarded(&stream));
+            assert_eq!(data, b"onetwo", "pieces of {size}");
+            let others = [frame(b'H', &[0, 0, 0]), frame(b'c', b""), frame(b'C', b"COPY 2\0"), frame(b'Z', b"I")];
+            assert_eq!(rest, others.concat(), "pieces of {size}");
+            assert_eq!(stream.complete_tag().as_deref(), Some("COPY 2"));
+            assert!(stream.is_ready());
+        }
+    }
+
+    #[test]
+    fn the_crate_gets_nothing_past_data_that_nobody_has_taken() {
+        let stream = stream([[frame(b'd', b"x"), frame(b'Z', b"I")].concat()]);
+        assert_eq!(forwarded(&stream), b"");
+        assert!(!stream.is_ready());
+    }
+
+    #[test]
+    fn a_value_larger_than_the_buffer_streams_through() {
+        let big = vec![7u8; BUFFER * 3 + 5];
+        let stream = stream(frame(b'd', &big).chunks(BUFFER / 2).map(<[u8]>::to_vec));
+        let mut out = vec![0; 64 * 1024];
+        let mut total = 0;
+        while total < big.len() {
+            match stream.take_copy_data(&mut out).expect("data") {
+                Data::Bytes(n) => total += n,
+                Data::Wait => {}
+                Data::Other => panic!("data ended at {total}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_in_the_middle_of_data_is_an_error_not_the_end() {
+        let stream = stream([frame(b'd', b"abcdef")[..8].to_vec()]);
+        let mut out = [0; 16];
+        let mut last = Ok(Data::Wait);
+        for _ in 0..5 {
+            last = stream.take_copy_data(&mut out);
+            if last.is_err() {
+                break;
+            }
+        }
+        assert_eq!(last.expect_err("an end").kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn impossible_lengths_are_refused() {
+        for length in [0u32, 3, u32::MAX] {
+            let mut bytes = vec![b'T'];
+            bytes.extend(length.to_be_bytes());
+            let stream = stream([bytes]);
+            let mut storage = [0; 16];
+            let result = stream.0.borrow_mut().forward(&mut ReadBuf::new(&mut storage));
+            assert!(result.is_err(), "{length}");
+        }
+    }
+}

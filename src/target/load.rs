@@ -1,0 +1,42 @@
+//! Replacing the rows of one unit, in the caller's transaction: afterwards the unit holds exactly what the source sent, or the
+//! transaction fails and it holds what it held. The one interface behind which other ways of replacing will stand.
+
+use super::catalog;
+use crate::error::{Error, Result};
+use crate::pg::{copy, session, spi};
+use crate::plan::units::Leaf;
+use crate::source::Session;
+
+/// What a unit's copy moved.
+#[derive(Debug, Clone, Copy)]
+pub struct Loaded {
+    /// rows now in the unit
+    pub rows: u64,
+    /// COPY bytes received
+    pub bytes: u64,
+}
+
+/// Truncates the unit and fills it from `copy_sql` on the source. Readers wait from the TRUNCATE to the commit. The source's COPY is
+/// begun first: what it refuses has then not cost a lock. SQL runs under the caller's role; lock_timeout is the caller's.
+pub fn truncate_and_load(
+    leaf: &Leaf,
+    columns: &[String],
+    binary: bool,
+    copy_sql: &str,
+    source: &mut Session,
+) -> Result<Loaded> {
+    catalog::check_privileges(leaf)?;
+    let mut rows_of_source = source.copy_out(copy_sql)?;
+    spi::execute(&format!("TRUNCATE ONLY {}", leaf.name), &[])?;
+    let rows = copy::load(leaf.oid, columns, binary, &session::encoding(), &mut rows_of_source)?;
+    let sent = rows_of_source.rows()?;
+    if sent != rows {
+        return Err(Error::protocol(format!("{sent} rows were sent and {rows} loaded"))
+            .detail("A trigger that skips rows makes the copy incomplete.")
+            .hint("Disable the trigger on this partition for the sync, or let it raise an error."));
+    }
+    Ok(Loaded {
+        rows,
+        bytes: rows_of_source.bytes(),
+    })
+}

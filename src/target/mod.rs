@@ -1,0 +1,4 @@
+//! This database: what the table looks like, and how the rows of one unit are replaced.
+
+pub mod catalog;
+pub mod load;
