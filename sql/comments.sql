@@ -11,7 +11,7 @@ COMMENT ON FOREIGN DATA WRAPPER cgpsync IS
 COMMENT ON SEQUENCE cgpsync_run_id_seq IS 'numbers of runs';
 
 COMMENT ON TABLE sync_table IS 'the point up to which each table is synced';
-COMMENT ON COLUMN sync_table.table_name IS 'the target table; as text it follows search_path and renames';
+COMMENT ON COLUMN sync_table.table_name IS 'the target table; without its schema if that is public';
 COMMENT ON COLUMN sync_table.end_tm IS 'end_tm of the last run that copied everything it had to';
 
 COMMENT ON VIEW v_gp_range_partition_meta IS 'partitions of tables partitioned by RANGE, with their bounds as bare text';
@@ -25,7 +25,8 @@ COMMENT ON COLUMN v_gp_range_partition_meta.rangetype IS 'type of the partition 
 
 COMMENT ON TABLE cgpsync_run IS 'one row for each call: what was asked, how it went';
 COMMENT ON COLUMN cgpsync_run.run_id IS 'number of the run';
-COMMENT ON COLUMN cgpsync_run.table_name IS 'the target table';
+COMMENT ON COLUMN cgpsync_run.table_name IS 'name of the target table at the time; without its schema if that is public';
+COMMENT ON COLUMN cgpsync_run.relation IS 'the target table itself';
 COMMENT ON COLUMN cgpsync_run.status IS 'planning, running, done, failed or cancelled';
 COMMENT ON COLUMN cgpsync_run.source IS 'foreign server';
 COMMENT ON COLUMN cgpsync_run.source_table IS 'table read there';
@@ -53,7 +54,8 @@ COMMENT ON COLUMN cgpsync_run.arguments IS 'arguments and settings of the call';
 COMMENT ON TABLE cgpsync_run_partition IS 'one row for each partition of a run';
 COMMENT ON COLUMN cgpsync_run_partition.run_id IS 'the run';
 COMMENT ON COLUMN cgpsync_run_partition.unit IS 'number within the run, in the order of work';
-COMMENT ON COLUMN cgpsync_run_partition.partition IS 'the target''s partition, or the whole unpartitioned table';
+COMMENT ON COLUMN cgpsync_run_partition.partition IS 'name of the target''s partition, or of the whole unpartitioned table; without its schema if that is public';
+COMMENT ON COLUMN cgpsync_run_partition.relation IS 'the partition itself';
 COMMENT ON COLUMN cgpsync_run_partition.status IS 'pending, copying, done, failed, cancelled or skipped';
 COMMENT ON COLUMN cgpsync_run_partition.rows IS 'rows copied';
 COMMENT ON COLUMN cgpsync_run_partition.bytes IS 'COPY bytes received';

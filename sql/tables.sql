@@ -1,16 +1,18 @@
 -- State of cgpsync. Written by its processes with the privileges of the extension's owner, read by everyone as the
 -- policies allow. Kept by pg_dump.
 
+-- The old tool's table: names as text, so that its queries (WHERE table_name = 'persons') go on working.
 CREATE TABLE sync_table (
-    table_name regclass PRIMARY KEY,
-    end_tm     varchar(64)
+    table_name text PRIMARY KEY,
+    end_tm     text
 );
 
 CREATE SEQUENCE cgpsync_run_id_seq;
 
 CREATE TABLE cgpsync_run (
     run_id          bigint PRIMARY KEY DEFAULT nextval('cgpsync_run_id_seq'),
-    table_name      regclass NOT NULL,
+    table_name      text NOT NULL,
+    relation        regclass NOT NULL,
     status          text NOT NULL CHECK (status IN ('planning', 'running', 'done', 'failed', 'cancelled')),
     source          text NOT NULL,
     source_table    text,
@@ -36,12 +38,14 @@ CREATE TABLE cgpsync_run (
     arguments       jsonb NOT NULL
 );
 CREATE INDEX cgpsync_run_table_name_idx ON cgpsync_run (table_name, run_id);
+CREATE INDEX cgpsync_run_relation_idx ON cgpsync_run (relation, run_id);
 CREATE INDEX cgpsync_run_open_idx ON cgpsync_run (run_id) WHERE status IN ('planning', 'running');
 
 CREATE TABLE cgpsync_run_partition (
     run_id          bigint NOT NULL REFERENCES cgpsync_run ON DELETE CASCADE,
     unit            integer NOT NULL,
-    partition       regclass NOT NULL,
+    partition       text NOT NULL,
+    relation        regclass NOT NULL,
     status          text NOT NULL
                     CHECK (status IN ('pending', 'copying', 'done', 'failed', 'cancelled', 'skipped')),
     rows            bigint,

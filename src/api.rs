@@ -23,6 +23,7 @@ RETURNS TABLE(partition regclass, status text, rows bigint, bytes bigint, second
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
+#[allow(clippy::type_complexity)] // pgrx reads the columns' names from the signature
 fn cgpsync_sync(
     table_name: Option<pg_sys::Oid>,
     end_tm: Option<String>,

@@ -267,7 +267,13 @@ mod tests {
     }
 
     fn read(server: &[(&str, &str)], mapping: &[(&str, &str)]) -> Result<Target> {
-        Target::from_options("src", &options(server), &options(mapping), "me", Duration::from_secs(10))
+        Target::from_options(
+            "src",
+            &options(server),
+            &options(mapping),
+            "me",
+            Duration::from_secs(10),
+        )
     }
 
     #[test]
@@ -290,7 +296,10 @@ mod tests {
     #[test]
     fn defaults_are_libpqs_and_a_dead_network_is_noticed() {
         let target = read(&[("host", "h")], &[]).expect("a target");
-        assert_eq!((target.port, target.user.as_str(), target.dbname.as_str()), (5432, "me", "me"));
+        assert_eq!(
+            (target.port, target.user.as_str(), target.dbname.as_str()),
+            (5432, "me", "me")
+        );
         assert!(target.keepalive.is_some());
     }
 
@@ -305,7 +314,12 @@ mod tests {
 
     #[test]
     fn numbers_are_checked_when_the_server_is_created() {
-        for (name, value) in [("port", "0"), ("port", "x"), ("connect_timeout", "-1"), ("keepalives", "yes")] {
+        for (name, value) in [
+            ("port", "0"),
+            ("port", "x"),
+            ("connect_timeout", "-1"),
+            ("keepalives", "yes"),
+        ] {
             assert!(validate(name, value, Place::Server).is_err(), "{name} {value}");
         }
     }

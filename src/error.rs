@@ -40,6 +40,8 @@ pub struct Error {
     pub detail: Option<String>,
     /// what to do
     pub hint: Option<String>,
+    /// reported by the source: its cancels and shutdowns are failures to us
+    pub remote: bool,
 }
 
 /// Result of everything that can fail in the logic; raising happens in `api` and in the worker entry points only.
@@ -59,6 +61,7 @@ impl Error {
             message: message.into(),
             detail: None,
             hint: None,
+            remote: false,
         }
     }
 
@@ -80,12 +83,13 @@ impl Error {
         self
     }
 
-    /// True when the user, a timeout or a shutdown ended the work, as opposed to the work failing.
+    /// True when the user, a timeout or a shutdown here ended the work, as opposed to the work failing.
     pub fn is_cancel(&self) -> bool {
-        matches!(
-            self.sqlstate.as_str(),
-            sqlstate::QUERY_CANCELED | sqlstate::ADMIN_SHUTDOWN
-        )
+        !self.remote
+            && matches!(
+                self.sqlstate.as_str(),
+                sqlstate::QUERY_CANCELED | sqlstate::ADMIN_SHUTDOWN
+            )
     }
 
     /// A parameter of a call that can't be used.

@@ -15,8 +15,16 @@ mod source;
 mod target;
 
 pgrx::extension_sql_file!("../sql/tables.sql", name = "tables", bootstrap);
-pgrx::extension_sql_file!("../sql/wrapper.sql", name = "wrapper", requires = [api::cgpsync_fdw_validator]);
-pgrx::extension_sql_file!("../sql/views.sql", name = "views", requires = ["tables", api::_cgpsync_children]);
+pgrx::extension_sql_file!(
+    "../sql/wrapper.sql",
+    name = "wrapper",
+    requires = [api::cgpsync_fdw_validator]
+);
+pgrx::extension_sql_file!(
+    "../sql/views.sql",
+    name = "views",
+    requires = ["tables", api::_cgpsync_children]
+);
 pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 
 /// Called when the server loads the library, in sessions and in our processes alike: no preload is needed.

@@ -81,20 +81,20 @@ pub fn start(role: Role, birth: Birth, title: &str) -> Result<Option<Handle>> {
         bgw_restart_time: pg_sys::BGW_NEVER_RESTART,
         // SAFETY: set at process start.
         bgw_notify_pid: unsafe { pg_sys::MyProcPid },
-        bgw_main_arg: birth
-            .argument
-            .into_datum()
-            .unwrap_or(pg_sys::Datum::from(0)),
+        bgw_main_arg: birth.argument.into_datum().unwrap_or(pg_sys::Datum::from(0)),
         ..Default::default()
     };
-    fill(&mut worker.bgw_name, &format!("{} {title}", role.backend_type()).chars().take(40).collect::<String>())?;
+    fill(
+        &mut worker.bgw_name,
+        &format!("{} {title}", role.backend_type())
+            .chars()
+            .take(40)
+            .collect::<String>(),
+    )?;
     fill(&mut worker.bgw_type, role.backend_type())?;
     fill(&mut worker.bgw_library_name, "cgpsync")?;
     fill(&mut worker.bgw_function_name, role.entry())?;
-    fill(
-        &mut worker.bgw_extra,
-        &format!("{} {}", birth.database, birth.role),
-    )?;
+    fill(&mut worker.bgw_extra, &format!("{} {}", birth.database, birth.role))?;
     let mut handle = std::ptr::null_mut();
     // SAFETY: the struct is filled and terminated. The handle is allocated in the long-lived context, as it outlives the call.
     let registered = unsafe {

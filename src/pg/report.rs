@@ -8,11 +8,9 @@ use std::panic::AssertUnwindSafe;
 /// The server's packed form of a SQLSTATE (elog.h, MAKE_SQLSTATE). A code that pgrx's closed list lacks becomes XX000, so DETAIL
 /// should carry a remote server's own.
 fn pack(sqlstate: &str) -> PgSqlErrorCode {
-    let packed = sqlstate
-        .bytes()
-        .take(5)
-        .enumerate()
-        .fold(0i32, |code, (at, c)| code | ((i32::from(c) - i32::from(b'0')) & 0x3F) << (6 * at));
+    let packed = sqlstate.bytes().take(5).enumerate().fold(0i32, |code, (at, c)| {
+        code | ((i32::from(c) - i32::from(b'0')) & 0x3F) << (6 * at)
+    });
     PgSqlErrorCode::from(packed)
 }
 
@@ -56,5 +54,6 @@ fn from_caught(cause: &CaughtError) -> Error {
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
+        remote: false,
     }
 }

@@ -45,9 +45,7 @@ pub fn encoding() -> String {
 /// This session's TimeZone.
 pub fn timezone() -> Result<String> {
     let rows = spi::execute("SELECT pg_catalog.current_setting('TimeZone')", &[])?;
-    rows.first()
-        .ok_or_else(|| Error::internal("no TimeZone"))?
-        .string(0)
+    rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)
 }
 
 /// Runs `f` with the privileges of `owner`: cgpsync's own tables are written by nobody else, whoever calls. Statements inside must

@@ -124,10 +124,7 @@ mod tests {
         );
         assert_eq!(read("DEFAULT"), Bound::Default);
         assert_eq!(read("FOR VALUES IN ('a', NULL)"), Bound::Other);
-        assert_eq!(
-            read("FOR VALUES WITH (modulus 4, remainder 1)"),
-            Bound::Other
-        );
+        assert_eq!(read("FOR VALUES WITH (modulus 4, remainder 1)"), Bound::Other);
     }
 
     #[test]
@@ -141,7 +138,12 @@ mod tests {
 
     #[test]
     fn what_is_not_a_bound_is_refused() {
-        for text in ["", "FOR VALUES FROM (1", "FOR VALUES FROM (1) TO ('x", "FOR VALUES FROM (1) TO (2) x"] {
+        for text in [
+            "",
+            "FOR VALUES FROM (1",
+            "FOR VALUES FROM (1) TO ('x",
+            "FOR VALUES FROM (1) TO (2) x",
+        ] {
             assert!(Bound::parse(text).is_err(), "{text}");
         }
     }

@@ -82,11 +82,12 @@ pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn]) -> Result
     if problems.is_empty() {
         return Ok(mapping);
     }
-    Err(
-        Error::new(sqlstate::DATATYPE_MISMATCH, "the columns of source and target do not fit")
-            .detail(sentence(&problems))
-            .hint("Add the column or a default here, or name a view of the wanted columns as source_table."),
+    Err(Error::new(
+        sqlstate::DATATYPE_MISMATCH,
+        "the columns of source and target do not fit",
     )
+    .detail(sentence(&problems))
+    .hint("Add the column or a default here, or name a view of the wanted columns as source_table."))
 }
 
 fn sentence(parts: &[String]) -> String {
@@ -168,6 +169,9 @@ mod tests {
         )
         .expect_err("two differences");
         let detail = error.detail.expect("a detail");
-        assert!(detail.contains("only_here") && detail.contains("only_there"), "{detail}");
+        assert!(
+            detail.contains("only_here") && detail.contains("only_there"),
+            "{detail}"
+        );
     }
 }

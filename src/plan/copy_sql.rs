@@ -57,9 +57,7 @@ pub fn split_name(text: &str) -> Option<(Option<String>, String)> {
         } else {
             let stop = rest.find('.').unwrap_or(rest.len());
             let plain = rest[..stop].trim();
-            let plain_ok = plain
-                .chars()
-                .all(|c| c.is_alphanumeric() || c == '_' || c == '$');
+            let plain_ok = plain.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$');
             if !plain_ok || plain.starts_with(|c: char| c.is_ascii_digit()) {
                 return None;
             }

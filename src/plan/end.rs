@@ -56,10 +56,10 @@ pub fn end_literal(end_tm: &str, kind: KeyKind) -> Result<String> {
     if kind == KeyKind::Plain || !is_period {
         return Ok(text.to_owned());
     }
-    let last_day = last_day(text)
-        .ok_or_else(|| Error::bad_parameter(format!("end_tm \"{end_tm}\" is not a year or a month")).hint(
-            "Periods are written YYYY or YYYYMM, days YYYYMMDD.",
-        ))?;
+    let last_day = last_day(text).ok_or_else(|| {
+        Error::bad_parameter(format!("end_tm \"{end_tm}\" is not a year or a month"))
+            .hint("Periods are written YYYY or YYYYMM, days YYYYMMDD.")
+    })?;
     Ok(match kind {
         KeyKind::Timestamp => last_day.format("%Y-%m-%d 23:59:59.999999").to_string(),
         KeyKind::Date => last_day.format("%Y-%m-%d").to_string(),
@@ -90,10 +90,7 @@ mod tests {
         assert_eq!(read("2017", KeyKind::Date), "2017-12-31");
         assert_eq!(read("201602", KeyKind::Date), "2016-02-29");
         assert_eq!(read("201702", KeyKind::DateDigits), "20170228");
-        assert_eq!(
-            read("201702", KeyKind::Timestamp),
-            "2017-02-28 23:59:59.999999"
-        );
+        assert_eq!(read("201702", KeyKind::Timestamp), "2017-02-28 23:59:59.999999");
     }
 
     #[test]

@@ -96,9 +96,18 @@ mod tests {
 
     #[test]
     fn open_ends_are_infinite_and_a_unit_without_range_is_always_taken() {
-        assert_eq!(decide(Some(&range(None, Some(5))), None, Some(&-100)), Decision::InRange);
-        assert_eq!(decide(Some(&range(Some(5), None)), Some(&100), Some(&100)), Decision::InRange);
-        assert_eq!(decide(Some(&range(None, Some(5))), Some(&5), Some(&9)), Decision::Closed);
+        assert_eq!(
+            decide(Some(&range(None, Some(5))), None, Some(&-100)),
+            Decision::InRange
+        );
+        assert_eq!(
+            decide(Some(&range(Some(5), None)), Some(&100), Some(&100)),
+            Decision::InRange
+        );
+        assert_eq!(
+            decide(Some(&range(None, Some(5))), Some(&5), Some(&9)),
+            Decision::Closed
+        );
         assert_eq!(decide(Some(&range(Some(5), None)), None, Some(&4)), Decision::Later);
         assert_eq!(decide(None, Some(&1), Some(&0)), Decision::Always);
     }

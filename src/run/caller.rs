@@ -73,7 +73,7 @@ pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
         message: None,
     };
     let run_id = watch.run_id(handoff)?;
-    let result = watch.to_the_end(run_id);
+    let result = watch.follow(run_id);
     handoff.close();
     result
 }
@@ -87,8 +87,10 @@ fn check(call: Call) -> Result<Request> {
         ));
     }
     if session::is_in_recovery() {
-        return Err(Error::new(sqlstate::READ_ONLY_TRANSACTION, "cannot sync into a standby server")
-            .hint("Call on the primary."));
+        return Err(
+            Error::new(sqlstate::READ_ONLY_TRANSACTION, "cannot sync into a standby server")
+                .hint("Call on the primary."),
+        );
     }
     if session::is_read_only() {
         return Err(Error::new(
@@ -131,7 +133,10 @@ fn check_role() -> Result<()> {
         Some(row) if row.is(1) => Ok(()),
         row => Err(Error::new(
             sqlstate::INVALID_AUTHORIZATION,
-            format!("role \"{}\" is not permitted to log in", row.and_then(|r| r.text(0)).unwrap_or("?")),
+            format!(
+                "role \"{}\" is not permitted to log in",
+                row.and_then(|r| r.text(0)).unwrap_or("?")
+            ),
         )
         .detail("The processes of a run connect as the calling role.")
         .hint("Call as a role with LOGIN.")),
@@ -200,7 +205,7 @@ impl Watch {
     }
 
     /// Follows the run until its row says how it ended.
-    fn to_the_end(&mut self, run_id: i64) -> Result<Vec<UnitResult>> {
+    fn follow(&mut self, run_id: i64) -> Result<Vec<UnitResult>> {
         loop {
             // In this order: what a coordinator that is gone now has written is visible to the look that follows.
             let stopped = self.coordinator.state() == State::Stopped;
@@ -209,7 +214,9 @@ impl Watch {
                  FROM @.cgpsync_run WHERE run_id = $1::pg_catalog.int8",
                 run_id,
             )?;
-            let row = rows.first().ok_or_else(|| Error::internal(format!("run {run_id} is gone")))?;
+            let row = rows
+                .first()
+                .ok_or_else(|| Error::internal(format!("run {run_id} is gone")))?;
             self.announce(run_id, row)?;
             match row.text(0) {
                 Some("done") => return self.results(run_id),
@@ -219,6 +226,7 @@ impl Watch {
                         message: row.text(4).unwrap_or("the run failed").to_owned(),
                         detail: row.text(5).map(str::to_owned),
                         hint: row.text(6).map(str::to_owned),
+                        remote: false,
                     });
                 }
                 _ if stopped => {
@@ -252,7 +260,7 @@ impl Watch {
         }
         let total = run.text(2).unwrap_or("?");
         let rows = self.select(
-            "SELECT unit, partition::pg_catalog.text, status, rows, bytes,
+            "SELECT unit, partition, status, rows, bytes,
                     pg_catalog.date_part('epoch', finished_at - started_at)::pg_catalog.numeric(20, 3),
                     COALESCE(message, error_message)
              FROM @.cgpsync_run_partition
@@ -266,7 +274,12 @@ impl Watch {
             let text = |at| row.text(at).unwrap_or("");
             let (partition, place) = (text(1), format!("({} of {total})", self.seen.len()));
             match text(2) {
-                "done" => pgrx::notice!("{partition}: {} rows, {} bytes in {} s {place}", text(3), text(4), text(5)),
+                "done" => pgrx::notice!(
+                    "{partition}: {} rows, {} bytes in {} s {place}",
+                    text(3),
+                    text(4),
+                    text(5)
+                ),
                 "skipped" => pgrx::notice!("{partition}: skipped, {} {place}", text(6)),
                 _ => pgrx::warning!("{partition}: {} {place}", text(6)),
             }
@@ -276,9 +289,9 @@ impl Watch {
 
     fn results(&self, run_id: i64) -> Result<Vec<UnitResult>> {
         let rows = self.select(
-            "SELECT partition::pg_catalog.oid, status, rows, bytes,
+            "SELECT relation::pg_catalog.oid, status, rows, bytes,
                     pg_catalog.date_part('epoch', finished_at - started_at), message
-             FROM @.cgpsync_run_partition WHERE run_id = $1::pg_catalog.int8 ORDER BY partition::pg_catalog.text",
+             FROM @.cgpsync_run_partition WHERE run_id = $1::pg_catalog.int8 ORDER BY partition",
             run_id,
         )?;
         rows.iter()

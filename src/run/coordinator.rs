@@ -178,7 +178,10 @@ impl Run {
                 self.id
             )));
             if counts.cancelled > 0 {
-                return Err(Error::new(sqlstate::QUERY_CANCELED, "a worker of the run was cancelled or terminated"));
+                return Err(Error::new(
+                    sqlstate::QUERY_CANCELED,
+                    "a worker of the run was cancelled or terminated",
+                ));
             }
             // Workers leave when nothing is pending; one that left earlier, or left its unit behind, has died.
             let died = (running < self.workers.len() && counts.pending > 0) || (running == 0 && counts.copying > 0);

@@ -67,7 +67,9 @@ impl Request {
             "SELECT rolname, rolsuper FROM pg_catalog.pg_roles WHERE oid = $1::pg_catalog.oid",
             &[Some(&role.to_string())],
         )?;
-        let row = rows.first().ok_or_else(|| Error::internal("the calling role is gone"))?;
+        let row = rows
+            .first()
+            .ok_or_else(|| Error::internal("the calling role is gone"))?;
         let target = Target::from_options(
             &self.source,
             &options.server,
@@ -76,12 +78,14 @@ impl Request {
             Duration::from_secs(self.connect_timeout_s),
         )?;
         if target.password.is_none() && !row.is(1) {
-            return Err(Error::new(crate::error::sqlstate::PASSWORD_REQUIRED, "password is required")
-                .detail("A role that is not superuser must authenticate with a password of its own user mapping.")
-                .hint(format!(
-                    "Use ALTER USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (ADD password '…').",
-                    crate::plan::copy_sql::quote_ident(&self.source)
-                )));
+            return Err(
+                Error::new(crate::error::sqlstate::PASSWORD_REQUIRED, "password is required")
+                    .detail("A role that is not superuser must authenticate with a password of its own user mapping.")
+                    .hint(format!(
+                        "Use ALTER USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (ADD password '…').",
+                        crate::plan::copy_sql::quote_ident(&self.source)
+                    )),
+            );
         }
         Ok(target)
     }

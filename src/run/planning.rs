@@ -128,7 +128,10 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session, schemas: &[
     } else {
         store.finished_by_failed_runs(request, &source.relation, watermark.as_deref())?
     };
-    let kind = target.key.as_ref().map(|k| KeyKind::of(&k.type_name, finite_bounds(&target)));
+    let kind = target
+        .key
+        .as_ref()
+        .map(|k| KeyKind::of(&k.type_name, finite_bounds(&target)));
     let finished_ends: Vec<String> = finished
         .iter()
         .map(|(_, end, _)| kind.map_or_else(|| Ok(end.clone()), |kind| end_literal(end, kind)))
@@ -182,8 +185,10 @@ fn read_source(
         Some(text) => match split_name(text) {
             Some((Some(schema), name)) => dialect::read_table(session, &[schema], &name),
             Some((None, name)) => dialect::read_table(session, schemas, &name),
-            None => Err(Error::bad_parameter(format!("source_table \"{text}\" is not a table name"))
-                .hint("Write table or schema.table, with double quotes where the name needs them.")),
+            None => Err(
+                Error::bad_parameter(format!("source_table \"{text}\" is not a table name"))
+                    .hint("Write table or schema.table, with double quotes where the name needs them."),
+            ),
         },
     }
 }

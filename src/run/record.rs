@@ -101,8 +101,11 @@ impl Store {
             &[],
         )?;
         let row = rows.first().ok_or_else(|| {
-            Error::new(sqlstate::UNDEFINED_OBJECT, "extension \"cgpsync\" is not installed in this database")
-                .hint("Use CREATE EXTENSION cgpsync.")
+            Error::new(
+                sqlstate::UNDEFINED_OBJECT,
+                "extension \"cgpsync\" is not installed in this database",
+            )
+            .hint("Use CREATE EXTENSION cgpsync.")
         })?;
         Ok(Store {
             owner: row.need(0)?,
@@ -122,7 +125,10 @@ impl Store {
         self.mark_orphans()?;
         let table = request.table.to_string();
         let locked = spi::execute(
-            &format!("SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {})", request.table as i32),
+            &format!(
+                "SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {})",
+                request.table as i32
+            ),
             &[],
         )?;
         let conflict = if locked.first().is_some_and(|row| row.is(0)) {
@@ -131,13 +137,15 @@ impl Store {
             Some(self.conflict(request.table)?)
         };
         let arguments = serde_json::to_string(request).map_err(|e| Error::internal(e.to_string()))?;
+        let name = shown_name(request.table)?;
         let rows = self.write(
-            "INSERT INTO @.cgpsync_run (table_name, status, source, source_table, end_tm, since, parallelism, role_name,
+            "INSERT INTO @.cgpsync_run (table_name, relation, status, source, source_table, end_tm, since, parallelism, role_name,
                                         coordinator_pid, arguments)
-             SELECT $1::oid::regclass, 'planning', $2, $3, $4, $5, $6::int, r.rolname, pg_backend_pid(), $7::jsonb
-             FROM pg_roles r WHERE r.oid = $8::oid
+             SELECT $1, $2::oid::regclass, 'planning', $3, $4, $5, $6, $7::int, r.rolname, pg_backend_pid(), $8::jsonb
+             FROM pg_roles r WHERE r.oid = $9::oid
              RETURNING run_id",
             &[
+                Some(&name),
                 Some(&table),
                 Some(&request.source),
                 request.source_table.as_deref(),
@@ -161,7 +169,7 @@ impl Store {
     fn conflict(&self, table: u32) -> Result<Error> {
         let rows = self.write(
             "SELECT run_id, role_name, started_at, table_name FROM @.cgpsync_run
-             WHERE table_name = $1::oid::regclass AND status IN ('planning', 'running') ORDER BY run_id DESC LIMIT 1",
+             WHERE relation = $1::oid::regclass AND status IN ('planning', 'running') ORDER BY run_id DESC LIMIT 1",
             &[Some(&table.to_string())],
         )?;
         let text = |at| rows.first().and_then(|row| row.text(at)).unwrap_or("?").to_owned();
@@ -169,11 +177,16 @@ impl Store {
             sqlstate::OBJECT_IN_USE,
             format!("table {} is being synced already by run {}", text(3), text(0)),
         )
-        .detail(format!("Run {} was called by role \"{}\" and started at {}.", text(0), text(1), text(2)))
+        .detail(format!(
+            "Run {} was called by role \"{}\" and started at {}.",
+            text(0),
+            text(1),
+            text(2)
+        ))
         .hint("Wait for it to end; cgpsync_run shows its state."))
     }
 
-    /// Marks runs whose coordinator is gone, told by its lock, and forgets the watermarks of dropped tables.
+    /// Marks runs whose coordinator is gone, told by its lock.
     fn mark_orphans(&self) -> Result<()> {
         let rows = self.write(
             &format!(
@@ -185,7 +198,7 @@ impl Store {
                  WHERE status IN ('planning', 'running') AND NOT EXISTS (
                    SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.pid = r.coordinator_pid
                      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                     AND l.classid = {LOCK_CLASS}::oid AND l.objid = r.table_name::oid AND l.objsubid = 2)
+                     AND l.classid = {LOCK_CLASS}::oid AND l.objid = r.relation::oid AND l.objsubid = 2)
                  RETURNING run_id"
             ),
             &[],
@@ -193,10 +206,6 @@ impl Store {
         for row in rows {
             self.close_units(row.need(0)?)?;
         }
-        self.write(
-            "DELETE FROM @.sync_table s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.table_name::oid)",
-            &[],
-        )?;
         Ok(())
     }
 
@@ -237,11 +246,12 @@ impl Store {
             let skipped = unit.done_by.map(|run| format!("copied by run {run}"));
             self.write(
                 "INSERT INTO @.cgpsync_run_partition
-                   (run_id, unit, partition, status, source_relation, source_filter, estimated_bytes, message)
-                 VALUES ($1::bigint, $2::int, $3::oid::regclass, $4, $5, $6, $7::bigint, $8)",
+                   (run_id, unit, partition, relation, status, source_relation, source_filter, estimated_bytes, message)
+                 VALUES ($1::bigint, $2::int, $3, $4::oid::regclass, $5, $6, $7, $8::bigint, $9)",
                 &[
                     Some(&id),
                     Some(&(number + 1).to_string()),
+                    Some(&shown_name(unit.partition)?),
                     Some(&unit.partition.to_string()),
                     Some(if skipped.is_some() { "skipped" } else { "pending" }),
                     Some(&unit.source_relation),
@@ -340,11 +350,15 @@ impl Store {
         .hint("Finished partitions stay finished. Run the same call again when the cause is gone; it copies only the rest."))
     }
 
-    /// The remembered end_tm of a table.
+    /// The remembered end_tm of a table. Forgotten when the table has been dropped and created anew since its last run: what it
+    /// remembers is then about rows that are gone.
     pub fn watermark(&self, table: u32) -> Result<Option<String>> {
         let rows = self.write(
-            "SELECT end_tm FROM @.sync_table WHERE table_name = $1::oid::regclass",
-            &[Some(&table.to_string())],
+            "SELECT s.end_tm FROM @.sync_table s
+             WHERE s.table_name = $1 AND $2::oid = COALESCE(
+               (SELECT r.relation FROM @.cgpsync_run r
+                WHERE r.table_name = s.table_name AND r.status = 'done' ORDER BY r.run_id DESC LIMIT 1), $2::oid)",
+            &[Some(&shown_name(table)?), Some(&table.to_string())],
         )?;
         let text = rows.first().and_then(|row| row.text(0)).map(str::trim);
         Ok(text.filter(|t| !t.is_empty()).map(str::to_owned))
@@ -353,9 +367,9 @@ impl Store {
     /// Remembers `end_tm`.
     pub fn set_watermark(&self, table: u32, end_tm: &str) -> Result<()> {
         self.write(
-            "INSERT INTO @.sync_table (table_name, end_tm) VALUES ($1::oid::regclass, $2)
+            "INSERT INTO @.sync_table (table_name, end_tm) VALUES ($1, $2)
              ON CONFLICT (table_name) DO UPDATE SET end_tm = EXCLUDED.end_tm",
-            &[Some(&table.to_string()), Some(end_tm)],
+            &[Some(&shown_name(table)?), Some(end_tm)],
         )
         .map(|_| ())
     }
@@ -369,13 +383,13 @@ impl Store {
         watermark: Option<&str>,
     ) -> Result<Vec<(i64, String, u32)>> {
         let rows = self.write(
-            "SELECT p.run_id, r.end_tm, p.partition::oid
+            "SELECT p.run_id, r.end_tm, p.relation::oid
              FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
-             WHERE r.table_name = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
+             WHERE r.relation = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
                AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.end_tm IS NOT NULL
                AND p.status = 'done'
                AND r.run_id > COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
-                                        WHERE d.table_name = r.table_name AND d.status = 'done'), 0)
+                                        WHERE d.relation = r.relation AND d.status = 'done'), 0)
              ORDER BY p.run_id",
             &[
                 Some(&request.table.to_string()),
@@ -395,7 +409,9 @@ impl Store {
             "SELECT arguments, to_jsonb(columns), format, snapshot FROM @.cgpsync_run WHERE run_id = $1::bigint",
             &[Some(&run_id.to_string())],
         )?;
-        let row = rows.first().ok_or_else(|| Error::internal(format!("run {run_id} is gone")))?;
+        let row = rows
+            .first()
+            .ok_or_else(|| Error::internal(format!("run {run_id} is gone")))?;
         let parse = |e: serde_json::Error| Error::internal(e.to_string());
         Ok(RunInfo {
             request: serde_json::from_str(&row.string(0)?).map_err(parse)?,
@@ -413,7 +429,7 @@ impl Store {
              WHERE (p.run_id, p.unit) = (
                SELECT q.run_id, q.unit FROM @.cgpsync_run_partition q
                WHERE q.run_id = $1::bigint AND q.status = 'pending' ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING p.unit, p.partition::oid, p.partition, p.source_relation, p.source_filter",
+             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter",
             &[Some(&run_id.to_string())],
         )?;
         rows.first()
@@ -465,4 +481,19 @@ impl Store {
         )
         .map(|_| ())
     }
+}
+
+/// How a relation is named in our tables: as most people write it, without the schema if that is public, whatever the caller's
+/// search_path. sync_table is looked up by this name.
+fn shown_name(oid: u32) -> Result<String> {
+    let rows = spi::execute(
+        "SELECT CASE WHEN n.nspname = 'public' THEN '' ELSE quote_ident(n.nspname) || '.' END || quote_ident(c.relname)
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
+        &[Some(&oid.to_string())],
+    )?;
+    // A table nobody else sees yet has no name here; planning says so.
+    Ok(rows
+        .first()
+        .and_then(|row| row.text(0))
+        .map_or_else(|| oid.to_string(), str::to_owned))
 }

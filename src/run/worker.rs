@@ -1,7 +1,7 @@
 //! A worker: claims a unit, copies it, records the result, takes the next, until none is left.
 
-use super::record::{ClaimedUnit, RunInfo, Store};
 use super::prepare_session;
+use super::record::{ClaimedUnit, RunInfo, Store};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth};
 use crate::pg::{report, session, xact};

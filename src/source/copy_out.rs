@@ -32,8 +32,14 @@ impl Session {
                 stream.begin_statement();
                 client.copy_out(&statement).await
             };
-            block_on(self.fd, stream, None, |cx| poll_connection(connection, server, cx), start)?
-                .map_err(|e| remote_error(&e, &what))?
+            block_on(
+                self.fd,
+                stream,
+                None,
+                |cx| poll_connection(connection, server, cx),
+                start,
+            )?
+            .map_err(|e| remote_error(&e, &what))?
         };
         Ok(CopyOut {
             session: self,
@@ -63,7 +69,9 @@ impl CopyOut<'_> {
         let lost = poll_connection(&mut session.connection, &session.target.server, &mut context);
         match self.responses.as_mut().poll_next(&mut context) {
             Poll::Ready(None) => Ok(true),
-            Poll::Ready(Some(Err(error))) => Err(remote_error(&error, &format!("server \"{}\"", session.target.server))),
+            Poll::Ready(Some(Err(error))) => {
+                Err(remote_error(&error, &format!("server \"{}\"", session.target.server)))
+            }
             Poll::Ready(Some(Ok(_))) => Err(Error::internal("copy data reached the crate")),
             Poll::Pending => lost.map(|()| false),
         }
@@ -93,7 +101,9 @@ impl CopyOut<'_> {
         let tag = stream.complete_tag().unwrap_or_default();
         let rows = tag.strip_prefix("COPY ").and_then(|count| count.parse().ok());
         self.rows = Some(rows.ok_or_else(|| {
-            Error::protocol(format!("the source ended its COPY with \"{tag}\" instead of a row count"))
+            Error::protocol(format!(
+                "the source ended its COPY with \"{tag}\" instead of a row count"
+            ))
         })?);
         session.busy = false;
         Ok(())

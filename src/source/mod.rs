@@ -98,6 +98,7 @@ fn remote_error(error: &tokio_postgres::Error, what: &str) -> Error {
             message: format!("{what}: {}", db.message()),
             detail: Some(detail),
             hint: db.hint().map(str::to_owned),
+            remote: true,
         };
     }
     let cause = std::error::Error::source(error);
@@ -235,9 +236,7 @@ impl Session {
         .map_err(|e| remote_error(&e, &format!("server \"{server}\"")))?;
         self.busy = false;
         let rows = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => {
-                Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect())
-            }
+            SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()),
             _ => None,
         });
         Ok(rows.collect())
@@ -280,7 +279,10 @@ fn poll_connection(
             }
             Poll::Ready(Some(Ok(_))) => {}
             Poll::Ready(Some(Err(error))) => {
-                return Err(remote_error(&error, &format!("connection to server \"{server}\" was lost")));
+                return Err(remote_error(
+                    &error,
+                    &format!("connection to server \"{server}\" was lost"),
+                ));
             }
             Poll::Ready(None) => {
                 return Err(Error::new(

@@ -370,24 +370,29 @@ mod tests {
             let stream = stream(all.chunks(size).map(<[u8]>::to_vec));
             let mut storage = [0; 64];
             let mut head = ReadBuf::new(&mut storage);
-            let mut data = Vec::new();
+            let mut data: Vec<u8> = Vec::new();
             let mut piece = [0; 2];
             for _ in 0..1000 {
                 stream.0.borrow_mut().forward(&mut head).expect("forward");
+                if stream.is_ready() {
+                    break;
+                }
                 match stream.take_copy_data(&mut piece) {
                     Ok(Data::Bytes(n)) => data.extend(&piece[..n]),
                     Ok(Data::Other) if !data.is_empty() => break,
                     Ok(_) => {}
                     Err(e) => panic!("{e} with pieces of {size}"),
                 }
-                if stream.is_ready() {
-                    break;
-                }
             }
             let mut rest = head.filled().to_vec();
             rest.extend(forwarded(&stream));
             assert_eq!(data, b"onetwo", "pieces of {size}");
-            let others = [frame(b'H', &[0, 0, 0]), frame(b'c', b""), frame(b'C', b"COPY 2\0"), frame(b'Z', b"I")];
+            let others = [
+                frame(b'H', &[0, 0, 0]),
+                frame(b'c', b""),
+                frame(b'C', b"COPY 2\0"),
+                frame(b'Z', b"I"),
+            ];
             assert_eq!(rest, others.concat(), "pieces of {size}");
             assert_eq!(stream.complete_tag().as_deref(), Some("COPY 2"));
             assert!(stream.is_ready());

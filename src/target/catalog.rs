@@ -23,10 +23,8 @@ pub fn check_kind(oid: u32) -> Result<String> {
     };
     let name = quote_qualified(&row.string(0)?, &row.string(1)?);
     let wrong = |what: &str| {
-        Err(
-            Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("{name} is {what}"))
-                .hint("A sync writes to an ordinary or a partitioned table."),
-        )
+        Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("{name} is {what}"))
+            .hint("A sync writes to an ordinary or a partitioned table."))
     };
     match (row.text(2), row.text(3)) {
         (_, Some("t")) => wrong("a temporary table, which other processes cannot write"),
@@ -247,7 +245,10 @@ pub fn check_privileges(leaf: &Leaf) -> Result<()> {
                 format!("permission denied for table {}", leaf.name),
             )
             .detail(format!("The calling role lacks {privilege} on it."))
-            .hint(format!("GRANT INSERT, TRUNCATE ON {} TO the role, or call as its owner.", leaf.name)));
+            .hint(format!(
+                "GRANT INSERT, TRUNCATE ON {} TO the role, or call as its owner.",
+                leaf.name
+            )));
         }
     }
     if row.is(2) {

@@ -30,7 +30,9 @@ pub fn check_version(session: &Session) -> Result<()> {
         "server \"{}\" runs a version that is not supported as a source",
         session.server()
     ))
-    .detail(format!("It reports version {version}; PostgreSQL 10 (100000) is the oldest supported.")))
+    .detail(format!(
+        "It reports version {version}; PostgreSQL 10 (100000) is the oldest supported."
+    )))
 }
 
 /// Begins the run's transaction there: what it reads does not change while it runs.

@@ -11,7 +11,11 @@ use crate::source::{Session, TextRow};
 pub fn read_table(session: &mut Session, schemas: &[String], name: &str) -> Result<SourceTable> {
     let (oid, schema, name, kind) = find(session, schemas, name)?;
     let key = if kind == "p" { range_key(session, &oid)? } else { None };
-    let children = if key.is_some() { children(session, &oid)? } else { Vec::new() };
+    let children = if key.is_some() {
+        children(session, &oid)?
+    } else {
+        Vec::new()
+    };
     let (columns, collations) = columns(session, &oid)?;
     let bytes = if kind == "r" { table_bytes(session, &oid)? } else { None };
     Ok(SourceTable {
@@ -67,7 +71,10 @@ fn find(session: &mut Session, schemas: &[String], name: &str) -> Result<(String
     if row.get(4).cloned().flatten().as_deref() != Some("t") {
         return Err(Error::new(
             sqlstate::INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for source table {label} on server \"{}\"", session.server()),
+            format!(
+                "permission denied for source table {label} on server \"{}\"",
+                session.server()
+            ),
         )
         .hint("Grant SELECT on it to the remote user of the user mapping."));
     }

@@ -1,0 +1,25 @@
+# PG_CONFIG=/path/to/pg_config or PG=15 choose the server; without them the newest installed one with headers is taken.
+SHELL := bash
+.PHONY: demo test lint install clean
+.DEFAULT_GOAL := test
+export PG PG_CONFIG KEEP
+
+# Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with.
+demo:
+	@tests/demo/demo.sh
+
+# Every test. ARGS go to the stories, e.g. make test ARGS=cancel
+test:
+	@tests/run.sh $(ARGS)
+
+lint:
+	@tests/lint.sh
+
+# Builds a release and puts it into the directories of the server.
+install:
+	@tests/support/setup.sh
+	@. tests/support/env.sh && cargo pgrx install --release --pg-config "$$PG_CONFIG" \
+		--no-default-features --features "pg$$PG"
+
+clean:
+	cargo clean

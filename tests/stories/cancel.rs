@@ -1,0 +1,225 @@
+//! Whatever ends a call, within two seconds nothing of the run is left on either side and unfinished units are as they were.
+
+use crate::support::proxy::Proxy;
+use crate::support::{Background, Pair, SOON, poll};
+use postgres::NoTls;
+use std::time::Instant;
+
+/// A table big enough to be caught in the middle: one unit of some 150 MB, with an old row here.
+fn big(pair: &Pair) {
+    pair.both("CREATE TABLE big (i int, t text)");
+    pair.source
+        .sql("INSERT INTO big SELECT g, repeat('x', 1000) FROM generate_series(1, 150000) g");
+    pair.target.sql("INSERT INTO big VALUES (0, 'old')");
+}
+
+/// The source takes seconds for each row: the run is caught waiting for it.
+fn slow(pair: &Pair) {
+    pair.both("CREATE TABLE slow (i int)");
+    pair.source.sql("CREATE VIEW crawling AS SELECT g AS i FROM generate_series(1, 100) g, LATERAL (SELECT pg_sleep(1) WHERE g > 0) s");
+    pair.target.sql("INSERT INTO slow VALUES (0)");
+}
+
+fn start_slow(pair: &Pair) -> Background {
+    slow(pair);
+    let run = pair.sync_in_background("'slow', '20170101', source_table => 'crawling'");
+    poll("the source is at work", SOON, || {
+        pair.source
+            .text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event = 'PgSleep'")
+            == "1"
+    });
+    run
+}
+
+fn pid_of(pair: &Pair, backend_type: &str) -> String {
+    pair.target.text(&format!(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'cgpsync {backend_type}' LIMIT 1"
+    ))
+}
+
+fn terminate(pair: &Pair, pid: &str) {
+    assert_eq!(pair.target.text(&format!("SELECT pg_terminate_backend({pid})")), "t");
+}
+
+#[test]
+fn ctrl_c_ends_a_run_that_waits_for_the_source() {
+    let pair = Pair::new();
+    let run = start_slow(&pair);
+    let start = Instant::now();
+    run.cancel.cancel_query(NoTls).expect("a cancel request");
+    pair.all_gone_within_two_seconds(start);
+    assert!(run.join().expect_err("cancelled").starts_with("57014"));
+    assert_eq!(pair.target.text("SELECT sum(i) FROM slow"), "0");
+    assert_eq!(
+        pair.target.text("SELECT status || error_message FROM cgpsync_run"),
+        "cancelledthe call was cancelled, or its session ended"
+    );
+    assert_eq!(
+        pair.target.text("SELECT status FROM cgpsync_run_partition"),
+        "cancelled"
+    );
+    assert_eq!(pair.target.text("SELECT count(*) FROM sync_table"), "0");
+}
+
+#[test]
+fn ctrl_c_in_the_middle_of_loading() {
+    let pair = Pair::new();
+    big(&pair);
+    let run = pair.sync_in_background("'big', '20170101'");
+    pair.until_copying();
+    let start = Instant::now();
+    run.cancel.cancel_query(NoTls).expect("a cancel request");
+    pair.all_gone_within_two_seconds(start);
+    assert!(run.join().expect_err("cancelled").starts_with("57014"));
+    assert_eq!(pair.target.text("SELECT string_agg(t, ',') FROM big"), "old");
+}
+
+#[test]
+fn statement_timeout_ends_the_run() {
+    let pair = Pair::new();
+    slow(&pair);
+    let mut client = pair.target.connect();
+    client
+        .batch_execute("SET statement_timeout = '500ms'")
+        .expect("a setting");
+    let start = Instant::now();
+    let error = pair
+        .sync_as(&mut client, "'slow', '20170101', source_table => 'crawling'")
+        .expect_err("a timeout");
+    assert_eq!(error.code().code(), "57014");
+    assert!(error.message().contains("statement timeout"), "{error:?}");
+    assert!(start.elapsed().as_millis() < 1500, "{:?}", start.elapsed());
+    pair.all_gone_within_two_seconds(start + std::time::Duration::from_millis(500));
+    assert_eq!(pair.target.text("SELECT sum(i) FROM slow"), "0");
+}
+
+#[test]
+fn terminating_the_caller_ends_the_run() {
+    let pair = Pair::new();
+    let run = start_slow(&pair);
+    let start = Instant::now();
+    terminate(&pair, &run.pid.to_string());
+    pair.all_gone_within_two_seconds(start);
+    assert!(run.join().expect_err("terminated").starts_with("57P01"));
+    assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "cancelled");
+}
+
+#[test]
+fn terminating_the_coordinator_ends_the_run() {
+    let pair = Pair::new();
+    let run = start_slow(&pair);
+    let start = Instant::now();
+    terminate(&pair, &pid_of(&pair, "coordinator"));
+    pair.all_gone_within_two_seconds(start);
+    let error = run.join().expect_err("terminated");
+    assert!(error.starts_with("57P01") && error.contains("coordinator"), "{error}");
+    assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "cancelled");
+    assert_eq!(pair.target.text("SELECT sum(i) FROM slow"), "0");
+}
+
+#[test]
+fn terminating_a_worker_ends_the_run() {
+    let pair = Pair::new();
+    let run = start_slow(&pair);
+    let start = Instant::now();
+    terminate(&pair, &pid_of(&pair, "worker"));
+    pair.all_gone_within_two_seconds(start);
+    let error = run.join().expect_err("terminated");
+    assert!(error.contains("worker"), "{error}");
+    assert_eq!(pair.target.text("SELECT sum(i) FROM slow"), "0");
+}
+
+#[test]
+fn a_second_termination_ends_a_process_at_once_and_the_next_call_cleans_up() {
+    let pair = Pair::new();
+    let run = start_slow(&pair);
+    let pid = pid_of(&pair, "coordinator");
+    let start = Instant::now();
+    pair.target.sql(&format!(
+        "SELECT pg_terminate_backend({pid}), pg_terminate_backend({pid})"
+    ));
+    pair.all_gone_within_two_seconds(start);
+    run.join().expect_err("terminated");
+    // Its row may still say running; the next call of anyone marks it.
+    pair.target.sql("CREATE TABLE other ()");
+    pair.sync("'slow', '20170101', source_table => 'nothing'")
+        .expect_err("no such table");
+    let open = pair
+        .target
+        .text("SELECT count(*) FROM cgpsync_run WHERE status IN ('planning', 'running')");
+    assert_eq!(open, "0");
+}
+
+#[test]
+fn a_source_that_stops_answering_does_not_keep_a_cancelled_run() {
+    let pair = Pair::new();
+    big(&pair);
+    let proxy = Proxy::start(pair.source.port);
+    pair.create_server("frozen", proxy.port);
+    let run = pair.sync_in_background("'big', '20170101', source => 'frozen'");
+    pair.until_copying();
+    proxy.freeze();
+    let start = Instant::now();
+    run.cancel.cancel_query(NoTls).expect("a cancel request");
+    let here = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'cgpsync %'";
+    poll("the processes are gone", SOON, || pair.target.text(here) == "0");
+    assert!(start.elapsed().as_millis() < 2000, "{:?}", start.elapsed());
+    run.join().expect_err("cancelled");
+    assert_eq!(pair.target.text("SELECT string_agg(t, ',') FROM big"), "old");
+}
+
+#[test]
+fn a_source_that_never_answers_a_connection_times_out() {
+    let pair = Pair::new();
+    pair.persons(1);
+    let proxy = Proxy::start(pair.source.port);
+    pair.create_server("frozen", proxy.port);
+    proxy.freeze();
+    let mut client = pair.target.connect();
+    client
+        .batch_execute("SET cgpsync.connect_timeout = '1s'")
+        .expect("a setting");
+    let start = Instant::now();
+    let error = pair
+        .sync_as(&mut client, "'persons', '20170101', source => 'frozen'")
+        .expect_err("no answer");
+    assert_eq!(error.code().code(), "08001");
+    assert!(error.message().contains("timeout expired"), "{error:?}");
+    assert!(start.elapsed().as_secs() < 4, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_fast_shutdown_does_not_wait_for_a_run() {
+    let mut pair = Pair::new();
+    let run = start_slow(&pair);
+    let start = Instant::now();
+    pair.target.stop("INT");
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    run.join().expect_err("shut down");
+    poll("the query on the source is gone", SOON, || {
+        pair.source
+            .text("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'")
+            == "0"
+    });
+    pair.target.boot();
+    assert_eq!(pair.target.text("SELECT sum(i) FROM slow"), "0");
+}
+
+#[test]
+fn pg_stat_activity_shows_what_each_process_does() {
+    let pair = Pair::new();
+    let run = start_slow(&pair);
+    let shown = pair.target.list(
+        "SELECT backend_type || ': ' || query || ' / ' || application_name || ' / ' || usename FROM pg_stat_activity
+         WHERE backend_type LIKE 'cgpsync %' ORDER BY 1",
+    );
+    assert_eq!(
+        shown,
+        [
+            "cgpsync coordinator: run 1: 0 of 1 units finished, 1 workers / cgpsync run 1 / postgres",
+            "cgpsync worker: run 1: copying public.slow / cgpsync run 1 / postgres",
+        ]
+    );
+    run.cancel.cancel_query(NoTls).expect("a cancel request");
+    run.join().expect_err("cancelled");
+}

@@ -1,0 +1,145 @@
+//! Networks, sources and servers that die in the middle: a partition is the old one or the complete new one.
+
+use crate::support::cluster::kill;
+use crate::support::proxy::Proxy;
+use crate::support::{Pair, SOON, poll};
+
+fn big(pair: &Pair) {
+    pair.both("CREATE TABLE big (i int, t text)");
+    pair.source
+        .sql("INSERT INTO big SELECT g, repeat('x', 1000) FROM generate_series(1, 60000) g");
+    pair.target.sql("INSERT INTO big VALUES (0, 'old')");
+}
+
+fn assert_old(pair: &Pair) {
+    assert_eq!(pair.target.text("SELECT string_agg(t, ',') FROM big"), "old");
+    assert_eq!(pair.target.text("SELECT count(*) FROM sync_table"), "0");
+}
+
+#[test]
+fn a_connection_cut_anywhere_never_passes_for_the_end_of_the_data() {
+    let pair = Pair::new();
+    big(&pair);
+    let proxy = Proxy::start(pair.source.port);
+    pair.create_server("flaky", proxy.port);
+    for bytes in [10_000, 300_000, 5_000_000, 30_000_000] {
+        proxy.cut_after(bytes);
+        let error = pair
+            .sync("'big', '20170101', source => 'flaky'")
+            .expect_err("the connection breaks");
+        assert_eq!(&error.code().code()[..2], "08", "{error:?}");
+        assert_old(&pair);
+        proxy.heal();
+    }
+    pair.sync("'big', '20170101', source => 'flaky'")
+        .expect("the network is back");
+    pair.same_rows("big", "true");
+}
+
+#[test]
+fn a_source_error_in_mid_stream_rolls_the_unit_back() {
+    let pair = Pair::new();
+    big(&pair);
+    // The last row cannot be computed.
+    pair.source
+        .sql("CREATE VIEW bad AS SELECT i, repeat('y', 1000 / (60000 - i)) AS t FROM big ORDER BY i");
+    let error = pair
+        .sync("'big', '20170101', source_table => 'bad'")
+        .expect_err("a division by zero");
+    assert_eq!(error.code().code(), "22012");
+    assert!(
+        error.detail().is_some_and(|d| d.contains("division by zero")),
+        "{error:?}"
+    );
+    assert_old(&pair);
+}
+
+#[test]
+fn a_source_session_killed_in_mid_copy_is_an_error() {
+    let pair = Pair::new();
+    big(&pair);
+    pair.source
+        .sql("CREATE VIEW slow AS SELECT i, t || COALESCE(pg_sleep(0.001)::text, '') AS t FROM big");
+    let run = pair.sync_in_background("'big', '20170101', source_table => 'slow'");
+    pair.until_copying();
+    pair.source
+        .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%'");
+    let error = run.join().expect_err("terminated");
+    assert!(error.starts_with("57P01") || error.starts_with("08"), "{error}");
+    assert_old(&pair);
+}
+
+#[test]
+fn a_source_server_that_crashes_is_an_error() {
+    let mut pair = Pair::new();
+    big(&pair);
+    pair.source
+        .sql("CREATE VIEW slow AS SELECT i, t || COALESCE(pg_sleep(0.001)::text, '') AS t FROM big");
+    let run = pair.sync_in_background("'big', '20170101', source_table => 'slow'");
+    pair.until_copying();
+    pair.source.stop("QUIT");
+    run.join().expect_err("the source is gone");
+    assert_old(&pair);
+}
+
+#[test]
+fn kill_9_of_a_worker_leaves_the_old_rows_and_the_next_call_finishes_the_job() {
+    let pair = Pair::new();
+    big(&pair);
+    pair.source
+        .sql("CREATE VIEW slow AS SELECT i, t || COALESCE(pg_sleep(0.001)::text, '') AS t FROM big");
+    let run = pair.sync_in_background("'big', '20170101', source_table => 'slow'");
+    pair.until_copying();
+    let pid = pair
+        .target
+        .text("SELECT pid FROM pg_stat_activity WHERE backend_type = 'cgpsync worker'");
+    kill("KILL", pid.parse().expect("a pid"));
+    run.join().expect_err("the server restarts");
+    // The postmaster throws everybody out and recovers.
+    poll("the server has recovered", SOON, || {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pair.target.connect())).is_ok()
+    });
+    assert_old(&pair);
+    assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "running");
+    pair.copied("'big', '20170101'");
+    pair.same_rows("big", "true");
+    let first = "SELECT r.status || ' ' || p.status || ' ' || r.error_message FROM cgpsync_run r JOIN cgpsync_run_partition p USING (run_id)
+                 WHERE run_id = 1";
+    assert_eq!(
+        pair.target.text(first),
+        "failed failed the processes of the run are gone"
+    );
+}
+
+#[test]
+fn a_trigger_that_skips_rows_is_not_a_complete_copy() {
+    let pair = Pair::new();
+    big(&pair);
+    pair.target.sql(
+        "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.i = 7 THEN RETURN NULL; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER skip BEFORE INSERT ON big FOR EACH ROW EXECUTE FUNCTION skip()",
+    );
+    let error = pair.sync("'big', '20170101'").expect_err("a row is missing");
+    assert!(
+        error
+            .detail()
+            .is_some_and(|d| d.contains("60000 rows were sent and 59999 loaded")),
+        "{error:?}"
+    );
+    assert_old(&pair);
+}
+
+#[test]
+fn rows_outside_the_partition_are_refused() {
+    let pair = Pair::new();
+    pair.both(
+        "CREATE TABLE t (k int) PARTITION BY RANGE (k); CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10)",
+    );
+    // The same range over there, but the rows are changed on the way by nobody; a source that lies is played by a rule-less view.
+    pair.source.sql("CREATE VIEW lies AS SELECT 5 AS k UNION ALL SELECT 50");
+    pair.target.sql("CREATE TABLE u (k int CHECK (k < 10))");
+    let error = pair
+        .sync("'u', '5', source_table => 'lies'")
+        .expect_err("a row does not fit");
+    assert_eq!(error.code().code(), "23514");
+}

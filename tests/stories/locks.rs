@@ -1,0 +1,132 @@
+//! Locks, slots and runs that meet.
+
+use crate::support::{Pair, SOON, poll};
+use std::time::Instant;
+
+#[test]
+fn a_unit_locked_by_someone_else_fails_after_lock_timeout_and_keeps_its_rows() {
+    let pair = Pair::new();
+    pair.persons(5);
+    pair.target
+        .sql("INSERT INTO persons VALUES (0, 'old', '2017-01-01', NULL)");
+    let mut reader = pair.target.connect();
+    reader
+        .batch_execute("BEGIN; SELECT * FROM persons_201701")
+        .expect("a reader");
+    let mut client = pair.target.connect();
+    client
+        .batch_execute("SET cgpsync.lock_timeout = '300ms'")
+        .expect("a setting");
+    let error = pair.sync_as(&mut client, "'persons', '20170201'").expect_err("locked");
+    assert_eq!(error.code().code(), "55P03");
+    assert!(
+        error.message().contains("persons_201701") && !error.message().contains("persons_201702"),
+        "{error:?}"
+    );
+    assert_eq!(pair.target.text("SELECT name FROM persons_201701"), "old");
+    reader.batch_execute("COMMIT").expect("the end");
+    assert_eq!(
+        pair.copied("'persons', '20170201'"),
+        ["persons_201701", "persons_201702"]
+    );
+}
+
+#[test]
+fn a_lock_of_the_calling_transaction_is_detected_instead_of_waiting_for_ever() {
+    let pair = Pair::new();
+    pair.persons(5);
+    for statement in [
+        "SELECT count(*) FROM persons_201702",
+        "LOCK TABLE persons IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE cgpsync_run IN ACCESS EXCLUSIVE MODE",
+        "INSERT INTO sync_table VALUES ('persons', '20170101')",
+    ] {
+        let mut client = pair.target.connect();
+        client
+            .batch_execute(&format!("SET cgpsync.lock_timeout = 0; BEGIN; {statement}"))
+            .expect("a lock");
+        let start = Instant::now();
+        let error = pair
+            .sync_as(&mut client, "'persons', '20170301'")
+            .expect_err("it would wait for itself");
+        assert_eq!(error.code().code(), "55006", "{statement}: {error:?}");
+        assert!(
+            error.message().contains("calling transaction holds a lock"),
+            "{error:?}"
+        );
+        assert!(error.hint().is_some_and(|h| h.contains("Commit first")), "{error:?}");
+        assert!(start.elapsed().as_secs() < 5, "{statement}: {:?}", start.elapsed());
+        drop(client);
+        pair.all_gone_within_two_seconds(Instant::now());
+    }
+    assert_eq!(pair.copied("'persons', '20170301', since => '20170101'").len(), 3);
+}
+
+#[test]
+fn a_table_created_by_the_calling_transaction_cannot_be_synced_yet() {
+    let pair = Pair::new();
+    pair.source.sql("CREATE TABLE t (i int)");
+    let mut client = pair.target.connect();
+    client.batch_execute("BEGIN; CREATE TABLE t (i int)").expect("a table");
+    let error = pair
+        .sync_as(&mut client, "'t', '20170101'")
+        .expect_err("nobody else sees it");
+    assert_eq!(error.code().code(), "42P01");
+    assert!(
+        error.hint().is_some_and(|h| h.contains("Commit the transaction")),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn the_second_run_on_a_table_fails_at_once_and_names_the_first() {
+    let pair = Pair::new();
+    pair.both("CREATE TABLE t (i int); CREATE TABLE u (i int)");
+    pair.source.sql("CREATE VIEW crawling AS SELECT g AS i FROM generate_series(1, 5) g, LATERAL (SELECT pg_sleep(0.4) WHERE g > 0) s");
+    let first = pair.sync_in_background("'t', '20170101', source_table => 'crawling'");
+    poll("the first run is on", SOON, || {
+        pair.target.text("SELECT status FROM cgpsync_run") == "running"
+    });
+    let error = pair.sync("'t', '20170101'").expect_err("busy");
+    assert_eq!(error.code().code(), "55006");
+    assert!(error.message().contains("already by run 1"), "{error:?}");
+    assert!(error.detail().is_some_and(|d| d.contains("postgres")), "{error:?}");
+    // Another table is another matter.
+    pair.copied("'u', '20170101'");
+    assert_eq!(first.join(), Ok(1));
+    pair.copied("'t', '20170101'");
+}
+
+#[test]
+fn without_a_free_worker_slot_the_error_names_the_setting() {
+    // One slot is the server's own (logical replication launcher).
+    let pair = Pair::with("", "max_worker_processes = 1");
+    pair.persons(1);
+    let error = pair.sync("'persons', '20170101'").expect_err("no slot");
+    assert_eq!(error.code().code(), "53400");
+    assert!(
+        error.hint().is_some_and(|h| h.contains("max_worker_processes")),
+        "{error:?}"
+    );
+    let pair = Pair::with("", "max_worker_processes = 2");
+    pair.persons(1);
+    let error = pair
+        .sync("'persons', '20170101'")
+        .expect_err("a coordinator and no worker");
+    assert_eq!(error.code().code(), "53400");
+    assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "failed");
+}
+
+#[test]
+fn with_fewer_slots_than_asked_for_it_goes_on_and_says_so() {
+    let pair = Pair::with("", "max_worker_processes = 4");
+    pair.persons(5);
+    let (mut client, notices) = pair.target.connect_with_notices();
+    let units = pair
+        .sync_as(&mut client, "'persons', '20171231', 6")
+        .expect("the sync succeeds");
+    assert_eq!(units.len(), 12);
+    let notices = notices.lock().expect("a lock").join("\n");
+    assert!(notices.contains("running with 2 of 6 workers"), "{notices}");
+    pair.same_rows("persons", "true");
+}

@@ -1,0 +1,25 @@
+//! Stories: two real clusters each, told from the user's side. `make test` starts them; see tests/README.md.
+
+// The pure part of the extension, compiled a second time here: the library itself needs a server around it.
+#[allow(dead_code)]
+#[path = "../../src/error.rs"]
+mod error;
+#[allow(dead_code)]
+#[path = "../../src/plan/mod.rs"]
+mod plan;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod cancel;
+mod columns;
+mod faults;
+mod first_sync;
+mod keys;
+mod locks;
+mod memory;
+mod resume;
+mod roles;
+mod selection;
+mod state;

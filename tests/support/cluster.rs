@@ -1,0 +1,194 @@
+//! One throwaway cluster.
+
+use super::{Notices, SOON, poll};
+use postgres::{Client, Config, NoTls};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A running server with its own data directory; stopped and removed when dropped.
+pub struct Cluster {
+    pub port: u16,
+    pub dir: PathBuf,
+    server: Option<Child>,
+}
+
+fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: use `make test`"))
+}
+
+/// A command of the server's installation, run as a user the server accepts.
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(Path::new(&env("CGPSYNC_TEST_BIN")).join(program));
+    if let (Ok(uid), Ok(gid)) = (std::env::var("CGPSYNC_TEST_UID"), std::env::var("CGPSYNC_TEST_GID")) {
+        command
+            .gid(gid.parse().expect("a gid"))
+            .uid(uid.parse().expect("a uid"));
+    }
+    command.env_remove("RUST_BACKTRACE").current_dir("/");
+    command
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Cluster {
+    /// Starts one, with more lines for postgresql.conf.
+    pub fn start(conf: &str) -> Cluster {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let base = PathBuf::from(env("CGPSYNC_TEST_DIR"));
+        let dir = base.join(format!("cluster{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(base.join("template"))
+            .arg(&dir)
+            .status();
+        assert!(copied.expect("cp runs").success());
+        let port = free_port();
+        let settings = format!(
+            "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\nfsync = off\n\
+             max_worker_processes = 16\nshared_buffers = '32MB'\nmax_connections = 60\nlog_min_messages = info\n\
+             autovacuum = off\nmax_wal_size = '4GB'\n{conf}\n",
+            dir.display()
+        );
+        let path = dir.join("postgresql.auto.conf");
+        std::fs::write(&path, settings).expect("settings are written");
+        let mut cluster = Cluster {
+            port,
+            dir,
+            server: None,
+        };
+        cluster.boot();
+        cluster
+    }
+
+    /// Starts the server on the existing data directory.
+    pub fn boot(&mut self) {
+        let log = std::fs::File::options().append(true).create(true).open(self.log_path());
+        let log = log.expect("a log file");
+        let server = command("postgres")
+            .arg("-D")
+            .arg(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log)
+            .spawn();
+        self.server = Some(server.expect("the server starts"));
+        self.until_up();
+    }
+
+    /// Waits until it accepts connections.
+    pub fn until_up(&self) {
+        poll("the server accepts connections", SOON, || {
+            self.config().connect(NoTls).is_ok()
+        });
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.with_extension("log")
+    }
+
+    /// The server's log so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// Stops the server: `m` is SIGINT for fast, SIGQUIT for immediate, SIGTERM for smart.
+    pub fn stop(&mut self, signal: &str) {
+        if let Some(mut server) = self.server.take() {
+            kill(signal, server.id());
+            server.wait().expect("the server ends");
+        }
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::new();
+        config
+            .host_path(&self.dir)
+            .port(self.port)
+            .user("postgres")
+            .dbname("postgres");
+        config
+    }
+
+    /// A session of postgres in database postgres.
+    pub fn connect(&self) -> Client {
+        self.config().connect(NoTls).expect("a connection")
+    }
+
+    /// A session of another role.
+    pub fn connect_as(&self, user: &str) -> Client {
+        self.config().user(user).connect(NoTls).expect("a connection")
+    }
+
+    /// A session that collects its NOTICEs and WARNINGs.
+    pub fn connect_with_notices(&self) -> (Client, Notices) {
+        let notices: Notices = Arc::new(Mutex::new(Vec::new()));
+        let sink = notices.clone();
+        let mut config = self.config();
+        config.notice_callback(move |notice| sink.lock().expect("a lock").push(notice.message().to_owned()));
+        (config.connect(NoTls).expect("a connection"), notices)
+    }
+
+    /// Runs statements.
+    pub fn sql(&self, sql: &str) {
+        if let Err(error) = self.connect().batch_execute(sql) {
+            panic!("{error:?} in: {sql}");
+        }
+    }
+
+    /// The single value of a query, as text; empty for NULL.
+    pub fn text(&self, sql: &str) -> String {
+        let rows = self
+            .connect()
+            .simple_query(sql)
+            .unwrap_or_else(|e| panic!("{e:?} in: {sql}"));
+        let value = rows.iter().find_map(|message| match message {
+            postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("").to_owned()),
+            _ => None,
+        });
+        value.unwrap_or_default()
+    }
+
+    /// All values of the first column.
+    pub fn list(&self, sql: &str) -> Vec<String> {
+        let rows = self
+            .connect()
+            .simple_query(sql)
+            .unwrap_or_else(|e| panic!("{e:?} in: {sql}"));
+        let row = |message: &postgres::SimpleQueryMessage| match message {
+            postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("").to_owned()),
+            _ => None,
+        };
+        rows.iter().filter_map(row).collect()
+    }
+}
+
+/// Sends a signal to a process.
+pub fn kill(signal: &str, pid: u32) {
+    let status = Command::new("kill")
+        .arg(format!("-{signal}"))
+        .arg(pid.to_string())
+        .status();
+    assert!(status.expect("kill runs").success(), "kill -{signal} {pid}");
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(25).collect();
+            eprintln!("log of the cluster on port {}:", self.port);
+            tail.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
+        if let Some(mut server) = self.server.take() {
+            let _ = Command::new("kill").arg("-QUIT").arg(server.id().to_string()).status();
+            let _ = server.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Installs what a build and its tests need and this machine lacks: a server with headers, libclang, a C compiler, Rust, cargo-pgrx.
+# Does nothing, and asks for no rights, where all of it is there.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+cargo_pgrx=0.18.1
+
+say() { echo "setup: $*" >&2; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        say "root or sudo is needed for: $*"
+        exit 1
+    fi
+}
+
+packages=()
+want() { command -v "$1" >/dev/null || packages+=("$2"); }
+want cc build-essential
+want make make
+want curl curl
+command -v apt-get >/dev/null && compgen -G '/usr/lib/*/libclang*.so*' >/dev/null \
+    || compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null || packages+=(libclang-dev)
+if [ ! -x "$PG_CONFIG" ] || [ ! -d "$("$PG_CONFIG" --includedir-server 2>/dev/null)" ]; then
+    packages+=("postgresql-server-dev-$PG")
+fi
+if [ ! -x "$(dirname "$PG_CONFIG")/postgres" ]; then
+    packages+=("postgresql-$PG")
+fi
+
+if [ ${#packages[@]} -gt 0 ]; then
+    if ! command -v apt-get >/dev/null; then
+        say "please install: ${packages[*]}"
+        exit 1
+    fi
+    say "installing ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get update -qq
+    # Debian starts a cluster with every new server version; nobody asked for one here.
+    drop_in=/etc/postgresql-common/createcluster.d/cgpsync-setup.conf
+    as_root mkdir -p "$(dirname "$drop_in")"
+    echo 'create_main_cluster = false' | as_root tee "$drop_in" >/dev/null
+    as_root apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+    as_root rm -f "$drop_in"
+fi
+
+if ! command -v cargo >/dev/null; then
+    say "installing Rust with rustup"
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c clippy -c rustfmt
+fi
+
+mkdir -p "$PGRX_HOME"
+if [ "$(cargo pgrx --version 2>/dev/null)" != "cargo-pgrx $cargo_pgrx" ]; then
+    say "installing cargo-pgrx $cargo_pgrx (a few minutes)"
+    # Not with this project's flags and not into its target directory: it is a tool of the user's.
+    (cd / && cargo install --quiet --locked cargo-pgrx --version "$cargo_pgrx")
+fi
+if ! grep -qs "$PG_CONFIG" "$PGRX_HOME/config.toml"; then
+    cargo pgrx init "--pg$PG=$PG_CONFIG" >/dev/null 2>&1
+fi
