@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: which server is used, and where cargo-pgrx keeps its configuration.
 # Chosen by PG_CONFIG (a path) or PG (a major version); without them the newest installed server that has its headers,
 # 15 first, then whatever the distribution offers.
@@ -15,7 +16,7 @@ if [ -z "${PG_CONFIG:-}" ]; then
         done
     fi
     if [ -z "${PG:-}" ] && command -v apt-cache >/dev/null; then
-        PG=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)
+        PG=$( (apt-cache depends postgresql 2>/dev/null || true) | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)
     fi
     PG=${PG:-15}
     PG_CONFIG=/usr/lib/postgresql/$PG/bin/pg_config

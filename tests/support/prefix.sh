@@ -6,11 +6,12 @@ set -euo pipefail
 prefix=$1
 profile=${2:-}
 
-package=$root/target/package/pg$PG
-rm -rf "$package"
+package=$prefix/package
+mkdir -p "$package"
 cd "$root"
+# shellcheck disable=SC2086 # no profile is no argument
 cargo pgrx package $profile --pg-config "$PG_CONFIG" --no-default-features --features "pg$PG" --out-dir "$package" \
-    >"$root/target/package.log" 2>&1 || { cat "$root/target/package.log" >&2; exit 1; }
+    >"$prefix/package.log" 2>&1 || { cat "$prefix/package.log" >&2; exit 1; }
 
 # Whatever lies below the common parent of binaries, libraries and shared files keeps its place relative to it.
 bindir=$("$PG_CONFIG" --bindir)
@@ -21,5 +22,6 @@ for dir in "$bindir" "$libdir" "$sharedir"; do
     cp -a "$dir/." "$prefix$dir/"
 done
 cp -a "$package/." "$prefix/"
+rm -rf "$package"
 chmod -R a+rX "$prefix"
 echo "$prefix$bindir"

@@ -2,7 +2,6 @@
 # Installs what a build and its tests need and this machine lacks: a server with headers, libclang, a C compiler, Rust, cargo-pgrx.
 # Does nothing, and asks for no rights, where all of it is there.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
 cargo_pgrx=0.18.1
 
 say() { echo "setup: $*" >&2; }
@@ -18,13 +17,20 @@ as_root() {
     fi
 }
 
+# Which version the distribution has is known only from its package lists, which a bare machine lacks.
+if [ -z "${PG:-}${PG_CONFIG:-}" ] && ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null \
+    && command -v apt-get >/dev/null && ! apt-cache show postgresql >/dev/null 2>&1; then
+    as_root apt-get update -qq
+fi
+. "$(dirname "$0")/env.sh"
+
 packages=()
 want() { command -v "$1" >/dev/null || packages+=("$2"); }
 want cc build-essential
 want make make
-want curl curl
-command -v apt-get >/dev/null && compgen -G '/usr/lib/*/libclang*.so*' >/dev/null \
-    || compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null || packages+=(libclang-dev)
+command -v cargo >/dev/null || packages+=(curl ca-certificates)
+compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null \
+    || [ -n "${LIBCLANG_PATH:-}" ] || packages+=(libclang-dev)
 if [ ! -x "$PG_CONFIG" ] || [ ! -d "$("$PG_CONFIG" --includedir-server 2>/dev/null)" ]; then
     packages+=("postgresql-server-dev-$PG")
 fi
@@ -42,10 +48,12 @@ if [ ${#packages[@]} -gt 0 ]; then
     as_root apt-get update -qq
     # Debian starts a cluster with every new server version; nobody asked for one here.
     drop_in=/etc/postgresql-common/createcluster.d/cgpsync-setup.conf
+    trap 'as_root rm -f "$drop_in"' EXIT
     as_root mkdir -p "$(dirname "$drop_in")"
     echo 'create_main_cluster = false' | as_root tee "$drop_in" >/dev/null
     as_root apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
     as_root rm -f "$drop_in"
+    trap - EXIT
 fi
 
 if ! command -v cargo >/dev/null; then
@@ -60,5 +68,5 @@ if [ "$(cargo pgrx --version 2>/dev/null)" != "cargo-pgrx $cargo_pgrx" ]; then
     (cd / && cargo install --quiet --locked cargo-pgrx --version "$cargo_pgrx")
 fi
 if ! grep -qs "$PG_CONFIG" "$PGRX_HOME/config.toml"; then
-    cargo pgrx init "--pg$PG=$PG_CONFIG" >/dev/null 2>&1
+    cargo pgrx init "--pg$PG=$PG_CONFIG" >"$PGRX_HOME/init.log" 2>&1 || { cat "$PGRX_HOME/init.log" >&2; exit 1; }
 fi
