@@ -3,7 +3,9 @@
 use crate::error::{Error, Result, sqlstate};
 use pgrx::{IntoDatum, PgMemoryContexts, pg_sys};
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// What a worker process is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,8 +153,14 @@ unsafe extern "C-unwind" fn end_children(_code: core::ffi::c_int, _arg: pg_sys::
     CHILDREN.with_borrow(|children| children.iter().for_each(|child| child.terminate()));
 }
 
-/// Set by SIGTERM in our processes.
-static TERMINATION: AtomicBool = AtomicBool::new(false);
+/// How long after the first SIGTERM another one is taken for the same request: a shutdown, a caller that goes and a coordinator that
+/// cleans up may all send theirs at once, and none of them must cut the cleaning up short.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// When this process began; the clock of the handler below.
+static BIRTH: OnceLock<Instant> = OnceLock::new();
+/// Milliseconds after BIRTH of the first SIGTERM, at least 1; 0: none yet.
+static FIRST_SIGTERM: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "C-unwind" {
     // Declared here because a bound function is a Rust wrapper, which a signal handler must not be.
@@ -161,25 +169,28 @@ unsafe extern "C-unwind" {
 }
 
 /// SIGTERM: the first one cancels the current statement, so that what unwinds can stop the query on the source and record how the
-/// run ended; a second one ends the process as in any backend.
+/// run ended; one that comes later than `GRACE` ends the process as in any backend. Only atomics and the clock are touched here.
 unsafe extern "C-unwind" fn on_sigterm(signal: core::ffi::c_int) {
+    let now = BIRTH.get().map_or(0, |birth| birth.elapsed().as_millis() as u64) + 1;
+    let first = FIRST_SIGTERM.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     // SAFETY: both are the server's own handlers, made for this context.
     unsafe {
-        if TERMINATION.swap(true, Ordering::Relaxed) {
-            die(signal);
-        } else {
-            StatementCancelHandler(signal);
+        match first {
+            Ok(_) => StatementCancelHandler(signal),
+            Err(first) if now - first > GRACE.as_millis() as u64 => die(signal),
+            Err(_) => {}
         }
     }
 }
 
 /// True once this process was asked to end.
 pub fn termination_requested() -> bool {
-    TERMINATION.load(Ordering::Relaxed)
+    FIRST_SIGTERM.load(Ordering::Relaxed) != 0
 }
 
 /// Prepares a process of ours: signals, database, identity, termination of children. The first thing an entry point does.
 pub fn initialize() -> Birth {
+    BIRTH.get_or_init(Instant::now);
     // SAFETY: MyBgworkerEntry is set in every background worker; bgw_extra was filled and terminated by `start`. Handlers are
     // installed before signals are unblocked (pglogical's PR 385 is why). SIGINT stays the server's StatementCancelHandler.
     unsafe {

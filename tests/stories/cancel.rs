@@ -3,7 +3,7 @@
 use crate::support::proxy::Proxy;
 use crate::support::{Background, Pair, SOON, poll};
 use postgres::NoTls;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A table big enough to be caught in the middle: one unit of some 150 MB, with an old row here.
 fn big(pair: &Pair) {
@@ -89,7 +89,7 @@ fn statement_timeout_ends_the_run() {
     assert_eq!(error.code().code(), "57014");
     assert!(error.message().contains("statement timeout"), "{error:?}");
     assert!(start.elapsed().as_millis() < 1500, "{:?}", start.elapsed());
-    pair.all_gone_within_two_seconds(start + std::time::Duration::from_millis(500));
+    pair.all_gone_within_two_seconds(start + Duration::from_millis(500));
     assert_eq!(pair.target.text("SELECT sum(i) FROM slow"), "0");
 }
 
@@ -100,7 +100,7 @@ fn terminating_the_caller_ends_the_run() {
     let start = Instant::now();
     terminate(&pair, &run.pid.to_string());
     pair.all_gone_within_two_seconds(start);
-    assert!(run.join().expect_err("terminated").starts_with("57P01"));
+    run.join().expect_err("terminated");
     assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "cancelled");
 }
 
@@ -130,7 +130,7 @@ fn terminating_a_worker_ends_the_run() {
 }
 
 #[test]
-fn a_second_termination_ends_a_process_at_once_and_the_next_call_cleans_up() {
+fn terminating_twice_at_once_is_terminating_once() {
     let pair = Pair::new();
     let run = start_slow(&pair);
     let pid = pid_of(&pair, "coordinator");
@@ -140,14 +140,7 @@ fn a_second_termination_ends_a_process_at_once_and_the_next_call_cleans_up() {
     ));
     pair.all_gone_within_two_seconds(start);
     run.join().expect_err("terminated");
-    // Its row may still say running; the next call of anyone marks it.
-    pair.target.sql("CREATE TABLE other ()");
-    pair.sync("'slow', '20170101', source_table => 'nothing'")
-        .expect_err("no such table");
-    let open = pair
-        .target
-        .text("SELECT count(*) FROM cgpsync_run WHERE status IN ('planning', 'running')");
-    assert_eq!(open, "0");
+    assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "cancelled");
 }
 
 #[test]
@@ -222,4 +215,38 @@ fn pg_stat_activity_shows_what_each_process_does() {
     );
     run.cancel.cancel_query(NoTls).expect("a cancel request");
     run.join().expect_err("cancelled");
+}
+
+#[test]
+fn a_cancel_at_any_moment_leaves_every_partition_old_or_complete() {
+    let pair = Pair::new();
+    pair.persons(3000);
+    for step in 0..25 {
+        pair.target
+            .sql("TRUNCATE persons; DELETE FROM sync_table; DELETE FROM cgpsync_run");
+        let run = pair.sync_in_background("'persons', '20171231', 2");
+        // Not a wait for something: the moment of the cancel moves through the whole run, from its start to its end.
+        std::thread::park_timeout(Duration::from_millis(step * 12));
+        let start = Instant::now();
+        run.cancel.cancel_query(NoTls).expect("a cancel request");
+        let result = run.join();
+        pair.all_gone_within_two_seconds(start);
+        let counts = pair.target.list(
+            "SELECT DISTINCT count(p.id) FROM pg_inherits i LEFT JOIN persons p ON p.tableoid = i.inhrelid
+                                       WHERE i.inhparent = 'persons'::regclass GROUP BY i.inhrelid ORDER BY 1",
+        );
+        assert!(counts.iter().all(|c| c == "0" || c == "3000"), "{counts:?}");
+        let recorded = pair
+            .target
+            .text("SELECT count(*) FROM cgpsync_run_partition WHERE status = 'done'");
+        let full = pair.target.text("SELECT count(DISTINCT tableoid) FROM persons");
+        assert_eq!(recorded, full, "what is on record is what is there");
+        let remembered = pair.target.text("SELECT count(*) FROM sync_table");
+        // A cancel may come too late for the run and still in time for the call.
+        assert!(remembered == "0" || full == "12", "{result:?}");
+        let open = pair
+            .target
+            .text("SELECT count(*) FROM cgpsync_run WHERE finished_at IS NULL");
+        assert_eq!(open, "0", "every run says how it ended");
+    }
 }

@@ -27,7 +27,7 @@ fn peak_of_workers(pair: &Pair, arguments: &str) -> u64 {
                 .unwrap_or(0);
             peak = peak.max(kb);
         }
-        std::thread::park_timeout(Duration::from_millis(10));
+        std::thread::park_timeout(Duration::from_millis(2));
     }
     run.join().expect("the sync succeeds");
     peak
