@@ -18,8 +18,8 @@ lint:
 # Builds a release and puts it into the directories of the server.
 install:
 	@tests/support/setup.sh
-	@. tests/support/env.sh && cargo pgrx install --release --pg-config "$$PG_CONFIG" \
-		--no-default-features --features "pg$$PG"
+	@. tests/support/env.sh && sudo= && if [ ! -w "$$("$$PG_CONFIG" --pkglibdir)" ]; then sudo=--sudo; fi && \
+		cargo pgrx install $$sudo --release --pg-config "$$PG_CONFIG" --no-default-features --features "pg$$PG"
 
 clean:
 	cargo clean

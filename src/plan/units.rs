@@ -45,6 +45,8 @@ pub struct TargetTable {
     pub schema: String,
     /// relname
     pub name: String,
+    /// false for an ordinary table, which is its own and only leaf
+    pub partitioned: bool,
     /// the top RANGE key, if it is partitioned by RANGE on one column
     pub key: Option<Key>,
     /// partitions, or the table itself
@@ -180,13 +182,13 @@ impl<'a> Twins<'a> {
 
     /// Where `leaf` is read from.
     pub fn source_of(&self, leaf: &Leaf, target: &TargetTable, source: &SourceTable, ranks: &Ranks) -> Result<From> {
+        if !target.partitioned {
+            return Ok(From::Relation {
+                relation: source.relation.clone(),
+                bytes: source.bytes,
+            });
+        }
         let Some(direct) = &leaf.direct else {
-            if target.leaves.len() == 1 && leaf.range.is_none() && !leaf.hashed && target.key.is_none() {
-                return Ok(From::Relation {
-                    relation: source.relation.clone(),
-                    bytes: source.bytes,
-                });
-            }
             return slice_of(leaf, target, source);
         };
         let twin = match direct.single_range() {
@@ -272,6 +274,7 @@ mod tests {
         let target = TargetTable {
             schema: "public".into(),
             name: "t".into(),
+            partitioned: true,
             key: Some(key()),
             leaves,
             columns: Vec::new(),

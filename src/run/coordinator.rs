@@ -134,7 +134,10 @@ impl Run {
             keeper.pin_settings(&session::encoding(), &timezone)?;
             dialect::begin(keeper, None)?;
             let snapshot = dialect::export_snapshot(keeper)?;
-            let plan = xact::transaction(|| planning::plan(&self.request, &self.store, keeper, &schemas))?;
+            let plan = xact::transaction(|| {
+                self.request.limit_lock_waits()?;
+                planning::plan(&self.request, &self.store, keeper, &schemas)
+            })?;
             Ok((plan, snapshot))
         })
     }

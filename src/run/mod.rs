@@ -59,6 +59,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// From here to the end of the transaction, waits for a lock are limited as the caller wants it.
+    fn limit_lock_waits(&self) -> Result<()> {
+        set_config("lock_timeout", &self.lock_timeout_ms.to_string(), true)
+    }
+
     /// Where to connect, from server and user mapping of the current role. Inside a transaction.
     fn connection(&self) -> Result<Target> {
         let role = session::current_role();
@@ -91,24 +96,40 @@ impl Request {
     }
 }
 
-/// Settings of a process of ours. The search_path keeps statements with the extension owner's privileges, and the casts of plan and
-/// catalog, away from objects of the caller's making; bounds print and read as ISO.
+/// Settings of a process of ours, whatever the role or the database has set. The search_path keeps statements with the extension
+/// owner's privileges, and the casts of plan and catalog, away from objects of the caller's making; bounds print in full and read back as
+/// the same value; transactions see each other's commits.
 fn prepare_session() -> Result<()> {
     xact::transaction(|| {
         for (name, value) in [
             ("search_path", "pg_catalog, pg_temp"),
             ("DateStyle", "ISO"),
             ("IntervalStyle", "postgres"),
+            ("extra_float_digits", "3"),
             ("standard_conforming_strings", "on"),
+            ("default_transaction_isolation", "read committed"),
+            ("default_transaction_read_only", "off"),
             ("statement_timeout", "0"),
             ("idle_in_transaction_session_timeout", "0"),
             ("lock_timeout", "0"),
         ] {
-            spi::execute(
-                "SELECT pg_catalog.set_config($1, $2, false)",
-                &[Some(name), Some(value)],
-            )?;
+            set_config(name, value, false)?;
         }
+        // 17 and later only.
+        spi::execute(
+            "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'",
+            &[],
+        )?;
         Ok(())
     })
+}
+
+/// Sets a setting of this process, `local` to the transaction or for good.
+fn set_config(name: &str, value: &str, local: bool) -> Result<()> {
+    let local = if local { "true" } else { "false" };
+    spi::execute(
+        "SELECT pg_catalog.set_config($1, $2, $3::pg_catalog.bool)",
+        &[Some(name), Some(value), Some(local)],
+    )
+    .map(|_| ())
 }

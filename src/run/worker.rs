@@ -89,7 +89,7 @@ impl Worker {
             hashed: false,
         };
         xact::transaction(|| {
-            set_lock_timeout(self.run.request.lock_timeout_ms)?;
+            self.run.request.limit_lock_waits()?;
             let loaded = load::truncate_and_load(&leaf, &self.run.columns, self.run.binary, &copy_sql, source)?;
             self.store.unit_done(self.id, unit.unit, loaded.rows, loaded.bytes)
         })
@@ -103,14 +103,6 @@ impl Worker {
         dialect::begin(&mut source, Some(&self.run.snapshot))?;
         Ok(source)
     }
-}
-
-fn set_lock_timeout(milliseconds: i32) -> Result<()> {
-    crate::pg::spi::execute(
-        "SELECT pg_catalog.set_config('lock_timeout', $1, true)",
-        &[Some(&milliseconds.to_string())],
-    )
-    .map(|_| ())
 }
 
 /// A termination arrives as a cancel of the current statement.

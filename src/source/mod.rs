@@ -170,6 +170,7 @@ impl Session {
             ("DateStyle", "ISO"),
             ("IntervalStyle", "postgres"),
             ("extra_float_digits", "3"),
+            ("standard_conforming_strings", "on"),
             ("search_path", "pg_catalog"),
             ("statement_timeout", "0"),
             ("lock_timeout", "0"),

@@ -53,7 +53,8 @@ pub fn read_table(oid: u32) -> Result<TargetTable> {
         .hint("Commit the transaction that created it first."));
     };
     let (schema, name) = (row.string(0)?, row.string(1)?);
-    let (key, leaves) = if row.text(2) == Some("p") {
+    let partitioned = row.text(2) == Some("p");
+    let (key, leaves) = if partitioned {
         let key = top_key(oid)?;
         let leaves = partition_leaves(oid, key.as_ref())?;
         (key, leaves)
@@ -70,6 +71,7 @@ pub fn read_table(oid: u32) -> Result<TargetTable> {
     Ok(TargetTable {
         schema,
         name,
+        partitioned,
         key,
         leaves,
         columns: columns(oid)?,

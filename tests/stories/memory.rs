@@ -8,12 +8,11 @@ fn peak_of_workers(pair: &Pair, arguments: &str) -> u64 {
     let run = pair.sync_in_background(arguments);
     let mut client = pair.target.connect();
     let mut peak = 0;
-    while pair
-        .target
-        .text("SELECT count(*) FROM cgpsync_run WHERE finished_at IS NULL OR run_id < 0")
-        != "0"
-        || pair.target.text("SELECT count(*) FROM cgpsync_run") == "0"
-    {
+    loop {
+        let row = client.query_one("SELECT count(finished_at) FROM cgpsync_run", &[]);
+        if row.expect("a count").get::<_, i64>(0) > 0 {
+            break;
+        }
         let rows = client.query(
             "SELECT pid FROM pg_stat_activity WHERE backend_type = 'cgpsync worker'",
             &[],
@@ -22,10 +21,8 @@ fn peak_of_workers(pair: &Pair, arguments: &str) -> u64 {
             let pid: i32 = row.get(0);
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
-            let kb = line
-                .and_then(|l| l.trim().trim_end_matches(" kB").parse().ok())
-                .unwrap_or(0);
-            peak = peak.max(kb);
+            let kb = line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok());
+            peak = peak.max(kb.unwrap_or(0));
         }
         std::thread::park_timeout(Duration::from_millis(2));
     }

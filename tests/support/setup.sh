@@ -31,6 +31,11 @@ want make make
 command -v cargo >/dev/null || packages+=(curl ca-certificates)
 compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null \
     || [ -n "${LIBCLANG_PATH:-}" ] || packages+=(libclang-dev)
+pgrx_version=$(cargo pgrx --version 2>/dev/null || true)
+if [ "$pgrx_version" != "cargo-pgrx $cargo_pgrx" ]; then
+    want pkg-config pkg-config
+    [ -e /usr/include/openssl/ssl.h ] || packages+=(libssl-dev)
+fi
 if [ ! -x "$PG_CONFIG" ] || [ ! -d "$("$PG_CONFIG" --includedir-server 2>/dev/null)" ]; then
     packages+=("postgresql-server-dev-$PG")
 fi
@@ -51,7 +56,9 @@ if [ ${#packages[@]} -gt 0 ]; then
     trap 'as_root rm -f "$drop_in"' EXIT
     as_root mkdir -p "$(dirname "$drop_in")"
     echo 'create_main_cluster = false' | as_root tee "$drop_in" >/dev/null
-    as_root apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+    log=$(mktemp)
+    as_root apt-get install -y -qq --no-install-recommends "${packages[@]}" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+    rm -f "$log"
     as_root rm -f "$drop_in"
     trap - EXIT
 fi
@@ -62,7 +69,7 @@ if ! command -v cargo >/dev/null; then
 fi
 
 mkdir -p "$PGRX_HOME"
-if [ "$(cargo pgrx --version 2>/dev/null)" != "cargo-pgrx $cargo_pgrx" ]; then
+if [ "$pgrx_version" != "cargo-pgrx $cargo_pgrx" ]; then
     say "installing cargo-pgrx $cargo_pgrx (a few minutes)"
     # Not with this project's flags and not into its target directory: it is a tool of the user's.
     (cd / && cargo install --quiet --locked cargo-pgrx --version "$cargo_pgrx")
