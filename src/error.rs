@@ -23,6 +23,7 @@ pub mod sqlstate {
     pub const DATATYPE_MISMATCH: &str = "42804";
     pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
     pub const OBJECT_IN_USE: &str = "55006";
+    pub const LOCK_NOT_AVAILABLE: &str = "55P03";
     pub const QUERY_CANCELED: &str = "57014";
     pub const ADMIN_SHUTDOWN: &str = "57P01";
     pub const FDW_INVALID_OPTION_NAME: &str = "HV00D";

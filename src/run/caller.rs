@@ -1,12 +1,12 @@
 //! The calling backend's side of a run: checks, starts the coordinator, watches the rows, reports.
 
 use super::Request;
+use super::record::Store;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::handoff::Handoff;
 use crate::pg::spi::{self, Row};
 use crate::pg::{foreign, session, wait};
-use crate::plan::copy_sql::quote_ident;
 use crate::settings;
 use crate::target::catalog;
 use std::collections::HashSet;
@@ -66,7 +66,7 @@ pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
     let coordinator = background::start(Role::Coordinator, birth, "")?.ok_or_else(background::no_slot)?;
     handoff.bind(coordinator);
     let mut watch = Watch {
-        schema: extension_schema()?,
+        store: Store::open()?,
         coordinator,
         seen: HashSet::new(),
         last_self_check: Instant::now(),
@@ -167,18 +167,8 @@ fn resolve_source(named: Option<String>) -> Result<String> {
     }
 }
 
-fn extension_schema() -> Result<String> {
-    let rows = spi::execute(
-        "SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
-         WHERE e.extname = 'cgpsync'",
-        &[],
-    )?;
-    let row = rows.first().ok_or_else(|| Error::internal("the extension is gone"))?;
-    Ok(quote_ident(&row.string(0)?))
-}
-
 struct Watch {
-    schema: String,
+    store: Store,
     coordinator: Handle,
     seen: HashSet<i32>,
     last_self_check: Instant,
@@ -242,8 +232,7 @@ impl Watch {
     }
 
     fn select(&self, sql: &str, run_id: i64) -> Result<Vec<Row>> {
-        let sql = sql.replace("@.", &format!("{}.", self.schema));
-        spi::select_latest(&sql, &[Some(&run_id.to_string())])
+        self.store.select_latest(sql, &[Some(&run_id.to_string())])
     }
 
     /// NOTICEs for what is new since the last look.
@@ -319,14 +308,13 @@ impl Watch {
         let State::Running(coordinator) = self.coordinator.state() else {
             return Ok(());
         };
-        let rows = spi::select_latest(
-            &"SELECT l.pid, COALESCE(l.relation::pg_catalog.regclass::pg_catalog.text, l.locktype), l.mode
+        let rows = self.store.select_latest(
+            "SELECT l.pid, COALESCE(l.relation::pg_catalog.regclass::pg_catalog.text, l.locktype), l.mode
               FROM pg_catalog.pg_locks l
               WHERE NOT l.granted AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(l.pid))
                 AND (l.pid = $2::pg_catalog.int4 OR l.pid IN (
                   SELECT p.worker_pid FROM @.cgpsync_run_partition p
-                  WHERE p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'))"
-                .replace("@.", &format!("{}.", self.schema)),
+                  WHERE p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'))",
             &[
                 run_id.map(|id| id.to_string()).as_deref(),
                 Some(&coordinator.to_string()),

@@ -113,10 +113,18 @@ impl Store {
         })
     }
 
-    /// Runs `sql` as the owner; `@` stands for the extension's schema.
+    /// Runs `sql` as the owner; `@.` stands for the extension's schema.
     fn write(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
-        let sql = sql.replace("@.", &format!("{}.", self.schema));
-        as_role(self.owner, || spi::execute(&sql, args))
+        as_role(self.owner, || spi::execute(&self.in_schema(sql), args))
+    }
+
+    /// Runs the SELECT `sql` as the current role, whose policies apply, and sees what was committed until now; `@.` as above.
+    pub fn select_latest(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
+        spi::select_latest(&self.in_schema(sql), args)
+    }
+
+    fn in_schema(&self, sql: &str) -> String {
+        sql.replace("@.", &format!("{}.", self.schema))
     }
 
     /// Inserts the run and takes its table's lock for the life of this process. When another run holds that, the new one is failed at

@@ -8,7 +8,7 @@ use crate::pg::{report, session, xact};
 use crate::plan::copy_sql::copy_out;
 use crate::plan::units::Leaf;
 use crate::source::{Session, dialect};
-use crate::target::load;
+use crate::target::{catalog, load};
 
 /// The process.
 pub fn main(birth: Birth) {
@@ -55,7 +55,7 @@ impl Worker {
                 if let Some(source) = self.source.take() {
                     source.abandon();
                 }
-                let error = explain(error);
+                let error = explain(error, &unit);
                 let cancelled = error.is_cancel();
                 xact::transaction(|| self.store.unit_failed(self.id, unit.unit, &error))?;
                 if cancelled {
@@ -105,10 +105,20 @@ impl Worker {
     }
 }
 
-/// A termination arrives as a cancel of the current statement.
-fn explain(error: Error) -> Error {
+/// What a user needs besides the server's words: a termination arrives as a cancel of the current statement, and a lock that was not to
+/// be had is somebody's.
+fn explain(error: Error, unit: &ClaimedUnit) -> Error {
     if error.is_cancel() && background::termination_requested() {
         return Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated");
+    }
+    if error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && !error.remote {
+        let holders = xact::transaction(|| catalog::lock_holders(unit.partition));
+        return error
+            .detail(format!(
+                "Processes that hold a lock on it: {}.",
+                holders.unwrap_or_default()
+            ))
+            .hint("Raise cgpsync.lock_timeout, or sync when it is not in use.");
     }
     error
 }

@@ -262,3 +262,18 @@ pub fn check_privileges(leaf: &Leaf) -> Result<()> {
     }
     Ok(())
 }
+
+/// Processes that hold a lock on the relation, for the error of one that could not get its own.
+pub fn lock_holders(oid: u32) -> Result<String> {
+    let rows = spi::execute(
+        "SELECT string_agg(DISTINCT pid::text, ', ') FROM pg_locks
+         WHERE relation = $1::oid AND granted AND pid <> pg_backend_pid()
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        &[Some(&oid.to_string())],
+    )?;
+    Ok(rows
+        .first()
+        .and_then(|row| row.text(0))
+        .unwrap_or("none any more")
+        .to_owned())
+}

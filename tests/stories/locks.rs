@@ -23,6 +23,9 @@ fn a_unit_locked_by_someone_else_fails_after_lock_timeout_and_keeps_its_rows() {
         error.message().contains("persons_201701") && !error.message().contains("persons_201702"),
         "{error:?}"
     );
+    let pid: i32 = reader.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
+    let holders = format!("Processes that hold a lock on it: {pid}.");
+    assert!(error.detail().is_some_and(|d| d.contains(&holders)), "{error:?}");
     assert_eq!(pair.target.text("SELECT name FROM persons_201701"), "old");
     reader.batch_execute("COMMIT").expect("the end");
     assert_eq!(
