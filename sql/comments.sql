@@ -30,6 +30,7 @@ COMMENT ON COLUMN cgpsync_run.relation IS 'the target table itself';
 COMMENT ON COLUMN cgpsync_run.status IS 'planning, running, done, failed or cancelled';
 COMMENT ON COLUMN cgpsync_run.source IS 'foreign server';
 COMMENT ON COLUMN cgpsync_run.source_table IS 'table read there';
+COMMENT ON COLUMN cgpsync_run.source_address IS 'host, port and database the server''s options named when the run began';
 COMMENT ON COLUMN cgpsync_run.end_tm IS 'point up to which the table was to be synced';
 COMMENT ON COLUMN cgpsync_run.since IS 'point given to override the remembered one';
 COMMENT ON COLUMN cgpsync_run.watermark IS 'end_tm remembered when the run began';

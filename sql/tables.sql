@@ -16,6 +16,7 @@ CREATE TABLE cgpsync_run (
     status          text NOT NULL CHECK (status IN ('planning', 'running', 'done', 'failed', 'cancelled')),
     source          text NOT NULL,
     source_table    text,
+    source_address  text,
     end_tm          text,
     since           text,
     watermark       text,
@@ -63,6 +64,7 @@ CREATE TABLE cgpsync_run_partition (
     source_filter   text,
     PRIMARY KEY (run_id, unit)
 );
+CREATE INDEX cgpsync_run_partition_relation_idx ON cgpsync_run_partition (relation, run_id);
 
 SELECT pg_catalog.pg_extension_config_dump('sync_table', '');
 SELECT pg_catalog.pg_extension_config_dump('cgpsync_run_id_seq', '');

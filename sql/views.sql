@@ -17,7 +17,7 @@ JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) child.oid
 LEFT JOIN pg_catalog.pg_attribute a
        ON a.attrelid OPERATOR(pg_catalog.=) p.partrelid AND a.attnum OPERATOR(pg_catalog.=) p.partattrs[0]
 CROSS JOIN LATERAL (
-    SELECT pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid),
+    SELECT pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, 0),
                                    '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS ends) b
 WHERE p.partstrat OPERATOR(pg_catalog.=) 'r';
 GRANT SELECT ON v_gp_range_partition_meta TO PUBLIC;

@@ -151,6 +151,8 @@ pub struct Target {
     pub user: String,
     /// remote password
     pub password: Option<Secret>,
+    /// the caller is not superuser: the source must ask for the password, so that nobody gets in as the server's own identity
+    pub must_authenticate: bool,
     /// limit for opening the connection, authentication included
     pub connect_timeout: Duration,
     /// None: keepalives off
@@ -171,6 +173,11 @@ pub struct Keepalive {
 }
 
 impl Target {
+    /// Which database this is, wherever the server's options point some other day.
+    pub fn address(&self) -> String {
+        format!("{}:{}/{}", self.host, self.port, self.dbname)
+    }
+
     /// Reads the options of a server (of cgpsync, postgres_fdw or dblink_fdw) and of its user mapping. `role` names the local role:
     /// the remote user's default, as in libpq. `connect_timeout` applies where the server has none.
     pub fn from_options(
@@ -187,6 +194,7 @@ impl Target {
             dbname: String::new(),
             user: role.to_owned(),
             password: None,
+            must_authenticate: true,
             connect_timeout,
             keepalive: Some(Keepalive {
                 idle: Duration::from_secs(10),

@@ -54,7 +54,7 @@ pub fn options(name: &str, role: u32) -> Result<ServerOptions> {
             format!("server \"{name}\" has no user mapping for the calling role"),
         )
         .hint(format!(
-            "Use CREATE USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (user '…', password '…').",
+            "Use CREATE USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (user '...', password '...').",
             crate::plan::copy_sql::quote_ident(name)
         )));
     }

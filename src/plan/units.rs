@@ -2,7 +2,7 @@
 
 use super::bound::{Bound, End};
 use super::columns::{SourceColumn, TargetColumn};
-use super::select::Range;
+use super::select::{Range, decide};
 use crate::error::{Error, Result, sqlstate};
 use std::collections::{BTreeSet, HashMap};
 
@@ -68,6 +68,17 @@ pub struct SourceChild {
     pub bytes: Option<i64>,
 }
 
+/// The RANGE key of a source table.
+#[derive(Debug, Clone)]
+pub struct SourceKey {
+    /// attname
+    pub column: String,
+    /// atttypid
+    pub type_oid: u32,
+    /// what its collation sorts by; None for types without one
+    pub collation: Option<String>,
+}
+
 /// The source table.
 #[derive(Debug, Clone)]
 pub struct SourceTable {
@@ -75,8 +86,8 @@ pub struct SourceTable {
     pub relation: String,
     /// in attnum order
     pub columns: Vec<SourceColumn>,
-    /// column and type OID of its RANGE key, if it has a single one
-    pub key: Option<(String, u32)>,
+    /// its RANGE key, if it has a single one
+    pub key: Option<SourceKey>,
     /// what each collatable column sorts by, by column name
     pub collations: HashMap<String, String>,
     /// children, for a table partitioned by RANGE on that key
@@ -121,15 +132,17 @@ pub fn ranked(ends: (&End, &End), ranks: &Ranks) -> Result<Range<i64>> {
 /// True when the source's partition bounds are values of the same key, so that equal ranges hold equal rows.
 pub fn same_key(target: &TargetTable, source: &SourceTable) -> bool {
     match (&target.key, &source.key) {
-        (Some(here), Some((column, type_oid))) => {
-            here.column == *column && here.type_oid == *type_oid && same_collation(here, source)
+        (Some(here), Some(there)) => {
+            here.column == there.column
+                && here.type_oid == there.type_oid
+                && sort_alike(here.collation.as_deref(), there.collation.as_deref())
         }
         _ => false,
     }
 }
 
-fn same_collation(key: &Key, source: &SourceTable) -> bool {
-    match (&key.collation, source.collations.get(&key.column)) {
+fn sort_alike(here: Option<&str>, there: Option<&str>) -> bool {
+    match (here, there) {
         (Some(here), Some(there)) => fold_locale(here) == fold_locale(there),
         _ => true,
     }
@@ -207,6 +220,46 @@ impl<'a> Twins<'a> {
     }
 }
 
+/// The source's children that the target has no partition for, within reach of this run: above the lowest partition here (what lies
+/// below has been retired on purpose), not after `end`, not closed before `from`. None where a default partition takes everything.
+pub fn holes<'a>(
+    target: &TargetTable,
+    source: &'a SourceTable,
+    ranks: &Ranks,
+    (from, end): (Option<i64>, Option<i64>),
+) -> Result<Vec<&'a SourceChild>> {
+    let mut here = Vec::new();
+    for leaf in &target.leaves {
+        match &leaf.range {
+            Some((a, b)) => here.push(ranked((a, b), ranks)?),
+            None => return Ok(Vec::new()),
+        }
+    }
+    if !same_key(target, source) {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for child in &source.children {
+        let Some(ends) = child.bound.single_range() else {
+            continue;
+        };
+        let there = ranked(ends, ranks)?;
+        let above = here.iter().any(|leaf| is_before(leaf, &there));
+        let met = here
+            .iter()
+            .any(|leaf| !is_before(leaf, &there) && !is_before(&there, leaf));
+        if above && !met && decide(Some(&there), from.as_ref(), end.as_ref()).is_taken() {
+            found.push(child);
+        }
+    }
+    Ok(found)
+}
+
+/// True when all of `one` lies before all of `other`.
+fn is_before(one: &Range<i64>, other: &Range<i64>) -> bool {
+    matches!((one.end, other.start), (Some(end), Some(start)) if end <= start)
+}
+
 fn slice_of(leaf: &Leaf, target: &TargetTable, source: &SourceTable) -> Result<From> {
     if leaf.hashed {
         return Err(Error::unsupported(format!(
@@ -214,9 +267,12 @@ fn slice_of(leaf: &Leaf, target: &TargetTable, source: &SourceTable) -> Result<F
             leaf.name
         )));
     }
-    if let Some(key) = &target.key
-        && !same_collation(key, source)
-    {
+    let Some(key) = &target.key else {
+        return Ok(From::Slice);
+    };
+    // A column that is not text over there has no collation, and text made of it does not sort as its values do.
+    let there = source.collations.get(&key.column).map(String::as_str);
+    if key.collation.is_some() && (there.is_none() || !sort_alike(key.collation.as_deref(), there)) {
         return Err(Error::new(
             sqlstate::DATATYPE_MISMATCH,
             format!("partition key \"{}\" sorts differently on the source", key.column),
@@ -224,9 +280,9 @@ fn slice_of(leaf: &Leaf, target: &TargetTable, source: &SourceTable) -> Result<F
         .detail(format!(
             "Its collation sorts as \"{}\" here and as \"{}\" there, so a range does not hold the same rows.",
             key.collation.as_deref().unwrap_or(""),
-            source.collations.get(&key.column).map_or("", String::as_str),
+            there.unwrap_or("something that is not text"),
         ))
-        .hint("Give the key the same COLLATE on both sides, for example \"C\"."));
+        .hint("Give the key the same type and COLLATE on both sides, for example text COLLATE \"C\"."));
     }
     Ok(From::Slice)
 }
@@ -282,7 +338,11 @@ mod tests {
         let source = SourceTable {
             relation: "src".into(),
             columns: Vec::new(),
-            key: Some(("k".into(), 23)),
+            key: Some(SourceKey {
+                column: "k".into(),
+                type_oid: 23,
+                collation: None,
+            }),
             collations: HashMap::new(),
             children,
             bytes: None,
@@ -330,8 +390,37 @@ mod tests {
         source.children[0].readable = false;
         assert_eq!(sources(&target, &source), [None]);
         source.children[0].readable = true;
-        source.key = Some(("other".into(), 23));
+        if let Some(key) = &mut source.key {
+            key.column = "other".into();
+        }
         assert_eq!(sources(&target, &source), [None]);
+    }
+
+    #[test]
+    fn a_hole_is_a_source_partition_above_ours_that_we_lack() {
+        let ranks: Ranks = (0..100).map(|i| (i.to_string(), i)).collect();
+        let older = "FOR VALUES FROM (MINVALUE) TO (0)";
+        let gap = "FOR VALUES FROM (20) TO (30)";
+        let top = "FOR VALUES FROM (40) TO (MAXVALUE)";
+        let there = || {
+            vec![
+                child("older", older),
+                child("wide", WIDE),
+                child("gap", gap),
+                child("top", top),
+            ]
+        };
+        let names = |leaves: Vec<Leaf>, from, end| {
+            let (target, source) = tables(leaves, there());
+            let found = holes(&target, &source, &ranks, (from, end)).expect("holes");
+            found.iter().map(|c| c.relation.clone()).collect::<Vec<_>>()
+        };
+        let ours = || vec![leaf(1, A), leaf(2, "FOR VALUES FROM (30) TO (40)")];
+        assert_eq!(names(ours(), None, Some(35)), ["gap"]);
+        assert_eq!(names(ours(), None, Some(45)), ["gap", "top"]);
+        assert_eq!(names(ours(), Some(30), Some(35)), [""; 0]);
+        let with_default = vec![leaf(1, A), leaf(2, "DEFAULT")];
+        assert_eq!(names(with_default, None, Some(45)), [""; 0]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(100);
 /// How often it is checked that the run does not wait for the caller itself.
 const SELF_CHECK: Duration = Duration::from_millis(500);
+/// How long a coordinator that has finished its run may take to exit.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Workers at most. More connections than this would not make any source faster.
 const MAX_PARALLELISM: i32 = 256;
 
@@ -84,7 +86,8 @@ fn check(call: Call) -> Result<Request> {
         return Err(Error::new(
             sqlstate::INSUFFICIENT_PRIVILEGE,
             "cannot sync within a security-restricted operation",
-        ));
+        )
+        .hint("Call it as a statement of its own."));
     }
     if session::is_in_recovery() {
         return Err(
@@ -96,7 +99,8 @@ fn check(call: Call) -> Result<Request> {
         return Err(Error::new(
             sqlstate::READ_ONLY_TRANSACTION,
             "cannot sync in a read-only transaction",
-        ));
+        )
+        .hint("Call it in a READ WRITE transaction."));
     }
     if !(1..=MAX_PARALLELISM).contains(&call.parallelism) {
         return Err(Error::bad_parameter(format!(
@@ -104,12 +108,23 @@ fn check(call: Call) -> Result<Request> {
             call.parallelism
         )));
     }
+    if session::encoding() != "UTF8" {
+        return Err(
+            Error::unsupported(format!("database encoding {} is not supported", session::encoding()))
+                .hint("The target database must have encoding UTF8; the source may have any."),
+        );
+    }
     check_role()?;
     catalog::check_kind(call.table)?;
     let source = resolve_source(call.source)?;
     // Refuses a server without USAGE or mapping, and options that cannot be used, while it costs nothing.
     foreign::options(&source, session::current_role())?;
-    let today = spi::execute("SELECT pg_catalog.to_char(pg_catalog.now(), 'YYYYMMDD')", &[])?;
+    let rows = spi::execute(
+        "SELECT pg_catalog.to_char(pg_catalog.now(), 'YYYYMMDD'),
+                pg_catalog.split_part(pg_catalog.current_setting('DateStyle'), ', ', 2)",
+        &[],
+    )?;
+    let dates = rows.first().ok_or_else(|| Error::internal("no date"))?;
     Ok(Request {
         table: call.table,
         end_tm: call.end_tm,
@@ -117,7 +132,8 @@ fn check(call: Call) -> Result<Request> {
         source,
         since: call.since,
         source_table: call.source_table,
-        today: today.first().ok_or_else(|| Error::internal("no date"))?.string(0)?,
+        today: dates.string(0)?,
+        date_order: dates.string(1)?,
         lock_timeout_ms: settings::lock_timeout_ms(),
         connect_timeout_s: settings::connect_timeout().as_secs(),
     })
@@ -156,13 +172,13 @@ fn resolve_source(named: Option<String>) -> Result<String> {
     match rows.as_slice() {
         [only] => only.string(0),
         [] => Err(Error::new(sqlstate::UNDEFINED_OBJECT, "there is no source server").hint(
-            "Use CREATE SERVER … FOREIGN DATA WRAPPER cgpsync OPTIONS (host '…', dbname '…') and CREATE USER MAPPING.",
+            "Use CREATE SERVER ... FOREIGN DATA WRAPPER cgpsync OPTIONS (host '...', dbname '...') and CREATE USER MAPPING.",
         )),
         several => {
             let names: Vec<&str> = several.iter().filter_map(|row| row.text(0)).collect();
             Err(Error::new(sqlstate::UNDEFINED_OBJECT, "there are several source servers")
                 .detail(format!("They are: {}.", names.join(", ")))
-                .hint("Pass source => '…' or set cgpsync.source."))
+                .hint("Pass source => '...' or set cgpsync.source."))
         }
     }
 }
@@ -209,8 +225,12 @@ impl Watch {
                 .ok_or_else(|| Error::internal(format!("run {run_id} is gone")))?;
             self.announce(run_id, row)?;
             match row.text(0) {
-                Some("done") => return self.results(run_id),
+                Some("done") => {
+                    self.until_stopped(FAREWELL);
+                    return self.results(run_id);
+                }
                 Some("failed" | "cancelled") => {
+                    self.until_stopped(FAREWELL);
                     return Err(Error {
                         sqlstate: row.text(3).unwrap_or(sqlstate::INTERNAL).to_owned(),
                         message: row.text(4).unwrap_or("the run failed").to_owned(),
@@ -340,7 +360,12 @@ impl Watch {
     /// Ends the run before this transaction's locks go, so that no worker gets to use them.
     fn end_run(&self) {
         self.coordinator.terminate();
-        let deadline = Instant::now() + Duration::from_secs(2);
+        self.until_stopped(Duration::from_secs(2));
+    }
+
+    /// Waits until the coordinator is gone, and the table's lock with it: a call right after this one must find it free.
+    fn until_stopped(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
         while self.coordinator.state() != State::Stopped && Instant::now() < deadline {
             wait::wait(None, Duration::from_millis(20));
         }

@@ -2,7 +2,7 @@
 
 use super::planning::{self, Plan};
 use super::record::{Planned, Store};
-use super::{Request, prepare_session};
+use super::{Request, prepare_session, set_config};
 use crate::connection::Target;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
@@ -19,7 +19,7 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The process.
 pub fn main(birth: Birth) {
     // A bad segment or request leaves the caller without a run id, which it reports.
-    let started = prepare_session().and_then(|()| start(birth));
+    let started = prepare_session().and_then(|_| start(birth));
     match started {
         Ok(Some(mut run)) => run.conduct(),
         Ok(None) => {}
@@ -73,8 +73,9 @@ impl Run {
                 keeper.abandon();
             }
             let status = if error.is_cancel() { "cancelled" } else { "failed" };
-            let recorded = xact::transaction(|| self.store.finish_run(self.id, status, Some(&error)));
-            if let Err(error) = recorded {
+            let record = || xact::transaction(|| self.store.finish_run(self.id, status, Some(&error)));
+            // Once more if another cancel came in between.
+            if let Err(error) = record().or_else(|_| record()) {
                 report::raise(error);
             }
         }
@@ -98,7 +99,6 @@ impl Run {
         session::show_activity(Some(&format!("run {}: planning", self.id)));
         let (plan, snapshot) = self.plan()?;
         let to_copy = plan.units.iter().filter(|u| u.done_by.is_none()).count();
-        let message = planning::remark(&plan.mapping);
         xact::transaction(|| {
             let planned = Planned {
                 source_table: &plan.source_table,
@@ -107,7 +107,8 @@ impl Run {
                 columns: &plan.mapping.columns,
                 binary: plan.mapping.binary,
                 snapshot: &snapshot,
-                message: message.as_deref(),
+                source_address: &plan.source_address,
+                message: plan.remark.as_deref(),
             };
             self.store.set_planned(self.id, &planned, &plan.units)
         })?;
@@ -135,6 +136,7 @@ impl Run {
             dialect::begin(keeper, None)?;
             let snapshot = dialect::export_snapshot(keeper)?;
             let plan = xact::transaction(|| {
+                set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
                 self.request.limit_lock_waits()?;
                 planning::plan(&self.request, &self.store, keeper, &schemas)
             })?;
@@ -144,6 +146,7 @@ impl Run {
 
     /// As many workers as asked for, or as there are units or free slots.
     fn start_workers(&mut self, units: usize) -> Result<()> {
+        self.check_termination()?;
         let wanted = units.min(self.request.parallelism as usize);
         for number in 1..=wanted {
             let birth = Birth {
@@ -170,9 +173,18 @@ impl Run {
         Ok(())
     }
 
+    /// A request to end that something else has swallowed, such as a commit's wait for a standby, still ends the run.
+    fn check_termination(&self) -> Result<()> {
+        if background::termination_requested() {
+            return Err(Error::new(sqlstate::QUERY_CANCELED, "the run was asked to end"));
+        }
+        Ok(())
+    }
+
     /// Until no worker is left. Ends early, with the error, when a worker was cancelled or died.
     fn watch(&mut self, units: usize) -> Result<()> {
         loop {
+            self.check_termination()?;
             let running = self.workers.iter().filter(|w| w.state() != State::Stopped).count();
             let counts = xact::transaction(|| self.store.counts(self.id))?;
             let finished = units as i64 - counts.pending - counts.copying;
@@ -186,8 +198,9 @@ impl Run {
                     "a worker of the run was cancelled or terminated",
                 ));
             }
-            // Workers leave when nothing is pending; one that left earlier, or left its unit behind, has died.
-            let died = (running < self.workers.len() && counts.pending > 0) || (running == 0 && counts.copying > 0);
+            // A worker that finds nothing to claim leaves, and what another one holds may still look pending here. So only the end of
+            // the last one tells; a unit left behind has lost its worker.
+            let died = running == 0 && (counts.pending > 0 || counts.copying > 0);
             if died {
                 return Err(Error::new(
                     sqlstate::ADMIN_SHUTDOWN,
@@ -204,9 +217,8 @@ impl Run {
 
     /// Moves the watermark if every unit is done.
     fn finish(&mut self, plan: &Plan) -> Result<()> {
-        if let Some(mut keeper) = self.keeper.take() {
-            // Nothing was written there; a failure to say goodbye changes nothing.
-            let _ = keeper.batch("COMMIT");
+        if let Some(keeper) = self.keeper.take() {
+            keeper.close();
         }
         xact::transaction(|| {
             if self.store.counts(self.id)?.failed > 0 {

@@ -52,6 +52,8 @@ pub struct Request {
     pub source_table: Option<String>,
     /// the caller's current_date as YYYYMMDD
     pub today: String,
+    /// the caller's order of day, month and year in dates: DMY, MDY or YMD
+    pub date_order: String,
     /// cgpsync.lock_timeout, milliseconds
     pub lock_timeout_ms: i32,
     /// cgpsync.connect_timeout, seconds
@@ -75,19 +77,20 @@ impl Request {
         let row = rows
             .first()
             .ok_or_else(|| Error::internal("the calling role is gone"))?;
-        let target = Target::from_options(
+        let mut target = Target::from_options(
             &self.source,
             &options.server,
             &options.mapping,
             row.text(0).unwrap_or(""),
             Duration::from_secs(self.connect_timeout_s),
         )?;
-        if target.password.is_none() && !row.is(1) {
+        target.must_authenticate = !row.is(1);
+        if target.password.is_none() && target.must_authenticate {
             return Err(
                 Error::new(crate::error::sqlstate::PASSWORD_REQUIRED, "password is required")
                     .detail("A role that is not superuser must authenticate with a password of its own user mapping.")
                     .hint(format!(
-                        "Use ALTER USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (ADD password '…').",
+                        "Use ALTER USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (ADD password '...').",
                         crate::plan::copy_sql::quote_ident(&self.source)
                     )),
             );
@@ -98,12 +101,22 @@ impl Request {
 
 /// Settings of a process of ours, whatever the role or the database has set. The search_path keeps statements with the extension
 /// owner's privileges, and the casts of plan and catalog, away from objects of the caller's making; bounds print in full and read back as
-/// the same value; transactions see each other's commits.
-fn prepare_session() -> Result<()> {
+/// the same value; transactions see each other's commits. Gives the role's own synchronous_commit, which is for the units: the run's own
+/// rows need no standby's consent, and a wait for it would swallow a cancel.
+fn prepare_session() -> Result<String> {
     xact::transaction(|| {
+        let rows = spi::execute("SELECT pg_catalog.current_setting('synchronous_commit')", &[])?;
+        let of_role = rows
+            .first()
+            .ok_or_else(|| Error::internal("no synchronous_commit"))?
+            .string(0)?;
+        if of_role != "off" {
+            set_config("synchronous_commit", "local", false)?;
+        }
         for (name, value) in [
             ("search_path", "pg_catalog, pg_temp"),
             ("DateStyle", "ISO"),
+            ("client_encoding", &session::encoding()),
             ("IntervalStyle", "postgres"),
             ("extra_float_digits", "3"),
             ("standard_conforming_strings", "on"),
@@ -120,7 +133,7 @@ fn prepare_session() -> Result<()> {
             "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'",
             &[],
         )?;
-        Ok(())
+        Ok(of_role)
     })
 }
 

@@ -1,14 +1,14 @@
 //! From a request to the units of a run: reads both catalogs, lets `plan` decide.
 
 use super::Request;
-use super::record::{NewUnit, Store};
+use super::record::{FinishedUnit, NewUnit, SamePlan, Store};
 use crate::error::{Error, Result};
 use crate::plan::bound::End;
 use crate::plan::columns::{Mapping, match_columns};
 use crate::plan::copy_sql::split_name;
 use crate::plan::end::{KeyKind, end_literal};
 use crate::plan::select::{decide, is_closed_before};
-use crate::plan::units::{From, Key, Leaf, Ranks, SourceTable, TargetTable, Twins, ranked, same_key};
+use crate::plan::units::{From, Key, Leaf, Ranks, SourceTable, TargetTable, Twins, holes, ranked, same_key};
 use crate::source::{Session, dialect};
 use crate::target::catalog;
 use std::collections::BTreeSet;
@@ -28,6 +28,10 @@ pub struct Plan {
     pub watermark: Option<String>,
     /// sync_table is to hold `end_tm` afterwards
     pub moves_watermark: bool,
+    /// what the user should know
+    pub remark: Option<String>,
+    /// which database was read
+    pub source_address: String,
 }
 
 /// The points in time of a run, as literals of the key's type.
@@ -63,19 +67,21 @@ fn points(request: &Request, target: &TargetTable, watermark: Option<&str>) -> R
         }
     };
     let literal = |what: &str, text: &str| -> Result<String> {
-        let literal = end_literal(text, kind)?;
-        catalog::check_readable(&literal, key).map_err(|e| {
-            Error::bad_parameter(format!("{what} \"{text}\" cannot be read as {}", key.type_name))
-                .detail(format!("Partition key \"{}\": {}.", key.column, e.message))
-        })?;
-        Ok(literal)
+        catalog::read_value(&end_literal(text, kind)?, key).map_err(|e| {
+            let error = Error::bad_parameter(format!("{what} \"{text}\" cannot be read as {}", key.type_name));
+            error.detail(format!("Partition key \"{}\": {}.", key.column, e.message))
+        })
     };
+    let end = literal("end_tm", &end_tm)?;
+    // What is remembered must mean the same tomorrow and elsewhere, which `yesterday` and 03/04/2017 don't.
+    let is_plain = matches!(end_tm.len(), 4 | 6 | 8) && end_tm.bytes().all(|b| b.is_ascii_digit());
+    let remembered_as = if is_plain { end_tm } else { end.clone() };
     let points = Points {
-        end: Some(literal("end_tm", &end_tm)?),
+        end: Some(end),
         since: request.since.as_deref().map(|s| literal("since", s)).transpose()?,
         watermark: watermark.map(|w| literal("the remembered end_tm", w)).transpose()?,
     };
-    Ok((Some(end_tm), points))
+    Ok((Some(remembered_as), points))
 }
 
 /// The values among the ends of the leaves' ranges.
@@ -114,6 +120,28 @@ fn rank_all(
     catalog::rank(&values, key)
 }
 
+/// What failed runs have finished under the same plan, and their end_tm as values of the key.
+fn finished_units(
+    request: &Request,
+    store: &Store,
+    target: &TargetTable,
+    same: &SamePlan<'_>,
+) -> Result<(Vec<FinishedUnit>, Vec<String>)> {
+    if request.since.is_some() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let finished = store.finished_by_failed_runs(request, same)?;
+    let Some(key) = &target.key else {
+        return Ok((finished, Vec::new()));
+    };
+    let kind = KeyKind::of(&key.type_name, finite_bounds(target));
+    let ends = finished
+        .iter()
+        .map(|f| catalog::read_value(&end_literal(&f.end_tm, kind)?, key));
+    let ends = ends.collect::<Result<_>>()?;
+    Ok((finished, ends))
+}
+
 /// Plans a run. `session` is connected and pinned; `schemas` is where an unqualified source_table is looked for.
 pub fn plan(request: &Request, store: &Store, session: &mut Session, schemas: &[String]) -> Result<Plan> {
     let target = catalog::read_table(request.table)?;
@@ -123,19 +151,14 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session, schemas: &[
     let mut mapping = match_columns(&target.columns, &source.columns)?;
     mapping.binary &= session.has_integer_datetimes();
 
-    let finished = if request.since.is_some() {
-        Vec::new()
-    } else {
-        store.finished_by_failed_runs(request, &source.relation, watermark.as_deref())?
+    let address = request.connection()?.address();
+    let same = SamePlan {
+        source_table: &source.relation,
+        source_address: &address,
+        columns: &mapping.columns,
+        watermark: watermark.as_deref(),
     };
-    let kind = target
-        .key
-        .as_ref()
-        .map(|k| KeyKind::of(&k.type_name, finite_bounds(&target)));
-    let finished_ends: Vec<String> = finished
-        .iter()
-        .map(|(_, end, _)| kind.map_or_else(|| Ok(end.clone()), |kind| end_literal(end, kind)))
-        .collect::<Result<_>>()?;
+    let (finished, finished_ends) = finished_units(request, store, &target, &same)?;
     let ranks = match &target.key {
         Some(key) => rank_all(key, &target, &source, &points, &finished_ends)?,
         None => Ranks::new(),
@@ -147,30 +170,40 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session, schemas: &[
     let twins = Twins::new(&target, &source, &ranks)?;
     let from = if request.since.is_some() { since } else { remembered };
     let mut units = Vec::new();
+    let mut leaps = false;
     for leaf in &target.leaves {
         let range = match &leaf.range {
             Some((a, b)) => Some(ranked((a, b), &ranks)?),
             None => None,
         };
-        if !decide(range.as_ref(), from.as_ref(), end.as_ref()).is_taken() {
+        let range = range.as_ref();
+        if !decide(range, from.as_ref(), end.as_ref()).is_taken() {
+            // Left out only because of `since`: from the remembered point it would be due.
+            leaps |= watermark.is_some() && decide(range, remembered.as_ref(), end.as_ref()).is_taken();
             continue;
         }
-        let done_by = finished.iter().zip(&finished_ends).find_map(|((run, _, oid), end)| {
-            let closed = ranks.get(end).is_some_and(|end| is_closed_before(range.as_ref(), end));
-            (*oid == leaf.oid && closed).then_some(*run)
+        let mut unit = unit(leaf, &twins, &target, &source, &ranks)?;
+        unit.done_by = finished.iter().zip(&finished_ends).find_map(|(f, end)| {
+            let closed = ranks.get(end).is_some_and(|end| is_closed_before(range, end));
+            let same = f.source_relation == unit.source_relation && f.source_filter == unit.source_filter;
+            (f.partition == leaf.oid && closed && same).then_some(f.run_id)
         });
-        units.push(unit(leaf, &twins, &target, &source, &ranks, done_by)?);
+        units.push(unit);
     }
+    let holes = holes(&target, &source, &ranks, (from, end))?;
+    let holes = dialect::with_rows(session, &holes)?;
     // The biggest first, so that the run does not end with one worker on a big unit; unknown sizes may be big.
     units.sort_by_key(|u| std::cmp::Reverse(u.estimated_bytes.unwrap_or(i64::MAX)));
     Ok(Plan {
-        source_table: source.relation,
+        source_table: source.relation.clone(),
         units,
-        mapping,
         end_tm,
         watermark,
-        // With `since`, E may lie before W: then the watermark stays.
-        moves_watermark: end >= remembered,
+        // With `since`, E may lie before W, or the run may begin after it; and rows there are no partitions for must not be passed.
+        moves_watermark: end >= remembered && !leaps && holes.is_empty(),
+        remark: remark(&mapping, &holes, leaps),
+        mapping,
+        source_address: address,
     })
 }
 
@@ -210,19 +243,12 @@ fn check_order(
         (None, Some(text)) if end < remembered => Err(Error::bad_parameter(format!(
             "end_tm \"{end_tm}\" is earlier than \"{text}\", up to which the table is synced"
         ))
-        .hint("Use since => '…' to sync again from an earlier point.")),
+        .hint("Use since => '...' to sync again from an earlier point.")),
         _ => Ok(()),
     }
 }
 
-fn unit(
-    leaf: &Leaf,
-    twins: &Twins<'_>,
-    target: &TargetTable,
-    source: &SourceTable,
-    ranks: &Ranks,
-    done_by: Option<i64>,
-) -> Result<NewUnit> {
+fn unit(leaf: &Leaf, twins: &Twins<'_>, target: &TargetTable, source: &SourceTable, ranks: &Ranks) -> Result<NewUnit> {
     let (relation, filter, bytes) = match twins.source_of(leaf, target, source, ranks)? {
         From::Relation { relation, bytes } => (relation, None, bytes),
         From::Slice => (source.relation.clone(), catalog::partition_constraint(leaf.oid)?, None),
@@ -232,12 +258,27 @@ fn unit(
         source_relation: relation,
         source_filter: filter,
         estimated_bytes: bytes,
-        done_by,
+        done_by: None,
     })
 }
 
 /// What the user should know about the plan, as one line.
-pub fn remark(mapping: &Mapping) -> Option<String> {
-    (!mapping.differences.is_empty())
-        .then(|| format!("types differ, copying as text: {}", mapping.differences.join("; ")))
+fn remark(mapping: &Mapping, holes: &[&str], leaps: bool) -> Option<String> {
+    let mut parts = Vec::new();
+    if !mapping.binary && !mapping.differences.is_empty() {
+        parts.push(format!(
+            "types differ, copying as text: {}",
+            mapping.differences.join("; ")
+        ));
+    }
+    if !holes.is_empty() {
+        parts.push(format!(
+            "end_tm will not be remembered: there is no partition here for the rows of {}",
+            holes.join(", ")
+        ));
+    }
+    if leaps {
+        parts.push("end_tm will not be remembered: partitions before since are still due".to_owned());
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
 }

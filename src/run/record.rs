@@ -73,6 +73,34 @@ pub struct Counts {
     pub failed: i64,
 }
 
+/// What a run must have in common with this one for its finished units to count.
+#[derive(Debug)]
+pub struct SamePlan<'a> {
+    /// quoted, qualified
+    pub source_table: &'a str,
+    /// host, port and database
+    pub source_address: &'a str,
+    /// columns copied
+    pub columns: &'a [String],
+    /// the remembered end_tm it began with
+    pub watermark: Option<&'a str>,
+}
+
+/// A unit that a failed run has finished.
+#[derive(Debug)]
+pub struct FinishedUnit {
+    /// that run
+    pub run_id: i64,
+    /// where it was going
+    pub end_tm: String,
+    /// the target's partition
+    pub partition: u32,
+    /// quoted, qualified
+    pub source_relation: String,
+    /// condition on the source's rows
+    pub source_filter: Option<String>,
+}
+
 /// What the plan adds to a run's row.
 #[derive(Debug)]
 pub struct Planned<'a> {
@@ -88,6 +116,8 @@ pub struct Planned<'a> {
     pub binary: bool,
     /// the shared snapshot
     pub snapshot: &'a str,
+    /// host, port and database read
+    pub source_address: &'a str,
     /// remark for the user
     pub message: Option<&'a str>,
 }
@@ -175,23 +205,28 @@ impl Store {
     }
 
     fn conflict(&self, table: u32) -> Result<Error> {
+        let error = |run: &str| {
+            let name = shown_name(table).unwrap_or_default();
+            Error::new(
+                sqlstate::OBJECT_IN_USE,
+                format!("table {name} is being synced already by {run}"),
+            )
+            .hint("Wait for it to end; cgpsync_run shows its state.")
+        };
         let rows = self.write(
-            "SELECT run_id, role_name, started_at, table_name FROM @.cgpsync_run
+            "SELECT run_id, role_name, started_at FROM @.cgpsync_run
              WHERE relation = $1::oid::regclass AND status IN ('planning', 'running') ORDER BY run_id DESC LIMIT 1",
             &[Some(&table.to_string())],
         )?;
-        let text = |at| rows.first().and_then(|row| row.text(at)).unwrap_or("?").to_owned();
-        Ok(Error::new(
-            sqlstate::OBJECT_IN_USE,
-            format!("table {} is being synced already by run {}", text(3), text(0)),
-        )
-        .detail(format!(
-            "Run {} was called by role \"{}\" and started at {}.",
-            text(0),
-            text(1),
-            text(2)
-        ))
-        .hint("Wait for it to end; cgpsync_run shows its state."))
+        // The other run has the lock before others can see its row.
+        let Some(row) = rows.first() else {
+            return Ok(error("a run that is just beginning or ending"));
+        };
+        Ok(error(&format!("run {}", row.string(0)?)).detail(format!(
+            "It was called by role \"{}\" and started at {}.",
+            row.string(1)?,
+            row.string(2)?
+        )))
     }
 
     /// Marks runs whose coordinator is gone, told by its lock.
@@ -236,7 +271,7 @@ impl Store {
         self.write(
             "UPDATE @.cgpsync_run SET status = 'running', source_table = $2, end_tm = $3, watermark = $4,
                     columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7, message = $8,
-                    units = $9::int
+                    units = $9::int, source_address = $10
              WHERE run_id = $1::bigint",
             &[
                 Some(&id),
@@ -248,6 +283,7 @@ impl Store {
                 Some(planned.snapshot),
                 planned.message,
                 Some(&units.len().to_string()),
+                Some(planned.source_address),
             ],
         )?;
         for (number, unit) in units.iter().enumerate() {
@@ -333,7 +369,7 @@ impl Store {
         };
         let mut names: Vec<&str> = rows.iter().take(10).filter_map(|row| row.text(0)).collect();
         if rows.len() > names.len() {
-            names.push("…");
+            names.push("...");
         }
         let details: Vec<String> = rows
             .iter()
@@ -382,32 +418,40 @@ impl Store {
         .map(|_| ())
     }
 
-    /// Units that runs since the last success finished for the same source, starting from the same watermark:
-    /// (run, its end_tm, partition). Runs with `since` count neither here nor there: they exist to copy again.
-    pub fn finished_by_failed_runs(
-        &self,
-        request: &Request,
-        source_table: &str,
-        watermark: Option<&str>,
-    ) -> Result<Vec<(i64, String, u32)>> {
+    /// Units that runs since the last success finished under the same plan. Only if nothing was copied into the partition after that:
+    /// it would hold something else. Runs with `since` count neither here nor there: they exist to copy again.
+    pub fn finished_by_failed_runs(&self, request: &Request, same: &SamePlan<'_>) -> Result<Vec<FinishedUnit>> {
+        let columns = serde_json::to_string(same.columns).map_err(|e| Error::internal(e.to_string()))?;
         let rows = self.write(
-            "SELECT p.run_id, r.end_tm, p.relation::oid
+            "SELECT p.run_id, r.end_tm, p.relation::oid, p.source_relation, p.source_filter
              FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
              WHERE r.relation = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
                AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.end_tm IS NOT NULL
-               AND p.status = 'done'
+               AND r.source_address = $5 AND to_jsonb(r.columns) = $6::jsonb AND p.status = 'done'
                AND r.run_id > COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
                                         WHERE d.relation = r.relation AND d.status = 'done'), 0)
+               AND NOT EXISTS (SELECT FROM @.cgpsync_run_partition n
+                               WHERE n.relation = p.relation AND n.run_id > p.run_id AND n.status = 'done')
              ORDER BY p.run_id",
             &[
                 Some(&request.table.to_string()),
                 Some(&request.source),
-                Some(source_table),
-                watermark,
+                Some(same.source_table),
+                same.watermark,
+                Some(same.source_address),
+                Some(&columns),
             ],
         )?;
         rows.iter()
-            .map(|row| Ok((row.need(0)?, row.string(1)?, row.need(2)?)))
+            .map(|row| {
+                Ok(FinishedUnit {
+                    run_id: row.need(0)?,
+                    end_tm: row.string(1)?,
+                    partition: row.need(2)?,
+                    source_relation: row.string(3)?,
+                    source_filter: row.text(4).map(str::to_owned),
+                })
+            })
             .collect()
     }
 

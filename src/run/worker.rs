@@ -1,34 +1,32 @@
 //! A worker: claims a unit, copies it, records the result, takes the next, until none is left.
 
-use super::prepare_session;
 use super::record::{ClaimedUnit, RunInfo, Store};
+use super::{prepare_session, set_config};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth};
 use crate::pg::{report, session, xact};
 use crate::plan::copy_sql::copy_out;
-use crate::plan::units::Leaf;
 use crate::source::{Session, dialect};
 use crate::target::{catalog, load};
 
 /// The process.
 pub fn main(birth: Birth) {
-    let result = prepare_session()
-        .and_then(|()| {
-            xact::transaction(|| {
-                let store = Store::open()?;
-                let run = store.run_info(birth.argument)?;
-                Ok((store, run))
-            })
-        })
-        .and_then(|(store, run)| {
-            Worker {
-                id: birth.argument,
-                store,
-                run,
-                source: None,
-            }
-            .work()
-        });
+    let result = prepare_session().and_then(|synchronous_commit| {
+        let (store, run) = xact::transaction(|| {
+            let store = Store::open()?;
+            let run = store.run_info(birth.argument)?;
+            Ok((store, run))
+        })?;
+        let id = birth.argument;
+        Worker {
+            id,
+            store,
+            run,
+            synchronous_commit,
+            source: None,
+        }
+        .work()
+    });
     if let Err(error) = result {
         report::raise(error);
     }
@@ -38,6 +36,8 @@ struct Worker {
     id: i64,
     store: Store,
     run: RunInfo,
+    /// the role's, for the commits of units
+    synchronous_commit: String,
     /// connected when the first unit needs it, and again after an error
     source: Option<Session>,
 }
@@ -64,6 +64,9 @@ impl Worker {
             }
         }
         session::show_activity(None);
+        if let Some(source) = self.source.take() {
+            source.close();
+        }
         Ok(())
     }
 
@@ -81,16 +84,13 @@ impl Worker {
             unit.source_filter.as_deref(),
             self.run.binary,
         );
-        let leaf = Leaf {
-            oid: unit.partition,
-            name: unit.name.clone(),
-            range: None,
-            direct: None,
-            hashed: false,
-        };
+        source.set_application_name(&format!("cgpsync run {}: {}", self.id, unit.name))?;
         xact::transaction(|| {
+            set_config("synchronous_commit", &self.synchronous_commit, true)?;
             self.run.request.limit_lock_waits()?;
-            let loaded = load::truncate_and_load(&leaf, &self.run.columns, self.run.binary, &copy_sql, source)?;
+            let loaded =
+                load::truncate_and_load(unit.partition, &self.run.columns, self.run.binary, &copy_sql, source)?;
+            dialect::check_unchanged(source, &unit.source_relation)?;
             self.store.unit_done(self.id, unit.unit, loaded.rows, loaded.bytes)
         })
     }
@@ -112,12 +112,11 @@ fn explain(error: Error, unit: &ClaimedUnit) -> Error {
         return Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated");
     }
     if error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && !error.remote {
-        let holders = xact::transaction(|| catalog::lock_holders(unit.partition));
+        let holders = xact::transaction(|| catalog::lock_holders(unit.partition)).unwrap_or_default();
+        let detail = format!("Processes that hold a lock on it: {holders}.");
+        let details: Vec<String> = error.detail.iter().cloned().chain([detail]).collect();
         return error
-            .detail(format!(
-                "Processes that hold a lock on it: {}.",
-                holders.unwrap_or_default()
-            ))
+            .detail(details.join("\n"))
             .hint("Raise cgpsync.lock_timeout, or sync when it is not in use.");
     }
     error

@@ -28,8 +28,6 @@ impl Session {
             let (stream, server) = (&self.stream, &self.target.server);
             let start = async {
                 let statement = client.prepare(sql).await?;
-                // From here on the tag and the readiness on the wire are the COPY's, not the preparation's.
-                stream.begin_statement();
                 client.copy_out(&statement).await
             };
             block_on(
@@ -89,12 +87,19 @@ impl CopyOut<'_> {
             |cx| poll_connection(connection, server, cx),
             std::future::poll_fn(|cx| {
                 // The crate's stream takes CommandComplete for an unexpected message; only a server's error counts here.
-                match responses.as_mut().poll_next(cx) {
-                    Poll::Ready(Some(Err(error))) if error.as_db_error().is_some() => {
-                        Poll::Ready(Err(remote_error(&error, &format!("server \"{server}\""))))
+                while let Poll::Ready(Some(response)) = responses.as_mut().poll_next(cx) {
+                    match response {
+                        Err(error) if error.as_db_error().is_some() => {
+                            return Poll::Ready(Err(remote_error(&error, &format!("server \"{server}\""))));
+                        }
+                        Err(error) if error.is_closed() => break,
+                        _ => {}
                     }
-                    _ if stream.is_ready() => Poll::Ready(Ok(())),
-                    _ => Poll::Pending,
+                }
+                if stream.is_ready() {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
                 }
             }),
         )??;

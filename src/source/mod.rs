@@ -8,8 +8,9 @@ pub mod wire;
 
 use crate::connection::Target;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::wait;
+use crate::pg::{report, wait};
 use crate::plan::copy_sql::quote_literal;
+use socket2::SockAddr;
 use std::future::Future;
 use std::os::fd::RawFd;
 use std::pin::{Pin, pin};
@@ -33,6 +34,8 @@ pub struct Session {
     connection: Pin<Box<Connection<Stream, NoTlsStream>>>,
     stream: Stream,
     fd: RawFd,
+    /// where it is connected, for the cancel request: resolving the name again could take longer than cancelling may
+    address: SockAddr,
     target: Target,
     /// a statement was sent and its end not seen
     busy: bool,
@@ -74,6 +77,8 @@ fn block_on<F: Future>(
             };
         }
         if woken.0.load(Ordering::Relaxed) {
+            // A source that sends without a pause must not keep a cancel waiting.
+            wait::check_interrupts();
             continue;
         }
         let left = deadline.map_or(TICK, |d| d.saturating_duration_since(Instant::now()));
@@ -151,11 +156,17 @@ impl Session {
         )
         .map_err(|e| e.within(&what))?
         .map_err(|e| remote_error(&e, &what))?;
+        if target.must_authenticate && !stream.password_requested() {
+            return Err(Error::new(sqlstate::PASSWORD_REQUIRED, "password is required")
+                .detail("A role that is not superuser cannot connect if the source does not ask for a password.")
+                .hint("The source's authentication method for this connection (pg_hba.conf) must be changed."));
+        }
         Ok(Session {
             client,
             connection: Box::pin(connection),
             stream,
             fd: connected.fd,
+            address: connected.address,
             target: target.clone(),
             busy: false,
         })
@@ -211,6 +222,11 @@ impl Session {
         self.connection.parameter("integer_datetimes") == Some("on")
     }
 
+    /// What the source's administrator sees in pg_stat_activity.
+    pub fn set_application_name(&mut self, name: &str) -> Result<()> {
+        self.batch(&format!("SET application_name = {}", quote_literal(name)))
+    }
+
     /// Name of the server, for messages.
     pub fn server(&self) -> &str {
         &self.target.server
@@ -223,6 +239,10 @@ impl Session {
 
     /// Runs statements and gives the rows of all of them, as text.
     pub fn query(&mut self, sql: &str) -> Result<Vec<TextRow>> {
+        self.query_within(sql, None)
+    }
+
+    fn query_within(&mut self, sql: &str, deadline: Option<Instant>) -> Result<Vec<TextRow>> {
         self.busy = true;
         let client = &self.client;
         let connection = &mut self.connection;
@@ -230,7 +250,7 @@ impl Session {
         let messages = block_on(
             self.fd,
             &self.stream,
-            None,
+            deadline,
             |cx| poll_connection(connection, server, cx),
             client.simple_query(sql),
         )?
@@ -249,20 +269,27 @@ impl Session {
         if !self.busy {
             return;
         }
-        let token = self.client.cancel_token();
-        let deadline = Instant::now() + CANCEL_TIMEOUT;
-        let Ok(connected) = socket::connect(&self.target, deadline) else {
-            return; // unreachable: the keepalives over there end the query
-        };
-        let stream = connected.stream.clone();
-        // Best effort: whatever goes wrong here must not hide why the session is abandoned.
-        let _ = block_on(
-            connected.fd,
-            &stream,
-            Some(deadline),
-            |_| Ok(()),
-            token.cancel_query_raw(connected.stream, NoTls),
-        );
+        // Best effort: whatever goes wrong here, another cancel included, must not hide why the session is abandoned. What cannot be
+        // reached is ended by the keepalives over there.
+        let _ = report::catch(|| {
+            let deadline = Instant::now() + CANCEL_TIMEOUT;
+            let connected = socket::connect_to(&self.address, &self.target, deadline)?;
+            let stream = connected.stream.clone();
+            let token = self.client.cancel_token();
+            let cancel = token.cancel_query_raw(connected.stream, NoTls);
+            block_on(connected.fd, &stream, Some(deadline), |_| Ok(()), cancel).map(|_| ())
+        });
+    }
+
+    /// Ends the transaction and the session politely. Nothing was written there, so a failure to say goodbye changes nothing.
+    pub fn close(mut self) {
+        let _ = report::catch(|| {
+            self.query_within("COMMIT", Some(Instant::now() + CANCEL_TIMEOUT))?;
+            drop(self.client);
+            // With its client gone the connection sends Terminate.
+            let mut context = Context::from_waker(Waker::noop());
+            poll_connection(&mut self.connection, &self.target.server, &mut context)
+        });
     }
 }
 
@@ -273,6 +300,7 @@ fn poll_connection(
     context: &mut Context<'_>,
 ) -> Result<()> {
     loop {
+        wait::check_interrupts();
         match connection.poll_message(context) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {

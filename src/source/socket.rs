@@ -15,6 +15,8 @@ pub struct Connected {
     pub stream: Stream,
     /// stays open as long as `stream` lives
     pub fd: RawFd,
+    /// the peer
+    pub address: SockAddr,
 }
 
 /// Connects to the target, trying every address of its host name within `deadline`. Name resolution blocks, as libpq's does.
@@ -22,29 +24,37 @@ pub fn connect(target: &Target, deadline: Instant) -> Result<Connected> {
     let addresses = addresses(target)?;
     let mut last = None;
     for address in &addresses {
-        match open(address, target, deadline) {
-            Ok(socket) => {
-                let fd = socket.as_raw_fd();
-                let socket: Box<dyn Socket> = Box::new(socket);
-                return Ok(Connected {
-                    stream: Stream::new(socket),
-                    fd,
-                });
-            }
-            Err(error) => last = Some(error),
+        match connect_to(address, target, deadline) {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = error.detail,
         }
     }
-    let detail = last.map_or_else(|| "The host name has no address.".to_owned(), |e| format!("{e}."));
-    Err(unreachable(target, detail))
+    let none = || unreachable(target, "the host name has no address.".to_owned());
+    Err(last.map_or_else(none, |detail| refused(target).detail(detail)))
 }
 
-fn unreachable(target: &Target, detail: String) -> Error {
+/// Connects to one address.
+pub fn connect_to(address: &SockAddr, target: &Target, deadline: Instant) -> Result<Connected> {
+    let socket = open(address, target, deadline).map_err(|e| unreachable(target, format!("{e}.")))?;
+    let fd = socket.as_raw_fd();
+    let socket: Box<dyn Socket> = Box::new(socket);
+    Ok(Connected {
+        stream: Stream::new(socket),
+        fd,
+        address: address.clone(),
+    })
+}
+
+fn refused(target: &Target) -> Error {
     Error::new(
         sqlstate::CANNOT_CONNECT,
         format!("could not connect to server \"{}\"", target.server),
     )
-    .detail(format!("host {}, port {}: {detail}", target.host, target.port))
     .hint("Check the host and port of the server's options and that the source accepts connections there.")
+}
+
+fn unreachable(target: &Target, detail: String) -> Error {
+    refused(target).detail(format!("host {}, port {}: {detail}", target.host, target.port))
 }
 
 fn addresses(target: &Target) -> Result<Vec<SockAddr>> {

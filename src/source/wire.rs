@@ -43,8 +43,12 @@ struct Wire {
     eof: bool,
     /// the last write did not fit into the socket's buffer
     blocked_on_write: bool,
+    /// between CopyOutResponse and the end of its data
+    copying: bool,
     complete_tag: Option<String>,
     ready: bool,
+    /// the server has asked for a password in one form or another
+    password_requested: bool,
 }
 
 /// The tokio-postgres side. Clones share the stream: one goes into the crate, one stays with the COPY.
@@ -73,8 +77,10 @@ impl Stream {
             state: State::Header,
             eof: false,
             blocked_on_write: false,
+            copying: false,
             complete_tag: None,
             ready: false,
+            password_requested: false,
         })))
     }
 
@@ -83,19 +89,17 @@ impl Stream {
         self.0.borrow().blocked_on_write
     }
 
-    /// Forgets the tag and the readiness of earlier statements.
-    pub fn begin_statement(&self) {
-        let mut wire = self.0.borrow_mut();
-        wire.complete_tag = None;
-        wire.ready = false;
+    /// True when the server has asked for a password, and so did not let us in by itself.
+    pub fn password_requested(&self) -> bool {
+        self.0.borrow().password_requested
     }
 
-    /// The tag of the statement's CommandComplete (`COPY 42`), once it has come by.
+    /// The tag of the CommandComplete (`COPY 42`) after the last CopyOutResponse, once it has come by.
     pub fn complete_tag(&self) -> Option<String> {
         self.0.borrow().complete_tag.clone()
     }
 
-    /// True once ReadyForQuery has come by.
+    /// True once ReadyForQuery has come by after the last CopyOutResponse.
     pub fn is_ready(&self) -> bool {
         self.0.borrow().ready
     }
@@ -160,6 +164,7 @@ impl Wire {
             return invalid("the source sent a message with an impossible length");
         }
         match tag {
+            b'd' if !self.copying => return invalid("the source sent copy data outside of a COPY"),
             b'd' => {
                 self.start += 5;
                 self.state = State::Data(length - 4);
@@ -173,6 +178,20 @@ impl Wire {
                     return Ok(false);
                 };
                 self.complete_tag = body.strip_suffix(&[0]).map(|t| String::from_utf8_lossy(t).into_owned());
+            }
+            b'H' => {
+                // What was noted so far belongs to earlier statements, such as the preparation of this one.
+                self.copying = true;
+                self.complete_tag = None;
+                self.ready = false;
+            }
+            b'c' | b'E' => self.copying = false,
+            b'R' => {
+                let Some(&[a, b, c, d]) = self.unread().get(5..9) else {
+                    return Ok(false);
+                };
+                // cleartext, MD5, SASL
+                self.password_requested |= matches!(u32::from_be_bytes([a, b, c, d]), 3 | 5 | 10);
             }
             b'Z' => self.ready = true,
             _ => {}
@@ -401,8 +420,9 @@ mod tests {
 
     #[test]
     fn the_crate_gets_nothing_past_data_that_nobody_has_taken() {
-        let stream = stream([[frame(b'd', b"x"), frame(b'Z', b"I")].concat()]);
-        assert_eq!(forwarded(&stream), b"");
+        let begin = frame(b'H', &[0, 0, 0]);
+        let stream = stream([[begin.clone(), frame(b'd', b"x"), frame(b'Z', b"I")].concat()]);
+        assert_eq!(forwarded(&stream), begin);
         assert!(!stream.is_ready());
     }
 
@@ -410,6 +430,7 @@ mod tests {
     fn a_value_larger_than_the_buffer_streams_through() {
         let big = vec![7u8; BUFFER * 3 + 5];
         let stream = stream(frame(b'd', &big).chunks(BUFFER / 2).map(<[u8]>::to_vec));
+        stream.0.borrow_mut().copying = true;
         let mut out = vec![0; 64 * 1024];
         let mut total = 0;
         while total < big.len() {
@@ -424,6 +445,7 @@ mod tests {
     #[test]
     fn an_end_in_the_middle_of_data_is_an_error_not_the_end() {
         let stream = stream([frame(b'd', b"abcdef")[..8].to_vec()]);
+        stream.0.borrow_mut().copying = true;
         let mut out = [0; 16];
         let mut last = Ok(Data::Wait);
         for _ in 0..5 {
@@ -433,6 +455,23 @@ mod tests {
             }
         }
         assert_eq!(last.expect_err("an end").kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn copy_data_that_nobody_asked_for_is_refused() {
+        let stream = stream([frame(b'd', b"x")]);
+        let mut storage = [0; 16];
+        let result = stream.0.borrow_mut().forward(&mut ReadBuf::new(&mut storage));
+        assert!(result.is_err());
+    }
+
+    #[test]
+    fn only_a_request_for_a_password_counts_as_one() {
+        for (code, counts) in [(0u32, false), (3, true), (5, true), (10, true), (7, false)] {
+            let stream = stream([frame(b'R', &code.to_be_bytes())]);
+            forwarded(&stream);
+            assert_eq!(stream.password_requested(), counts, "{code}");
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::plan::units::{Key, Leaf, Ranks, TargetTable};
 /// Refuses what cannot be a target, with the reason. The relation's quoted, qualified name otherwise.
 pub fn check_kind(oid: u32) -> Result<String> {
     let rows = spi::execute(
-        "SELECT n.nspname, c.relname, c.relkind, c.relpersistence
+        "SELECT n.nspname, c.relname, c.relkind, c.relpersistence,
+                EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
         &[Some(&oid.to_string())],
     )?;
@@ -28,6 +29,7 @@ pub fn check_kind(oid: u32) -> Result<String> {
     };
     match (row.text(2), row.text(3)) {
         (_, Some("t")) => wrong("a temporary table, which other processes cannot write"),
+        (Some("r"), _) if row.is(4) => wrong("a parent of inheriting tables, whose rows would be copied twice"),
         (Some("r" | "p"), _) => Ok(name),
         (Some("v"), _) => wrong("a view"),
         (Some("m"), _) => wrong("a materialized view"),
@@ -79,13 +81,13 @@ pub fn read_table(oid: u32) -> Result<TargetTable> {
 }
 
 /// Columns. Binary is safe for pinned built-in base types and their arrays, except object identifiers, whose binary form is a
-/// number that means something else on another server, and types without binary functions.
+/// number that means something else on another server, money, whose scale follows lc_monetary, and types without binary functions.
 fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
     let rows = spi::execute(
         "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod),
                 a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
                 t.oid < 10000 AND t.typtype = 'b' AND t.typsend <> 0 AND t.typreceive <> 0
-                  AND t.typname !~ '^_?reg' AND t.typname !~ '^_?aclitem$'
+                  AND t.typname !~ '^_?(reg|aclitem$|money$)'
          FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
          WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         &[Some(&oid.to_string())],
@@ -133,7 +135,8 @@ fn top_key(oid: u32) -> Result<Option<Key>> {
     if !row.is(1) {
         return Err(Error::unsupported(
             "only RANGE partitioning on one plain column with its type's own ordering is supported",
-        ));
+        )
+        .hint("Call it for the partitions one by one: an ordinary table is copied whole."));
     }
     Ok(Some(Key {
         column: row.string(2)?,
@@ -162,7 +165,7 @@ const LEAVES: &str = r#"
       LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
       JOIN pg_inherits i ON i.inhparent = t.oid AND NOT COALESCE((to_jsonb(i) ->> 'inhdetachpending')::bool, false)
       JOIN pg_class c ON c.oid = i.inhrelid
-      CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid) COLLATE "C" AS bound) b
+      CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, 0) COLLATE "C" AS bound) b
     )
     SELECT t.oid, n.nspname, c.relname, c.relkind, CASE WHEN t.level = 1 THEN t.direct END, t.ranged, t.hashed
     FROM tree t JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -178,7 +181,8 @@ fn partition_leaves(root: u32, key: Option<&Key>) -> Result<Vec<Leaf>> {
                 return Err(Error::new(
                     sqlstate::WRONG_OBJECT_TYPE,
                     format!("partition {name} is a foreign table"),
-                ));
+                )
+                .hint("Detach it: its rows are not in this database."));
             }
             let ranged = row.text(5).map(Bound::parse).transpose()?;
             Ok(Leaf {
@@ -221,44 +225,54 @@ pub fn rank(values: &[&str], key: &Key) -> Result<Ranks> {
     Ok(ranks)
 }
 
-/// Checks that the key's type reads `value`; the server's own words otherwise.
-pub fn check_readable(value: &str, key: &Key) -> Result<()> {
-    let sql = format!("SELECT $1::{}", key.type_sql);
-    crate::pg::report::catch(|| spi::execute(&sql, &[Some(value)])).map(|_| ())
+/// `value` as the key's type reads and prints it; the server's own words otherwise.
+pub fn read_value(value: &str, key: &Key) -> Result<String> {
+    let sql = format!("SELECT $1::{}::pg_catalog.text", key.type_sql);
+    let rows = crate::pg::report::catch(|| spi::execute(&sql, &[Some(value)]))?;
+    rows.first().ok_or_else(|| Error::internal("no value"))?.string(0)
 }
 
-/// The privileges that loading a unit needs and COPY into a relation would otherwise check: see pg::copy::load.
-pub fn check_privileges(leaf: &Leaf) -> Result<()> {
+/// The relation's quoted, qualified name as this transaction sees it now.
+pub fn qualified_name(oid: u32) -> Result<String> {
     let rows = spi::execute(
-        "SELECT has_table_privilege($1::oid, 'INSERT'), has_table_privilege($1::oid, 'TRUNCATE'),
-                row_security_active($1::oid)",
-        &[Some(&leaf.oid.to_string())],
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
+        &[Some(&oid.to_string())],
     )?;
     let Some(row) = rows.first() else {
         return Err(Error::new(
             sqlstate::UNDEFINED_TABLE,
-            format!("partition {} does not exist any more", leaf.name),
-        ));
+            format!("relation with OID {oid} does not exist any more"),
+        )
+        .hint("Run the same call again; it plans with the partitions there are."));
     };
+    Ok(quote_qualified(&row.string(0)?, &row.string(1)?))
+}
+
+/// The privileges that loading a unit needs and COPY into a relation would otherwise check: see pg::copy::load.
+pub fn check_privileges(oid: u32, name: &str) -> Result<()> {
+    let rows = spi::execute(
+        "SELECT has_table_privilege($1::oid, 'INSERT'), has_table_privilege($1::oid, 'TRUNCATE'),
+                row_security_active($1::oid)",
+        &[Some(&oid.to_string())],
+    )?;
+    let row = rows.first().ok_or_else(|| Error::internal("no privileges"))?;
     for (at, privilege) in [(0, "INSERT"), (1, "TRUNCATE")] {
         if !row.is(at) {
             return Err(Error::new(
                 sqlstate::INSUFFICIENT_PRIVILEGE,
-                format!("permission denied for table {}", leaf.name),
+                format!("permission denied for table {name}"),
             )
             .detail(format!("The calling role lacks {privilege} on it."))
             .hint(format!(
-                "GRANT INSERT, TRUNCATE ON {} TO the role, or call as its owner.",
-                leaf.name
+                "GRANT INSERT, TRUNCATE ON {name} TO the role, or call as its owner."
             )));
         }
     }
     if row.is(2) {
-        return Err(Error::unsupported(format!(
-            "row-level security is active on {} for the calling role",
-            leaf.name
-        ))
-        .hint("Call as the table's owner or a role with BYPASSRLS."));
+        return Err(
+            Error::unsupported(format!("row-level security is active on {name} for the calling role"))
+                .hint("Call as the table's owner or a role with BYPASSRLS."),
+        );
     }
     Ok(())
 }

@@ -2,9 +2,8 @@
 //! transaction fails and it holds what it held. The one interface behind which other ways of replacing will stand.
 
 use super::catalog;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
 use crate::pg::{copy, session, spi};
-use crate::plan::units::Leaf;
 use crate::source::Session;
 
 /// What a unit's copy moved.
@@ -19,16 +18,25 @@ pub struct Loaded {
 /// Truncates the unit and fills it from `copy_sql` on the source. Readers wait from the TRUNCATE to the commit. The source's COPY is
 /// begun first: what it refuses has then not cost a lock. SQL runs under the caller's role; lock_timeout is the caller's.
 pub fn truncate_and_load(
-    leaf: &Leaf,
+    unit: u32,
     columns: &[String],
     binary: bool,
     copy_sql: &str,
     source: &mut Session,
 ) -> Result<Loaded> {
-    catalog::check_privileges(leaf)?;
+    let name = catalog::qualified_name(unit)?;
+    catalog::check_privileges(unit, &name)?;
     let mut rows_of_source = source.copy_out(copy_sql)?;
-    spi::execute(&format!("TRUNCATE ONLY {}", leaf.name), &[])?;
-    let rows = copy::load(leaf.oid, columns, binary, &session::encoding(), &mut rows_of_source)?;
+    spi::execute(&format!("TRUNCATE ONLY {name}"), &[])?;
+    // TRUNCATE goes by name: with the lock held, make sure that it was this unit's, and not that of a table renamed to it meanwhile.
+    if catalog::qualified_name(unit)? != name {
+        return Err(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!("{name} was renamed while it was to be replaced"),
+        )
+        .hint("Run the same call again."));
+    }
+    let rows = copy::load(unit, columns, binary, &session::encoding(), &mut rows_of_source)?;
     let sent = rows_of_source.rows()?;
     if sent != rows {
         return Err(Error::protocol(format!("{sent} rows were sent and {rows} loaded"))

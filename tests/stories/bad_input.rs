@@ -218,3 +218,27 @@ fn kinds_of_partitioning_that_are_not_supported_say_so() {
     assert_eq!(fails(&pair, "'h', '1'").0, "0A000");
     assert_eq!(fails(&pair, "'m', '1'").0, "0A000");
 }
+
+#[test]
+fn parents_of_inheriting_tables_are_refused() {
+    let pair = Pair::new();
+    pair.both("CREATE TABLE parent (i int); CREATE TABLE child () INHERITS (parent)");
+    let (code, message) = fails(&pair, "'parent', '1'");
+    assert_eq!(code, "42809");
+    assert!(message.contains("inheriting tables"), "{message}");
+    pair.copied("'child', '1'");
+}
+
+#[test]
+fn a_target_database_that_is_not_utf8_is_refused() {
+    let pair = Pair::new();
+    pair.target
+        .sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    let mut client = pair.target.connect_to("latin");
+    client
+        .batch_execute("CREATE EXTENSION cgpsync; CREATE TABLE t (i int)")
+        .expect("an extension");
+    let error = pair.sync_as(&mut client, "'t', '1'").expect_err("LATIN1");
+    assert_eq!(error.code().code(), "0A000");
+    assert!(error.message().contains("LATIN1"), "{error:?}");
+}

@@ -143,3 +143,91 @@ fn rows_outside_the_partition_are_refused() {
         .expect_err("a row does not fit");
     assert_eq!(error.code().code(), "23514");
 }
+
+/// Holds the target's first partition for a while, so that the source can change between the run's snapshot and its COPY.
+fn run_behind_a_lock(pair: &Pair, change: &str) -> Result<usize, String> {
+    let mut holder = pair.target.connect();
+    holder.batch_execute("BEGIN; LOCK TABLE first").expect("a lock");
+    let run = pair.sync_in_background("'halves', '100', 1");
+    poll("the worker waits for the first partition", SOON, || {
+        pair.target.text("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1"
+    });
+    pair.source.sql(change);
+    holder.batch_execute("COMMIT").expect("the end");
+    run.join()
+}
+
+fn two_partitions(pair: &Pair) {
+    pair.both(
+        "CREATE TABLE halves (k int, t text) PARTITION BY RANGE (k);
+         CREATE TABLE first PARTITION OF halves FOR VALUES FROM (0) TO (10);
+         CREATE TABLE second PARTITION OF halves FOR VALUES FROM (10) TO (20)",
+    );
+    // The larger one goes first.
+    pair.source.sql(
+        "INSERT INTO halves SELECT g % 10, repeat('x', 100) FROM generate_series(1, 5000) g;
+                     INSERT INTO halves VALUES (15, 'there'); ANALYZE halves",
+    );
+    pair.target.sql("INSERT INTO halves VALUES (15, 'old')");
+}
+
+#[test]
+fn a_source_partition_reloaded_during_the_run_is_not_taken_for_empty() {
+    let pair = Pair::new();
+    two_partitions(&pair);
+    let error = run_behind_a_lock(
+        &pair,
+        "BEGIN; TRUNCATE second; INSERT INTO halves VALUES (15, 'new'); COMMIT",
+    );
+    let error = error.expect_err("the old snapshot sees nothing in the new file");
+    assert!(error.starts_with("40001") && error.contains("second"), "{error}");
+    assert_eq!(pair.target.text("SELECT t FROM second"), "old");
+    assert_eq!(pair.target.text("SELECT count(*) FROM sync_table"), "0");
+    pair.copied("'halves', '100', 1");
+    pair.same_rows("halves", "true");
+}
+
+#[test]
+fn a_source_partition_replaced_by_another_of_its_name_is_noticed() {
+    let pair = Pair::new();
+    two_partitions(&pair);
+    let swap = "CREATE TABLE fresh (k int, t text); INSERT INTO fresh VALUES (15, 'new');
+                BEGIN; ALTER TABLE halves DETACH PARTITION second; ALTER TABLE second RENAME TO gone; ALTER TABLE fresh RENAME TO second;
+                ALTER TABLE halves ATTACH PARTITION second FOR VALUES FROM (10) TO (20); COMMIT";
+    let error = run_behind_a_lock(&pair, swap).expect_err("another table");
+    assert!(error.starts_with("40001"), "{error}");
+    assert_eq!(pair.target.text("SELECT t FROM second"), "old");
+}
+
+#[test]
+fn a_partition_renamed_while_the_worker_waits_is_not_confused_with_its_successor() {
+    let pair = Pair::new();
+    pair.both("CREATE TABLE n (i int)");
+    pair.source.sql("INSERT INTO n VALUES (1)");
+    pair.target
+        .sql("INSERT INTO n VALUES (0); CREATE TABLE bystander (i int); INSERT INTO bystander VALUES (7)");
+    let mut holder = pair.target.connect();
+    holder.batch_execute("BEGIN; LOCK TABLE n").expect("a lock");
+    let run = pair.sync_in_background("'n', '1'");
+    poll("the worker waits", SOON, || {
+        pair.target.text("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1"
+    });
+    holder
+        .batch_execute("ALTER TABLE n RENAME TO n_before; ALTER TABLE bystander RENAME TO n; COMMIT")
+        .expect("a rename");
+    let _ = run.join();
+    assert_eq!(pair.target.text("SELECT i FROM n"), "7", "the bystander keeps its rows");
+    let rows = pair.target.list("SELECT i FROM n_before");
+    assert!(rows == ["0"] || rows == ["1"], "old or complete: {rows:?}");
+}
+
+#[test]
+fn many_small_runs_in_a_row_all_succeed() {
+    let pair = Pair::new();
+    pair.persons(1);
+    let mut client = pair.target.connect();
+    for _ in 0..40 {
+        let units = pair.sync_as(&mut client, "'persons', '20170401', 4, since => '20170101'");
+        assert_eq!(units.expect("the sync succeeds").len(), 4);
+    }
+}

@@ -263,3 +263,73 @@ fn list_partitions_and_several_levels_are_copied_leaf_by_leaf() {
     pair.copied("'l'");
     pair.same_rows("l", "true");
 }
+
+#[test]
+fn words_and_local_forms_of_dates_are_remembered_as_the_day_they_mean() {
+    let pair = Pair::new();
+    pair.both("CREATE TABLE t (k date) PARTITION BY RANGE (k)");
+    pair.both(&partitions(
+        "t",
+        &["2017-03-01", "2017-04-01", "2017-05-01", "infinity"],
+    ));
+    let mut client = pair.target.connect();
+    client
+        .batch_execute("SET datestyle = 'German, DMY'")
+        .expect("a setting");
+    let units = pair
+        .sync_as(&mut client, "'t', '03/04/2017'")
+        .expect("the third of April");
+    assert_eq!(units.len(), 2);
+    assert_eq!(pair.target.text("SELECT end_tm FROM sync_table"), "2017-04-03");
+    pair.copied("'t', 'today'");
+    assert_eq!(
+        pair.target.text("SELECT end_tm = current_date::text FROM sync_table"),
+        "t"
+    );
+    assert_eq!(
+        pair.target
+            .text("SELECT end_tm = current_date::text FROM cgpsync_run WHERE run_id = 2"),
+        "t"
+    );
+}
+
+#[test]
+fn the_watermark_does_not_pass_rows_that_have_no_partition_here() {
+    let pair = Pair::new();
+    pair.both("CREATE TABLE t (k date, v int) PARTITION BY RANGE (k)");
+    pair.source.sql(&partitions(
+        "t",
+        &["2017-01-01", "2017-02-01", "2017-03-01", "2017-04-01", "2017-05-01"],
+    ));
+    pair.source
+        .sql("INSERT INTO t SELECT date '2017-01-01' + g % 118, g FROM generate_series(1, 500) g");
+    // January is retired here and March was forgotten.
+    pair.target.sql(
+        "CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM ('2017-02-01') TO ('2017-03-01');
+                     CREATE TABLE t_4 PARTITION OF t FOR VALUES FROM ('2017-04-01') TO ('2017-05-01')",
+    );
+    let (mut client, notices) = pair.target.connect_with_notices();
+    pair.sync_as(&mut client, "'t', '20170405'")
+        .expect("the others are copied");
+    let notices = notices.lock().expect("a lock").join("\n");
+    assert!(
+        notices.contains("will not be remembered") && notices.contains("\"t_3\"") && !notices.contains("\"t_1\""),
+        "{notices}"
+    );
+    assert_eq!(pair.target.text("SELECT count(*) FROM sync_table"), "0");
+    pair.target
+        .sql("CREATE TABLE t_3 PARTITION OF t FOR VALUES FROM ('2017-03-01') TO ('2017-04-01')");
+    pair.copied("'t', '20170420'");
+    pair.same_rows("t", "k >= '2017-02-01'");
+    assert_eq!(pair.target.text("SELECT end_tm FROM sync_table"), "20170420");
+}
+
+#[test]
+fn a_key_may_have_another_collation_than_its_column() {
+    let pair = Pair::new();
+    pair.both("CREATE TABLE t (k text, v int) PARTITION BY RANGE (k COLLATE \"und-x-icu\")");
+    pair.both(&partitions("t", &["a", "m", "z"]));
+    pair.source.sql("INSERT INTO t VALUES ('B', 1), ('q', 2)");
+    pair.copied("'t', 'y'");
+    pair.same_rows("t", "true");
+}

@@ -133,3 +133,34 @@ fn with_fewer_slots_than_asked_for_it_goes_on_and_says_so() {
     assert!(notices.contains("running with 2 of 6 workers"), "{notices}");
     pair.same_rows("persons", "true");
 }
+
+#[test]
+fn a_locked_source_partition_that_is_not_needed_is_not_waited_for() {
+    let pair = Pair::new();
+    pair.persons(5);
+    let mut holder = pair.source.connect();
+    holder
+        .batch_execute("BEGIN; LOCK TABLE persons_201712")
+        .expect("a lock");
+    assert_eq!(pair.copied("'persons', '20170101'"), ["persons_201701"]);
+}
+
+#[test]
+fn a_run_does_not_outlive_its_caller_while_it_waits_for_a_standby() {
+    let pair = Pair::new();
+    pair.persons(5);
+    pair.target.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    let mut client = pair.target.connect();
+    client
+        .batch_execute("SELECT pg_reload_conf(); SET statement_timeout = '1s'; SET synchronous_commit = off")
+        .expect("settings");
+    poll("the setting is in force", SOON, || {
+        pair.target.text("SHOW synchronous_standby_names") == "nobody"
+    });
+    let error = pair
+        .sync_as(&mut client, "'persons', '20170301'")
+        .expect_err("no unit can be committed");
+    assert_eq!(error.code().code(), "57014");
+    pair.all_gone_within_two_seconds(Instant::now());
+    assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "cancelled");
+}

@@ -135,3 +135,44 @@ fn a_dropped_and_recreated_table_starts_from_nothing() {
     // And remembers again from there.
     assert_eq!(pair.copied("'t', '20170215'"), ["t_2"]);
 }
+
+#[test]
+fn a_unit_that_holds_something_else_by_now_is_copied_again() {
+    let pair = Pair::new();
+    pair.persons(20);
+    pair.source
+        .sql("CREATE VIEW others AS SELECT id, 'other' AS name, born, note FROM persons");
+    break_february(&pair);
+    pair.sync("'persons', '20170401'").expect_err("February fails");
+    pair.sync("'persons', '20170401', source_table => 'others'")
+        .expect_err("February fails");
+    repair(&pair);
+    assert_eq!(pair.copied("'persons', '20170401'").len(), 4);
+    pair.same_rows("persons", "born < '2017-05-01'");
+}
+
+#[test]
+fn a_column_added_since_the_failed_run_is_copied_for_all() {
+    let pair = Pair::new();
+    pair.persons(20);
+    break_february(&pair);
+    pair.sync("'persons', '20170401'").expect_err("February fails");
+    repair(&pair);
+    pair.both("ALTER TABLE persons ADD z int DEFAULT 0");
+    pair.source.sql("UPDATE persons SET z = 5");
+    assert_eq!(pair.copied("'persons', '20170401'").len(), 4);
+    pair.same_rows("persons", "born < '2017-05-01'");
+}
+
+#[test]
+fn since_beyond_the_remembered_point_does_not_pass_over_what_lies_between() {
+    let pair = Pair::new();
+    pair.persons(5);
+    pair.copied("'persons', '20170115'");
+    assert_eq!(
+        pair.copied("'persons', '20170815', since => '20170801'"),
+        ["persons_201708"]
+    );
+    assert_eq!(pair.target.text("SELECT end_tm FROM sync_table"), "20170115");
+    assert_eq!(pair.copied("'persons', '20170815'").len(), 8);
+}

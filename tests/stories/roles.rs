@@ -147,3 +147,45 @@ fn row_level_security_is_refused_on_either_side_rather_than_bypassed() {
     let error = pair.sync_as(&mut client, "'t', '20170101'").expect_err("a policy here");
     assert_eq!(error.code().code(), "0A000");
 }
+
+#[test]
+fn a_password_that_nobody_asked_for_is_no_authentication() {
+    let pair = Pair::new();
+    pair.persons(5);
+    plain_role(&pair);
+    pair.target.sql(
+        "GRANT INSERT, TRUNCATE ON ALL TABLES IN SCHEMA public TO loader;
+                     ALTER USER MAPPING FOR loader SERVER src OPTIONS (SET user 'postgres', SET password 'made up')",
+    );
+    let hba = pair.source.dir.join("pg_hba.conf");
+    std::fs::write(&hba, "local all all trust\nhost all all 127.0.0.1/32 trust\n").expect("a file");
+    pair.source.sql("SELECT pg_reload_conf()");
+    let mut client = pair.target.connect_as("loader");
+    let error = pair
+        .sync_as(&mut client, "'persons', '20170101'")
+        .expect_err("the source lets anybody in");
+    assert_eq!(error.code().code(), "2F003");
+    // A superuser may go without.
+    pair.copied("'persons', '20170101'");
+}
+
+#[test]
+fn the_settings_of_a_role_do_not_change_what_is_copied() {
+    let pair = Pair::new();
+    pair.both(
+        "CREATE TABLE t (k float8, v text) PARTITION BY RANGE (k);
+               CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0.123456789012) TO (0.123456789013)",
+    );
+    pair.source.sql("INSERT INTO t VALUES (0.1234567890125, 'äöü漢')");
+    pair.target.sql("ALTER ROLE postgres SET client_encoding = 'LATIN1'; ALTER ROLE postgres SET extra_float_digits = -10;
+                     ALTER ROLE postgres SET default_transaction_read_only = on; ALTER ROLE postgres SET datestyle = 'German';
+                     ALTER ROLE postgres SET default_transaction_isolation = 'serializable'");
+    let mut client = pair.target.connect();
+    client
+        .batch_execute("SET client_encoding = 'UTF8'; SET default_transaction_read_only = off")
+        .expect("settings");
+    let units = pair.sync_as(&mut client, "'t', '1'").expect("the sync succeeds");
+    assert_eq!(units, [("t_1".to_owned(), "done".to_owned())]);
+    let text: String = client.query_one("SELECT v FROM t", &[]).expect("a row").get(0);
+    assert_eq!(text, "äöü漢");
+}

@@ -125,6 +125,11 @@ impl Cluster {
         self.config().user(user).connect(NoTls).expect("a connection")
     }
 
+    /// A session of postgres in another database.
+    pub fn connect_to(&self, database: &str) -> Client {
+        self.config().dbname(database).connect(NoTls).expect("a connection")
+    }
+
     /// A session that collects its NOTICEs and WARNINGs.
     pub fn connect_with_notices(&self) -> (Client, Notices) {
         let notices: Notices = Arc::new(Mutex::new(Vec::new()));

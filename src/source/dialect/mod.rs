@@ -3,8 +3,8 @@
 mod postgres;
 
 use super::Session;
-use crate::error::{Error, Result};
-use crate::plan::units::SourceTable;
+use crate::error::{Error, Result, sqlstate};
+use crate::plan::units::{SourceChild, SourceTable};
 
 /// First version of PostgreSQL with declarative partitions.
 const DECLARATIVE: u32 = 100_000;
@@ -33,6 +33,30 @@ pub fn check_version(session: &Session) -> Result<()> {
     .detail(format!(
         "It reports version {version}; PostgreSQL 10 (100000) is the oldest supported."
     )))
+}
+
+/// Fails if `relation`, just read, or a table below it, was truncated, rewritten or replaced since the session's snapshot was taken:
+/// such changes don't follow snapshots, and what was read is then neither the old rows nor the new ones.
+pub fn check_unchanged(session: &mut Session, relation: &str) -> Result<()> {
+    if postgres::is_unchanged(session, relation)? {
+        return Ok(());
+    }
+    Err(Error::new(
+        sqlstate::SERIALIZATION_FAILURE,
+        format!("source relation {relation} was truncated, rewritten or replaced while the run was on"),
+    )
+    .hint("Run the same call again: it takes a new snapshot."))
+}
+
+/// Names those of `children` that hold rows; one that may not be read by its own name is taken to.
+pub fn with_rows<'a>(session: &mut Session, children: &[&'a SourceChild]) -> Result<Vec<&'a str>> {
+    let mut found = Vec::new();
+    for child in children {
+        if !child.readable || postgres::has_rows(session, &child.relation)? {
+            found.push(child.relation.as_str());
+        }
+    }
+    Ok(found)
 }
 
 /// Begins the run's transaction there: what it reads does not change while it runs.
