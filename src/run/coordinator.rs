@@ -1,7 +1,8 @@
 //! The coordinator: one background process that plans a run, holds its snapshot, starts and watches the workers, and finishes it.
 
 use super::planning::{self, Plan};
-use super::record::{Planned, Store};
+use super::record::Store;
+use super::rows::Planned;
 use super::{Request, prepare_session, set_config};
 use crate::connection::Target;
 use crate::error::{Error, Result, sqlstate};

@@ -27,6 +27,7 @@ pub mod caller;
 pub mod coordinator;
 mod planning;
 pub mod record;
+mod rows;
 pub mod worker;
 
 use crate::connection::Target;

@@ -1,7 +1,8 @@
 //! From a request to the units of a run: reads both catalogs, lets `plan` decide.
 
 use super::Request;
-use super::record::{FinishedUnit, NewUnit, SamePlan, Store};
+use super::record::Store;
+use super::rows::{FinishedUnit, NewUnit, SamePlan};
 use crate::error::{Error, Result};
 use crate::plan::bound::End;
 use crate::plan::columns::{Mapping, match_columns};

@@ -1,6 +1,7 @@
 //! A worker: claims a unit, copies it, records the result, takes the next, until none is left.
 
-use super::record::{ClaimedUnit, RunInfo, Store};
+use super::record::Store;
+use super::rows::{ClaimedUnit, RunInfo};
 use super::{prepare_session, set_config};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth};

@@ -1,0 +1,108 @@
+//! What goes into cgpsync's tables and comes out of them; `record` does the reading and writing.
+
+use super::Request;
+
+/// A unit as planned.
+#[derive(Debug, Clone)]
+pub struct NewUnit {
+    /// the target's partition
+    pub partition: u32,
+    /// quoted, qualified
+    pub source_relation: String,
+    /// condition on the source's rows
+    pub source_filter: Option<String>,
+    /// size on the source, if known
+    pub estimated_bytes: Option<i64>,
+    /// the failed run that copied it already
+    pub done_by: Option<i64>,
+}
+
+/// A unit a worker has claimed.
+#[derive(Debug, Clone)]
+pub struct ClaimedUnit {
+    /// number within the run
+    pub unit: i32,
+    /// the target's partition
+    pub partition: u32,
+    /// quoted, qualified
+    pub name: String,
+    /// quoted, qualified
+    pub source_relation: String,
+    /// condition on the source's rows
+    pub source_filter: Option<String>,
+}
+
+/// What a worker needs to know of its run.
+#[derive(Debug, Clone)]
+pub struct RunInfo {
+    /// the call
+    pub request: Request,
+    /// columns to copy, in order
+    pub columns: Vec<String>,
+    /// COPY's binary format
+    pub binary: bool,
+    /// the coordinator's exported snapshot
+    pub snapshot: String,
+}
+
+/// Counts of a run's units.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// not begun
+    pub pending: i64,
+    /// in a worker's hands
+    pub copying: i64,
+    /// ended by a cancel or termination
+    pub cancelled: i64,
+    /// ended by an error
+    pub failed: i64,
+}
+
+/// What a run must have in common with this one for its finished units to count.
+#[derive(Debug)]
+pub struct SamePlan<'a> {
+    /// quoted, qualified
+    pub source_table: &'a str,
+    /// host, port and database
+    pub source_address: &'a str,
+    /// columns copied
+    pub columns: &'a [String],
+    /// the remembered end_tm it began with
+    pub watermark: Option<&'a str>,
+}
+
+/// A unit that a failed run has finished.
+#[derive(Debug)]
+pub struct FinishedUnit {
+    /// that run
+    pub run_id: i64,
+    /// where it was going
+    pub end_tm: String,
+    /// the target's partition
+    pub partition: u32,
+    /// quoted, qualified
+    pub source_relation: String,
+    /// condition on the source's rows
+    pub source_filter: Option<String>,
+}
+
+/// What the plan adds to a run's row.
+#[derive(Debug)]
+pub struct Planned<'a> {
+    /// quoted, qualified
+    pub source_table: &'a str,
+    /// the end_tm that sync_table will hold
+    pub end_tm: Option<&'a str>,
+    /// the remembered one
+    pub watermark: Option<&'a str>,
+    /// columns to copy
+    pub columns: &'a [String],
+    /// COPY's binary format
+    pub binary: bool,
+    /// the shared snapshot
+    pub snapshot: &'a str,
+    /// host, port and database read
+    pub source_address: &'a str,
+    /// remark for the user
+    pub message: Option<&'a str>,
+}
