@@ -117,7 +117,7 @@ fn check(call: Call) -> Result<Request> {
     check_role()?;
     catalog::check_kind(call.table)?;
     let source = resolve_source(call.source)?;
-    // Refuses a server without USAGE or mapping, and options that cannot be used, while it costs nothing.
+    // Refuses a server that does not exist or may not be used, or has no mapping, while it costs nothing.
     foreign::options(&source, session::current_role())?;
     let rows = spi::execute(
         "SELECT pg_catalog.to_char(pg_catalog.now(), 'YYYYMMDD'),

@@ -12,7 +12,7 @@ use crate::plan::select::{decide, is_closed_before};
 use crate::plan::units::{From, Key, Leaf, Ranks, SourceTable, TargetTable, Twins, holes, ranked, same_key};
 use crate::source::{Session, dialect};
 use crate::target::catalog;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// A plan, ready to be recorded.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ fn rank_all(
     catalog::rank(&values, key)
 }
 
-/// What failed runs have finished under the same plan, and their end_tm as values of the key.
+/// What failed runs have finished under the same plan, and their end_tm as values of the key. These are few, the units may be many.
 fn finished_units(
     request: &Request,
     store: &Store,
@@ -136,10 +136,15 @@ fn finished_units(
         return Ok((finished, Vec::new()));
     };
     let kind = KeyKind::of(&key.type_name, finite_bounds(target));
-    let ends = finished
-        .iter()
-        .map(|f| catalog::read_value(&end_literal(&f.end_tm, kind)?, key));
-    let ends = ends.collect::<Result<_>>()?;
+    let mut read = HashMap::new();
+    let mut ends = Vec::with_capacity(finished.len());
+    for unit in &finished {
+        if !read.contains_key(&unit.end_tm) {
+            let value = catalog::read_value(&end_literal(&unit.end_tm, kind)?, key)?;
+            read.insert(unit.end_tm.clone(), value);
+        }
+        ends.push(read[&unit.end_tm].clone());
+    }
     Ok((finished, ends))
 }
 
@@ -170,6 +175,11 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session, schemas: &[
 
     let twins = Twins::new(&target, &source, &ranks)?;
     let from = if request.since.is_some() { since } else { remembered };
+    let finished_here: HashMap<u32, _> = finished
+        .iter()
+        .zip(&finished_ends)
+        .map(|(f, end)| (f.partition, (f, end)))
+        .collect();
     let mut units = Vec::new();
     let mut leaps = false;
     for leaf in &target.leaves {
@@ -184,10 +194,10 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session, schemas: &[
             continue;
         }
         let mut unit = unit(leaf, &twins, &target, &source, &ranks)?;
-        unit.done_by = finished.iter().zip(&finished_ends).find_map(|(f, end)| {
+        unit.done_by = finished_here.get(&leaf.oid).and_then(|&(f, end)| {
             let closed = ranks.get(end).is_some_and(|end| is_closed_before(range, end));
             let same = f.source_relation == unit.source_relation && f.source_filter == unit.source_filter;
-            (f.partition == leaf.oid && closed && same).then_some(f.run_id)
+            (closed && same).then_some(f.run_id)
         });
         units.push(unit);
     }

@@ -8,8 +8,8 @@ use crate::plan::copy_sql::quote_qualified;
 use crate::plan::select::ranking_query;
 use crate::plan::units::{Key, Leaf, Ranks, TargetTable};
 
-/// Refuses what cannot be a target, with the reason. The relation's quoted, qualified name otherwise.
-pub fn check_kind(oid: u32) -> Result<String> {
+/// Refuses what cannot be a target, with the reason.
+pub fn check_kind(oid: u32) -> Result<()> {
     let rows = spi::execute(
         "SELECT n.nspname, c.relname, c.relkind, c.relpersistence,
                 EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
@@ -30,7 +30,7 @@ pub fn check_kind(oid: u32) -> Result<String> {
     match (row.text(2), row.text(3)) {
         (_, Some("t")) => wrong("a temporary table, which other processes cannot write"),
         (Some("r"), _) if row.is(4) => wrong("a parent of inheriting tables, whose rows would be copied twice"),
-        (Some("r" | "p"), _) => Ok(name),
+        (Some("r" | "p"), _) => Ok(()),
         (Some("v"), _) => wrong("a view"),
         (Some("m"), _) => wrong("a materialized view"),
         (Some("f"), _) => wrong("a foreign table"),

@@ -2,13 +2,22 @@
 
 use crate::support::cluster::kill;
 use crate::support::proxy::Proxy;
-use crate::support::{Pair, SOON, poll};
+use crate::support::{Background, Pair, SOON, poll};
 
 fn big(pair: &Pair) {
     pair.both("CREATE TABLE big (i int, t text)");
     pair.source
         .sql("INSERT INTO big SELECT g, repeat('x', 1000) FROM generate_series(1, 60000) g");
     pair.target.sql("INSERT INTO big VALUES (0, 'old')");
+}
+
+/// A sync of big from a source that takes a minute for it, in the middle of loading.
+fn caught_copying(pair: &Pair) -> Background {
+    pair.source
+        .sql("CREATE VIEW slow AS SELECT i, t || COALESCE(pg_sleep(0.001)::text, '') AS t FROM big");
+    let run = pair.sync_in_background("'big', '20170101', source_table => 'slow'");
+    pair.until_copying();
+    run
 }
 
 fn assert_old(pair: &Pair) {
@@ -58,10 +67,7 @@ fn a_source_error_in_mid_stream_rolls_the_unit_back() {
 fn a_source_session_killed_in_mid_copy_is_an_error() {
     let pair = Pair::new();
     big(&pair);
-    pair.source
-        .sql("CREATE VIEW slow AS SELECT i, t || COALESCE(pg_sleep(0.001)::text, '') AS t FROM big");
-    let run = pair.sync_in_background("'big', '20170101', source_table => 'slow'");
-    pair.until_copying();
+    let run = caught_copying(&pair);
     pair.source
         .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%'");
     let error = run.join().expect_err("terminated");
@@ -73,10 +79,7 @@ fn a_source_session_killed_in_mid_copy_is_an_error() {
 fn a_source_server_that_crashes_is_an_error() {
     let mut pair = Pair::new();
     big(&pair);
-    pair.source
-        .sql("CREATE VIEW slow AS SELECT i, t || COALESCE(pg_sleep(0.001)::text, '') AS t FROM big");
-    let run = pair.sync_in_background("'big', '20170101', source_table => 'slow'");
-    pair.until_copying();
+    let run = caught_copying(&pair);
     pair.source.stop("QUIT");
     run.join().expect_err("the source is gone");
     assert_old(&pair);
@@ -86,10 +89,7 @@ fn a_source_server_that_crashes_is_an_error() {
 fn kill_9_of_a_worker_leaves_the_old_rows_and_the_next_call_finishes_the_job() {
     let pair = Pair::new();
     big(&pair);
-    pair.source
-        .sql("CREATE VIEW slow AS SELECT i, t || COALESCE(pg_sleep(0.001)::text, '') AS t FROM big");
-    let run = pair.sync_in_background("'big', '20170101', source_table => 'slow'");
-    pair.until_copying();
+    let run = caught_copying(&pair);
     let pid = pair
         .target
         .text("SELECT pid FROM pg_stat_activity WHERE backend_type = 'cgpsync worker'");
