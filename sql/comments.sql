@@ -1,6 +1,6 @@
 -- Runs last. A word on every object.
 
-COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text) IS
+COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool) IS
     'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
 COMMENT ON FUNCTION cgpsync_fdw_validator(text[], oid) IS
     'checks the options of servers and user mappings of foreign-data wrapper cgpsync';
@@ -49,7 +49,7 @@ COMMENT ON COLUMN cgpsync_run.role_name IS 'role that called and whose privilege
 COMMENT ON COLUMN cgpsync_run.coordinator_pid IS 'process of the coordinator';
 COMMENT ON COLUMN cgpsync_run.columns IS 'columns copied, in the order of COPY';
 COMMENT ON COLUMN cgpsync_run.format IS 'format of COPY: binary or text';
-COMMENT ON COLUMN cgpsync_run.snapshot IS 'snapshot on the source that all workers share';
+COMMENT ON COLUMN cgpsync_run.snapshot IS 'snapshot on the source that all workers share; null where each partition is read in one of its own';
 COMMENT ON COLUMN cgpsync_run.arguments IS 'arguments and settings of the call';
 
 COMMENT ON TABLE cgpsync_run_partition IS 'one row for each partition of a run';
@@ -71,3 +71,4 @@ COMMENT ON COLUMN cgpsync_run_partition.error_hint IS 'HINT of its error';
 COMMENT ON COLUMN cgpsync_run_partition.worker_pid IS 'process of the worker';
 COMMENT ON COLUMN cgpsync_run_partition.source_relation IS 'relation read on the source';
 COMMENT ON COLUMN cgpsync_run_partition.source_filter IS 'condition on its rows; null for all';
+COMMENT ON COLUMN cgpsync_run_partition.filter_here IS 'rows of other partitions come too and are dropped here, as only this server can tell HASH partitions apart';

@@ -62,6 +62,7 @@ CREATE TABLE cgpsync_run_partition (
     worker_pid      integer,
     source_relation text NOT NULL,
     source_filter   text,
+    filter_here     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (run_id, unit)
 );
 CREATE INDEX cgpsync_run_partition_relation_idx ON cgpsync_run_partition (relation, run_id);

@@ -18,12 +18,13 @@ CREATE FUNCTION cgpsync_sync(
     parallelism int DEFAULT 3,
     source name DEFAULT NULL,
     since text DEFAULT NULL,
-    source_table text DEFAULT NULL)
+    source_table text DEFAULT NULL,
+    create_missing bool DEFAULT true)
 RETURNS TABLE(partition regclass, status text, rows bigint, bytes bigint, seconds float8, message text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
-#[allow(clippy::type_complexity)] // pgrx reads the columns' names from the signature
+#[allow(clippy::type_complexity, clippy::too_many_arguments)] // pgrx reads the columns' names from the signature
 fn cgpsync_sync(
     table_name: Option<pg_sys::Oid>,
     end_tm: Option<String>,
@@ -31,6 +32,7 @@ fn cgpsync_sync(
     source: Option<&CStr>,
     since: Option<String>,
     source_table: Option<String>,
+    create_missing: Option<bool>,
 ) -> TableIterator<
     'static,
     (
@@ -52,6 +54,7 @@ fn cgpsync_sync(
         source: source.map(|s| s.to_string_lossy().into_owned()),
         since,
         source_table,
+        create_missing: create_missing.unwrap_or(true),
     };
     let units = caller::sync(call).unwrap_or_else(|error| report::raise(error));
     TableIterator::new(units.into_iter().map(|unit| {

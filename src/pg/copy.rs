@@ -66,7 +66,22 @@ unsafe extern "C-unwind" fn keep_context(_argument: *mut core::ffi::c_void) {
 
 /// Loads everything `source` gives into the relation `oid`, which this transaction has locked, and returns the number of rows. Columns
 /// are named in the order of the data. Errors carry COPY's context line in DETAIL. Checks no privileges: the caller has.
-pub fn load(oid: u32, columns: &[String], binary: bool, encoding: &str, source: &mut dyn Source) -> Result<u64> {
+///
+/// With `filter`, rows that the relation's partition constraint refuses are left out, as by COPY's WHERE, instead of being an error.
+pub fn load(
+    oid: u32,
+    columns: &[String],
+    binary: bool,
+    encoding: &str,
+    filter: bool,
+    source: &mut dyn Source,
+) -> Result<u64> {
+    if filter && cfg!(feature = "pg13") {
+        // Its BeginCopyFrom takes no condition.
+        return Err(Error::unsupported(
+            "HASH partitions that the source does not have alike need PostgreSQL 14 or later here",
+        ));
+    }
     let columns: Vec<CString> = columns
         .iter()
         .map(|c| CString::new(c.as_str()).map_err(|_| Error::internal("zero byte in a column name")))
@@ -89,7 +104,7 @@ pub fn load(oid: u32, columns: &[String], binary: bool, encoding: &str, source: 
     unsafe { pg_sys::error_context_stack = &mut callback };
     let result = report::catch(|| {
         // SAFETY: inside a transaction that holds a lock on the relation.
-        Ok(unsafe { copy(oid, &columns, binary, &encoding) })
+        Ok(unsafe { copy(oid, &columns, binary, &encoding, filter) })
     });
     // SAFETY: as above.
     unsafe { pg_sys::error_context_stack = previous };
@@ -112,7 +127,7 @@ fn with_context(mut error: Error, context: Option<String>) -> Error {
 
 /// # Safety
 /// Inside a transaction that holds a lock on `oid` sufficient for writing; `SOURCE` is set.
-unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr) -> u64 {
+unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, filter: bool) -> u64 {
     // SAFETY: per the contract; the order of calls is tablesync.c's (copy_table). Strings outlive the calls; the lists are the
     // server's. All memory belongs to the transaction, so an ERROR leaks nothing.
     unsafe {
@@ -137,12 +152,35 @@ unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr) -> 
         };
         option(c"format", if binary { c"binary" } else { c"text" });
         option(c"encoding", encoding);
-        let state = begin(parse_state, relation, names.into_pg(), options.into_pg());
+        let filter = if filter {
+            own_constraint(relation)
+        } else {
+            std::ptr::null_mut()
+        };
+        let state = begin(parse_state, relation, filter, names.into_pg(), options.into_pg());
         let rows = pg_sys::CopyFrom(state);
         pg_sys::EndCopyFrom(state);
         pg_sys::free_parsestate(parse_state);
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
         rows
+    }
+}
+
+unsafe extern "C-unwind" {
+    // partcache.h, which the bindings leave out.
+    fn RelationGetPartitionQual(relation: pg_sys::Relation) -> *mut pg_sys::List;
+}
+
+/// The relation's partition constraint as COPY's WHERE takes it: an implicitly ANDed list, planned (execExpr.c, ExecPrepareQual). Null where
+/// there is none.
+///
+/// # Safety
+/// `relation` is open.
+unsafe fn own_constraint(relation: pg_sys::Relation) -> *mut pg_sys::Node {
+    // SAFETY: per the contract; the list is a copy of the relcache's. Nothing in the closure has a destructor.
+    unsafe {
+        let qual = pg_sys::ffi::pg_guard_ffi_boundary(|| RelationGetPartitionQual(relation));
+        pg_sys::expression_planner(qual.cast()).cast()
     }
 }
 
@@ -152,6 +190,7 @@ unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr) -> 
 unsafe fn begin(
     parse_state: *mut pg_sys::ParseState,
     relation: pg_sys::Relation,
+    filter: *mut pg_sys::Node,
     columns: *mut pg_sys::List,
     options: *mut pg_sys::List,
 ) -> pg_sys::CopyFromState {
@@ -160,7 +199,7 @@ unsafe fn begin(
         pg_sys::BeginCopyFrom(
             parse_state,
             relation,
-            std::ptr::null_mut(),
+            filter,
             std::ptr::null(),
             false,
             Some(read_callback),
@@ -176,6 +215,7 @@ unsafe fn begin(
 unsafe fn begin(
     parse_state: *mut pg_sys::ParseState,
     relation: pg_sys::Relation,
+    _filter: *mut pg_sys::Node,
     columns: *mut pg_sys::List,
     options: *mut pg_sys::List,
 ) -> pg_sys::CopyState {

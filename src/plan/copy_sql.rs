@@ -25,9 +25,10 @@ pub fn quote_literal(value: &str) -> String {
 pub fn copy_out(columns: &[String], relation: &str, filter: Option<&str>, binary: bool) -> String {
     let columns: Vec<String> = columns.iter().map(|c| quote_ident(c)).collect();
     let filter = filter.map(|f| format!(" WHERE {f}")).unwrap_or_default();
-    let format = if binary { "binary" } else { "text" };
+    // The spelling from before 9.0, which every server still reads and Greenplum 5 needs.
+    let format = if binary { " WITH BINARY" } else { "" };
     format!(
-        "COPY (SELECT {} FROM {relation}{filter}) TO STDOUT (FORMAT {format})",
+        "COPY (SELECT {} FROM {relation}{filter}) TO STDOUT{format}",
         columns.join(", ")
     )
 }
@@ -97,7 +98,7 @@ mod tests {
         let columns = ["id".to_owned(), "Name".to_owned()];
         assert_eq!(
             copy_out(&columns, "\"public\".\"t\"", Some("(k >= 1)"), true),
-            "COPY (SELECT \"id\", \"Name\" FROM \"public\".\"t\" WHERE (k >= 1)) TO STDOUT (FORMAT binary)"
+            "COPY (SELECT \"id\", \"Name\" FROM \"public\".\"t\" WHERE (k >= 1)) TO STDOUT WITH BINARY"
         );
     }
 

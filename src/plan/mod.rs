@@ -3,7 +3,12 @@
 
 pub mod bound;
 pub mod columns;
+pub mod constant;
+pub mod constraint;
 pub mod copy_sql;
 pub mod end;
+pub mod missing;
 pub mod select;
+pub mod tree;
+pub mod twins;
 pub mod units;

@@ -11,8 +11,20 @@ use super::copy_sql::quote_literal;
 pub struct Range<K> {
     /// lower end, inclusive
     pub start: Option<K>,
-    /// upper end, exclusive
+    /// upper end
     pub end: Option<K>,
+    /// the range may hold rows at its upper end itself: so the first column of a key of several columns
+    pub end_inclusive: bool,
+}
+
+impl<K: Ord> Range<K> {
+    /// True when everything in the range lies before `point`.
+    fn lies_before(&self, point: &K) -> bool {
+        match &self.end {
+            Some(end) => end < point || (end == point && !self.end_inclusive),
+            None => false,
+        }
+    }
 }
 
 /// Why a unit is taken or left.
@@ -45,9 +57,7 @@ pub fn decide<K: Ord>(range: Option<&Range<K>>, watermark: Option<&K>, end: Opti
     {
         return Decision::Later;
     }
-    if let (Some(range_end), Some(watermark)) = (&range.end, watermark)
-        && range_end <= watermark
-    {
+    if watermark.is_some_and(|w| range.lies_before(w)) {
         return Decision::Closed;
     }
     Decision::InRange
@@ -55,18 +65,15 @@ pub fn decide<K: Ord>(range: Option<&Range<K>>, watermark: Option<&K>, end: Opti
 
 /// True when a unit that an earlier, failed run towards `end` finished needs no second copy: its range lies wholly before that end.
 pub fn is_closed_before<K: Ord>(range: Option<&Range<K>>, end: &K) -> bool {
-    range
-        .and_then(|r| r.end.as_ref())
-        .is_some_and(|range_end| range_end <= end)
+    range.is_some_and(|r| r.lies_before(end))
 }
 
-/// The query that ranks `values`, one row `(position from 1, rank)` each: equal values share a rank. `type_name` and `collation` are
-/// quoted, qualified names; `collation` None for types without one.
-pub fn ranking_query(values: &[&str], type_name: &str, collation: Option<&str>) -> String {
-    let collate = collation.map(|c| format!(" COLLATE {c}")).unwrap_or_default();
+/// The query that ranks `values`, one row `(position from 1, rank)` each: equal values share a rank. `ordering` is the quoted, qualified
+/// type, and `COLLATE` with its collation where it has one.
+pub fn ranking_query(values: &[&str], ordering: &str) -> String {
     let list: Vec<String> = values.iter().map(|v| quote_literal(v)).collect();
     format!(
-        "SELECT u.i, pg_catalog.dense_rank() OVER (ORDER BY u.v::{type_name}{collate}) \
+        "SELECT u.i, pg_catalog.dense_rank() OVER (ORDER BY u.v::{ordering}) \
          FROM ROWS FROM (pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[])) WITH ORDINALITY AS u(v, i)",
         list.join(", ")
     )
@@ -77,7 +84,11 @@ mod tests {
     use super::*;
 
     fn range(start: Option<i32>, end: Option<i32>) -> Range<i32> {
-        Range { start, end }
+        Range {
+            start,
+            end,
+            end_inclusive: false,
+        }
     }
 
     #[test]
@@ -118,5 +129,16 @@ mod tests {
         assert!(!is_closed_before(Some(&range(Some(0), Some(10))), &9));
         assert!(!is_closed_before(Some(&range(Some(0), None)), &9));
         assert!(!is_closed_before::<i32>(None, &9));
+    }
+
+    #[test]
+    fn a_key_of_several_columns_may_hold_rows_at_its_upper_end() {
+        let months = Range {
+            end_inclusive: true,
+            ..range(Some(0), Some(10))
+        };
+        assert_eq!(decide(Some(&months), Some(&10), Some(&10)), Decision::InRange);
+        assert_eq!(decide(Some(&months), Some(&11), Some(&11)), Decision::Closed);
+        assert!(!is_closed_before(Some(&months), &10) && is_closed_before(Some(&months), &11));
     }
 }

@@ -1,41 +1,22 @@
-//! From what the two catalogs say to the units of a run: which source relation each is read from, by which filter, in which order.
+//! From what the two catalogs say to the units of a run: the leaves of the target, and the range that decides whether one is taken.
 
 use super::bound::{Bound, End};
 use super::columns::{SourceColumn, TargetColumn};
-use super::select::{Range, decide};
-use crate::error::{Error, Result, sqlstate};
-use std::collections::{BTreeSet, HashMap};
+use super::copy_sql::{quote_ident, quote_literal};
+use super::select::Range;
+use super::tree::{KeyColumn, Level, Node, Ranks, Strategy};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
 
-/// The RANGE key at the top of a target table.
+/// A table of the target's tree.
 #[derive(Debug, Clone)]
-pub struct Key {
-    /// attname
-    pub column: String,
-    /// atttypid
-    pub type_oid: u32,
-    /// pg_type.typname
-    pub type_name: String,
-    /// quoted, qualified type, without typmod
-    pub type_sql: String,
-    /// quoted, qualified collation; None for types without one
-    pub collation_sql: Option<String>,
-    /// what that collation sorts by, comparable between servers; None for types without one
-    pub collation: Option<String>,
-}
-
-/// A leaf partition of the target, or the whole unpartitioned table.
-#[derive(Debug, Clone)]
-pub struct Leaf {
+pub struct TargetRel {
     /// pg_class.oid
     pub oid: u32,
     /// schema-qualified, quoted
     pub name: String,
-    /// the ends from the nearest level partitioned by RANGE on the top key; None: always taken
-    pub range: Option<(End, End)>,
-    /// the bound under the root, when the leaf is a direct child of it
-    pub direct: Option<Bound>,
-    /// a level above it is partitioned by HASH, which no predicate on the source can express
-    pub hashed: bool,
+    /// pg_class.relkind is 'f': its rows are elsewhere
+    pub foreign: bool,
 }
 
 /// The target table.
@@ -45,396 +26,190 @@ pub struct TargetTable {
     pub schema: String,
     /// relname
     pub name: String,
-    /// false for an ordinary table, which is its own and only leaf
-    pub partitioned: bool,
-    /// the top RANGE key, if it is partitioned by RANGE on one column
-    pub key: Option<Key>,
-    /// partitions, or the table itself
-    pub leaves: Vec<Leaf>,
+    /// itself and its partitions; an ordinary table is its own and only leaf
+    pub root: Node<TargetRel>,
     /// in attnum order
     pub columns: Vec<TargetColumn>,
 }
 
-/// A direct child of the source table.
+/// A table of the source's tree.
 #[derive(Debug, Clone)]
-pub struct SourceChild {
+pub struct SourceRel {
+    /// relname
+    pub name: String,
     /// quoted, qualified
     pub relation: String,
-    /// its bound there
-    pub bound: Bound,
     /// the remote user may SELECT from it by its own name
     pub readable: bool,
-    /// table size on disk
+    /// table size on disk, when known
     pub bytes: Option<i64>,
-}
-
-/// The RANGE key of a source table.
-#[derive(Debug, Clone)]
-pub struct SourceKey {
-    /// attname
-    pub column: String,
-    /// atttypid
-    pub type_oid: u32,
-    /// what its collation sorts by; None for types without one
-    pub collation: Option<String>,
 }
 
 /// The source table.
 #[derive(Debug, Clone)]
 pub struct SourceTable {
-    /// quoted, qualified
-    pub relation: String,
+    /// itself and its partitions, as far as its catalogs tell
+    pub root: Node<SourceRel>,
     /// in attnum order
     pub columns: Vec<SourceColumn>,
-    /// its RANGE key, if it has a single one
-    pub key: Option<SourceKey>,
     /// what each collatable column sorts by, by column name
     pub collations: HashMap<String, String>,
-    /// children, for a table partitioned by RANGE on that key
-    pub children: Vec<SourceChild>,
-    /// table size on disk, for an unpartitioned one
-    pub bytes: Option<i64>,
 }
 
-/// Where a unit's rows come from.
+impl Node<SourceRel> {
+    /// Size of the table with everything below it, when any of it is known.
+    pub fn bytes(&self) -> Option<i64> {
+        match &self.level {
+            None => self.table.bytes,
+            Some(level) => level.children.iter().filter_map(Node::bytes).reduce(|a, b| a + b),
+        }
+    }
+}
+
+/// A leaf's range on the RANGE key that end_tm is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum From {
-    /// a source partition with exactly the unit's range, or the whole source table
-    Relation {
-        /// quoted, qualified
-        relation: String,
-        /// its size
-        bytes: Option<i64>,
-    },
-    /// the source table's rows that satisfy the unit's partition constraint
-    Slice,
+pub struct LeafRange {
+    /// lower end, inclusive
+    pub start: End,
+    /// upper end
+    pub end: End,
+    /// the key has more columns, so that rows at the upper end itself may belong here
+    pub end_inclusive: bool,
 }
 
-/// Ranks of the values in play, see [`super::select::ranking_query`].
-pub type Ranks = HashMap<String, i64>;
-
-/// The range of `ends` in ranks.
-pub fn ranked(ends: (&End, &End), ranks: &Ranks) -> Result<Range<i64>> {
-    let one = |end: &End| match end {
-        End::Value(value) => ranks
-            .get(value)
-            .copied()
-            .map(Some)
-            .ok_or_else(|| Error::internal(format!("bound {value} was not ranked"))),
-        _ => Ok(None),
-    };
-    Ok(Range {
-        start: one(ends.0)?,
-        end: one(ends.1)?,
-    })
-}
-
-/// True when the source's partition bounds are values of the same key, so that equal ranges hold equal rows.
-pub fn same_key(target: &TargetTable, source: &SourceTable) -> bool {
-    match (&target.key, &source.key) {
-        (Some(here), Some(there)) => {
-            here.column == there.column
-                && here.type_oid == there.type_oid
-                && sort_alike(here.collation.as_deref(), there.collation.as_deref())
-        }
-        _ => false,
-    }
-}
-
-fn sort_alike(here: Option<&str>, there: Option<&str>) -> bool {
-    match (here, there) {
-        (Some(here), Some(there)) => fold_locale(here) == fold_locale(there),
-        _ => true,
-    }
-}
-
-/// `en_US.UTF-8` and `en_US.utf8` are one locale.
-fn fold_locale(name: &str) -> String {
-    let folded = name.to_ascii_lowercase().replace('-', "");
-    if folded == "posix" { "c".to_owned() } else { folded }
-}
-
-/// The bounds of both sides' direct children, in ranks: how a leaf finds its twin on the source.
-pub struct Twins<'a> {
-    by_range: HashMap<Range<i64>, &'a SourceChild>,
-    default: Option<&'a SourceChild>,
-}
-
-impl<'a> Twins<'a> {
-    /// Indexes the source's children; empty unless the keys agree.
-    pub fn new(target: &TargetTable, source: &'a SourceTable, ranks: &Ranks) -> Result<Self> {
-        let mut twins = Twins {
-            by_range: HashMap::new(),
-            default: None,
+impl LeafRange {
+    /// What a bound says of the first column of its key; None for what is not a range.
+    pub fn of(bound: Option<&Bound>) -> Option<LeafRange> {
+        let Some(Bound::Range(from, to)) = bound else {
+            return None;
         };
-        if !same_key(target, source) {
-            return Ok(twins);
-        }
-        for child in &source.children {
-            if let Some(ends) = child.bound.single_range() {
-                twins.by_range.insert(ranked(ends, ranks)?, child);
-            }
-        }
-        // A default partition holds what no sibling takes: it is the target's only if all siblings agree.
-        let mut here = BTreeSet::new();
-        for leaf in &target.leaves {
-            match leaf.direct.as_ref().and_then(Bound::single_range) {
-                Some(ends) => {
-                    let range = ranked(ends, ranks)?;
-                    here.insert((range.start, range.end));
-                }
-                None if leaf.direct == Some(Bound::Default) => {}
-                None => return Ok(twins), // a sub-partitioned child: its bound is not among the leaves
-            }
-        }
-        if here == twins.by_range.keys().map(|r| (r.start, r.end)).collect() {
-            twins.default = source.children.iter().find(|c| c.bound == Bound::Default);
-        }
-        Ok(twins)
+        Some(LeafRange {
+            start: from.first()?.clone(),
+            end: to.first()?.clone(),
+            end_inclusive: to.get(1).is_some_and(|next| *next != End::Min),
+        })
     }
 
-    /// Where `leaf` is read from.
-    pub fn source_of(&self, leaf: &Leaf, target: &TargetTable, source: &SourceTable, ranks: &Ranks) -> Result<From> {
-        if !target.partitioned {
-            return Ok(From::Relation {
-                relation: source.relation.clone(),
-                bytes: source.bytes,
-            });
-        }
-        let Some(direct) = &leaf.direct else {
-            return slice_of(leaf, target, source);
+    /// The same in ranks of `key`.
+    pub fn ranked(&self, key: &KeyColumn, ranks: &Ranks) -> Result<Range<i64>> {
+        let one = |end: &End| match end {
+            End::Value(value) => ranks.of(&key.ordering, value).map(Some),
+            _ => Ok(None),
         };
-        let twin = match direct.single_range() {
-            Some(ends) => self.by_range.get(&ranked(ends, ranks)?).copied(),
-            None if *direct == Bound::Default => self.default,
-            None => None,
+        Ok(Range {
+            start: one(&self.start)?,
+            end: one(&self.end)?,
+            end_inclusive: self.end_inclusive,
+        })
+    }
+
+    /// The condition on `column` that rows of the range satisfy, for any server: literals take the column's type. Rows at an upper end that
+    /// belongs to several partitions do not count as inside.
+    pub fn condition(&self, column: &str) -> String {
+        let column = quote_ident(column);
+        let one = |end: &End, operator: &str| match end {
+            End::Value(value) => format!("{column} {operator} {}", quote_literal(value)),
+            _ => format!("{column} IS NOT NULL"),
         };
-        match twin {
-            // Without SELECT on the partition itself the slice reads the same rows through the parent.
-            Some(child) if child.readable => Ok(From::Relation {
-                relation: child.relation.clone(),
-                bytes: child.bytes,
-            }),
-            _ => slice_of(leaf, target, source),
-        }
+        format!("({} AND {})", one(&self.start, ">="), one(&self.end, "<"))
+    }
+
+    /// Its values.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        [&self.start, &self.end].into_iter().filter_map(|end| match end {
+            End::Value(value) => Some(value.as_str()),
+            _ => None,
+        })
     }
 }
 
-/// The source's children that the target has no partition for, within reach of this run: above the lowest partition here (what lies
-/// below has been retired on purpose), not after `end`, not closed before `from`. None where a default partition takes everything.
-pub fn holes<'a>(
-    target: &TargetTable,
-    source: &'a SourceTable,
-    ranks: &Ranks,
-    (from, end): (Option<i64>, Option<i64>),
-) -> Result<Vec<&'a SourceChild>> {
-    let mut here = Vec::new();
-    for leaf in &target.leaves {
-        match &leaf.range {
-            Some((a, b)) => here.push(ranked((a, b), ranks)?),
-            None => return Ok(Vec::new()),
-        }
-    }
-    if !same_key(target, source) {
-        return Ok(Vec::new());
-    }
-    let mut found = Vec::new();
-    for child in &source.children {
-        let Some(ends) = child.bound.single_range() else {
-            continue;
-        };
-        let there = ranked(ends, ranks)?;
-        let above = here.iter().any(|leaf| is_before(leaf, &there));
-        let met = here
+/// A leaf partition of the target, or the whole unpartitioned table.
+#[derive(Debug, Clone)]
+pub struct Leaf<'a> {
+    /// the table
+    pub table: &'a TargetRel,
+    /// from the nearest level partitioned by RANGE on the key; None: always taken
+    pub range: Option<LeafRange>,
+    /// columns of RANGE keys above it whose order depends on a collation
+    pub text_keys: Vec<&'a KeyColumn>,
+    /// tables above it of whose default partition it is (a part)
+    pub default_of: Vec<u32>,
+}
+
+/// The RANGE key that end_tm is compared with: the first column of the uppermost levels partitioned by RANGE. None without such a level, or
+/// when branches at that height use different columns: their leaves are then always taken. An error when that key is an expression or has an
+/// ordering of its own, as its values then mean nothing outside.
+pub fn range_key<'a, T>(root: &'a Node<T>) -> Result<Option<&'a KeyColumn>> {
+    let mut now = vec![root];
+    while !now.is_empty() {
+        let levels: Vec<&'a Level<T>> = now.iter().filter_map(|node| node.level.as_ref()).collect();
+        let ranged: Vec<&'a Level<T>> = levels
             .iter()
-            .any(|leaf| !is_before(leaf, &there) && !is_before(&there, leaf));
-        if above && !met && decide(Some(&there), from.as_ref(), end.as_ref()).is_taken() {
-            found.push(child);
+            .copied()
+            .filter(|l| l.strategy == Strategy::Range)
+            .collect();
+        if ranged.iter().any(|level| !level.plain) {
+            return Err(Error::unsupported(
+                "only RANGE partitioning on plain columns with their types' own ordering is supported",
+            )
+            .hint("Call it for the partitions one by one: an ordinary table is copied whole."));
         }
+        if let Some(first) = ranged.first() {
+            let key = first.columns.first();
+            return Ok(key.filter(|key| ranged.iter().all(|level| level.columns.first() == Some(*key))));
+        }
+        now = levels.into_iter().flat_map(|level| &level.children).collect();
     }
-    Ok(found)
+    Ok(None)
 }
 
-/// True when all of `one` lies before all of `other`.
-fn is_before(one: &Range<i64>, other: &Range<i64>) -> bool {
-    matches!((one.end, other.start), (Some(end), Some(start)) if end <= start)
-}
-
-fn slice_of(leaf: &Leaf, target: &TargetTable, source: &SourceTable) -> Result<From> {
-    if leaf.hashed {
-        return Err(Error::unsupported(format!(
-            "partition {} is a HASH partition and cannot be read from the source by a predicate",
-            leaf.name
-        )));
-    }
-    let Some(key) = &target.key else {
-        return Ok(From::Slice);
+/// The leaves below `root`, in the catalog's order.
+pub fn leaves<'a>(root: &'a Node<TargetRel>, key: Option<&KeyColumn>) -> Vec<Leaf<'a>> {
+    let mut found = Vec::new();
+    let top = Leaf {
+        table: &root.table,
+        range: None,
+        text_keys: Vec::new(),
+        default_of: Vec::new(),
     };
-    // A column that is not text over there has no collation, and text made of it does not sort as its values do.
-    let there = source.collations.get(&key.column).map(String::as_str);
-    if key.collation.is_some() && (there.is_none() || !sort_alike(key.collation.as_deref(), there)) {
-        return Err(Error::new(
-            sqlstate::DATATYPE_MISMATCH,
-            format!("partition key \"{}\" sorts differently on the source", key.column),
-        )
-        .detail(format!(
-            "Its collation sorts as \"{}\" here and as \"{}\" there, so a range does not hold the same rows.",
-            key.collation.as_deref().unwrap_or(""),
-            there.unwrap_or("something that is not text"),
-        ))
-        .hint("Give the key the same type and COLLATE on both sides, for example text COLLATE \"C\"."));
-    }
-    Ok(From::Slice)
+    descend(root, key, top, &mut found);
+    found
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key() -> Key {
-        Key {
-            column: "k".into(),
-            type_oid: 23,
-            type_name: "int4".into(),
-            type_sql: "pg_catalog.int4".into(),
-            collation_sql: None,
-            collation: None,
+fn descend<'a>(node: &'a Node<TargetRel>, key: Option<&KeyColumn>, so_far: Leaf<'a>, found: &mut Vec<Leaf<'a>>) {
+    let Some(level) = &node.level else {
+        found.push(Leaf {
+            table: &node.table,
+            ..so_far
+        });
+        return;
+    };
+    let mut text_keys = so_far.text_keys;
+    if level.strategy == Strategy::Range {
+        text_keys.extend(level.columns.iter().filter(|column| column.collation.is_some()));
+    }
+    let on_key = is_on_key(level, key);
+    for child in &level.children {
+        let mut default_of = so_far.default_of.clone();
+        if child.bound == Some(Bound::Default) {
+            default_of.push(node.table.oid);
         }
-    }
-
-    fn bound(text: &str) -> Bound {
-        Bound::parse(text).expect("a bound")
-    }
-
-    fn leaf(oid: u32, text: &str) -> Leaf {
-        let direct = bound(text);
-        Leaf {
-            oid,
-            name: format!("leaf {oid}"),
-            range: direct.single_range().map(|(a, b)| (a.clone(), b.clone())),
-            direct: Some(direct),
-            hashed: false,
-        }
-    }
-
-    fn child(name: &str, text: &str) -> SourceChild {
-        SourceChild {
-            relation: name.into(),
-            bound: bound(text),
-            readable: true,
-            bytes: Some(1),
-        }
-    }
-
-    fn tables(leaves: Vec<Leaf>, children: Vec<SourceChild>) -> (TargetTable, SourceTable) {
-        let target = TargetTable {
-            schema: "public".into(),
-            name: "t".into(),
-            partitioned: true,
-            key: Some(key()),
-            leaves,
-            columns: Vec::new(),
+        let below = Leaf {
+            table: &child.table,
+            // The default partition of such a level has no range: it takes what is left over.
+            range: if on_key {
+                LeafRange::of(child.bound.as_ref())
+            } else {
+                so_far.range.clone()
+            },
+            text_keys: text_keys.clone(),
+            default_of,
         };
-        let source = SourceTable {
-            relation: "src".into(),
-            columns: Vec::new(),
-            key: Some(SourceKey {
-                column: "k".into(),
-                type_oid: 23,
-                collation: None,
-            }),
-            collations: HashMap::new(),
-            children,
-            bytes: None,
-        };
-        (target, source)
+        descend(child, key, below, found);
     }
+}
 
-    fn sources(target: &TargetTable, source: &SourceTable) -> Vec<Option<String>> {
-        let ranks: Ranks = (0..100).map(|i| (i.to_string(), i)).collect();
-        let twins = Twins::new(target, source, &ranks).expect("twins");
-        let of = |leaf| match twins.source_of(leaf, target, source, &ranks).expect("a source") {
-            From::Relation { relation, .. } => Some(relation),
-            From::Slice => None,
-        };
-        target.leaves.iter().map(of).collect()
-    }
-
-    const A: &str = "FOR VALUES FROM (0) TO (10)";
-    const B: &str = "FOR VALUES FROM (10) TO (20)";
-    const WIDE: &str = "FOR VALUES FROM (0) TO (20)";
-
-    #[test]
-    fn the_same_range_reads_that_child_and_any_other_the_slice() {
-        let (target, source) = tables(vec![leaf(1, A), leaf(2, B)], vec![child("b", B), child("x", WIDE)]);
-        assert_eq!(sources(&target, &source), [None, Some("b".into())]);
-    }
-
-    #[test]
-    fn a_default_partition_has_a_twin_only_when_all_its_siblings_agree() {
-        let (target, source) = tables(
-            vec![leaf(1, A), leaf(2, "DEFAULT")],
-            vec![child("a", A), child("d", "DEFAULT")],
-        );
-        assert_eq!(sources(&target, &source), [Some("a".into()), Some("d".into())]);
-        let (target, source) = tables(
-            vec![leaf(1, A), leaf(2, "DEFAULT")],
-            vec![child("a", A), child("b", B), child("d", "DEFAULT")],
-        );
-        assert_eq!(sources(&target, &source), [Some("a".into()), None]);
-    }
-
-    #[test]
-    fn a_child_we_may_not_read_or_another_key_means_the_slice() {
-        let (target, mut source) = tables(vec![leaf(1, A)], vec![child("a", A)]);
-        source.children[0].readable = false;
-        assert_eq!(sources(&target, &source), [None]);
-        source.children[0].readable = true;
-        if let Some(key) = &mut source.key {
-            key.column = "other".into();
-        }
-        assert_eq!(sources(&target, &source), [None]);
-    }
-
-    #[test]
-    fn a_hole_is_a_source_partition_above_ours_that_we_lack() {
-        let ranks: Ranks = (0..100).map(|i| (i.to_string(), i)).collect();
-        let older = "FOR VALUES FROM (MINVALUE) TO (0)";
-        let gap = "FOR VALUES FROM (20) TO (30)";
-        let top = "FOR VALUES FROM (40) TO (MAXVALUE)";
-        let there = || {
-            vec![
-                child("older", older),
-                child("wide", WIDE),
-                child("gap", gap),
-                child("top", top),
-            ]
-        };
-        let names = |leaves: Vec<Leaf>, from, end| {
-            let (target, source) = tables(leaves, there());
-            let found = holes(&target, &source, &ranks, (from, end)).expect("holes");
-            found.iter().map(|c| c.relation.clone()).collect::<Vec<_>>()
-        };
-        let ours = || vec![leaf(1, A), leaf(2, "FOR VALUES FROM (30) TO (40)")];
-        assert_eq!(names(ours(), None, Some(35)), ["gap"]);
-        assert_eq!(names(ours(), None, Some(45)), ["gap", "top"]);
-        assert_eq!(names(ours(), Some(30), Some(35)), [""; 0]);
-        let with_default = vec![leaf(1, A), leaf(2, "DEFAULT")];
-        assert_eq!(names(with_default, None, Some(45)), [""; 0]);
-    }
-
-    #[test]
-    fn a_key_that_sorts_differently_is_refused() {
-        let (mut target, mut source) = tables(vec![leaf(1, A)], vec![]);
-        if let Some(key) = &mut target.key {
-            key.collation = Some("C".into());
-        }
-        source.collations.insert("k".into(), "en_US.utf8".into());
-        let ranks: Ranks = (0..100).map(|i| (i.to_string(), i)).collect();
-        let twins = Twins::new(&target, &source, &ranks).expect("twins");
-        let error = twins
-            .source_of(&target.leaves[0], &target, &source, &ranks)
-            .expect_err("collations differ");
-        assert_eq!(error.sqlstate, sqlstate::DATATYPE_MISMATCH);
-    }
+/// True when the level's bounds say something about the key that end_tm is compared with.
+pub fn is_on_key<T>(level: &Level<T>, key: Option<&KeyColumn>) -> bool {
+    level.strategy == Strategy::Range && level.plain && key.is_some() && level.columns.first() == key
 }

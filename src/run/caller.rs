@@ -36,6 +36,8 @@ pub struct Call {
     pub since: Option<String>,
     /// name on the source
     pub source_table: Option<String>,
+    /// see design
+    pub create_missing: bool,
 }
 
 /// A unit as the call returns it.
@@ -72,7 +74,7 @@ pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
         coordinator,
         seen: HashSet::new(),
         last_self_check: Instant::now(),
-        message: None,
+        lines_seen: 0,
     };
     let run_id = watch.run_id(handoff)?;
     let result = watch.follow(run_id);
@@ -132,6 +134,7 @@ fn check(call: Call) -> Result<Request> {
         source,
         since: call.since,
         source_table: call.source_table,
+        create_missing: call.create_missing,
         today: dates.string(0)?,
         date_order: dates.string(1)?,
         lock_timeout_ms: settings::lock_timeout_ms(),
@@ -188,7 +191,7 @@ struct Watch {
     coordinator: Handle,
     seen: HashSet<i32>,
     last_self_check: Instant,
-    message: Option<String>,
+    lines_seen: usize,
 }
 
 impl Watch {
@@ -257,12 +260,10 @@ impl Watch {
 
     /// NOTICEs for what is new since the last look.
     fn announce(&mut self, run_id: i64, run: &Row) -> Result<()> {
-        let message = run.text(1).map(str::to_owned);
-        if message != self.message {
-            if let Some(text) = &message {
-                pgrx::notice!("run {run_id}: {text}");
-            }
-            self.message = message;
+        // Lines are only ever added.
+        for line in run.text(1).unwrap_or("").lines().skip(self.lines_seen) {
+            pgrx::notice!("run {run_id}: {line}");
+            self.lines_seen += 1;
         }
         if run.text(2).is_none() {
             return Ok(());

@@ -4,12 +4,12 @@ use super::planning::{self, Plan};
 use super::record::Store;
 use super::rows::Planned;
 use super::{Request, prepare_session, set_config};
-use crate::connection::Target;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::handoff::Handoff;
 use crate::pg::{report, session, wait, xact};
 use crate::source::{Session, dialect};
+use crate::target::create;
 use std::time::{Duration, Instant};
 
 /// How often rows and processes are looked at; a worker's end wakes the coordinator at once.
@@ -99,7 +99,9 @@ impl Run {
     fn work(&mut self) -> Result<()> {
         session::show_activity(Some(&format!("run {}: planning", self.id)));
         let (plan, snapshot) = self.plan()?;
-        let to_copy = plan.units.iter().filter(|u| u.done_by.is_none()).count();
+        let units = plan.units();
+        let to_copy = units.iter().filter(|u| u.done_by.is_none()).count();
+        let remarks = plan.remarks.join("\n");
         xact::transaction(|| {
             let planned = Planned {
                 source_table: &plan.source_table,
@@ -107,42 +109,73 @@ impl Run {
                 watermark: plan.watermark.as_deref(),
                 columns: &plan.mapping.columns,
                 binary: plan.mapping.binary,
-                snapshot: &snapshot,
+                snapshot: snapshot.as_deref(),
                 source_address: &plan.source_address,
-                message: plan.remark.as_deref(),
+                message: Some(remarks.as_str()).filter(|text| !text.is_empty()),
             };
-            self.store.set_planned(self.id, &planned, &plan.units)
+            self.store.set_planned(self.id, &planned, &units)
         })?;
         self.start_workers(to_copy)?;
         self.watch(to_copy)?;
         self.finish(&plan)
     }
 
-    /// Connects, reads the catalogs of both sides within the run's snapshot, and plans.
-    fn plan(&mut self) -> Result<(Plan, String)> {
-        let target: Target = xact::transaction(|| self.request.connection())?;
-        let mut keeper = Session::connect(&target, &format!("cgpsync run {}", self.id))?;
-        dialect::check_version(&keeper)?;
-        let result = self.plan_with(&mut keeper);
+    /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
+    fn plan(&mut self) -> Result<(Plan, Option<String>)> {
+        let (target, timezone) = xact::transaction(|| Ok((self.request.connection()?, session::timezone()?)))?;
+        let name = format!("cgpsync run {}", self.id);
+        let mut keeper = Session::open(&target, &name, &session::encoding(), &timezone)?;
+        let result = report::catch(|| {
+            let snapshot = dialect::begin_shared(&mut keeper)?;
+            let mut plan = self.plan_with(&mut keeper)?;
+            if !plan.creations.is_empty() {
+                self.create_partitions(&plan)?;
+                plan = self.plan_with(&mut keeper)?;
+            }
+            if !plan.creations.is_empty() {
+                return Err(Error::internal("partitions are missing still"));
+            }
+            if snapshot.is_none() {
+                plan.remarks.push(
+                    "the source has no snapshot that sessions can share: each partition is read in one of its own"
+                        .to_owned(),
+                );
+            }
+            Ok((plan, snapshot))
+        });
         // Kept in any case: an interrupted query over there has to be stopped.
         self.keeper = Some(keeper);
+        if let Ok((_, None)) = result
+            && let Some(keeper) = self.keeper.take()
+        {
+            // There is nothing to hold open.
+            keeper.close();
+        }
         result
     }
 
-    fn plan_with(&self, keeper: &mut Session) -> Result<(Plan, String)> {
-        report::catch(|| {
-            let schemas = dialect::search_path(keeper)?;
-            let timezone = xact::transaction(session::timezone)?;
-            keeper.pin_settings(&session::encoding(), &timezone)?;
-            dialect::begin(keeper, None)?;
-            let snapshot = dialect::export_snapshot(keeper)?;
-            let plan = xact::transaction(|| {
-                set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
-                self.request.limit_lock_waits()?;
-                planning::plan(&self.request, &self.store, keeper, &schemas)
-            })?;
-            Ok((plan, snapshot))
+    fn plan_with(&self, keeper: &mut Session) -> Result<Plan> {
+        xact::transaction(|| {
+            set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
+            self.request.limit_lock_waits()?;
+            planning::plan(&self.request, &self.store, keeper)
         })
+    }
+
+    /// Creates what only the source has, each partition with what is below it in a transaction of its own: a lock on the parent is held for
+    /// as short as can be, and those that are there stay whatever becomes of the run.
+    fn create_partitions(&self, plan: &Plan) -> Result<()> {
+        for creation in &plan.creations {
+            self.check_termination()?;
+            xact::transaction(|| {
+                self.request.limit_lock_waits()?;
+                create::partition(creation)?;
+                let names: Vec<&str> = creation.tables.iter().map(|table| table.name.as_str()).collect();
+                let note = format!("created partition {} as the source has it", names.join(", "));
+                self.store.add_message(self.id, &note)
+            })?;
+        }
+        Ok(())
     }
 
     /// As many workers as asked for, or as there are units or free slots.

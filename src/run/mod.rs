@@ -26,6 +26,7 @@
 pub mod caller;
 pub mod coordinator;
 mod planning;
+mod points;
 pub mod record;
 mod rows;
 pub mod worker;
@@ -51,6 +52,8 @@ pub struct Request {
     pub since: Option<String>,
     /// as given; None: the target's schema and name
     pub source_table: Option<String>,
+    /// partitions that only the source has are created
+    pub create_missing: bool,
     /// the caller's current_date as YYYYMMDD
     pub today: String,
     /// the caller's order of day, month and year in dates: DMY, MDY or YMD

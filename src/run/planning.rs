@@ -1,26 +1,63 @@
-//! From a request to the units of a run: reads both catalogs, lets `plan` decide.
+//! From a request to the units of a run: reads both catalogs, lets `plan` decide. Touches nothing.
 
 use super::Request;
+use super::points::Points;
 use super::record::Store;
 use super::rows::{FinishedUnit, NewUnit, SamePlan};
-use crate::error::{Error, Result};
-use crate::plan::bound::End;
+use super::set_config;
+use crate::error::{Error, Result, sqlstate};
 use crate::plan::columns::{Mapping, match_columns};
+use crate::plan::constraint::without_hash;
 use crate::plan::copy_sql::split_name;
 use crate::plan::end::{KeyKind, end_literal};
-use crate::plan::select::{decide, is_closed_before};
-use crate::plan::units::{From, Key, Leaf, Ranks, SourceTable, TargetTable, Twins, holes, ranked, same_key};
+use crate::plan::missing::{self, Creation, Missing, Reach};
+use crate::plan::select::{Decision, decide, is_closed_before};
+use crate::plan::tree::{KeyColumn, Ranks, values_by_ordering};
+use crate::plan::twins::{ReadFrom, Twins};
+use crate::plan::units::{Leaf, LeafRange, SourceTable, TargetTable, leaves, range_key};
 use crate::source::{Session, dialect};
 use crate::target::catalog;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-/// A plan, ready to be recorded.
+/// What a run does with a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// replaces it
+    Copy,
+    /// leaves it: a failed run has copied it already
+    Resume(i64),
+    /// leaves it, for this reason
+    Skip(Decision),
+    /// creates and fills it
+    Create,
+    /// would create it if it were allowed to
+    Missing,
+}
+
+/// One leaf of the target, or of what is to be created.
+#[derive(Debug)]
+pub struct PlannedUnit {
+    /// quoted, qualified
+    pub name: String,
+    /// what happens to it
+    pub action: Action,
+    /// why, beyond the action itself
+    pub decision: Decision,
+    /// on the key that end_tm is compared with
+    pub range: Option<LeafRange>,
+    /// where its rows are read. The OID is 0 as long as the partition does not exist
+    pub unit: NewUnit,
+}
+
+/// A plan.
 #[derive(Debug)]
 pub struct Plan {
     /// quoted, qualified
     pub source_table: String,
-    /// units to copy, the biggest first, and those an earlier run has copied
-    pub units: Vec<NewUnit>,
+    /// every partition, in the catalog's order
+    pub partitions: Vec<PlannedUnit>,
+    /// what creates the missing ones
+    pub creations: Vec<Creation>,
     /// columns and format
     pub mapping: Mapping,
     /// the end_tm of this run, as given or filled in
@@ -30,112 +67,172 @@ pub struct Plan {
     /// sync_table is to hold `end_tm` afterwards
     pub moves_watermark: bool,
     /// what the user should know
-    pub remark: Option<String>,
+    pub remarks: Vec<String>,
     /// which database was read
     pub source_address: String,
 }
 
-/// The points in time of a run, as literals of the key's type.
-struct Points {
-    end: Option<String>,
-    since: Option<String>,
-    watermark: Option<String>,
-}
-
-/// What the text end_tm means, and what must be true of it.
-fn points(request: &Request, target: &TargetTable, watermark: Option<&str>) -> Result<(Option<String>, Points)> {
-    let Some(key) = &target.key else {
-        // Nothing to compare: end_tm is a label for sync_table.
-        let label = request.end_tm.clone().unwrap_or_else(|| request.today.clone());
-        let none = Points {
-            end: None,
-            since: None,
-            watermark: None,
-        };
-        return Ok((Some(label), none));
-    };
-    let kind = KeyKind::of(&key.type_name, finite_bounds(target));
-    let end_tm = match &request.end_tm {
-        Some(text) => text.trim().to_owned(),
-        None if kind.has_today() => request.today.clone(),
-        None => {
-            return Err(Error::bad_parameter(format!(
-                "end_tm is needed for a partition key of type {}",
-                key.type_name
-            ))
-            .detail("It can be left out, meaning today, where the key is a date or its bounds read as YYYYMMDD.")
-            .hint("Pass the point up to which the table is to be synced."));
-        }
-    };
-    let literal = |what: &str, text: &str| -> Result<String> {
-        catalog::read_value(&end_literal(text, kind)?, key).map_err(|e| {
-            let error = Error::bad_parameter(format!("{what} \"{text}\" cannot be read as {}", key.type_name));
-            error.detail(format!("Partition key \"{}\": {}.", key.column, e.message))
-        })
-    };
-    let end = literal("end_tm", &end_tm)?;
-    // What is remembered must mean the same tomorrow and elsewhere, which `yesterday` and 03/04/2017 don't.
-    let is_plain = matches!(end_tm.len(), 4 | 6 | 8) && end_tm.bytes().all(|b| b.is_ascii_digit());
-    let remembered_as = if is_plain { end_tm } else { end.clone() };
-    let points = Points {
-        end: Some(end),
-        since: request.since.as_deref().map(|s| literal("since", s)).transpose()?,
-        watermark: watermark.map(|w| literal("the remembered end_tm", w)).transpose()?,
-    };
-    Ok((Some(remembered_as), points))
-}
-
-/// The values among the ends of the leaves' ranges.
-fn finite_bounds(target: &TargetTable) -> impl Iterator<Item = &str> {
-    let ranges = target.leaves.iter().filter_map(|leaf| leaf.range.as_ref());
-    ranges.flat_map(|(from, to)| [from, to]).filter_map(value_of)
-}
-
-fn value_of(end: &End) -> Option<&str> {
-    match end {
-        End::Value(value) => Some(value),
-        _ => None,
+impl Plan {
+    /// The units of the run: to be copied, the biggest first, so that it does not end with one worker on a big unit (unknown sizes may be
+    /// big); and those that an earlier run has copied.
+    pub fn units(&self) -> Vec<&NewUnit> {
+        let taken = self
+            .partitions
+            .iter()
+            .filter(|p| matches!(p.action, Action::Copy | Action::Resume(_)));
+        let mut units: Vec<&NewUnit> = taken.map(|p| &p.unit).collect();
+        units.sort_by_key(|u| std::cmp::Reverse(u.estimated_bytes.unwrap_or(i64::MAX)));
+        units
     }
 }
 
-/// Everything that is compared in this run, ranked by the server in one query.
-fn rank_all(
-    key: &Key,
-    target: &TargetTable,
-    source: &SourceTable,
-    points: &Points,
-    earlier_ends: &[String],
-) -> Result<Ranks> {
-    let mut values: BTreeSet<&str> = finite_bounds(target).collect();
-    if same_key(target, source) {
-        let ends = source.children.iter().filter_map(|c| c.bound.single_range());
-        values.extend(ends.flat_map(|(from, to)| [from, to]).filter_map(value_of));
+/// Both sides, and how their values are ordered.
+struct Sides<'a> {
+    target: &'a TargetTable,
+    source: &'a SourceTable,
+    key: Option<&'a KeyColumn>,
+    ranks: Ranks,
+}
+
+/// Plans a run. `session` is open and in the transaction whose snapshot the run reads.
+pub fn plan(request: &Request, store: &Store, session: &mut Session) -> Result<Plan> {
+    let target = catalog::read_table(request.table)?;
+    let key = range_key(&target.root)?;
+    let watermark = store.watermark(request.table)?;
+    let source = read_source(request, &target, session)?;
+    let leaves = leaves(&target.root, key);
+    let kind = key.map(|key| (key, kind_of(key, &leaves, &source)));
+    let points = Points::read(request, kind, watermark.as_deref())?;
+    let mut mapping = match_columns(&target.columns, &source.columns)?;
+    mapping.binary &= session.has_integer_datetimes();
+
+    let address = request.connection()?.address();
+    let same = SamePlan {
+        source_table: &source.root.table.relation,
+        source_address: &address,
+        columns: &mapping.columns,
+        watermark: watermark.as_deref(),
+    };
+    let (finished, finished_ends) = finished_units(request, store, kind, &same)?;
+    let mut values = values_by_ordering(&target.root, &source.root);
+    if let Some(key) = key {
+        let compared = values.entry(&key.ordering).or_default();
+        compared.extend(points.values());
+        compared.extend(finished_ends.iter().map(String::as_str));
     }
-    values.extend(
-        [&points.end, &points.since, &points.watermark]
-            .into_iter()
-            .filter_map(|p| p.as_deref()),
+    let sides = Sides {
+        target: &target,
+        source: &source,
+        key,
+        ranks: catalog::rank(&values)?,
+    };
+    let (end, since, remembered) = (
+        sides.rank(&points.end)?,
+        sides.rank(&points.since)?,
+        sides.rank(&points.watermark)?,
     );
-    values.extend(earlier_ends.iter().map(String::as_str));
-    let values: Vec<&str> = values.into_iter().collect();
-    catalog::rank(&values, key)
+    check_order(&points, request, (end, since, remembered), watermark.as_deref())?;
+    let from = if request.since.is_some() { since } else { remembered };
+    let reach = Reach { key, from, end };
+    let missing = missing::find(&target.root, &source.root, &sides.ranks, &reach)?;
+    if request.create_missing {
+        refuse_overlaps(&missing, session)?;
+    }
+
+    let mut partitions = Vec::with_capacity(leaves.len());
+    let mut leaps = false;
+    for leaf in &leaves {
+        let range = sides.ranked(leaf.range.as_ref())?;
+        let decision = decide(range.as_ref(), from.as_ref(), end.as_ref());
+        // Left out only because of `since`: from the remembered point it would be due.
+        leaps |= !decision.is_taken()
+            && watermark.is_some()
+            && decide(range.as_ref(), remembered.as_ref(), end.as_ref()).is_taken();
+        partitions.push((leaf, decision));
+    }
+    let mut partitions = planned_units(&sides, partitions, &missing)?;
+    resume(&sides, &mut partitions, &finished, &finished_ends)?;
+    let held_back: Vec<_> = missing
+        .create
+        .iter()
+        .filter(|new| new.held_back)
+        .map(|new| new.node)
+        .collect();
+    let held_back = if request.create_missing {
+        Vec::new()
+    } else {
+        dialect::with_rows(session, &held_back)?
+    };
+    let defaults = dialect::with_rows(session, &missing.defaults)?;
+    let mut remarks = remarks(&mapping, &held_back, leaps);
+    if !defaults.is_empty() {
+        remarks.push(format!(
+            "rows of {} are not copied: there is no default partition here",
+            defaults.join(", ")
+        ));
+    }
+    let creations = new_partitions(&sides, &missing, request.create_missing, &mut partitions, &mut remarks);
+    Ok(Plan {
+        source_table: source.root.table.relation.clone(),
+        partitions,
+        creations,
+        end_tm: points.end_tm,
+        watermark,
+        // With `since`, E may lie before W, or the run may begin after it; and rows there are no partitions for must not be passed.
+        moves_watermark: end >= remembered && !leaps && held_back.is_empty(),
+        remarks,
+        mapping,
+        source_address: address,
+    })
+}
+
+impl Sides<'_> {
+    fn rank(&self, point: &Option<String>) -> Result<Option<i64>> {
+        match (point, self.key) {
+            (Some(point), Some(key)) => self.ranks.of(&key.ordering, point).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn ranked(&self, range: Option<&LeafRange>) -> Result<Option<crate::plan::select::Range<i64>>> {
+        match (range, self.key) {
+            (Some(range), Some(key)) => range.ranked(key, &self.ranks).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// How end_tm is read: by the bounds here, or by the source's where there are none yet.
+fn kind_of(key: &KeyColumn, leaves: &[Leaf<'_>], source: &SourceTable) -> KeyKind {
+    let ranges: Vec<LeafRange> = leaves.iter().filter_map(|leaf| leaf.range.clone()).collect();
+    let level = source
+        .root
+        .level
+        .as_ref()
+        .filter(|level| level.columns.first().is_some_and(|c| c.name == key.name));
+    let theirs = level.map_or(&[][..], |level| &level.children);
+    let theirs: Vec<LeafRange> = theirs
+        .iter()
+        .filter_map(|child| LeafRange::of(child.bound.as_ref()))
+        .collect();
+    let ranges = if ranges.is_empty() { theirs } else { ranges };
+    KeyKind::of(&key.type_name, ranges.iter().flat_map(LeafRange::values))
 }
 
 /// What failed runs have finished under the same plan, and their end_tm as values of the key. These are few, the units may be many.
 fn finished_units(
     request: &Request,
     store: &Store,
-    target: &TargetTable,
+    key: Option<(&KeyColumn, KeyKind)>,
     same: &SamePlan<'_>,
 ) -> Result<(Vec<FinishedUnit>, Vec<String>)> {
     if request.since.is_some() {
         return Ok((Vec::new(), Vec::new()));
     }
     let finished = store.finished_by_failed_runs(request, same)?;
-    let Some(key) = &target.key else {
+    let Some((key, kind)) = key else {
         return Ok((finished, Vec::new()));
     };
-    let kind = KeyKind::of(&key.type_name, finite_bounds(target));
     let mut read = HashMap::new();
     let mut ends = Vec::with_capacity(finished.len());
     for unit in &finished {
@@ -148,87 +245,15 @@ fn finished_units(
     Ok((finished, ends))
 }
 
-/// Plans a run. `session` is connected and pinned; `schemas` is where an unqualified source_table is looked for.
-pub fn plan(request: &Request, store: &Store, session: &mut Session, schemas: &[String]) -> Result<Plan> {
-    let target = catalog::read_table(request.table)?;
-    let watermark = store.watermark(request.table)?;
-    let (end_tm, points) = points(request, &target, watermark.as_deref())?;
-    let source = read_source(request, &target, session, schemas)?;
-    let mut mapping = match_columns(&target.columns, &source.columns)?;
-    mapping.binary &= session.has_integer_datetimes();
-
-    let address = request.connection()?.address();
-    let same = SamePlan {
-        source_table: &source.relation,
-        source_address: &address,
-        columns: &mapping.columns,
-        watermark: watermark.as_deref(),
-    };
-    let (finished, finished_ends) = finished_units(request, store, &target, &same)?;
-    let ranks = match &target.key {
-        Some(key) => rank_all(key, &target, &source, &points, &finished_ends)?,
-        None => Ranks::new(),
-    };
-    let rank = |point: &Option<String>| point.as_ref().and_then(|p| ranks.get(p)).copied();
-    let (end, since, remembered) = (rank(&points.end), rank(&points.since), rank(&points.watermark));
-    check_order(&end_tm, end, request, since, watermark.as_deref(), remembered)?;
-
-    let twins = Twins::new(&target, &source, &ranks)?;
-    let from = if request.since.is_some() { since } else { remembered };
-    let finished_here: HashMap<u32, _> = finished
-        .iter()
-        .zip(&finished_ends)
-        .map(|(f, end)| (f.partition, (f, end)))
-        .collect();
-    let mut units = Vec::new();
-    let mut leaps = false;
-    for leaf in &target.leaves {
-        let range = match &leaf.range {
-            Some((a, b)) => Some(ranked((a, b), &ranks)?),
-            None => None,
-        };
-        let range = range.as_ref();
-        if !decide(range, from.as_ref(), end.as_ref()).is_taken() {
-            // Left out only because of `since`: from the remembered point it would be due.
-            leaps |= watermark.is_some() && decide(range, remembered.as_ref(), end.as_ref()).is_taken();
-            continue;
-        }
-        let mut unit = unit(leaf, &twins, &target, &source, &ranks)?;
-        unit.done_by = finished_here.get(&leaf.oid).and_then(|&(f, end)| {
-            let closed = ranks.get(end).is_some_and(|end| is_closed_before(range, end));
-            let same = f.source_relation == unit.source_relation && f.source_filter == unit.source_filter;
-            (closed && same).then_some(f.run_id)
-        });
-        units.push(unit);
-    }
-    let holes = holes(&target, &source, &ranks, (from, end))?;
-    let holes = dialect::with_rows(session, &holes)?;
-    // The biggest first, so that the run does not end with one worker on a big unit; unknown sizes may be big.
-    units.sort_by_key(|u| std::cmp::Reverse(u.estimated_bytes.unwrap_or(i64::MAX)));
-    Ok(Plan {
-        source_table: source.relation.clone(),
-        units,
-        end_tm,
-        watermark,
-        // With `since`, E may lie before W, or the run may begin after it; and rows there are no partitions for must not be passed.
-        moves_watermark: end >= remembered && !leaps && holes.is_empty(),
-        remark: remark(&mapping, &holes, leaps),
-        mapping,
-        source_address: address,
-    })
-}
-
-fn read_source(
-    request: &Request,
-    target: &TargetTable,
-    session: &mut Session,
-    schemas: &[String],
-) -> Result<SourceTable> {
+fn read_source(request: &Request, target: &TargetTable, session: &mut Session) -> Result<SourceTable> {
     match &request.source_table {
         None => dialect::read_table(session, std::slice::from_ref(&target.schema), &target.name),
         Some(text) => match split_name(text) {
             Some((Some(schema), name)) => dialect::read_table(session, &[schema], &name),
-            Some((None, name)) => dialect::read_table(session, schemas, &name),
+            Some((None, name)) => {
+                let schemas = session.described().schemas.clone();
+                dialect::read_table(session, &schemas, &name)
+            }
             None => Err(
                 Error::bad_parameter(format!("source_table \"{text}\" is not a table name"))
                     .hint("Write table or schema.table, with double quotes where the name needs them."),
@@ -239,14 +264,12 @@ fn read_source(
 
 /// E must not lie before the point the run starts from.
 fn check_order(
-    end_tm: &Option<String>,
-    end: Option<i64>,
+    points: &Points,
     request: &Request,
-    since: Option<i64>,
+    (end, since, remembered): (Option<i64>, Option<i64>, Option<i64>),
     watermark: Option<&str>,
-    remembered: Option<i64>,
 ) -> Result<()> {
-    let end_tm = end_tm.as_deref().unwrap_or("");
+    let end_tm = points.end_tm.as_deref().unwrap_or("");
     match (&request.since, watermark) {
         (Some(text), _) if end < since => Err(Error::bad_parameter(format!(
             "end_tm \"{end_tm}\" is earlier than since \"{text}\""
@@ -259,37 +282,194 @@ fn check_order(
     }
 }
 
-fn unit(leaf: &Leaf, twins: &Twins<'_>, target: &TargetTable, source: &SourceTable, ranks: &Ranks) -> Result<NewUnit> {
-    let (relation, filter, bytes) = match twins.source_of(leaf, target, source, ranks)? {
-        From::Relation { relation, bytes } => (relation, None, bytes),
-        From::Slice => (source.relation.clone(), catalog::partition_constraint(leaf.oid)?, None),
-    };
-    Ok(NewUnit {
-        partition: leaf.oid,
-        source_relation: relation,
-        source_filter: filter,
-        estimated_bytes: bytes,
-        done_by: None,
-    })
+/// A source partition that fits neither into those here nor between them, and has rows that would get no place.
+fn refuse_overlaps(missing: &Missing<'_>, session: &mut Session) -> Result<()> {
+    let mut lost = None;
+    for overlap in &missing.overlapping {
+        let condition = overlap.without_place.as_deref();
+        if dialect::holds_rows(session, &overlap.node.table, condition)? {
+            lost = Some(overlap);
+            break;
+        }
+    }
+    let Some(overlap) = lost else { return Ok(()) };
+    Err(Error::new(
+        sqlstate::INVALID_OBJECT_DEFINITION,
+        format!(
+            "source partition {} overlaps partitions here without fitting into them",
+            overlap.node.table.relation
+        ),
+    )
+    .detail(format!(
+        "Its bound is {}; it shares rows with {}.",
+        overlap.node.bound.as_ref().map_or_else(String::new, |bound| bound.to_sql()),
+        overlap.existing.join(", ")
+    ))
+    .hint("Create partitions for the rest of its rows, or pass create_missing => false to copy only what has a place here."))
 }
 
-/// What the user should know about the plan, as one line.
-fn remark(mapping: &Mapping, holes: &[&str], leaps: bool) -> Option<String> {
-    let mut parts = Vec::new();
+/// Where each partition is read from, and by which condition.
+fn planned_units(
+    sides: &Sides<'_>,
+    leaves: Vec<(&Leaf<'_>, Decision)>,
+    missing: &Missing<'_>,
+) -> Result<Vec<PlannedUnit>> {
+    let twins = Twins::new(&sides.target.root, sides.source, &sides.ranks)?;
+    let mut reads: Vec<Option<ReadFrom>> = Vec::with_capacity(leaves.len());
+    let mut sliced = Vec::new();
+    for (leaf, decision) in &leaves {
+        if !decision.is_taken() {
+            reads.push(None);
+            continue;
+        }
+        if leaf.table.foreign {
+            return Err(Error::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                format!("partition {} is a foreign table", leaf.table.name),
+            )
+            .hint("Detach it: its rows are not in this database."));
+        }
+        let read = twins.source_of(leaf, sides.source)?;
+        if !read.whole {
+            sliced.push(leaf.table.oid);
+        }
+        reads.push(Some(read));
+    }
+    // A name that is a keyword only over there must be quoted.
+    set_config("quote_all_identifiers", "on", true)?;
+    let constraints = catalog::partition_constraints(&sliced)?;
+    set_config("quote_all_identifiers", "off", true)?;
+    let planned = leaves.into_iter().zip(reads).map(|((leaf, decision), read)| {
+        let constraint = read
+            .as_ref()
+            .filter(|read| !read.whole)
+            .and_then(|_| constraints.get(&leaf.table.oid));
+        let (filter, filter_here) = match constraint.map(|text| without_hash(text)) {
+            Some((filter, hashed)) => (Some(filter).filter(|f| f != "true"), hashed),
+            None => (None, false),
+        };
+        let later = missing
+            .later
+            .iter()
+            .filter(|(parent, _)| leaf.default_of.contains(parent));
+        let conditions: Vec<String> = filter
+            .into_iter()
+            .chain(later.map(|(_, condition)| format!("{condition} IS NOT TRUE")))
+            .collect();
+        let conditions = if read.as_ref().is_some_and(|read| read.whole) {
+            Vec::new()
+        } else {
+            conditions
+        };
+        PlannedUnit {
+            name: leaf.table.name.clone(),
+            action: if decision.is_taken() {
+                Action::Copy
+            } else {
+                Action::Skip(decision)
+            },
+            decision,
+            range: leaf.range.clone(),
+            unit: NewUnit {
+                partition: leaf.table.oid,
+                source_relation: read.as_ref().map_or_else(String::new, |read| read.relation.clone()),
+                source_filter: (!conditions.is_empty()).then(|| conditions.join(" AND ")),
+                filter_here,
+                estimated_bytes: read.and_then(|read| read.bytes),
+                done_by: None,
+            },
+        }
+    });
+    Ok(planned.collect())
+}
+
+/// Marks what failed runs have copied already.
+fn resume(sides: &Sides<'_>, partitions: &mut [PlannedUnit], finished: &[FinishedUnit], ends: &[String]) -> Result<()> {
+    let Some(key) = sides.key else { return Ok(()) };
+    let finished: HashMap<u32, _> = finished
+        .iter()
+        .zip(ends)
+        .map(|(f, end)| (f.partition, (f, end)))
+        .collect();
+    for partition in partitions.iter_mut().filter(|p| p.action == Action::Copy) {
+        let Some((earlier, end)) = finished.get(&partition.unit.partition) else {
+            continue;
+        };
+        let range = sides.ranked(partition.range.as_ref())?;
+        let closed = is_closed_before(range.as_ref(), &sides.ranks.of(&key.ordering, end)?);
+        let unit = &mut partition.unit;
+        if closed && earlier.source_relation == unit.source_relation && earlier.source_filter == unit.source_filter {
+            unit.done_by = Some(earlier.run_id);
+            partition.action = Action::Resume(earlier.run_id);
+        }
+    }
+    Ok(())
+}
+
+/// Adds the partitions that only the source has: to be created, or to be listed.
+fn new_partitions(
+    sides: &Sides<'_>,
+    missing: &Missing<'_>,
+    create: bool,
+    partitions: &mut Vec<PlannedUnit>,
+    remarks: &mut Vec<String>,
+) -> Vec<Creation> {
+    let mut creations = Vec::new();
+    for new in &missing.create {
+        // New partitions live in the root's schema, wherever their siblings have been moved to.
+        let schema = &sides.target.schema;
+        for (name, node) in new.leaves(schema) {
+            partitions.push(PlannedUnit {
+                name,
+                action: if create { Action::Create } else { Action::Missing },
+                decision: if new.range.is_some() {
+                    Decision::InRange
+                } else {
+                    Decision::Always
+                },
+                range: new.range.clone(),
+                unit: NewUnit {
+                    partition: 0,
+                    source_relation: node.table.relation.clone(),
+                    source_filter: None,
+                    filter_here: false,
+                    estimated_bytes: node.bytes(),
+                    done_by: None,
+                },
+            });
+        }
+        if create {
+            creations.push(new.creation(schema));
+        }
+    }
+    if !create && !missing.create.is_empty() {
+        let names: Vec<&str> = missing
+            .create
+            .iter()
+            .map(|new| new.node.table.relation.as_str())
+            .collect();
+        remarks.push(format!("partitions that only the source has: {}", names.join(", ")));
+    }
+    creations
+}
+
+/// What the user should know about the plan.
+fn remarks(mapping: &Mapping, held_back: &[&str], leaps: bool) -> Vec<String> {
+    let mut remarks = Vec::new();
     if !mapping.binary && !mapping.differences.is_empty() {
-        parts.push(format!(
+        remarks.push(format!(
             "types differ, copying as text: {}",
             mapping.differences.join("; ")
         ));
     }
-    if !holes.is_empty() {
-        parts.push(format!(
+    if !held_back.is_empty() {
+        remarks.push(format!(
             "end_tm will not be remembered: there is no partition here for the rows of {}",
-            holes.join(", ")
+            held_back.join(", ")
         ));
     }
     if leaps {
-        parts.push("end_tm will not be remembered: partitions before since are still due".to_owned());
+        remarks.push("end_tm will not be remembered: partitions before since are still due".to_owned());
     }
-    (!parts.is_empty()).then(|| parts.join("; "))
+    remarks
 }

@@ -161,13 +161,14 @@ impl Store {
     }
 
     /// The plan's results: run and units are running and pending afterwards.
-    pub fn set_planned(&self, run_id: i64, planned: &Planned<'_>, units: &[NewUnit]) -> Result<()> {
+    pub fn set_planned(&self, run_id: i64, planned: &Planned<'_>, units: &[&NewUnit]) -> Result<()> {
         let id = run_id.to_string();
-        let columns = serde_json::to_string(planned.columns).map_err(|e| Error::internal(e.to_string()))?;
+        let json = |e: serde_json::Error| Error::internal(e.to_string());
+        let columns = serde_json::to_string(planned.columns).map_err(json)?;
         self.write(
             "UPDATE @.cgpsync_run SET status = 'running', source_table = $2, end_tm = $3, watermark = $4,
-                    columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7, message = $8,
-                    units = $9::int, source_address = $10
+                    columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7,
+                    message = concat_ws(E'\\n', message, $8), units = $9::int, source_address = $10
              WHERE run_id = $1::bigint",
             &[
                 Some(&id),
@@ -176,38 +177,34 @@ impl Store {
                 planned.watermark,
                 Some(&columns),
                 Some(if planned.binary { "binary" } else { "text" }),
-                Some(planned.snapshot),
+                planned.snapshot,
                 planned.message,
                 Some(&units.len().to_string()),
                 Some(planned.source_address),
             ],
         )?;
-        for (number, unit) in units.iter().enumerate() {
-            let skipped = unit.done_by.map(|run| format!("copied by run {run}"));
-            self.write(
+        // One statement, however many units there are.
+        let units = serde_json::to_string(units).map_err(json)?;
+        self.write(
+            &format!(
                 "INSERT INTO @.cgpsync_run_partition
-                   (run_id, unit, partition, relation, status, source_relation, source_filter, estimated_bytes, message)
-                 VALUES ($1::bigint, $2::int, $3, $4::oid::regclass, $5, $6, $7, $8::bigint, $9)",
-                &[
-                    Some(&id),
-                    Some(&(number + 1).to_string()),
-                    Some(&shown_name(unit.partition)?),
-                    Some(&unit.partition.to_string()),
-                    Some(if skipped.is_some() { "skipped" } else { "pending" }),
-                    Some(&unit.source_relation),
-                    unit.source_filter.as_deref(),
-                    unit.estimated_bytes.map(|b| b.to_string()).as_deref(),
-                    skipped.as_deref(),
-                ],
-            )?;
-        }
-        Ok(())
+                   (run_id, unit, partition, relation, status, source_relation, source_filter, filter_here, estimated_bytes, message)
+                 SELECT $1::bigint, u.n, {SHOWN_NAME}, c.oid::regclass,
+                        CASE WHEN u.j ->> 'done_by' IS NULL THEN 'pending' ELSE 'skipped' END,
+                        u.j ->> 'source_relation', u.j ->> 'source_filter', (u.j ->> 'filter_here')::bool,
+                        (u.j ->> 'estimated_bytes')::bigint, 'copied by run ' || (u.j ->> 'done_by')
+                 FROM jsonb_array_elements($2::jsonb) WITH ORDINALITY AS u(j, n)
+                 JOIN pg_class c ON c.oid = (u.j ->> 'partition')::oid JOIN pg_namespace n ON n.oid = c.relnamespace"
+            ),
+            &[Some(&id), Some(&units)],
+        )
+        .map(|_| ())
     }
 
-    /// A remark on the run, shown to the caller as a NOTICE.
+    /// A remark on the run, a line of its message, shown to the caller as a NOTICE.
     pub fn add_message(&self, run_id: i64, message: &str) -> Result<()> {
         self.write(
-            "UPDATE @.cgpsync_run SET message = concat_ws('; ', message, $2) WHERE run_id = $1::bigint",
+            "UPDATE @.cgpsync_run SET message = concat_ws(E'\\n', message, $2) WHERE run_id = $1::bigint",
             &[Some(&run_id.to_string()), Some(message)],
         )
         .map(|_| ())
@@ -365,7 +362,7 @@ impl Store {
             request: serde_json::from_str(&row.string(0)?).map_err(parse)?,
             columns: serde_json::from_str(&row.string(1)?).map_err(parse)?,
             binary: row.text(2) == Some("binary"),
-            snapshot: row.string(3)?,
+            snapshot: row.text(3).map(str::to_owned),
         })
     }
 
@@ -377,7 +374,7 @@ impl Store {
              WHERE (p.run_id, p.unit) = (
                SELECT q.run_id, q.unit FROM @.cgpsync_run_partition q
                WHERE q.run_id = $1::bigint AND q.status = 'pending' ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter",
+             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here",
             &[Some(&run_id.to_string())],
         )?;
         rows.first()
@@ -388,6 +385,7 @@ impl Store {
                     name: row.string(2)?,
                     source_relation: row.string(3)?,
                     source_filter: row.text(4).map(str::to_owned),
+                    filter_here: row.is(5),
                 })
             })
             .transpose()
@@ -431,12 +429,16 @@ impl Store {
     }
 }
 
-/// How a relation is named in our tables: as most people write it, without the schema if that is public, whatever the caller's
+/// How relation c in schema n is named in our tables: as most people write it, without the schema if that is public, whatever the caller's
 /// search_path. sync_table is looked up by this name.
+const SHOWN_NAME: &str =
+    "CASE WHEN n.nspname = 'public' THEN '' ELSE quote_ident(n.nspname) || '.' END || quote_ident(c.relname)";
+
 fn shown_name(oid: u32) -> Result<String> {
     let rows = spi::execute(
-        "SELECT CASE WHEN n.nspname = 'public' THEN '' ELSE quote_ident(n.nspname) || '.' END || quote_ident(c.relname)
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
+        &format!(
+            "SELECT {SHOWN_NAME} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid"
+        ),
         &[Some(&oid.to_string())],
     )?;
     // A table nobody else sees yet has no name here; planning says so.

@@ -1,9 +1,10 @@
 //! What goes into cgpsync's tables and comes out of them; `record` does the reading and writing.
 
 use super::Request;
+use serde::Serialize;
 
 /// A unit as planned.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct NewUnit {
     /// the target's partition
     pub partition: u32,
@@ -11,6 +12,8 @@ pub struct NewUnit {
     pub source_relation: String,
     /// condition on the source's rows
     pub source_filter: Option<String>,
+    /// rows of other units come too and are dropped here: only this server can tell HASH partitions apart
+    pub filter_here: bool,
     /// size on the source, if known
     pub estimated_bytes: Option<i64>,
     /// the failed run that copied it already
@@ -30,6 +33,8 @@ pub struct ClaimedUnit {
     pub source_relation: String,
     /// condition on the source's rows
     pub source_filter: Option<String>,
+    /// rows of other units come too and are dropped here
+    pub filter_here: bool,
 }
 
 /// What a worker needs to know of its run.
@@ -41,8 +46,8 @@ pub struct RunInfo {
     pub columns: Vec<String>,
     /// COPY's binary format
     pub binary: bool,
-    /// the coordinator's exported snapshot
-    pub snapshot: String,
+    /// the coordinator's exported snapshot; None: each unit is read in one of its own
+    pub snapshot: Option<String>,
 }
 
 /// Counts of a run's units.
@@ -99,8 +104,8 @@ pub struct Planned<'a> {
     pub columns: &'a [String],
     /// COPY's binary format
     pub binary: bool,
-    /// the shared snapshot
-    pub snapshot: &'a str,
+    /// the shared snapshot, if there is one
+    pub snapshot: Option<&'a str>,
     /// host, port and database read
     pub source_address: &'a str,
     /// remark for the user

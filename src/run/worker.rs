@@ -89,19 +89,32 @@ impl Worker {
         xact::transaction(|| {
             set_config("synchronous_commit", &self.synchronous_commit, true)?;
             self.run.request.limit_lock_waits()?;
-            let loaded =
-                load::truncate_and_load(unit.partition, &self.run.columns, self.run.binary, &copy_sql, source)?;
+            if self.run.snapshot.is_none() {
+                dialect::begin(source, None)?;
+            }
+            let what = load::What {
+                unit: unit.partition,
+                columns: &self.run.columns,
+                binary: self.run.binary,
+                filter: unit.filter_here,
+            };
+            let loaded = load::truncate_and_load(&what, &copy_sql, source)?;
             dialect::check_unchanged(source, &unit.source_relation)?;
+            if self.run.snapshot.is_none() {
+                source.batch("COMMIT")?;
+            }
             self.store.unit_done(self.id, unit.unit, loaded.rows, loaded.bytes)
         })
     }
 
-    /// A session within the run's snapshot.
+    /// A session, within the run's snapshot if there is one.
     fn connect(&self) -> Result<Session> {
         let (target, timezone) = xact::transaction(|| Ok((self.run.request.connection()?, session::timezone()?)))?;
-        let mut source = Session::connect(&target, &format!("cgpsync run {}", self.id))?;
-        source.pin_settings(&session::encoding(), &timezone)?;
-        dialect::begin(&mut source, Some(&self.run.snapshot))?;
+        let name = format!("cgpsync run {}", self.id);
+        let mut source = Session::open(&target, &name, &session::encoding(), &timezone)?;
+        if let Some(snapshot) = &self.run.snapshot {
+            dialect::begin(&mut source, Some(snapshot))?;
+        }
         Ok(source)
     }
 }

@@ -10,6 +10,7 @@ use crate::connection::Target;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{report, wait};
 use crate::plan::copy_sql::quote_literal;
+use dialect::server::Server;
 use socket2::SockAddr;
 use std::future::Future;
 use std::os::fd::RawFd;
@@ -39,6 +40,8 @@ pub struct Session {
     target: Target,
     /// a statement was sent and its end not seen
     busy: bool,
+    /// which server this is
+    described: Server,
 }
 
 /// One row of text columns.
@@ -133,7 +136,7 @@ fn io_error(error: &std::io::Error, what: &str) -> Error {
 
 impl Session {
     /// Connects and authenticates within the target's connect_timeout. `name` becomes application_name.
-    pub fn connect(target: &Target, name: &str) -> Result<Session> {
+    fn connect(target: &Target, name: &str) -> Result<Session> {
         let what = format!("could not connect to server \"{}\"", target.server);
         let deadline = Instant::now() + target.connect_timeout;
         let connected = socket::connect(target, deadline)?;
@@ -169,34 +172,35 @@ impl Session {
             address: connected.address,
             target: target.clone(),
             busy: false,
+            described: Server::default(),
         })
     }
 
-    /// What a run's sessions agree on, so that text means the same on both sides and nothing ends them but us. `encoding` is the
-    /// target's server_encoding, `timezone` the session's there.
-    pub fn pin_settings(&mut self, encoding: &str, timezone: &str) -> Result<()> {
-        let mut settings = vec![
-            ("client_encoding", encoding),
-            ("TimeZone", timezone),
-            ("DateStyle", "ISO"),
-            ("IntervalStyle", "postgres"),
-            ("extra_float_digits", "3"),
-            ("standard_conforming_strings", "on"),
-            ("search_path", "pg_catalog"),
-            ("statement_timeout", "0"),
-            ("lock_timeout", "0"),
-            ("idle_in_transaction_session_timeout", "0"),
-            // A policy that hides rows would make the copy silently partial: refuse instead, as pg_dump does.
-            ("row_security", "off"),
-        ];
-        if self.version() >= 170_000 {
-            settings.push(("transaction_timeout", "0"));
+    /// Connects, finds out which server this is, and pins its settings. `encoding` is the target's server_encoding, `timezone` the
+    /// session's there.
+    pub fn open(target: &Target, name: &str, encoding: &str, timezone: &str) -> Result<Session> {
+        let mut session = Session::connect(target, name)?;
+        // An interrupted query over there has to be stopped.
+        let described = report::catch(|| {
+            let described = dialect::server::identify(&mut session)?;
+            session.batch(&described.pin_sql(encoding, timezone))?;
+            Ok(described)
+        });
+        match described {
+            Ok(described) => {
+                session.described = described;
+                Ok(session)
+            }
+            Err(error) => {
+                session.abandon();
+                Err(error)
+            }
         }
-        let sql: Vec<String> = settings
-            .iter()
-            .map(|(name, value)| format!("SET {name} = {}", quote_literal(value)))
-            .collect();
-        self.batch(&sql.join("; "))
+    }
+
+    /// What is known of the server.
+    pub fn described(&self) -> &Server {
+        &self.described
     }
 
     /// server_version_num as the server reports it at connection: 150020 for 15.20, 90426 for 9.4.26.

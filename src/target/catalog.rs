@@ -6,7 +6,9 @@ use crate::plan::bound::Bound;
 use crate::plan::columns::TargetColumn;
 use crate::plan::copy_sql::quote_qualified;
 use crate::plan::select::ranking_query;
-use crate::plan::units::{Key, Leaf, Ranks, TargetTable};
+use crate::plan::tree::{KeyColumn, Level, Node, NodeRow, Ranks, Strategy, assemble};
+use crate::plan::units::{TargetRel, TargetTable};
+use std::collections::{BTreeSet, HashMap};
 
 /// Refuses what cannot be a target, with the reason.
 pub fn check_kind(oid: u32) -> Result<()> {
@@ -42,42 +44,115 @@ pub fn check_kind(oid: u32) -> Result<()> {
 
 /// Reads columns and partitions of `oid`.
 pub fn read_table(oid: u32) -> Result<TargetTable> {
-    let rows = spi::execute(
-        "SELECT n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.oid = $1::oid",
-        &[Some(&oid.to_string())],
-    )?;
-    let Some(row) = rows.first() else {
-        return Err(Error::new(
+    let root = tree(oid)?.ok_or_else(|| {
+        Error::new(
             sqlstate::UNDEFINED_TABLE,
             format!("the table with OID {oid} is not visible to the processes of the run"),
         )
-        .hint("Commit the transaction that created it first."));
-    };
-    let (schema, name) = (row.string(0)?, row.string(1)?);
-    let partitioned = row.text(2) == Some("p");
-    let (key, leaves) = if partitioned {
-        let key = top_key(oid)?;
-        let leaves = partition_leaves(oid, key.as_ref())?;
-        (key, leaves)
-    } else {
-        let leaf = Leaf {
-            oid,
-            name: quote_qualified(&schema, &name),
-            range: None,
-            direct: None,
-            hashed: false,
-        };
-        (None, vec![leaf])
-    };
+        .hint("Commit the transaction that created it first.")
+    })?;
+    let rows = spi::execute(
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
+        &[Some(&oid.to_string())],
+    )?;
+    let row = rows.first().ok_or_else(|| Error::internal("the table is gone"))?;
     Ok(TargetTable {
-        schema,
-        name,
-        partitioned,
-        key,
-        leaves,
+        schema: row.string(0)?,
+        name: row.string(1)?,
+        root,
         columns: columns(oid)?,
     })
+}
+
+/// Every table below $1, which comes first.
+const TREE: &str = "WITH RECURSIVE tree AS (
+    SELECT $1::oid AS oid, NULL::oid AS parent
+    UNION ALL
+    SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
+    WHERE NOT COALESCE((to_jsonb(i) ->> 'inhdetachpending')::bool, false))";
+
+/// The table with its partitions. pg_get_expr is given no relation: a bound needs none, and it would wait for whoever has that one locked.
+fn tree(oid: u32) -> Result<Option<Node<TargetRel>>> {
+    let oid = oid.to_string();
+    let mut levels = levels(&oid)?;
+    let rows = spi::execute(
+        &format!(
+            "{TREE}
+             SELECT tree.oid, tree.parent, n.nspname, c.relname, c.relkind, pg_get_expr(c.relpartbound, 0)
+             FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        ),
+        &[Some(&oid)],
+    )?;
+    let mut nodes = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (id, parent): (u32, Option<u32>) = (row.need(0)?, row.get(1)?);
+        let bound = row.text(5).filter(|_| parent.is_some());
+        nodes.push(NodeRow {
+            id,
+            parent,
+            node: Node {
+                table: TargetRel {
+                    oid: id,
+                    name: quote_qualified(&row.string(2)?, &row.string(3)?),
+                    foreign: row.text(4) == Some("f"),
+                },
+                bound: bound.map(Bound::parse).transpose()?,
+                level: levels.remove(&id),
+            },
+        });
+    }
+    Ok(assemble(nodes))
+}
+
+/// How each partitioned table of the tree is partitioned.
+fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
+    let rows = spi::execute(
+        &format!(
+            "{TREE}
+             SELECT p.partrelid, p.partstrat, a.attname, a.atttypid, t.typname, COALESCE(o.opcdefault, false),
+                    quote_ident(tn.nspname) || '.' || quote_ident(t.typname),
+                    ' COLLATE ' || quote_ident(ln.nspname) || '.' || quote_ident(l.collname),
+                    CASE WHEN l.collname = 'default' THEN
+                      (SELECT COALESCE(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', d.datcollate)
+                       FROM pg_database d WHERE d.datname = current_database()) ELSE l.collname::text END
+             FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid
+             CROSS JOIN LATERAL generate_series(0, p.partnatts - 1) AS k(n)
+             LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[k.n]
+             LEFT JOIN pg_type t ON t.oid = a.atttypid
+             LEFT JOIN pg_namespace tn ON tn.oid = t.typnamespace
+             LEFT JOIN pg_opclass o ON o.oid = p.partclass[k.n]
+             LEFT JOIN pg_collation l ON l.oid = p.partcollation[k.n]
+             LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
+             ORDER BY p.partrelid, k.n"
+        ),
+        &[Some(root)],
+    )?;
+    let mut levels = HashMap::new();
+    for row in &rows {
+        let strategy = row.text(1).and_then(Strategy::from_code);
+        let level = levels.entry(row.need(0)?).or_insert_with(|| Level {
+            // A strategy of a later server cannot be compared with anything.
+            strategy: strategy.unwrap_or(Strategy::List),
+            columns: Vec::new(),
+            plain: strategy.is_some(),
+            children: Vec::new(),
+        });
+        match row.text(2) {
+            Some(name) if row.is(5) => level.columns.push(KeyColumn {
+                name: name.to_owned(),
+                type_oid: row.need(3)?,
+                type_name: row.string(4)?,
+                collation: row.text(8).map(str::to_owned),
+                type_sql: row.string(6)?,
+                ordering: row.string(6)? + row.text(7).unwrap_or(""),
+            }),
+            _ => level.plain = false,
+        }
+    }
+    for level in levels.values_mut().filter(|level| !level.plain) {
+        level.columns.clear();
+    }
+    Ok(levels)
 }
 
 /// Columns. Binary is safe for pinned built-in base types and their arrays, except object identifiers, whose binary form is a
@@ -106,127 +181,34 @@ fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
         .collect()
 }
 
-/// The RANGE key at the top. None for LIST and HASH, whose leaves are always taken; several columns, expressions and operator classes
-/// of the user's own are refused.
-fn top_key(oid: u32) -> Result<Option<Key>> {
+/// The condition a row must satisfy to belong to each leaf: its partition constraint, deparsed by this server with every literal's type.
+/// Leaves that take every row are not in the result.
+pub fn partition_constraints(leaves: &[u32]) -> Result<HashMap<u32, String>> {
+    let list: Vec<String> = leaves.iter().map(u32::to_string).collect();
     let rows = spi::execute(
-        "SELECT p.partstrat, p.partnatts = 1 AND p.partattrs[0] > 0 AND o.opcdefault,
-                a.attname, a.atttypid, t.typname, quote_ident(tn.nspname) || '.' || quote_ident(t.typname),
-                CASE WHEN l.oid IS NOT NULL THEN quote_ident(ln.nspname) || '.' || quote_ident(l.collname) END,
-                CASE WHEN l.collname = 'default' THEN
-                  (SELECT COALESCE(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', d.datcollate)
-                   FROM pg_database d WHERE d.datname = current_database()) ELSE l.collname::text END
-         FROM pg_partitioned_table p
-         LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
-         LEFT JOIN pg_type t ON t.oid = a.atttypid
-         LEFT JOIN pg_namespace tn ON tn.oid = t.typnamespace
-         LEFT JOIN pg_opclass o ON o.oid = p.partclass[0]
-         LEFT JOIN pg_collation l ON l.oid = p.partcollation[0]
-         LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
-         WHERE p.partrelid = $1::oid",
-        &[Some(&oid.to_string())],
+        "SELECT o, c FROM unnest($1::oid[]) AS u(o), LATERAL (SELECT pg_get_partition_constraintdef(o)) AS d(c) WHERE c IS NOT NULL",
+        &[Some(&format!("{{{}}}", list.join(",")))],
     )?;
-    let Some(row) = rows.first() else {
-        return Err(Error::internal("partitioned table without a partition key"));
-    };
-    if row.text(0) != Some("r") {
-        return Ok(None);
-    }
-    if !row.is(1) {
-        return Err(Error::unsupported(
-            "only RANGE partitioning on one plain column with its type's own ordering is supported",
-        )
-        .hint("Call it for the partitions one by one: an ordinary table is copied whole."));
-    }
-    Ok(Some(Key {
-        column: row.string(2)?,
-        type_oid: row.need(3)?,
-        type_name: row.string(4)?,
-        type_sql: row.string(5)?,
-        collation_sql: row.text(6).map(str::to_owned),
-        collation: row.text(7).map(str::to_owned),
-    }))
+    rows.iter().map(|row| Ok((row.need(0)?, row.string(1)?))).collect()
 }
 
-/// Every leaf below `root`. `ranged` is the bound of the nearest level partitioned by RANGE on the top key.
-const LEAVES: &str = r#"
-    WITH RECURSIVE tree AS (
-      SELECT c.oid, c.relkind, 0 AS level, NULL::text COLLATE "C" AS direct, NULL::text COLLATE "C" AS ranged, false AS hashed
-      FROM pg_class c WHERE c.oid = $1::oid
-      UNION ALL
-      SELECT c.oid, c.relkind, t.level + 1,
-             CASE WHEN t.level = 0 THEN b.bound END,
-             CASE WHEN p.partstrat = 'r' AND p.partnatts = 1 AND a.attname = $2 AND b.bound <> 'DEFAULT' THEN b.bound
-                  WHEN p.partstrat = 'r' AND p.partnatts = 1 AND a.attname = $2 THEN NULL
-                  ELSE t.ranged END,
-             t.hashed OR p.partstrat = 'h'
-      FROM tree t
-      JOIN pg_partitioned_table p ON p.partrelid = t.oid
-      LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
-      JOIN pg_inherits i ON i.inhparent = t.oid AND NOT COALESCE((to_jsonb(i) ->> 'inhdetachpending')::bool, false)
-      JOIN pg_class c ON c.oid = i.inhrelid
-      CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, 0) COLLATE "C" AS bound) b
-    )
-    SELECT t.oid, n.nspname, c.relname, c.relkind, CASE WHEN t.level = 1 THEN t.direct END, t.ranged, t.hashed
-    FROM tree t JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE t.relkind <> 'p'"#;
-
-fn partition_leaves(root: u32, key: Option<&Key>) -> Result<Vec<Leaf>> {
-    let root = root.to_string();
-    let rows = spi::execute(LEAVES, &[Some(&root), key.map(|k| k.column.as_str())])?;
-    rows.iter()
-        .map(|row| {
-            let name = quote_qualified(&row.string(1)?, &row.string(2)?);
-            if row.text(3) != Some("r") {
-                return Err(Error::new(
-                    sqlstate::WRONG_OBJECT_TYPE,
-                    format!("partition {name} is a foreign table"),
-                )
-                .hint("Detach it: its rows are not in this database."));
+/// Ranks the values of each ordering.
+pub fn rank(values: &HashMap<&str, BTreeSet<&str>>) -> Result<Ranks> {
+    let mut ranks = Ranks::default();
+    for (ordering, values) in values {
+        let values: Vec<&str> = values.iter().copied().collect();
+        for row in spi::execute(&ranking_query(&values, ordering), &[])? {
+            let at: usize = row.need(0)?;
+            if let Some(value) = values.get(at - 1) {
+                ranks.insert(ordering, (*value).to_owned(), row.need(1)?);
             }
-            let ranged = row.text(5).map(Bound::parse).transpose()?;
-            Ok(Leaf {
-                oid: row.need(0)?,
-                name,
-                range: ranged
-                    .as_ref()
-                    .and_then(Bound::single_range)
-                    .map(|(from, to)| (from.clone(), to.clone())),
-                direct: row.text(4).map(Bound::parse).transpose()?,
-                hashed: row.is(6),
-            })
-        })
-        .collect()
-}
-
-/// The condition a row of the source must satisfy to belong to the leaf: its partition constraint, deparsed by this server with
-/// every literal's type. None when the leaf takes every row.
-pub fn partition_constraint(leaf: u32) -> Result<Option<String>> {
-    let rows = spi::execute(
-        "SELECT pg_get_partition_constraintdef($1::oid)",
-        &[Some(&leaf.to_string())],
-    )?;
-    Ok(rows.first().and_then(|row| row.text(0)).map(str::to_owned))
-}
-
-/// Ranks `values` as the key orders them.
-pub fn rank(values: &[&str], key: &Key) -> Result<Ranks> {
-    if values.is_empty() {
-        return Ok(Ranks::new());
-    }
-    let sql = ranking_query(values, &key.type_sql, key.collation_sql.as_deref());
-    let mut ranks = Ranks::new();
-    for row in spi::execute(&sql, &[])? {
-        let at: usize = row.need(0)?;
-        if let Some(value) = values.get(at - 1) {
-            ranks.insert((*value).to_owned(), row.need(1)?);
         }
     }
     Ok(ranks)
 }
 
 /// `value` as the key's type reads and prints it; the server's own words otherwise.
-pub fn read_value(value: &str, key: &Key) -> Result<String> {
+pub fn read_value(value: &str, key: &KeyColumn) -> Result<String> {
     let sql = format!("SELECT $1::{}::pg_catalog.text", key.type_sql);
     let rows = crate::pg::report::catch(|| spi::execute(&sql, &[Some(value)]))?;
     rows.first().ok_or_else(|| Error::internal("no value"))?.string(0)

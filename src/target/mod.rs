@@ -1,4 +1,5 @@
 //! This database: what the table looks like, and how the rows of one unit are replaced.
 
 pub mod catalog;
+pub mod create;
 pub mod load;

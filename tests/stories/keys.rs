@@ -309,17 +309,18 @@ fn the_watermark_does_not_pass_rows_that_have_no_partition_here() {
                      CREATE TABLE t_4 PARTITION OF t FOR VALUES FROM ('2017-04-01') TO ('2017-05-01')",
     );
     let (mut client, notices) = pair.target.connect_with_notices();
-    pair.sync_as(&mut client, "'t', '20170405'")
+    pair.sync_as(&mut client, "'t', '20170405', create_missing => false")
         .expect("the others are copied");
     let notices = notices.lock().expect("a lock").join("\n");
+    let held = notices.lines().find(|line| line.contains("will not be remembered"));
     assert!(
-        notices.contains("will not be remembered") && notices.contains("\"t_3\"") && !notices.contains("\"t_1\""),
+        held.is_some_and(|line| line.contains("\"t_3\"") && !line.contains("\"t_1\"")),
         "{notices}"
     );
     assert_eq!(pair.target.text("SELECT count(*) FROM sync_table"), "0");
     pair.target
         .sql("CREATE TABLE t_3 PARTITION OF t FOR VALUES FROM ('2017-03-01') TO ('2017-04-01')");
-    pair.copied("'t', '20170420'");
+    pair.copied("'t', '20170420', create_missing => false");
     pair.same_rows("t", "k >= '2017-02-01'");
     assert_eq!(pair.target.text("SELECT end_tm FROM sync_table"), "20170420");
 }

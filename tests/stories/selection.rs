@@ -63,7 +63,8 @@ fn agrees(
         .collect();
     values.extend(watermark.as_deref());
     values.push(end);
-    let ranked = rows(client, &ranking_query(&values, type_name, collation));
+    let collate = collation.map(|c| format!(" COLLATE {c}")).unwrap_or_default();
+    let ranked = rows(client, &ranking_query(&values, &format!("{type_name}{collate}")));
     let ranks: HashMap<&str, i64> = ranked
         .iter()
         .map(|row| {
@@ -73,12 +74,12 @@ fn agrees(
         .collect();
     let rank = |value: &Option<String>| value.as_deref().map(|v| ranks[v]);
 
-    let collate = collation.map(|c| format!(" COLLATE {c}")).unwrap_or_default();
     let typed = |value: &str| format!("({}::{type_name}{collate})", quote_literal(value));
     for (start, stop) in ranges {
         let range = Range {
             start: rank(start),
             end: rank(stop),
+            end_inclusive: false,
         };
         let ours = decide(Some(&range), rank(watermark).as_ref(), Some(&ranks[end])).is_taken();
         let lower = start

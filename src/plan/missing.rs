@@ -1,0 +1,365 @@
+//! Partitions that only the source has.
+
+use super::bound::Bound;
+use super::copy_sql::{quote_ident, quote_qualified};
+use super::select::{Decision, decide};
+use super::tree::{Edge, KeyColumn, Level, Node, Place, Ranks, Strategy, alike, places};
+use super::units::{LeafRange, SourceRel, TargetRel, is_on_key};
+use crate::error::Result;
+use std::collections::{BTreeSet, HashMap};
+
+/// A partition to be created here.
+#[derive(Debug)]
+pub struct NewPartition<'a> {
+    /// the table it becomes a partition of
+    pub parent: &'a TargetRel,
+    /// the source's partition: its name, bound and partitions are taken over
+    pub node: &'a Node<SourceRel>,
+    /// partitions here at its level are partitioned as it is over there, so its own partitions come along
+    pub with_level: bool,
+    /// its range on the key that end_tm is compared with
+    pub range: Option<LeafRange>,
+    /// without it end_tm must not be remembered: no default partition takes its rows, and a partition here lies before it (what lies before
+    /// them all may have been retired on purpose)
+    pub held_back: bool,
+}
+
+/// A partition of the source that fits neither into those here nor between them.
+#[derive(Debug)]
+pub struct Overlap<'a> {
+    /// the source's partition
+    pub node: &'a Node<SourceRel>,
+    /// those here that it shares rows with
+    pub existing: Vec<&'a str>,
+    /// the condition on its rows that have no place here, within reach of the run; None when it cannot be told
+    pub without_place: Option<String>,
+}
+
+/// What the target lacks.
+#[derive(Debug, Default)]
+pub struct Missing<'a> {
+    /// can be created
+    pub create: Vec<NewPartition<'a>>,
+    /// cannot
+    pub overlapping: Vec<Overlap<'a>>,
+    /// begin after the run's end: by the target's table that lacks them, the condition on their rows. A default partition here would have to
+    /// give those rows back when the run that is due for them comes, so it does not get them.
+    pub later: Vec<(u32, String)>,
+    /// default partitions of the source under a table that has none here: their rows may have no place
+    pub defaults: Vec<&'a Node<SourceRel>>,
+}
+
+/// What decides whether a missing partition is within reach of the run, in ranks of `key`.
+pub struct Reach<'a> {
+    /// the key that end_tm is compared with
+    pub key: Option<&'a KeyColumn>,
+    /// from where the run takes partitions
+    pub from: Option<i64>,
+    /// up to where
+    pub end: Option<i64>,
+}
+
+/// Finds the source's partitions that have no room here, under levels that are alike.
+pub fn find<'a>(
+    target: &'a Node<TargetRel>,
+    source: &'a Node<SourceRel>,
+    ranks: &Ranks,
+    reach: &Reach<'_>,
+) -> Result<Missing<'a>> {
+    let mut missing = Missing::default();
+    walk(target, source, ranks, reach, None, &mut missing)?;
+    Ok(missing)
+}
+
+fn walk<'a>(
+    here: &'a Node<TargetRel>,
+    there: &'a Node<SourceRel>,
+    ranks: &Ranks,
+    reach: &Reach<'_>,
+    inherited: Option<&LeafRange>,
+    missing: &mut Missing<'a>,
+) -> Result<()> {
+    let (Some(level), Some(other)) = (&here.level, &there.level) else {
+        return Ok(());
+    };
+    if !alike(level, other) || level.strategy == Strategy::Hash {
+        return Ok(());
+    }
+    let ours = places(level, &level.columns, ranks)?;
+    let theirs = places(other, &level.columns, ranks)?;
+    let by_place: HashMap<&Place, &'a Node<TargetRel>> = ours.iter().zip(&level.children).collect();
+    let on_key = is_on_key(level, reach.key);
+    let has_default = ours.iter().any(|place| matches!(place, Place::Default(_)));
+    for (child, place) in other.children.iter().zip(&theirs) {
+        let range = if on_key {
+            LeafRange::of(child.bound.as_ref())
+        } else {
+            inherited.cloned()
+        };
+        if let Some(twin) = by_place.get(place) {
+            walk(twin, child, ranks, reach, range.as_ref(), missing)?;
+            continue;
+        }
+        if matches!(place, Place::Default(_)) {
+            if !has_default {
+                missing.defaults.push(child);
+            }
+            continue;
+        }
+        let ranked = match (&range, reach.key) {
+            (Some(range), Some(key)) => Some(range.ranked(key, ranks)?),
+            _ => None,
+        };
+        let room = room(place, &ours);
+        match decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()) {
+            Decision::Always | Decision::InRange => {}
+            Decision::Later if on_key && matches!(room, Room::Free) => {
+                if let (Some(range), Some(key)) = (&range, level.columns.first()) {
+                    missing.later.push((here.table.oid, range.condition(&key.name)));
+                }
+                continue;
+            }
+            Decision::Later | Decision::Closed => continue,
+        }
+        match room {
+            Room::Covered => {}
+            Room::Free => missing.create.push(NewPartition {
+                parent: &here.table,
+                node: child,
+                with_level: is_template(level, child),
+                held_back: on_key && !has_default && ours.iter().any(|ours| lies_before(ours, place)),
+                range,
+            }),
+            // A default partition takes what the others leave.
+            Room::Partly { .. } if has_default => {}
+            Room::Partly { shared, gaps } => {
+                let known = level
+                    .children
+                    .iter()
+                    .zip(&ours)
+                    .map(|(c, place)| (c.bound.as_ref(), place));
+                let known: Vec<_> = known.chain([(child.bound.as_ref(), place)]).collect();
+                let gaps: Vec<LeafRange> = gaps.iter().filter_map(|(from, to)| between(from, to, &known)).collect();
+                let mut conditions = Vec::new();
+                for gap in gaps {
+                    // What has no place here matters only where the run goes.
+                    let ranked = reach
+                        .key
+                        .filter(|_| on_key)
+                        .map(|key| gap.ranked(key, ranks))
+                        .transpose()?;
+                    if decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()).is_taken()
+                        && let Some(column) = level.columns.first()
+                    {
+                        conditions.push(gap.condition(&column.name));
+                    }
+                }
+                if level.strategy == Strategy::List || !conditions.is_empty() {
+                    missing.overlapping.push(Overlap {
+                        node: child,
+                        existing: shared
+                            .iter()
+                            .map(|&at| level.children[at].table.name.as_str())
+                            .collect(),
+                        without_place: (!conditions.is_empty()).then(|| conditions.join(" OR ")),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The range between two ends that the given partitions have, on the first column.
+fn between(from: &[Edge], to: &[Edge], known: &[(Option<&Bound>, &Place)]) -> Option<LeafRange> {
+    let end_of = |edges: &[Edge]| {
+        known.iter().find_map(|(bound, place)| match (bound, place) {
+            (Some(Bound::Range(start, _)), Place::Range(at, _)) if at == edges => start.first().cloned(),
+            (Some(Bound::Range(_, end)), Place::Range(_, at)) if at == edges => end.first().cloned(),
+            _ => None,
+        })
+    };
+    Some(LeafRange {
+        start: end_of(from)?,
+        end: end_of(to)?,
+        end_inclusive: to.get(1).is_some_and(|next| *next != Edge::Min),
+    })
+}
+
+enum Room {
+    /// every row has a partition here
+    Covered,
+    /// no row has one, a default partition aside
+    Free,
+    /// some have
+    Partly {
+        /// in these
+        shared: Vec<usize>,
+        /// what they leave; empty for LIST
+        gaps: Vec<(Vec<Edge>, Vec<Edge>)>,
+    },
+}
+
+fn room(place: &Place, ours: &[Place]) -> Room {
+    match place {
+        Place::Range(from, to) => {
+            let mut met: Vec<(usize, &Vec<Edge>, &Vec<Edge>)> = Vec::new();
+            for (at, other) in ours.iter().enumerate() {
+                if let Place::Range(start, end) = other
+                    && start < to
+                    && from < end
+                {
+                    met.push((at, start, end));
+                }
+            }
+            met.sort_by_key(|&(_, start, _)| start);
+            let mut reached = from;
+            let mut gaps = Vec::new();
+            for (_, start, end) in &met {
+                if *start > reached {
+                    gaps.push((reached.clone(), (*start).clone()));
+                }
+                reached = reached.max(end);
+            }
+            if reached < to {
+                gaps.push((reached.clone(), to.clone()));
+            }
+            let shared: Vec<usize> = met.iter().map(|&(at, ..)| at).collect();
+            match (shared.is_empty(), gaps.is_empty()) {
+                (true, _) => Room::Free,
+                (false, true) => Room::Covered,
+                (false, false) => Room::Partly { shared, gaps },
+            }
+        }
+        Place::List(values) => {
+            let mut met = Vec::new();
+            let mut taken: BTreeSet<&Option<i64>> = BTreeSet::new();
+            for (at, other) in ours.iter().enumerate() {
+                if let Place::List(others) = other
+                    && !values.is_disjoint(others)
+                {
+                    met.push(at);
+                    taken.extend(values.intersection(others));
+                }
+            }
+            if met.is_empty() {
+                Room::Free
+            } else if taken.len() == values.len() {
+                Room::Covered
+            } else {
+                Room::Partly {
+                    shared: met,
+                    gaps: Vec::new(),
+                }
+            }
+        }
+        // What no sibling takes over there depends on the siblings; the rows find their places here by the constraints.
+        Place::Default(_) | Place::Hash(..) => Room::Covered,
+    }
+}
+
+fn lies_before(one: &Place, other: &Place) -> bool {
+    matches!((one, other), (Place::Range(_, end), Place::Range(start, _)) if end <= start)
+}
+
+/// True when a sibling here is partitioned as `child` is on the source.
+fn is_template(level: &Level<TargetRel>, child: &Node<SourceRel>) -> bool {
+    let siblings = level.children.iter().filter_map(|sibling| sibling.level.as_ref());
+    match &child.level {
+        Some(theirs) => siblings.into_iter().any(|ours| alike(ours, theirs)),
+        None => false,
+    }
+}
+
+/// A partition to be created, as statements.
+#[derive(Debug)]
+pub struct Creation {
+    /// OID of the table it becomes a partition of
+    pub parent: u32,
+    /// that table, quoted and qualified
+    pub parent_name: String,
+    /// the source's partition
+    pub source_relation: String,
+    /// the partition, then what is below it
+    pub tables: Vec<NewTable>,
+}
+
+/// One table of it.
+#[derive(Debug)]
+pub struct NewTable {
+    /// quoted, qualified
+    pub name: String,
+    /// CREATE TABLE …
+    pub sql: String,
+}
+
+impl<'a> NewPartition<'a> {
+    /// The statements that create it, with its own partitions where those here have some. `schema` is the table's.
+    pub fn creation(&self, schema: &str) -> Creation {
+        let mut tables = Vec::new();
+        let mut leaves = Vec::new();
+        create(
+            &self.parent.name,
+            self.node,
+            self.with_level,
+            schema,
+            &mut tables,
+            &mut leaves,
+        );
+        Creation {
+            parent: self.parent.oid,
+            parent_name: self.parent.name.clone(),
+            source_relation: self.node.table.relation.clone(),
+            tables,
+        }
+    }
+
+    /// The names of the leaves that come of it, quoted and qualified, with the source's node of each.
+    pub fn leaves(&self, schema: &str) -> Vec<(String, &'a Node<SourceRel>)> {
+        let mut tables = Vec::new();
+        let mut leaves = Vec::new();
+        create(
+            &self.parent.name,
+            self.node,
+            self.with_level,
+            schema,
+            &mut tables,
+            &mut leaves,
+        );
+        leaves
+    }
+}
+
+fn create<'a>(
+    parent: &str,
+    node: &'a Node<SourceRel>,
+    deep: bool,
+    schema: &str,
+    tables: &mut Vec<NewTable>,
+    leaves: &mut Vec<(String, &'a Node<SourceRel>)>,
+) {
+    let name = quote_qualified(schema, &node.table.name);
+    let bound = node.bound.as_ref().unwrap_or(&Bound::Default).to_sql();
+    let level = node.level.as_ref().filter(|level| deep && level.plain);
+    let by = level.map(|level| {
+        let columns: Vec<String> = level.columns.iter().map(|c| quote_ident(&c.name)).collect();
+        format!(" PARTITION BY {} ({})", level.strategy.sql(), columns.join(", "))
+    });
+    let sql = format!(
+        "CREATE TABLE {name} PARTITION OF {parent} {bound}{}",
+        by.unwrap_or_default()
+    );
+    tables.push(NewTable {
+        name: name.clone(),
+        sql,
+    });
+    match level {
+        Some(level) => {
+            let below = &level.children;
+            below
+                .iter()
+                .for_each(|child| create(&name, child, deep, schema, tables, leaves));
+        }
+        None => leaves.push((name, node)),
+    }
+}

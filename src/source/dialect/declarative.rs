@@ -1,0 +1,102 @@
+//! PostgreSQL 10 and later, Greenplum 7, Cloudberry: pg_partitioned_table, pg_inherits and relpartbound.
+
+use super::table::{self, BYTES, Found, number, text};
+use crate::error::Result;
+use crate::plan::bound::Bound;
+use crate::plan::copy_sql::quote_qualified;
+use crate::plan::tree::{KeyColumn, Level, Node, NodeRow, Strategy, assemble};
+use crate::plan::units::SourceRel;
+use crate::source::Session;
+use std::collections::HashMap;
+
+/// Every table below a root, the root first.
+const TREE: &str = "WITH RECURSIVE tree AS (
+    SELECT CAST(@ AS oid) AS oid, CAST(NULL AS oid) AS parent
+    UNION ALL
+    SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
+    WHERE NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false))";
+
+/// The tree below a table. pg_get_expr is given no relation: a bound needs none, and it would wait for whoever has that one locked.
+pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRel>>> {
+    if found.kind != "p" {
+        return Ok(None);
+    }
+    let tree = TREE.replace('@', &found.oid);
+    let mut levels = levels(session, &tree)?;
+    let rows = session.query(&format!(
+        "{tree}
+         SELECT tree.oid, tree.parent, n.nspname, c.relname, pg_get_expr(c.relpartbound, 0),
+                has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}
+         FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+         WHERE tree.parent IS NULL OR c.relpartbound IS NOT NULL"
+    ))?;
+    let mut nodes = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (id, parent) = (text(row, 0)?, row.get(1).cloned().flatten());
+        let name = text(row, 3)?;
+        nodes.push(NodeRow {
+            node: Node {
+                table: SourceRel {
+                    relation: quote_qualified(&text(row, 2)?, &name),
+                    name,
+                    // The root has been found readable, be it only some of its columns.
+                    readable: parent.is_none() || text(row, 5)? == "t",
+                    bytes: number(row, 6),
+                },
+                bound: match row.get(4).and_then(|b| b.as_deref()) {
+                    Some(bound) if parent.is_some() => Some(Bound::parse(bound)?),
+                    _ => None,
+                },
+                level: levels.remove(&id),
+            },
+            id,
+            parent,
+        });
+    }
+    Ok(assemble(nodes))
+}
+
+/// How each partitioned table of the tree is partitioned.
+fn levels(session: &mut Session, tree: &str) -> Result<HashMap<String, Level<SourceRel>>> {
+    let rows = session.query(&format!(
+        "{tree}
+         SELECT p.partrelid, p.partstrat, a.attname, a.atttypid, y.typname, COALESCE(o.opcdefault, false), {}
+         FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid
+         CROSS JOIN LATERAL generate_series(0, p.partnatts - 1) AS k(n)
+         LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[k.n]
+         LEFT JOIN pg_type y ON y.oid = a.atttypid
+         LEFT JOIN pg_opclass o ON o.oid = p.partclass[k.n]
+         {}
+         ORDER BY p.partrelid, k.n",
+        table::sorts_by(session),
+        table::collation_join(session, "p.partcollation[k.n]"),
+    ))?;
+    let mut levels = HashMap::new();
+    for row in &rows {
+        let Some(strategy) = Strategy::from_code(&text(row, 1)?) else {
+            continue;
+        };
+        let level = levels.entry(text(row, 0)?).or_insert_with(|| Level {
+            strategy,
+            columns: Vec::new(),
+            plain: true,
+            children: Vec::new(),
+        });
+        match (row[2].clone(), text(row, 5)?.as_str()) {
+            (Some(name), "t") => level.columns.push(KeyColumn {
+                name,
+                type_oid: number(row, 3).unwrap_or(0),
+                type_name: text(row, 4)?,
+                collation: row.get(6).cloned().flatten(),
+                type_sql: String::new(),
+                ordering: String::new(),
+            }),
+            _ => level.plain = false,
+        }
+    }
+    for level in levels.values_mut().filter(|level| !level.plain) {
+        level.columns.clear();
+    }
+    Ok(levels)
+}

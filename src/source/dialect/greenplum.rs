@@ -1,0 +1,268 @@
+//! Greenplum 4 to 6: children are ordinary tables that inherit, described by pg_partition (the keys) and pg_partitions (the partitions).
+//! What they look like is in the documentation of pg_partitions; bounds are printed as expressions such as `'2016-01-01'::date`.
+
+use super::table::{self, BYTES, Found, number, text};
+use crate::error::{Error, Result};
+use crate::plan::bound::{Bound, End};
+use crate::plan::constant::{constants, is_constant};
+use crate::plan::copy_sql::{quote_literal, quote_qualified};
+use crate::plan::tree::{KeyColumn, Level, Node, NodeRow, Strategy, assemble};
+use crate::plan::units::SourceRel;
+use crate::source::{Session, TextRow};
+use std::collections::HashMap;
+
+/// Most expressions to evaluate in one statement.
+const BATCH: usize = 500;
+
+/// The tree below a table; None when it is not partitioned.
+pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRel>>> {
+    let keys = keys(session, found)?;
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let rows = session.query(&format!(
+        "SELECT p.partitionschemaname, p.partitiontablename, p.parentpartitiontablename, p.partitiontype, p.partitionlevel,
+                p.partitionisdefault, p.partitionrangestart, p.partitionstartinclusive, p.partitionrangeend, p.partitionendinclusive,
+                p.partitionlistvalues, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}
+         FROM pg_partitions p
+         JOIN pg_namespace n ON n.nspname = p.partitionschemaname
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.partitiontablename
+         LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+         WHERE p.schemaname = {} AND p.tablename = {}
+         ORDER BY p.partitionlevel, p.partitionposition",
+        quote_literal(&found.schema),
+        quote_literal(&found.name),
+    ))?;
+    let values = evaluate(session, &rows, &keys)?;
+    let mut strategies: HashMap<usize, Strategy> = HashMap::new();
+    for row in &rows {
+        let strategy = if text(row, 3)? == "list" {
+            Strategy::List
+        } else {
+            Strategy::Range
+        };
+        strategies.insert(depth(row), strategy);
+    }
+    let level = |depth: usize| -> Option<Level<SourceRel>> {
+        let strategy = *strategies.get(&depth)?;
+        let columns = keys.get(&depth).cloned().unwrap_or_default();
+        Some(Level {
+            strategy,
+            // A list of several columns, and a bound that is not a constant, are beyond us: such a level is read through its parent.
+            plain: !columns.is_empty()
+                && (strategy == Strategy::Range || columns.len() == 1)
+                && rows
+                    .iter()
+                    .all(|row| depth != self::depth(row) || bound(row, &columns, &values).is_some()),
+            columns,
+            children: Vec::new(),
+        })
+    };
+    let mut nodes = vec![NodeRow {
+        id: found.name.clone(),
+        parent: None,
+        node: Node {
+            table: SourceRel {
+                name: found.name.clone(),
+                relation: found.relation(),
+                readable: true,
+                bytes: found.bytes,
+            },
+            bound: None,
+            level: level(0),
+        },
+    }];
+    let parents: std::collections::HashSet<&str> = rows.iter().filter_map(|row| row[2].as_deref()).collect();
+    for row in &rows {
+        let (schema, name) = (text(row, 0)?, text(row, 1)?);
+        let columns = keys.get(&depth(row)).map_or(&[][..], |columns| columns.as_slice());
+        nodes.push(NodeRow {
+            parent: Some(row[2].clone().unwrap_or_else(|| found.name.clone())),
+            node: Node {
+                table: SourceRel {
+                    relation: quote_qualified(&schema, &name),
+                    name: name.clone(),
+                    readable: text(row, 11)? == "t",
+                    bytes: number(row, 12),
+                },
+                bound: bound(row, columns, &values),
+                level: if parents.contains(name.as_str()) {
+                    level(depth(row) + 1)
+                } else {
+                    None
+                },
+            },
+            id: name,
+        });
+    }
+    Ok(assemble(nodes))
+}
+
+fn depth(row: &TextRow) -> usize {
+    number(row, 4).unwrap_or(0)
+}
+
+/// The key columns of each level, as far as all of them have built-in types. paratts is an int2vector, printed as `3 2`.
+fn keys(session: &mut Session, found: &Found) -> Result<HashMap<usize, Vec<KeyColumn>>> {
+    let rows = session.query(&format!(
+        "SELECT p.parlevel, p.paratts, a.attnum, a.attname, a.atttypid, y.typname, {}
+         FROM pg_partition p JOIN pg_attribute a ON a.attrelid = p.parrelid JOIN pg_type y ON y.oid = a.atttypid {}
+         WHERE p.parrelid = {} AND NOT p.paristemplate AND a.attnum = ANY (p.paratts) AND y.oid < 10000",
+        table::sorts_by(session),
+        table::collation_join(session, "a.attcollation"),
+        found.oid,
+    ))?;
+    let mut keys: HashMap<usize, Vec<Option<KeyColumn>>> = HashMap::new();
+    for row in &rows {
+        let numbers = text(row, 1)?;
+        let number_of = text(row, 2)?;
+        let places: Vec<&str> = numbers.split(' ').collect();
+        let columns = keys
+            .entry(number(row, 0).unwrap_or(0))
+            .or_insert_with(|| vec![None; places.len()]);
+        let at = places.iter().position(|&n| n == number_of);
+        if let Some(column) = at.and_then(|at| columns.get_mut(at)) {
+            *column = Some(KeyColumn {
+                name: text(row, 3)?,
+                type_oid: number(row, 4).unwrap_or(0),
+                type_name: text(row, 5)?,
+                collation: row.get(6).cloned().flatten(),
+                type_sql: String::new(),
+                ordering: String::new(),
+            });
+        }
+    }
+    let complete = keys.into_iter().map(|(level, columns)| {
+        (
+            level,
+            columns.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default(),
+        )
+    });
+    Ok(complete.collect())
+}
+
+/// An expression of a bound with the type it is to be read as; `next` asks for the value that follows it in that type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Expression {
+    text: String,
+    type_name: String,
+    next: bool,
+}
+
+/// Values of expressions, as the source's output functions print them; None for a null.
+type Values = HashMap<Expression, Option<String>>;
+
+/// The value after `text` in a type that has such a thing.
+fn successor(type_name: &str) -> Option<&'static str> {
+    match type_name {
+        "int2" | "int4" | "int8" | "date" => Some("1"),
+        // The resolution of both, with integer datetimes.
+        "timestamp" | "timestamptz" => Some("interval '00:00:00.000001'"),
+        _ => None,
+    }
+}
+
+/// The two ends of a row's range and, for each, whether the value itself is on the far side of the half-open range we need: START EXCLUSIVE
+/// and END INCLUSIVE mean the next value. None for an open end.
+fn ends(row: &TextRow) -> [Option<(&str, bool)>; 2] {
+    let end = |at: usize, next_when: &str| {
+        let text = row.get(at)?.as_deref().filter(|text| !text.is_empty())?;
+        Some((text, row.get(at + 1)?.as_deref() == Some(next_when)))
+    };
+    [end(6, "f"), end(8, "t")]
+}
+
+fn is_default(row: &TextRow) -> bool {
+    row.get(5).and_then(|d| d.as_deref()) == Some("t")
+}
+
+/// Every expression in the bounds that is a constant, evaluated there.
+fn evaluate(session: &mut Session, rows: &[TextRow], keys: &HashMap<usize, Vec<KeyColumn>>) -> Result<Values> {
+    let mut wanted: Vec<Expression> = Vec::new();
+    for row in rows.iter().filter(|row| !is_default(row)) {
+        let Some([key]) = keys.get(&depth(row)).map(|columns| columns.as_slice()) else {
+            continue;
+        };
+        let type_name = &key.type_name;
+        if let Some(list) = row[10].as_deref().filter(|list| !list.is_empty()) {
+            for text in constants(list).unwrap_or_default() {
+                wanted.push(Expression {
+                    text: text.to_owned(),
+                    type_name: type_name.clone(),
+                    next: false,
+                });
+            }
+        }
+        for (text, next) in ends(row).into_iter().flatten() {
+            if is_constant(text) && (!next || successor(type_name).is_some()) {
+                wanted.push(Expression {
+                    text: text.to_owned(),
+                    type_name: type_name.clone(),
+                    next,
+                });
+            }
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    wanted.retain(|expression| seen.insert(expression.clone()));
+    let mut values = Values::new();
+    for batch in wanted.chunks(BATCH) {
+        let select = |(at, e): (usize, &Expression)| {
+            let step = match successor(&e.type_name).filter(|_| e.next) {
+                Some(step) => format!(" + {step}"),
+                None => String::new(),
+            };
+            format!(
+                "SELECT {at}, CAST(CAST(({}) AS {}){step} AS text)",
+                e.text,
+                sql_type(&e.type_name)
+            )
+        };
+        let sql: Vec<String> = batch.iter().enumerate().map(select).collect();
+        for row in session.query(&sql.join(" UNION ALL "))? {
+            let at: usize = number(&row, 0).unwrap_or(usize::MAX);
+            let expression = batch.get(at).ok_or_else(|| Error::protocol("an unexpected row"))?;
+            values.insert(expression.clone(), row.get(1).cloned().flatten());
+        }
+    }
+    Ok(values)
+}
+
+/// A type as an expression names it. `char` without a length would cut the value to one character; and integers are added to as bigint, so that
+/// the largest one has a successor.
+fn sql_type(type_name: &str) -> String {
+    match type_name {
+        "bpchar" => "text".to_owned(),
+        "int2" | "int4" => "bigint".to_owned(),
+        other => crate::plan::copy_sql::quote_ident(other),
+    }
+}
+
+/// The bound of a partition, half-open. None when it cannot be had: the level is then not comparable.
+fn bound(row: &TextRow, columns: &[KeyColumn], values: &Values) -> Option<Bound> {
+    if is_default(row) {
+        return Some(Bound::Default);
+    }
+    let [key] = columns else { return None };
+    let value = |text: &str, next: bool| {
+        values.get(&Expression {
+            text: text.to_owned(),
+            type_name: key.type_name.clone(),
+            next,
+        })
+    };
+    if row[3].as_deref() == Some("list") {
+        let list = constants(row[10].as_deref()?)?;
+        return list
+            .into_iter()
+            .map(|text| value(text, false).cloned())
+            .collect::<Option<Vec<_>>>()
+            .map(Bound::List);
+    }
+    let [start, end] = ends(row);
+    let one = |end: Option<(&str, bool)>, open: End| match end {
+        None => Some(open),
+        Some((text, next)) => value(text, next)?.clone().map(End::Value),
+    };
+    Some(Bound::Range(vec![one(start, End::Min)?], vec![one(end, End::Max)?]))
+}

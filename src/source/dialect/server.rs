@@ -1,0 +1,224 @@
+//! Which server a session has reached, told by queries that no server refuses: nothing is called or set that it might not have.
+
+use crate::error::Result;
+use crate::plan::copy_sql::quote_literal;
+use crate::source::Session;
+use std::collections::HashSet;
+
+/// Who made it, as far as that changes what can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Product {
+    /// PostgreSQL and what is sold as it
+    PostgreSql,
+    /// major, minor; false for alpha, beta and development builds of a major version
+    Greenplum(u32, u32, bool),
+    /// the forks of Greenplum 7
+    Cloudberry,
+    /// openGauss and GaussDB
+    OpenGauss,
+    /// anything else that speaks the protocol
+    #[default]
+    Other,
+}
+
+/// Where partitions are described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Catalog {
+    /// pg_partitioned_table and relpartbound: PostgreSQL 10 and later, Greenplum 7, Cloudberry
+    Declarative,
+    /// pg_partition_rule, pg_partitions: Greenplum 4 to 6
+    Greenplum,
+    /// pg_partition with parttype: openGauss, GaussDB
+    OpenGauss,
+    /// nowhere that we know
+    #[default]
+    None,
+}
+
+/// What is known of the server.
+#[derive(Debug, Clone, Default)]
+pub struct Server {
+    /// server_version_num as far as SQL goes: 150020 for PostgreSQL 15.20, 90426 for Greenplum 6
+    version: u32,
+    /// see there
+    pub product: Product,
+    /// see there
+    pub catalog: Catalog,
+    /// pg_export_snapshot() exists
+    exports: bool,
+    /// those of `PINNED` that exist
+    settings: HashSet<String>,
+    /// where an unqualified table name is looked for: the remote user's search_path, before it is pinned
+    pub schemas: Vec<String>,
+}
+
+/// What a run's sessions agree on, so that text means the same on both sides and nothing ends them but us.
+const PINNED: &[(&str, &str)] = &[
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("standard_conforming_strings", "on"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+    // A policy that hides rows would make the copy silently partial: refuse instead, as pg_dump does.
+    ("row_security", "off"),
+];
+
+/// One statement, so one round trip. Names are unqualified: the search_path is still the remote user's own.
+pub fn identify(session: &mut Session) -> Result<Server> {
+    let names: Vec<String> = PINNED.iter().map(|(name, _)| format!("'{name}'")).collect();
+    let rows = session.query(&format!(
+        "SELECT 'version', CAST(version() AS text), 0
+         UNION ALL SELECT 'setting', CAST(name AS text), 0 FROM pg_settings WHERE name IN ({}, 'gp_role', 'gp_session_role')
+         UNION ALL SELECT 'catalog', CAST(c.relname AS text), 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE n.nspname = 'pg_catalog' AND c.relname IN ('pg_partition_rule', 'pg_partitions', 'pg_partitioned_table')
+         UNION ALL SELECT 'catalog', CAST(a.attname AS text), 0 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE n.nspname = 'pg_catalog' AND c.relname = 'pg_partition' AND a.attname = 'parttype'
+         UNION ALL SELECT DISTINCT 'function', CAST(proname AS text), 0 FROM pg_proc WHERE proname = 'pg_export_snapshot'
+         UNION ALL SELECT 'schema', CAST((current_schemas(false))[i] AS text), i
+           FROM generate_series(1, array_upper(current_schemas(false), 1)) AS g(i)",
+        names.join(", ")
+    ))?;
+    let of = |kind: &str| -> Vec<(&str, usize)> { rows.iter().filter_map(|row| fact(row, kind)).collect() };
+    let settings: HashSet<String> = of("setting").into_iter().map(|(name, _)| name.to_owned()).collect();
+    let catalogs: Vec<&str> = of("catalog").into_iter().map(|(name, _)| name).collect();
+    let is_greenplum = settings.contains("gp_role") || settings.contains("gp_session_role");
+    let text = of("version").first().map_or("", |(text, _)| *text);
+    let mut schemas = of("schema");
+    schemas.sort_by_key(|&(_, at)| at);
+    let catalog = if catalogs.contains(&"pg_partition_rule") && catalogs.contains(&"pg_partitions") {
+        Catalog::Greenplum
+    } else if catalogs.contains(&"parttype") {
+        Catalog::OpenGauss
+    } else if catalogs.contains(&"pg_partitioned_table") {
+        Catalog::Declarative
+    } else {
+        Catalog::None
+    };
+    Ok(Server {
+        version: session.version(),
+        product: product(text, is_greenplum),
+        catalog,
+        exports: !of("function").is_empty(),
+        schemas: schemas.into_iter().map(|(name, _)| name.to_owned()).collect(),
+        settings,
+    })
+}
+
+/// Value and position of a row of `identify`, if it is of that kind.
+fn fact<'a>(row: &'a [Option<String>], kind: &str) -> Option<(&'a str, usize)> {
+    match row {
+        [Some(k), Some(value), Some(at)] if k == kind => Some((value, at.parse().ok()?)),
+        _ => None,
+    }
+}
+
+/// From what version() says.
+fn product(text: &str, is_greenplum: bool) -> Product {
+    if text.contains("Cloudberry") {
+        return Product::Cloudberry;
+    }
+    if let Some((_, version)) = text.split_once("Greenplum Database ") {
+        let word = version.split([' ', ')']).next().unwrap_or("");
+        let mut numbers = word
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|n| n.parse().unwrap_or(0));
+        let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let released = !["alpha", "beta"].iter().any(|word| version.contains(word));
+        return Product::Greenplum(major, minor, released);
+    }
+    if is_greenplum {
+        return Product::Other;
+    }
+    if text.contains("openGauss") || text.contains("GaussDB") || text.contains("Gauss") {
+        return Product::OpenGauss;
+    }
+    if text.starts_with("PostgreSQL ") && !text.contains("-YB-") {
+        return Product::PostgreSql;
+    }
+    Product::Other
+}
+
+impl Server {
+    /// SET statements for the settings there are. `encoding` is the target's server_encoding, `timezone` the session's there.
+    pub fn pin_sql(&self, encoding: &str, timezone: &str) -> String {
+        let mut settings = vec![
+            ("client_encoding", encoding),
+            ("TimeZone", timezone),
+            ("search_path", "pg_catalog"),
+        ];
+        settings.extend(
+            PINNED
+                .iter()
+                .filter(|(name, _)| self.settings.contains(*name))
+                .map(|&(name, value)| {
+                    // Before 9.0 the most digits there are is 2 (guc.c).
+                    let old_digits = name == "extra_float_digits" && self.version < 90_000;
+                    (name, if old_digits { "2" } else { value })
+                }),
+        );
+        let sql: Vec<String> = settings
+            .iter()
+            .map(|(name, value)| format!("SET {name} = {}", quote_literal(value)))
+            .collect();
+        sql.join("; ")
+    }
+
+    /// True where a snapshot taken over from another session shows exactly what that one sees. Some servers accept it and ignore it on
+    /// their segments, and no query can tell without somebody writing at that moment; so it is a list of those known to be right.
+    pub fn shares_snapshots(&self) -> bool {
+        self.exports
+            && match self.product {
+                Product::PostgreSql => true,
+                // 6.21 exports the distributed snapshot, but without its timestamp, so that segments misread it (greenplum-db/gpdb
+                // issue 14177); 6.23 is the first release with the fix (pull request 14203). 7 has it from its first release on.
+                Product::Greenplum(major, minor, released) => match major {
+                    0..=5 => false,
+                    6 => minor >= 23,
+                    _ => released,
+                },
+                Product::Cloudberry => true,
+                Product::OpenGauss | Product::Other => false,
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_texts_tell_the_product() {
+        let greenplum = |text| product(text, true);
+        assert_eq!(
+            greenplum("PostgreSQL 9.4.26 (Greenplum Database 6.24.3 build commit:x) on x86_64"),
+            Product::Greenplum(6, 24, true)
+        );
+        assert_eq!(
+            greenplum("PostgreSQL 8.3.23 (Greenplum Database 5.28.1 build commit:x) on x86_64"),
+            Product::Greenplum(5, 28, true)
+        );
+        assert_eq!(
+            greenplum("PostgreSQL 12beta2 (Greenplum Database 7.0.0-alpha.0 build dev) on x86_64"),
+            Product::Greenplum(7, 0, false)
+        );
+        assert_eq!(
+            greenplum("PostgreSQL 14.4 (Apache Cloudberry 2.0.0 build 1) on x86_64"),
+            Product::Cloudberry
+        );
+        let other = |text| product(text, false);
+        assert_eq!(
+            other("PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64"),
+            Product::PostgreSql
+        );
+        assert_eq!(
+            other("(openGauss 5.0.0 build a07d57c3) compiled at 2023-03-29 on x86_64"),
+            Product::OpenGauss
+        );
+        assert_eq!(other("PostgreSQL 11.2-YB-2.15.0.0-b0 on x86_64"), Product::Other);
+        assert_eq!(other("CockroachDB CCL v23"), Product::Other);
+    }
+}

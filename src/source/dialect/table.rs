@@ -1,0 +1,159 @@
+//! What every server's catalogs tell of a table: that it exists, its columns and its size. SQL that PostgreSQL 8.3 understands, as
+//! Greenplum 5 must; names are unqualified, since the session's search_path is pinned to pg_catalog.
+
+use crate::error::{Error, Result, sqlstate};
+use crate::plan::columns::SourceColumn;
+use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
+use crate::source::{Session, TextRow};
+use std::collections::HashMap;
+
+/// Size of table c with TOAST table t as of its last ANALYZE or VACUUM, null before the first: pg_table_size would wait for whoever has
+/// the table locked.
+pub const BYTES: &str =
+    "NULLIF((c.relpages + COALESCE(t.relpages, 0)) * CAST(current_setting('block_size') AS bigint), 0)";
+
+/// A table found by name.
+pub struct Found {
+    /// pg_class.oid
+    pub oid: String,
+    /// schema
+    pub schema: String,
+    /// relname
+    pub name: String,
+    /// pg_class.relkind
+    pub kind: String,
+    /// size on disk, when known
+    pub bytes: Option<i64>,
+}
+
+impl Found {
+    /// Quoted, qualified.
+    pub fn relation(&self) -> String {
+        quote_qualified(&self.schema, &self.name)
+    }
+}
+
+/// Column `at` of a row, which is never null.
+pub fn text(row: &TextRow, at: usize) -> Result<String> {
+    row.get(at)
+        .cloned()
+        .flatten()
+        .ok_or_else(|| Error::protocol("the source's catalog gave no value where one must be"))
+}
+
+/// Column `at` of a row as a number; None for null.
+pub fn number<T: std::str::FromStr>(row: &TextRow, at: usize) -> Option<T> {
+    // Before 8.4 relpages times a block size is printed as a float.
+    let text = row.get(at)?.as_deref()?;
+    text.split('.').next()?.parse().ok()
+}
+
+/// The first `schema.name` in the order of `schemas` that the remote user may read.
+pub fn find(session: &mut Session, schemas: &[String], name: &str) -> Result<Found> {
+    let list: Vec<String> = schemas.iter().map(|s| quote_literal(s)).collect();
+    let may_read = if session.version() >= 80_400 {
+        "has_any_column_privilege(c.oid, 'SELECT')"
+    } else {
+        "has_table_privilege(c.oid, 'SELECT')"
+    };
+    let rows = match schemas {
+        [] => Vec::new(),
+        _ => session.query(&format!(
+            "SELECT c.oid, n.nspname, c.relname, c.relkind, {may_read}, {BYTES}
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+             WHERE c.relname = {} AND n.nspname IN ({}) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+            quote_literal(name),
+            list.join(", "),
+        ))?,
+    };
+    let place = |row: &&TextRow| {
+        schemas
+            .iter()
+            .position(|s| row.get(1).and_then(|s| s.as_ref()) == Some(s))
+    };
+    let label = match schemas {
+        [schema] => quote_qualified(schema, name),
+        _ => quote_ident(name),
+    };
+    let Some(row) = rows.iter().min_by_key(place) else {
+        return Err(Error::new(
+            sqlstate::UNDEFINED_TABLE,
+            format!("source table {label} does not exist on server \"{}\"", session.server()),
+        )
+        .hint("Name it with source_table when it is called differently there."));
+    };
+    if text(row, 4)? != "t" {
+        return Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!(
+                "permission denied for source table {label} on server \"{}\"",
+                session.server()
+            ),
+        )
+        .hint("Grant SELECT on it to the remote user of the user mapping."));
+    }
+    Ok(Found {
+        oid: text(row, 0)?,
+        schema: text(row, 1)?,
+        name: text(row, 2)?,
+        kind: text(row, 3)?,
+        bytes: number(row, 5),
+    })
+}
+
+/// What collation l of column a sorts by, comparable between servers; null for types without one.
+pub fn sorts_by(session: &Session) -> &'static str {
+    match session.version() {
+        // to_jsonb reads columns of pg_database that only some versions have.
+        150_000.. => {
+            "CASE WHEN l.collname = 'default' THEN
+               (SELECT COALESCE(j.d ->> 'datlocale', j.d ->> 'daticulocale', j.d ->> 'datcollate')
+                FROM (SELECT to_jsonb(b) AS d FROM pg_database b WHERE b.datname = current_database()) j)
+             ELSE CAST(l.collname AS text) END"
+        }
+        90_100.. => {
+            "CASE WHEN l.collname = 'default' THEN
+               (SELECT CAST(b.datcollate AS text) FROM pg_database b WHERE b.datname = current_database())
+             ELSE CAST(l.collname AS text) END"
+        }
+        // One locale for everything.
+        _ => {
+            "CASE WHEN a.atttypid IN (SELECT y.oid FROM pg_type y WHERE y.typname IN ('text', 'varchar', 'bpchar'))
+             THEN current_setting('lc_collate') END"
+        }
+    }
+}
+
+/// The join that `sorts_by` needs: `l` for the collation with OID `collation`.
+pub fn collation_join(session: &Session, collation: &str) -> String {
+    match session.version() {
+        90_100.. => format!("LEFT JOIN pg_collation l ON l.oid = {collation}"),
+        _ => String::new(),
+    }
+}
+
+/// Columns in attnum order, and for the collatable ones what they sort by.
+pub fn columns(session: &mut Session, oid: &str) -> Result<(Vec<SourceColumn>, HashMap<String, String>)> {
+    let rows = session.query(&format!(
+        "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), {}
+         FROM pg_attribute a {}
+         WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
+         ORDER BY a.attnum",
+        sorts_by(session),
+        collation_join(session, "a.attcollation"),
+    ))?;
+    let mut columns = Vec::new();
+    let mut collations = HashMap::new();
+    for row in &rows {
+        let name = text(row, 0)?;
+        if let Some(collation) = row.get(3).cloned().flatten() {
+            collations.insert(name.clone(), collation);
+        }
+        columns.push(SourceColumn {
+            name,
+            type_oid: number(row, 1).unwrap_or(0),
+            type_name: text(row, 2)?,
+        });
+    }
+    Ok((columns, collations))
+}

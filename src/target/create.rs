@@ -1,0 +1,55 @@
+//! Creating partitions here that the source has.
+
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::{report, spi};
+use crate::plan::copy_sql::quote_ident;
+use crate::plan::missing::Creation;
+
+/// Creates a partition and what is below it, under the caller's role, in the current transaction. The tables belong to the owner of their
+/// parent, as the partitions beside them.
+pub fn partition(creation: &Creation) -> Result<()> {
+    report::catch(|| {
+        for table in &creation.tables {
+            spi::execute(&table.sql, &[])?;
+        }
+        let rows = spi::execute(
+            "SELECT r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+             WHERE c.oid = $1::oid AND r.rolname <> current_user",
+            &[Some(&creation.parent.to_string())],
+        )?;
+        if let Some(row) = rows.first() {
+            let owner = quote_ident(&row.string(0)?);
+            for table in &creation.tables {
+                spi::execute(&format!("ALTER TABLE {} OWNER TO {owner}", table.name), &[])?;
+            }
+        }
+        Ok(())
+    })
+    .map_err(|error| explain(error, creation))
+}
+
+/// The server's error, led by what was being done, with what to do about it.
+fn explain(error: Error, creation: &Creation) -> Error {
+    let name = creation.tables.first().map_or("", |table| table.name.as_str());
+    let hint = match error.sqlstate.as_str() {
+        sqlstate::DUPLICATE_TABLE => {
+            "Rename the relation that has this name, or create a partition for these rows under another name"
+        }
+        sqlstate::CHECK_VIOLATION => {
+            "Rows of the new partition are in the default partition: delete them there (the run copies them again) or move them"
+        }
+        sqlstate::INVALID_OBJECT_DEFINITION => "Create partitions for these rows by hand",
+        sqlstate::INSUFFICIENT_PRIVILEGE => {
+            "Call as the owner of the table, with CREATE on its schema, or let the owner create the partition"
+        }
+        _ => "",
+    };
+    let error = error.within(&format!(
+        "cannot create partition {name} of {} as the source has {}",
+        creation.parent_name, creation.source_relation
+    ));
+    match hint {
+        "" => error,
+        hint => error.hint(format!("{hint}; or pass create_missing => false to leave it out.")),
+    }
+}
