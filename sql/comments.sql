@@ -2,6 +2,10 @@
 
 COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool) IS
     'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
+COMMENT ON FUNCTION cgpsync_import_config(jsonb, name) IS
+    'creates the server and the user mapping of the calling role that the old command-line tool''s config.json describes, or sets them anew';
+COMMENT ON FUNCTION cgpsync_import_config(text, name) IS
+    'the same from the text of the file, which no error quotes';
 COMMENT ON FUNCTION cgpsync_fdw_validator(text[], oid) IS
     'checks the options of servers and user mappings of foreign-data wrapper cgpsync';
 COMMENT ON FUNCTION _cgpsync_children(oid) IS

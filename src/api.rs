@@ -1,12 +1,14 @@
 //! Every function SQL can call: takes arguments, calls inward, raises errors. Nothing imports this module. The SQL declarations stand
 //! here in full, so that types, defaults and search_path are read where the code is.
 
+use crate::config::{self, Config};
 use crate::connection;
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::import;
 use crate::pg::{foreign, partition, report};
 use crate::run::caller::{self, Call};
 use pgrx::iter::{SetOfIterator, TableIterator};
-use pgrx::{name, pg_extern, pg_sys};
+use pgrx::{JsonB, name, pg_extern, pg_sys};
 use std::ffi::CStr;
 
 // A search_path of their own keeps the functions' SQL away from objects in the caller's.
@@ -67,6 +69,37 @@ fn cgpsync_sync(
             unit.message,
         )
     }))
+}
+
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_import_config(config jsonb, server name DEFAULT 'cgpsync_source') RETURNS name
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+fn cgpsync_import_config(config: Option<JsonB>, server: Option<&CStr>) -> &CStr {
+    import_config(config.map(|value| config::read(&value.0)), server)
+}
+
+// Takes text too: where jsonb cannot read a file, its error quotes the line, and with it maybe the password.
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_import_config(config text, server name DEFAULT 'cgpsync_source') RETURNS name
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+fn cgpsync_import_config_text(config: Option<String>, server: Option<&CStr>) -> &CStr {
+    import_config(config.map(|text| config::parse(&text)), server)
+}
+
+/// Gives the argument `server` back as it came: a name is 64 bytes to SQL, which no string made here would be.
+fn import_config(config: Option<Result<Config>>, server: Option<&CStr>) -> &CStr {
+    let Some(server) = server else {
+        report::raise(Error::bad_parameter("server must not be null"));
+    };
+    config
+        .unwrap_or_else(|| Err(Error::bad_parameter("config must not be null")))
+        .and_then(|config| import::import(&config, &server.to_string_lossy()))
+        .unwrap_or_else(|error| report::raise(error));
+    server
 }
 
 #[pg_extern(sql = r#"

@@ -12,12 +12,14 @@ pub mod sqlstate {
     pub const PROTOCOL_VIOLATION: &str = "08P01";
     pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
     pub const INVALID_PARAMETER_VALUE: &str = "22023";
+    pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
     pub const READ_ONLY_TRANSACTION: &str = "25006";
     pub const INVALID_AUTHORIZATION: &str = "28000";
     pub const PASSWORD_REQUIRED: &str = "2F003";
     pub const EXTERNAL_ROUTINE: &str = "38000";
     pub const SERIALIZATION_FAILURE: &str = "40001";
     pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    pub const DUPLICATE_OBJECT: &str = "42710";
     pub const UNDEFINED_TABLE: &str = "42P01";
     pub const UNDEFINED_OBJECT: &str = "42704";
     pub const DUPLICATE_TABLE: &str = "42P07";

@@ -1,12 +1,15 @@
 //! cgpsync: keeps big partitioned tables in step with a source cluster. Installed in the target database, driven from SQL.
 //! `api` is the surface; `run` does the work; `plan` decides and touches no server; `source` and `target` are the two sides; `pg` is
-//! the only place with `unsafe`. Dependencies point one way: api -> run -> {plan, source, target} -> pg.
+//! the only place with `unsafe`. Dependencies point one way: api -> run -> {plan, source, target} -> pg. Beside them, `config` reads the
+//! old tool's config.json and `import` makes a server of it.
 
 pgrx::pg_module_magic!(name, version);
 
 mod api;
+mod config;
 mod connection;
 mod error;
+mod import;
 mod pg;
 mod plan;
 mod run;
