@@ -14,6 +14,7 @@ mod support;
 mod bad_input;
 mod cancel;
 mod columns;
+mod config;
 mod faults;
 mod first_sync;
 mod keys;
