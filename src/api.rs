@@ -21,12 +21,13 @@ CREATE FUNCTION cgpsync_sync(
     source name DEFAULT NULL,
     since text DEFAULT NULL,
     source_table text DEFAULT NULL,
-    create_missing bool DEFAULT true)
+    create_missing bool DEFAULT true,
+    columns text[] DEFAULT NULL)
 RETURNS TABLE(partition regclass, status text, rows bigint, bytes bigint, seconds float8, message text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
-#[allow(clippy::type_complexity, clippy::too_many_arguments)] // pgrx reads the columns' names from the signature
+#[allow(clippy::type_complexity, clippy::too_many_arguments)] // pgrx reads names of columns and arguments from the signature
 fn cgpsync_sync(
     table_name: Option<pg_sys::Oid>,
     end_tm: Option<String>,
@@ -35,6 +36,7 @@ fn cgpsync_sync(
     since: Option<String>,
     source_table: Option<String>,
     create_missing: Option<bool>,
+    columns: Option<Vec<Option<String>>>,
 ) -> TableIterator<
     'static,
     (
@@ -57,6 +59,7 @@ fn cgpsync_sync(
         since,
         source_table,
         create_missing: create_missing.unwrap_or(true),
+        columns,
     };
     let units = caller::sync(call).unwrap_or_else(|error| report::raise(error));
     TableIterator::new(units.into_iter().map(|unit| {

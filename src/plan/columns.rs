@@ -15,6 +15,8 @@ pub struct TargetColumn {
     pub has_default: bool,
     /// GENERATED ALWAYS AS (…) STORED: cannot be written
     pub generated: bool,
+    /// cannot be NULL: declared so, or the key of a RANGE partitioned table
+    pub needed: bool,
     /// the type's binary form means the same on every server: a pinned built-in that is no object identifier
     pub binary_safe: bool,
 }
@@ -41,34 +43,51 @@ pub struct Mapping {
     pub differences: Vec<String>,
 }
 
-/// Matches the two sides. Generated columns of the target are left out; a target column that the source lacks must have a default.
-/// Anything else that does not fit is one error that lists every difference.
-pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn]) -> Result<Mapping> {
-    let mut problems = Vec::new();
+/// Matches the two sides. Without `wanted`, every column of the target but the generated ones is copied; one that the source lacks must
+/// have a default, and the source may have no others. With `wanted`, exactly those are copied, in the target's order. What does not
+/// fit is one error that lists all of it.
+pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn], wanted: Option<&[String]>) -> Result<Mapping> {
+    match wanted {
+        Some(wanted) => check_wanted(target, source, wanted)?,
+        None => check_all(target, source)?,
+    }
     let mut mapping = Mapping {
         columns: Vec::new(),
         binary: true,
         differences: Vec::new(),
     };
+    let is_wanted = |name: &String| wanted.is_none_or(|wanted| wanted.contains(name));
+    for column in target.iter().filter(|c| !c.generated && is_wanted(&c.name)) {
+        // Missing there and let pass: it has a default here.
+        let Some(from) = source.iter().find(|s| s.name == column.name) else {
+            continue;
+        };
+        mapping.columns.push(column.name.clone());
+        if from.type_oid != column.type_oid || !column.binary_safe {
+            mapping.binary = false;
+        }
+        if from.type_name != column.type_name {
+            mapping.differences.push(format!(
+                "column \"{}\" is {} here and {} on the source",
+                column.name, column.type_name, from.type_name
+            ));
+        }
+    }
+    Ok(mapping)
+}
+
+/// Every column of one side must have its counterpart on the other, or a default here.
+fn check_all(target: &[TargetColumn], source: &[SourceColumn]) -> Result<()> {
+    let mut problems = Vec::new();
+    let mut found = false;
     for column in target.iter().filter(|c| !c.generated) {
-        match source.iter().find(|s| s.name == column.name) {
-            Some(from) => {
-                mapping.columns.push(column.name.clone());
-                if from.type_oid != column.type_oid || !column.binary_safe {
-                    mapping.binary = false;
-                }
-                if from.type_name != column.type_name {
-                    mapping.differences.push(format!(
-                        "column \"{}\" is {} here and {} on the source",
-                        column.name, column.type_name, from.type_name
-                    ));
-                }
-            }
-            None if column.has_default => {}
-            None => problems.push(format!(
+        let is_there = source.iter().any(|s| s.name == column.name);
+        found |= is_there;
+        if !is_there && !column.has_default {
+            problems.push(format!(
                 "column \"{}\" is missing on the source and has no default here",
                 column.name
-            )),
+            ));
         }
     }
     for column in source {
@@ -76,18 +95,61 @@ pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn]) -> Result
             problems.push(format!("column \"{}\" of the source is missing here", column.name));
         }
     }
-    if mapping.columns.is_empty() && problems.is_empty() {
+    if !found && problems.is_empty() {
         problems.push("there is no column to copy".to_owned());
     }
     if problems.is_empty() {
-        return Ok(mapping);
+        return Ok(());
     }
     Err(Error::new(
         sqlstate::DATATYPE_MISMATCH,
         "the columns of source and target do not fit",
     )
     .detail(sentence(&problems))
-    .hint("Add the column or a default here, or name a view of the wanted columns as source_table."))
+    .hint("Add the column or a default here, or name the wanted ones with columns => ARRAY[...]."))
+}
+
+/// Every wanted column must be on both sides, and every other one of the target able to do without a value from the source.
+fn check_wanted(target: &[TargetColumn], source: &[SourceColumn], wanted: &[String]) -> Result<()> {
+    let mut missing = Vec::new();
+    for name in wanted {
+        let here = target.iter().any(|t| t.name == *name);
+        let there = source.iter().any(|s| s.name == *name);
+        let place = match (here, there) {
+            (true, true) => continue,
+            (true, false) => "on the source",
+            (false, true) => "here",
+            (false, false) => "here and on the source",
+        };
+        missing.push(format!("column \"{name}\" is missing {place}"));
+    }
+    if !missing.is_empty() {
+        return Err(Error::new(
+            sqlstate::UNDEFINED_COLUMN,
+            "columns names some that do not exist on both sides",
+        )
+        .detail(sentence(&missing))
+        .hint("Names are as the catalog has them: in lower case unless they were created in double quotes."));
+    }
+    let unusable: Vec<String> = target
+        .iter()
+        .filter_map(|column| match wanted.contains(&column.name) {
+            true if column.generated => Some(format!("column \"{}\" is generated here", column.name)),
+            false if column.needed && !column.has_default && !column.generated => Some(format!(
+                "column \"{}\" is left out, cannot be null and has no default here",
+                column.name
+            )),
+            _ => None,
+        })
+        .collect();
+    if unusable.is_empty() {
+        return Ok(());
+    }
+    Err(
+        Error::bad_parameter("the target cannot be filled with these columns alone")
+            .detail(sentence(&unusable))
+            .hint("Leave generated columns out; name the others, or give them a default here."),
+    )
 }
 
 fn sentence(parts: &[String]) -> String {
@@ -112,6 +174,7 @@ mod tests {
             type_name: format!("type {type_oid}"),
             has_default: false,
             generated: false,
+            needed: false,
             binary_safe: true,
         }
     }
@@ -129,6 +192,7 @@ mod tests {
         let mapping = match_columns(
             &[here("a", INT4), here("b", TEXT)],
             &[there("b", TEXT), there("a", INT4)],
+            None,
         )
         .expect("a mapping");
         assert_eq!(mapping.columns, ["a", "b"]);
@@ -138,12 +202,12 @@ mod tests {
 
     #[test]
     fn a_type_that_differs_or_has_no_portable_binary_form_goes_as_text() {
-        let mapping = match_columns(&[here("a", INT4)], &[there("a", TEXT)]).expect("a mapping");
+        let mapping = match_columns(&[here("a", INT4)], &[there("a", TEXT)], None).expect("a mapping");
         assert!(!mapping.binary);
         assert_eq!(mapping.differences.len(), 1);
         let mut regclass = here("a", 2205);
         regclass.binary_safe = false;
-        let mapping = match_columns(&[regclass], &[there("a", 2205)]).expect("a mapping");
+        let mapping = match_columns(&[regclass], &[there("a", 2205)], None).expect("a mapping");
         assert!(!mapping.binary);
     }
 
@@ -156,6 +220,7 @@ mod tests {
         let mapping = match_columns(
             &[here("a", INT4), with_default, generated],
             &[there("a", INT4), there("g", INT4)],
+            None,
         )
         .expect("a mapping");
         assert_eq!(mapping.columns, ["a"]);
@@ -166,11 +231,68 @@ mod tests {
         let error = match_columns(
             &[here("a", INT4), here("only_here", INT4)],
             &[there("a", INT4), there("only_there", INT4)],
+            None,
         )
         .expect_err("two differences");
         let detail = error.detail.expect("a detail");
         assert!(
             detail.contains("only_here") && detail.contains("only_there"),
+            "{detail}"
+        );
+    }
+
+    fn names(wanted: &[&str]) -> Vec<String> {
+        wanted.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn wanted_columns_alone_are_copied_in_the_targets_order() {
+        let target = [here("a", INT4), here("b", TEXT), here("c", INT4)];
+        let source = [there("d", TEXT), there("c", INT4), there("a", INT4), there("b", INT4)];
+        let mapping = match_columns(&target, &source, Some(&names(&["c", "a"]))).expect("a mapping");
+        assert_eq!(mapping.columns, ["a", "c"]);
+        assert!(mapping.binary, "the column that differs is not copied");
+        assert!(mapping.differences.is_empty());
+    }
+
+    #[test]
+    fn wanted_columns_must_be_on_both_sides() {
+        let wanted = names(&["a", "x", "b", "c"]);
+        let error = match_columns(
+            &[here("a", INT4), here("b", TEXT)],
+            &[there("a", INT4), there("c", INT4)],
+            Some(&wanted),
+        )
+        .expect_err("three are missing");
+        assert_eq!(error.sqlstate, sqlstate::UNDEFINED_COLUMN);
+        assert_eq!(
+            error.detail.expect("a detail"),
+            "Column \"x\" is missing here and on the source; column \"b\" is missing on the source; column \"c\" is missing here."
+        );
+    }
+
+    #[test]
+    fn columns_left_out_must_do_without_a_value_and_generated_ones_cannot_be_wanted() {
+        let needed = |name| TargetColumn {
+            needed: true,
+            ..here(name, INT4)
+        };
+        let with_default = TargetColumn {
+            has_default: true,
+            ..needed("d")
+        };
+        let generated = TargetColumn {
+            generated: true,
+            ..needed("g")
+        };
+        let target = [here("a", INT4), here("b", INT4), with_default, generated, needed("n")];
+        let source: Vec<SourceColumn> = target.iter().map(|c| there(&c.name, INT4)).collect();
+        match_columns(&target, &source, Some(&names(&["a", "n"]))).expect("the rest can be left out");
+        let error = match_columns(&target, &source, Some(&names(&["a", "g"]))).expect_err("both at once");
+        assert_eq!(error.sqlstate, sqlstate::INVALID_PARAMETER_VALUE);
+        let detail = error.detail.expect("a detail");
+        assert!(
+            detail.contains("\"g\" is generated") && detail.contains("\"n\" is left out"),
             "{detail}"
         );
     }

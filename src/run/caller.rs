@@ -36,8 +36,10 @@ pub struct Call {
     pub since: Option<String>,
     /// name on the source
     pub source_table: Option<String>,
-    /// see design
+    /// create here the partitions that only the source has
     pub create_missing: bool,
+    /// names of columns; None: every column of the target
+    pub columns: Option<Vec<Option<String>>>,
 }
 
 /// A unit as the call returns it.
@@ -116,6 +118,7 @@ fn check(call: Call) -> Result<Request> {
                 .hint("The target database must have encoding UTF8; the source may have any."),
         );
     }
+    let columns = call.columns.map(check_columns).transpose()?;
     check_role()?;
     catalog::check_kind(call.table)?;
     let source = resolve_source(call.source)?;
@@ -135,11 +138,28 @@ fn check(call: Call) -> Result<Request> {
         since: call.since,
         source_table: call.source_table,
         create_missing: call.create_missing,
+        columns,
         today: dates.string(0)?,
         date_order: dates.string(1)?,
         lock_timeout_ms: settings::lock_timeout_ms(),
         connect_timeout_s: settings::connect_timeout().as_secs(),
     })
+}
+
+/// The names in the argument `columns`, of which each side is asked for later.
+fn check_columns(columns: Vec<Option<String>>) -> Result<Vec<String>> {
+    if columns.is_empty() {
+        return Err(Error::bad_parameter("columns must not be empty").hint("Leave it out to copy every column."));
+    }
+    let mut names = Vec::with_capacity(columns.len());
+    for name in columns {
+        let name = name.ok_or_else(|| Error::bad_parameter("columns must not contain null"))?;
+        if names.contains(&name) {
+            return Err(Error::bad_parameter(format!("columns names \"{name}\" more than once")));
+        }
+        names.push(name);
+    }
+    Ok(names)
 }
 
 /// Background processes connect as the calling role, which the server allows for LOGIN roles only.

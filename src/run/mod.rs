@@ -52,8 +52,10 @@ pub struct Request {
     pub since: Option<String>,
     /// as given; None: the target's schema and name
     pub source_table: Option<String>,
-    /// partitions that only the source has are created
+    /// create here the partitions that only the source has
     pub create_missing: bool,
+    /// columns to copy; None: every column of the target
+    pub columns: Option<Vec<String>>,
     /// the caller's current_date as YYYYMMDD
     pub today: String,
     /// the caller's order of day, month and year in dates: DMY, MDY or YMD

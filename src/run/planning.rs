@@ -103,7 +103,7 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session) -> Result<P
     let leaves = leaves(&target.root, key);
     let kind = key.map(|key| (key, kind_of(key, &leaves, &source)));
     let points = Points::read(request, kind, watermark.as_deref())?;
-    let mut mapping = match_columns(&target.columns, &source.columns)?;
+    let mut mapping = match_columns(&target.columns, &source.columns, request.columns.as_deref())?;
     mapping.binary &= session.has_integer_datetimes();
 
     let address = request.connection()?.address();

@@ -162,7 +162,9 @@ fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
         "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod),
                 a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
                 t.oid < 10000 AND t.typtype = 'b' AND t.typsend <> 0 AND t.typreceive <> 0
-                  AND t.typname !~ '^_?(reg|aclitem$|money$)'
+                  AND t.typname !~ '^_?(reg|aclitem$|money$)',
+                a.attnotnull OR t.typnotnull OR EXISTS (SELECT FROM pg_partitioned_table p
+                  WHERE p.partrelid = a.attrelid AND p.partstrat = 'r' AND a.attnum = ANY (p.partattrs))
          FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
          WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         &[Some(&oid.to_string())],
@@ -176,6 +178,7 @@ fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
                 has_default: row.is(3),
                 generated: row.is(4),
                 binary_safe: row.is(5),
+                needed: row.is(6),
             })
         })
         .collect()
