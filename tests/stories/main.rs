@@ -17,6 +17,7 @@ mod columns;
 mod config;
 mod faults;
 mod first_sync;
+mod fixtures;
 mod keys;
 mod locks;
 mod memory;

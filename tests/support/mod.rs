@@ -1,6 +1,7 @@
 //! Two real clusters for a story, thrown away when it ends, and a network between them that can fail on demand.
 
 pub mod cluster;
+pub mod fixture;
 pub mod proxy;
 
 use cluster::Cluster;
