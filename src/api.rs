@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::import;
 use crate::pg::{foreign, partition, report};
 use crate::run::caller::{self, Call};
+use crate::run::preview;
 use pgrx::iter::{SetOfIterator, TableIterator};
 use pgrx::{JsonB, name, pg_extern, pg_sys};
 use std::ffi::CStr;
@@ -48,19 +49,16 @@ fn cgpsync_sync(
         name!(message, Option<String>),
     ),
 > {
-    let Some(table) = table_name else {
-        report::raise(Error::bad_parameter("table_name must not be null"));
-    };
-    let call = Call {
-        table: table.to_u32(),
+    let call = call(
+        table_name,
         end_tm,
-        parallelism: parallelism.unwrap_or(3),
-        source: source.map(|s| s.to_string_lossy().into_owned()),
+        parallelism,
+        source,
         since,
         source_table,
-        create_missing: create_missing.unwrap_or(true),
+        create_missing,
         columns,
-    };
+    );
     let units = caller::sync(call).unwrap_or_else(|error| report::raise(error));
     TableIterator::new(units.into_iter().map(|unit| {
         (
@@ -70,6 +68,99 @@ fn cgpsync_sync(
             unit.bytes,
             unit.seconds,
             unit.message,
+        )
+    }))
+}
+
+#[allow(clippy::too_many_arguments)] // the arguments of SQL
+fn call(
+    table_name: Option<pg_sys::Oid>,
+    end_tm: Option<String>,
+    parallelism: Option<i32>,
+    source: Option<&CStr>,
+    since: Option<String>,
+    source_table: Option<String>,
+    create_missing: Option<bool>,
+    columns: Option<Vec<Option<String>>>,
+) -> Call {
+    let Some(table) = table_name else {
+        report::raise(Error::bad_parameter("table_name must not be null"));
+    };
+    Call {
+        table: table.to_u32(),
+        end_tm,
+        parallelism: parallelism.unwrap_or(3),
+        source: source.map(|s| s.to_string_lossy().into_owned()),
+        since,
+        source_table,
+        create_missing: create_missing.unwrap_or(true),
+        columns,
+    }
+}
+
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_plan(
+    table_name regclass,
+    end_tm text DEFAULT NULL,
+    parallelism int DEFAULT 3,
+    source name DEFAULT NULL,
+    since text DEFAULT NULL,
+    source_table text DEFAULT NULL,
+    create_missing bool DEFAULT true,
+    columns text[] DEFAULT NULL)
+RETURNS TABLE(partition text, action text, source_relation text, source_filter text, range_start text, range_end text,
+              estimated_bytes bigint, format text, snapshot text, reason text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+#[allow(clippy::type_complexity, clippy::too_many_arguments)] // as above
+fn cgpsync_plan(
+    table_name: Option<pg_sys::Oid>,
+    end_tm: Option<String>,
+    parallelism: Option<i32>,
+    source: Option<&CStr>,
+    since: Option<String>,
+    source_table: Option<String>,
+    create_missing: Option<bool>,
+    columns: Option<Vec<Option<String>>>,
+) -> TableIterator<
+    'static,
+    (
+        name!(partition, String),
+        name!(action, String),
+        name!(source_relation, Option<String>),
+        name!(source_filter, Option<String>),
+        name!(range_start, Option<String>),
+        name!(range_end, Option<String>),
+        name!(estimated_bytes, Option<i64>),
+        name!(format, String),
+        name!(snapshot, String),
+        name!(reason, String),
+    ),
+> {
+    let call = call(
+        table_name,
+        end_tm,
+        parallelism,
+        source,
+        since,
+        source_table,
+        create_missing,
+        columns,
+    );
+    let lines = preview::preview(call).unwrap_or_else(|error| report::raise(error));
+    TableIterator::new(lines.into_iter().map(|line| {
+        (
+            line.partition,
+            line.action.to_owned(),
+            line.source_relation,
+            line.source_filter,
+            line.range_start,
+            line.range_end,
+            line.estimated_bytes,
+            line.format.to_owned(),
+            line.snapshot.to_owned(),
+            line.reason,
         )
     }))
 }

@@ -73,6 +73,16 @@ pub fn as_role<T>(owner: u32, f: impl FnOnce() -> T) -> T {
     f()
 }
 
+/// Runs `f`; settings it changes for the transaction (SET LOCAL) are put back after it, as after a function with a SET clause (fmgr.c).
+pub fn with_local_settings<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: inside a transaction; the levels pair up, and an error ends the transaction, which pops what is left.
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    let result = f();
+    // SAFETY: as above. false: nothing is kept.
+    unsafe { pg_sys::AtEOXact_GUC(false, level) };
+    result
+}
+
 /// Shows `activity` as this process's query in pg_stat_activity and ps, or that it is idle.
 pub fn show_activity(activity: Option<&str>) {
     let text = activity.and_then(|a| std::ffi::CString::new(a).ok());

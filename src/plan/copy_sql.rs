@@ -10,6 +10,23 @@ pub fn quote_qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", quote_ident(schema), quote_ident(name))
 }
 
+/// A quoted, qualified name as people write it: without the schema `public`, and without quotes around what needs none.
+pub fn display_name(quoted: &str) -> String {
+    let is_plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && part
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let name = quoted.strip_prefix("\"public\".").unwrap_or(quoted);
+    // A dot between quotes may be part of a name: only parts that are plain on their own lose their quotes.
+    let parts = name.split("\".\"").map(|part| part.trim_matches('"'));
+    match parts.clone().all(is_plain) {
+        true => parts.collect::<Vec<_>>().join("."),
+        false => name.to_owned(),
+    }
+}
+
 /// `value` as a string literal that reads the same whatever standard_conforming_strings says.
 pub fn quote_literal(value: &str) -> String {
     let doubled = value.replace('\'', "''");
@@ -91,6 +108,14 @@ mod tests {
         assert_eq!(quote_ident("a\"; DROP TABLE x; --"), "\"a\"\"; DROP TABLE x; --\"");
         assert_eq!(quote_literal("it's"), "'it''s'");
         assert_eq!(quote_literal("a\\'b"), " E'a\\\\''b'");
+    }
+
+    #[test]
+    fn names_are_shown_as_people_write_them() {
+        assert_eq!(display_name("\"public\".\"persons_1\""), "persons_1");
+        assert_eq!(display_name("\"dw\".\"persons\""), "dw.persons");
+        assert_eq!(display_name("\"public\".\"Odd one\""), "\"Odd one\"");
+        assert_eq!(display_name("\"a\".\"B\""), "\"a\".\"B\"");
     }
 
     #[test]

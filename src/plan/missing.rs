@@ -19,6 +19,8 @@ pub struct NewPartition<'a> {
     pub with_level: bool,
     /// its range on the key that end_tm is compared with
     pub range: Option<LeafRange>,
+    /// the condition on its rows, where its bound is a range
+    pub condition: Option<String>,
     /// without it end_tm must not be remembered: no default partition takes its rows, and a partition here lies before it (what lies before
     /// them all may have been retired on purpose)
     pub held_back: bool,
@@ -128,6 +130,9 @@ fn walk<'a>(
                 node: child,
                 with_level: is_template(level, child),
                 held_back: on_key && !has_default && ours.iter().any(|ours| lies_before(ours, place)),
+                condition: LeafRange::of(child.bound.as_ref())
+                    .zip(level.columns.first())
+                    .map(|(range, column)| range.condition(&column.name)),
                 range,
             }),
             // A default partition takes what the others leave.

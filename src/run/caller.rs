@@ -86,13 +86,6 @@ pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
 
 /// Everything that can be refused before a process is started.
 fn check(call: Call) -> Result<Request> {
-    if session::is_security_restricted() {
-        return Err(Error::new(
-            sqlstate::INSUFFICIENT_PRIVILEGE,
-            "cannot sync within a security-restricted operation",
-        )
-        .hint("Call it as a statement of its own."));
-    }
     if session::is_in_recovery() {
         return Err(
             Error::new(sqlstate::READ_ONLY_TRANSACTION, "cannot sync into a standby server")
@@ -105,6 +98,19 @@ fn check(call: Call) -> Result<Request> {
             "cannot sync in a read-only transaction",
         )
         .hint("Call it in a READ WRITE transaction."));
+    }
+    check_role()?;
+    request(call)
+}
+
+/// The checks of every call that reads a source, and what becomes of its arguments.
+pub fn request(call: Call) -> Result<Request> {
+    if session::is_security_restricted() {
+        return Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            "cannot connect to a source within a security-restricted operation",
+        )
+        .hint("Call it as a statement of its own."));
     }
     if !(1..=MAX_PARALLELISM).contains(&call.parallelism) {
         return Err(Error::bad_parameter(format!(
@@ -119,7 +125,6 @@ fn check(call: Call) -> Result<Request> {
         );
     }
     let columns = call.columns.map(check_columns).transpose()?;
-    check_role()?;
     catalog::check_kind(call.table)?;
     let source = resolve_source(call.source)?;
     // Refuses a server that does not exist or may not be used, or has no mapping, while it costs nothing.

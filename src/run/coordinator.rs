@@ -8,6 +8,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::handoff::Handoff;
 use crate::pg::{report, session, wait, xact};
+use crate::plan::copy_sql::display_name;
 use crate::source::{Session, dialect};
 use crate::target::create;
 use std::time::{Duration, Instant};
@@ -170,7 +171,7 @@ impl Run {
             xact::transaction(|| {
                 self.request.limit_lock_waits()?;
                 create::partition(creation)?;
-                let names: Vec<&str> = creation.tables.iter().map(|table| table.name.as_str()).collect();
+                let names: Vec<String> = creation.tables.iter().map(|table| display_name(&table.name)).collect();
                 let note = format!("created partition {} as the source has it", names.join(", "));
                 self.store.add_message(self.id, &note)
             })?;

@@ -27,6 +27,7 @@ pub mod caller;
 pub mod coordinator;
 mod planning;
 mod points;
+pub mod preview;
 pub mod record;
 mod rows;
 pub mod worker;
@@ -126,6 +127,7 @@ fn prepare_session() -> Result<String> {
             ("IntervalStyle", "postgres"),
             ("extra_float_digits", "3"),
             ("standard_conforming_strings", "on"),
+            ("quote_all_identifiers", "off"),
             ("default_transaction_isolation", "read committed"),
             ("default_transaction_read_only", "off"),
             ("statement_timeout", "0"),
@@ -141,6 +143,27 @@ fn prepare_session() -> Result<String> {
         )?;
         Ok(of_role)
     })
+}
+
+/// What values mean must not depend on the calling session where a run's processes, which are sessions of their own, plan in its place: sets, for
+/// the transaction, what they would find. Gives the time zone that the server gives the role.
+fn pin_role_settings(request: &Request) -> Result<String> {
+    let rows = spi::execute(
+        "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'",
+        &[],
+    )?;
+    let timezone = rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)?;
+    for (name, value) in [
+        ("TimeZone", timezone.as_str()),
+        ("DateStyle", &format!("ISO, {}", request.date_order)),
+        ("IntervalStyle", "postgres"),
+        ("extra_float_digits", "3"),
+        ("standard_conforming_strings", "on"),
+        ("quote_all_identifiers", "off"),
+    ] {
+        set_config(name, value, true)?;
+    }
+    Ok(timezone)
 }
 
 /// Sets a setting of this process, `local` to the transaction or for good.

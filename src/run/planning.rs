@@ -150,7 +150,7 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session) -> Result<P
             && decide(range.as_ref(), remembered.as_ref(), end.as_ref()).is_taken();
         partitions.push((leaf, decision));
     }
-    let mut partitions = planned_units(&sides, partitions, &missing)?;
+    let mut partitions = planned_units(&sides, partitions, &missing, request.create_missing)?;
     resume(&sides, &mut partitions, &finished, &finished_ends)?;
     let held_back: Vec<_> = missing
         .create
@@ -313,6 +313,7 @@ fn planned_units(
     sides: &Sides<'_>,
     leaves: Vec<(&Leaf<'_>, Decision)>,
     missing: &Missing<'_>,
+    create_missing: bool,
 ) -> Result<Vec<PlannedUnit>> {
     let twins = Twins::new(&sides.target.root, sides.source, &sides.ranks)?;
     let mut reads: Vec<Option<ReadFrom>> = Vec::with_capacity(leaves.len());
@@ -348,13 +349,16 @@ fn planned_units(
             Some((filter, hashed)) => (Some(filter).filter(|f| f != "true"), hashed),
             None => (None, false),
         };
-        let later = missing
-            .later
-            .iter()
+        let later = missing.later.iter().map(|(parent, condition)| (*parent, condition));
+        // What is created takes its rows out of the default partition.
+        let created = missing.create.iter().filter(|_| create_missing);
+        let created = created.filter_map(|new| Some((new.parent.oid, new.condition.as_ref()?)));
+        let elsewhere = later
+            .chain(created)
             .filter(|(parent, _)| leaf.default_of.contains(parent));
         let conditions: Vec<String> = filter
             .into_iter()
-            .chain(later.map(|(_, condition)| format!("{condition} IS NOT TRUE")))
+            .chain(elsewhere.map(|(_, condition)| format!("{condition} IS NOT TRUE")))
             .collect();
         let conditions = if read.as_ref().is_some_and(|read| read.whole) {
             Vec::new()

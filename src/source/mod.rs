@@ -203,22 +203,9 @@ impl Session {
         &self.described
     }
 
-    /// server_version_num as the server reports it at connection: 150020 for 15.20, 90426 for 9.4.26.
+    /// server_version_num: 150020 for 15.20, 90426 for Greenplum 6.
     pub fn version(&self) -> u32 {
-        let text = self.connection.parameter("server_version").unwrap_or("0");
-        let mut parts = text
-            .split(|c: char| !c.is_ascii_digit())
-            .map(|part| part.parse::<u32>().unwrap_or(0));
-        let (major, minor, patch) = (
-            parts.next().unwrap_or(0),
-            parts.next().unwrap_or(0),
-            parts.next().unwrap_or(0),
-        );
-        if major >= 10 {
-            major * 10_000 + minor
-        } else {
-            major * 10_000 + minor * 100 + patch
-        }
+        self.described.version
     }
 
     /// True when binary timestamps are 64-bit integers there, as they are here.

@@ -24,4 +24,5 @@ mod memory;
 mod resume;
 mod roles;
 mod selection;
+mod sources;
 mod state;

@@ -2,6 +2,7 @@
 
 use super::{Notices, SOON, poll};
 use postgres::{Client, Config, NoTls};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -36,12 +37,17 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+fn new_dir() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    PathBuf::from(env("CGPSYNC_TEST_DIR")).join(format!("cluster{number}"))
+}
+
 impl Cluster {
     /// Starts one, with more lines for postgresql.conf.
     pub fn start(conf: &str) -> Cluster {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let base = PathBuf::from(env("CGPSYNC_TEST_DIR"));
-        let dir = base.join(format!("cluster{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let dir = new_dir();
         let copied = Command::new("cp")
             .arg("-a")
             .arg(base.join("template"))
@@ -57,6 +63,32 @@ impl Cluster {
         );
         let path = dir.join("postgresql.auto.conf");
         std::fs::write(&path, settings).expect("settings are written");
+        let mut cluster = Cluster {
+            port,
+            dir,
+            server: None,
+        };
+        cluster.boot();
+        cluster
+    }
+
+    /// A hot standby of this one.
+    pub fn standby(&self) -> Cluster {
+        let dir = new_dir();
+        let copied = command("pg_basebackup")
+            .args(["-R", "-c", "fast", "-U", "postgres", "-p", &self.port.to_string(), "-h"])
+            .arg(&self.dir)
+            .arg("-D")
+            .arg(&dir)
+            .status();
+        assert!(copied.expect("pg_basebackup runs").success());
+        let port = free_port();
+        let mut settings = std::fs::File::options()
+            .append(true)
+            .open(dir.join("postgresql.auto.conf"))
+            .expect("settings");
+        writeln!(settings, "port = {port}\nunix_socket_directories = '{}'", dir.display())
+            .expect("settings are written");
         let mut cluster = Cluster {
             port,
             dir,

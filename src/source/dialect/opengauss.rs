@@ -4,7 +4,7 @@
 use super::table::{self, Found, number, text};
 use crate::error::Result;
 use crate::plan::bound::{Bound, End};
-use crate::plan::copy_sql::quote_ident;
+use crate::plan::copy_sql::{quote_ident, quote_literal};
 use crate::plan::tree::{KeyColumn, Level, Node, Strategy};
 use crate::plan::units::SourceRel;
 use crate::source::Session;
@@ -12,7 +12,7 @@ use crate::source::Session;
 /// The tree below a table that is partitioned by RANGE, interval or LIST on one column; None for any other.
 pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRel>>> {
     let keys = session.query(&format!(
-        "SELECT p.partstrategy, a.attname, a.atttypid, y.typname, {}
+        "SELECT p.partstrategy, a.attname, a.atttypid, y.typname, {}, p.interval[1]
          FROM pg_partition p JOIN pg_attribute a ON a.attrelid = p.parentid AND a.attnum = p.partkey[0]
          JOIN pg_type y ON y.oid = a.atttypid {}
          WHERE p.parentid = {} AND p.parttype = 'r' AND array_upper(p.partkey, 1) = 0 AND y.oid < 10000",
@@ -41,20 +41,29 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
         "bpchar" => "text".to_owned(),
         other => quote_ident(other),
     };
+    // One that was added by an interval reaches down no further than that.
+    let lower = match key.get(5).and_then(|step| step.as_deref()) {
+        Some(step) => format!(
+            "CASE WHEN p.partstrategy = 'i'
+                  THEN CAST(CAST(CAST(p.boundaries[1] AS {type_sql}) - CAST({} AS interval) AS {type_sql}) AS text) END",
+            quote_literal(step)
+        ),
+        None => "NULL".to_owned(),
+    };
     let order = match strategy {
         Strategy::Range => format!("CAST(p.boundaries[1] AS {type_sql}) NULLS LAST"),
         _ => "p.relname".to_owned(),
     };
     let rows = session.query(&format!(
         "SELECT p.relname, b.n, CAST(CAST(p.boundaries[b.n] AS {type_sql}) AS text),
-                CAST(p.relpages * CAST(current_setting('block_size') AS bigint) AS bigint)
+                CAST(p.relpages * CAST(current_setting('block_size') AS bigint) AS bigint), {lower}
          FROM pg_partition p, generate_series(1, 1000) AS b(n)
          WHERE p.parentid = {} AND p.parttype = 'p' AND b.n <= array_upper(p.boundaries, 1)
          ORDER BY {order}, p.relname, b.n",
         found.oid,
     ))?;
     let mut children: Vec<Node<SourceRel>> = Vec::new();
-    let mut lower = End::Min;
+    let mut reached = End::Min;
     for row in &rows {
         let name = text(row, 0)?;
         let value = row.get(2).cloned().flatten();
@@ -68,7 +77,8 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
         let bound = match strategy {
             Strategy::Range => {
                 let upper = value.map_or(End::Max, End::Value);
-                let from = std::mem::replace(&mut lower, upper.clone());
+                let before = std::mem::replace(&mut reached, upper.clone());
+                let from = row.get(4).cloned().flatten().map_or(before, End::Value);
                 Bound::Range(vec![from], vec![upper])
             }
             // DEFAULT is kept as a single null.

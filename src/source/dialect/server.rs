@@ -39,7 +39,7 @@ pub enum Catalog {
 #[derive(Debug, Clone, Default)]
 pub struct Server {
     /// server_version_num as far as SQL goes: 150020 for PostgreSQL 15.20, 90426 for Greenplum 6
-    version: u32,
+    pub version: u32,
     /// see there
     pub product: Product,
     /// see there
@@ -62,6 +62,8 @@ const PINNED: &[(&str, &str)] = &[
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
     ("transaction_timeout", "0"),
+    // openGauss: ends idle sessions, of which the one that holds the snapshot is one.
+    ("session_timeout", "0"),
     // A policy that hides rows would make the copy silently partial: refuse instead, as pg_dump does.
     ("row_security", "off"),
 ];
@@ -71,6 +73,7 @@ pub fn identify(session: &mut Session) -> Result<Server> {
     let names: Vec<String> = PINNED.iter().map(|(name, _)| format!("'{name}'")).collect();
     let rows = session.query(&format!(
         "SELECT 'version', CAST(version() AS text), 0
+         UNION ALL SELECT 'number', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'server_version_num'
          UNION ALL SELECT 'setting', CAST(name AS text), 0 FROM pg_settings WHERE name IN ({}, 'gp_role', 'gp_session_role')
          UNION ALL SELECT 'catalog', CAST(c.relname AS text), 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            WHERE n.nspname = 'pg_catalog' AND c.relname IN ('pg_partition_rule', 'pg_partitions', 'pg_partitioned_table')
@@ -99,7 +102,11 @@ pub fn identify(session: &mut Session) -> Result<Server> {
         Catalog::None
     };
     Ok(Server {
-        version: session.version(),
+        // 0, the least, where there is no such setting: nothing newer than PostgreSQL 8.3 is then asked for.
+        version: of("number")
+            .first()
+            .and_then(|(text, _)| text.parse().ok())
+            .unwrap_or(0),
         product: product(text, is_greenplum),
         catalog,
         exports: !of("function").is_empty(),

@@ -1,0 +1,123 @@
+//! What a run would do, without doing any of it: planned in the calling backend, nothing recorded, nothing created.
+
+use super::caller::{self, Call};
+use super::planning::{self, Action, Plan, PlannedUnit};
+use super::record::Store;
+use super::{Request, pin_role_settings, set_config};
+use crate::error::Result;
+use crate::pg::{report, session};
+use crate::plan::bound::End;
+use crate::plan::copy_sql::display_name;
+use crate::plan::select::Decision;
+use crate::source::{Session, dialect};
+
+/// A partition and what would happen to it.
+#[derive(Debug)]
+pub struct Line {
+    /// its name; without the schema if that is public
+    pub partition: String,
+    /// copy, resume, skip, create or missing
+    pub action: &'static str,
+    /// relation read on the source; None when it is left
+    pub source_relation: Option<String>,
+    /// condition on its rows; None for all
+    pub source_filter: Option<String>,
+    /// lower end of the range on the key; None when open or without one
+    pub range_start: Option<String>,
+    /// upper end
+    pub range_end: Option<String>,
+    /// size on the source, if known
+    pub estimated_bytes: Option<i64>,
+    /// binary or text
+    pub format: &'static str,
+    /// shared, or per partition
+    pub snapshot: &'static str,
+    /// why
+    pub reason: String,
+}
+
+/// Plans `call`. What holds for the whole of it comes as NOTICEs.
+pub fn preview(call: Call) -> Result<Vec<Line>> {
+    let request = caller::request(call)?;
+    let (plan, shared) = session::with_local_settings(|| plan(&request))?;
+    for remark in &plan.remarks {
+        pgrx::notice!("{remark}");
+    }
+    let format = if plan.mapping.binary { "binary" } else { "text" };
+    let snapshot = if shared { "shared" } else { "per partition" };
+    let mut lines: Vec<Line> = plan
+        .partitions
+        .into_iter()
+        .map(|planned| line(planned, plan.end_tm.as_deref(), format, snapshot))
+        .collect();
+    lines.sort_by(|a, b| a.partition.cmp(&b.partition));
+    Ok(lines)
+}
+
+/// As the coordinator does it, but for the snapshot, which needs no second session here.
+fn plan(request: &Request) -> Result<(Plan, bool)> {
+    let timezone = pin_role_settings(request)?;
+    set_config("lock_timeout", &request.lock_timeout_ms.to_string(), true)?;
+    let mut source = Session::open(&request.connection()?, "cgpsync plan", &session::encoding(), &timezone)?;
+    let result = report::catch(|| {
+        dialect::begin(&mut source, None)?;
+        planning::plan(request, &Store::open()?, &mut source)
+    });
+    let shared = source.described().shares_snapshots();
+    match result {
+        Ok(plan) => {
+            source.close();
+            Ok((plan, shared))
+        }
+        Err(error) => {
+            source.abandon();
+            Err(error)
+        }
+    }
+}
+
+fn line(planned: PlannedUnit, end_tm: Option<&str>, format: &'static str, snapshot: &'static str) -> Line {
+    let action = match planned.action {
+        Action::Copy => "copy",
+        Action::Resume(_) => "resume",
+        Action::Skip(_) => "skip",
+        Action::Create => "create",
+        Action::Missing => "missing",
+    };
+    let value = |end: &End| match end {
+        End::Value(value) => Some(value.clone()),
+        _ => None,
+    };
+    let left = matches!(planned.action, Action::Skip(_));
+    Line {
+        reason: reason(&planned, end_tm.unwrap_or("")),
+        action,
+        source_relation: (!left).then_some(planned.unit.source_relation),
+        source_filter: planned.unit.source_filter,
+        range_start: planned.range.as_ref().and_then(|range| value(&range.start)),
+        range_end: planned.range.as_ref().and_then(|range| value(&range.end)),
+        estimated_bytes: planned.unit.estimated_bytes,
+        format,
+        snapshot,
+        partition: display_name(&planned.name),
+    }
+}
+
+fn reason(planned: &PlannedUnit, end_tm: &str) -> String {
+    let taken = match planned.decision {
+        Decision::Always => "always taken: it has no range to compare".to_owned(),
+        Decision::InRange => format!("begins up to {end_tm} and was not closed before"),
+        Decision::Closed => return "closed before the point where this run begins".to_owned(),
+        Decision::Later => return format!("begins after {end_tm}"),
+    };
+    let taken = match &planned.unit.filter_here {
+        true => format!("{taken}; rows of other HASH partitions come too and are dropped here"),
+        false => taken,
+    };
+    match planned.action {
+        Action::Resume(run) => format!("{taken}; run {run} has copied it"),
+        Action::Create => format!("{taken}; only the source has it"),
+        Action::Missing => format!("{taken}; only the source has it, and create_missing is false"),
+        _ => taken,
+    }
+}
