@@ -122,6 +122,15 @@ impl copy::Source for CopyOut<'_> {
             let what = "connection to the source was lost";
             match self.session.stream.take_copy_data(&mut buffer[filled..]) {
                 Ok(Data::Bytes(n)) => filled += n,
+                Ok(Data::Wait) if self.bytes == 0 && filled == 0 => {
+                    // A COPY that ends or fails before its first row does so in one piece with its beginning: the crate has that already.
+                    let received = self.session.stream.received();
+                    if self.dispatch()? {
+                        self.finish()?;
+                    } else if self.session.stream.received() == received {
+                        self.sleep();
+                    }
+                }
                 Ok(Data::Wait) => self.sleep(),
                 Ok(Data::Other) => {
                     if self.dispatch()? {
@@ -130,7 +139,11 @@ impl copy::Source for CopyOut<'_> {
                         self.sleep();
                     }
                 }
-                Err(error) => return Err(io_error(&error, what)),
+                Err(error) => {
+                    // The source may have said why before it closed the connection.
+                    self.dispatch()?;
+                    return Err(io_error(&error, what));
+                }
             }
         }
         self.bytes += filled as u64;

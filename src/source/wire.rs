@@ -39,6 +39,8 @@ struct Wire {
     start: usize,
     end: usize,
     state: State,
+    /// bytes read from the socket so far
+    received: u64,
     /// the peer has closed
     eof: bool,
     /// the last write did not fit into the socket's buffer
@@ -75,6 +77,7 @@ impl Stream {
             start: 0,
             end: 0,
             state: State::Header,
+            received: 0,
             eof: false,
             blocked_on_write: false,
             copying: false,
@@ -102,6 +105,11 @@ impl Stream {
     /// True once ReadyForQuery has come by after the last CopyOutResponse.
     pub fn is_ready(&self) -> bool {
         self.0.borrow().ready
+    }
+
+    /// Bytes read from the socket so far. As long as this does not change, whoever has seen everything may sleep on the socket.
+    pub fn received(&self) -> u64 {
+        self.0.borrow().received
     }
 
     /// True when the next bytes are CopyData, or the payload of one already begun.
@@ -143,6 +151,7 @@ impl Wire {
                 }
                 Ok(n) => {
                     self.end += n;
+                    self.received += n as u64;
                     return Ok(true);
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}

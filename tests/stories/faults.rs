@@ -63,6 +63,51 @@ fn a_source_error_in_mid_stream_rolls_the_unit_back() {
     assert_old(&pair);
 }
 
+/// Where there is no first row, the end or the error arrives together with the answer to the COPY.
+#[test]
+fn an_end_or_error_before_the_first_row_is_noticed_in_either_format() {
+    let pair = Pair::new();
+    pair.source
+        .sql("CREATE TABLE t (i int); CREATE VIEW bad AS SELECT 1 / (g - 1) AS i FROM generate_series(1, 9) g");
+    for (here, format) in [("int", "binary"), ("bigint", "text")] {
+        pair.target.sql(&format!(
+            "DROP TABLE IF EXISTS t; CREATE TABLE t (i {here}); INSERT INTO t VALUES (1)"
+        ));
+        let error = pair
+            .sync("'t', '20170101', source_table => 'bad'")
+            .expect_err("a division by zero");
+        assert_eq!(error.code().code(), "22012", "{format}: {error:?}");
+        assert_eq!(
+            pair.target.text("SELECT string_agg(i::text, ',') FROM t"),
+            "1",
+            "{format}"
+        );
+        pair.copied("'t', '20170101'");
+        assert_eq!(pair.target.text("SELECT count(*) FROM t"), "0", "{format}");
+        let format_used = "SELECT format FROM cgpsync_run ORDER BY run_id DESC LIMIT 1";
+        assert_eq!(pair.target.text(format_used), format);
+    }
+}
+
+#[test]
+fn notices_of_the_source_between_rows_do_no_harm() {
+    let pair = Pair::new();
+    pair.source.sql(
+        "CREATE FUNCTION loud(i int) RETURNS int LANGUAGE plpgsql AS
+           $$ BEGIN RAISE WARNING '%', repeat('row ', i); SET application_name = 'loud'; RETURN i; END $$;
+         CREATE TABLE t (i int); INSERT INTO t SELECT generate_series(1, 500);
+         CREATE VIEW noisy AS SELECT loud(i) AS i FROM t; CREATE VIEW silent AS SELECT i FROM t WHERE loud(i) < 0",
+    );
+    for here in ["int", "bigint"] {
+        pair.target
+            .sql(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (i {here})"));
+        pair.copied("'t', '20170101', source_table => 'noisy'");
+        pair.same("SELECT count(*) || ' ' || sum(i) FROM t");
+        pair.copied("'t', '20170101', source_table => 'silent'");
+        assert_eq!(pair.target.text("SELECT count(*) FROM t"), "0");
+    }
+}
+
 #[test]
 fn a_source_session_killed_in_mid_copy_is_an_error() {
     let pair = Pair::new();
