@@ -112,6 +112,7 @@ impl Worker {
         let (target, timezone) = xact::transaction(|| Ok((self.run.request.connection()?, session::timezone()?)))?;
         let name = format!("cgpsync run {}", self.id);
         let mut source = Session::open(&target, &name, &session::encoding(), &timezone)?;
+        source.send_unconverted()?;
         if let Some(snapshot) = &self.run.snapshot {
             dialect::begin(&mut source, Some(snapshot))?;
         }

@@ -203,6 +203,15 @@ impl Session {
         &self.described
     }
 
+    /// A database of encoding SQL_ASCII holds bytes of no known encoding. Its server would refuse those that are invalid here without
+    /// saying where they are; so it is made to send them as they are, and the COPY here, which checks as well, names line and column.
+    pub fn send_unconverted(&mut self) -> Result<()> {
+        match self.connection.parameter("server_encoding") {
+            Some("SQL_ASCII") => self.batch("SET client_encoding = 'SQL_ASCII'"),
+            _ => Ok(()),
+        }
+    }
+
     /// server_version_num: 150020 for 15.20, 90426 for Greenplum 6.
     pub fn version(&self) -> u32 {
         self.described.version
