@@ -11,7 +11,7 @@ pub struct TargetColumn {
     pub type_oid: u32,
     /// format_type(): for messages
     pub type_name: String,
-    /// filled by itself when left out: DEFAULT or identity
+    /// filled by itself when left out: DEFAULT, its own or its domain's, or identity
     pub has_default: bool,
     /// GENERATED ALWAYS AS (…) STORED: cannot be written
     pub generated: bool,

@@ -108,8 +108,9 @@ impl Request {
 
 /// Settings of a process of ours, whatever the role or the database has set. The search_path keeps statements with the extension
 /// owner's privileges, and the casts of plan and catalog, away from objects of the caller's making; bounds print in full and read back as
-/// the same value; transactions see each other's commits. Gives the role's own synchronous_commit, which is for the units: the run's own
-/// rows need no standby's consent, and a wait for it would swallow a cancel.
+/// the same value; text that the source has written reads here as it was meant there; transactions see each other's commits. Gives the
+/// role's own synchronous_commit, which is for the units: the run's own rows need no standby's consent, and a wait for it would swallow a
+/// cancel.
 fn prepare_session() -> Result<String> {
     xact::transaction(|| {
         let rows = spi::execute("SELECT pg_catalog.current_setting('synchronous_commit')", &[])?;
@@ -128,6 +129,10 @@ fn prepare_session() -> Result<String> {
             ("extra_float_digits", "3"),
             ("standard_conforming_strings", "on"),
             ("quote_all_identifiers", "off"),
+            ("array_nulls", "on"),
+            ("xmloption", "content"),
+            // A money is then the number it is stored as, on either side, whatever the decimal point is.
+            ("lc_monetary", "C"),
             ("default_transaction_isolation", "read committed"),
             ("default_transaction_read_only", "off"),
             ("statement_timeout", "0"),

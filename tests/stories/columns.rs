@@ -137,8 +137,9 @@ fn wanted_columns_that_cannot_be_had_are_refused_before_anything_is_truncated() 
     pair.source
         .sql("CREATE TABLE t (k int, a int, b int, g int, there int)");
     pair.target.sql(
-        "CREATE DOMAIN filled AS int NOT NULL;
-         CREATE TABLE t (k int, a int NOT NULL, b filled, g int GENERATED ALWAYS AS (k + 1) STORED, here int) PARTITION BY RANGE (k);
+        "CREATE DOMAIN filled AS int NOT NULL; CREATE DOMAIN by_default AS int NOT NULL DEFAULT 3;
+         CREATE TABLE t (k int, a int NOT NULL, b filled, g int GENERATED ALWAYS AS (k + 1) STORED,
+                         here int, d by_default) PARTITION BY RANGE (k);
          CREATE TABLE t_0 PARTITION OF t FOR VALUES FROM (0) TO (100); INSERT INTO t VALUES (1, 1, 1)",
     );
     for (columns, code, words) in [
@@ -175,8 +176,8 @@ fn wanted_columns_that_cannot_be_had_are_refused_before_anything_is_truncated() 
     pair.source.sql("INSERT INTO t (k) VALUES (5)");
     pair.copied("'t', '50', columns => '{k}'");
     assert_eq!(
-        pair.target.text("SELECT concat_ws(',', k, a, b, g, here) FROM t"),
-        "5,7,8,6"
+        pair.target.text("SELECT concat_ws(',', k, a, b, g, here, d) FROM t"),
+        "5,7,8,6,3"
     );
 }
 

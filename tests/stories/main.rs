@@ -27,3 +27,4 @@ mod roles;
 mod selection;
 mod sources;
 mod state;
+mod types;
