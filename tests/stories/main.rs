@@ -15,6 +15,7 @@ mod bad_input;
 mod cancel;
 mod columns;
 mod config;
+mod conversions;
 mod encodings;
 mod faults;
 mod first_sync;
