@@ -8,6 +8,8 @@ COMMENT ON FUNCTION cgpsync_import_config(jsonb, name) IS
     'creates the server and the user mapping of the calling role that the old command-line tool''s config.json describes, or sets them anew';
 COMMENT ON FUNCTION cgpsync_import_config(text, name) IS
     'the same from the text of the file, which no error quotes';
+COMMENT ON FUNCTION cgpsync_verify(regclass, text, text, name, text, text, int) IS
+    'compares partitions with the source by number of rows or by a checksum of their contents; changes nothing';
 COMMENT ON FUNCTION cgpsync_fdw_validator(text[], oid) IS
     'checks the options of servers and user mappings of foreign-data wrapper cgpsync';
 COMMENT ON FUNCTION _cgpsync_children(oid) IS

@@ -8,8 +8,9 @@ use crate::import;
 use crate::pg::{foreign, partition, report};
 use crate::run::caller::{self, Call};
 use crate::run::preview;
+use crate::run::verify::{self, Method};
 use pgrx::iter::{SetOfIterator, TableIterator};
-use pgrx::{JsonB, name, pg_extern, pg_sys};
+use pgrx::{AnyNumeric, JsonB, name, pg_extern, pg_sys};
 use std::ffi::CStr;
 
 // A search_path of their own keeps the functions' SQL away from objects in the caller's.
@@ -161,6 +162,65 @@ fn cgpsync_plan(
             line.format.to_owned(),
             line.snapshot.to_owned(),
             line.reason,
+        )
+    }))
+}
+
+// Values that are compared as they print must print alike on both sides, policies must not hide rows, and compiling the long expressions
+// of a checksum costs more than it gains: hence the settings.
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_verify(
+    table_name regclass,
+    end_tm text DEFAULT NULL,
+    since text DEFAULT NULL,
+    source name DEFAULT NULL,
+    source_table text DEFAULT NULL,
+    method text DEFAULT 'count',
+    parallelism int DEFAULT 3)
+RETURNS TABLE(partition regclass, matches boolean, source_rows bigint, target_rows bigint, source_checksum numeric,
+              target_checksum numeric, source_relation text, source_filter text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 3 SET bytea_output = 'hex' SET TimeZone = 'UTC' SET row_security = off SET jit = off
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+#[allow(clippy::type_complexity)] // pgrx reads the columns' names from the signature
+fn cgpsync_verify(
+    table_name: Option<pg_sys::Oid>,
+    end_tm: Option<String>,
+    since: Option<String>,
+    source: Option<&CStr>,
+    source_table: Option<String>,
+    method: Option<String>,
+    parallelism: Option<i32>,
+) -> TableIterator<
+    'static,
+    (
+        name!(partition, pg_sys::Oid),
+        name!(matches, bool),
+        name!(source_rows, i64),
+        name!(target_rows, i64),
+        name!(source_checksum, Option<AnyNumeric>),
+        name!(target_checksum, Option<AnyNumeric>),
+        name!(source_relation, String),
+        name!(source_filter, Option<String>),
+    ),
+> {
+    let call = call(table_name, end_tm, parallelism, source, since, source_table, None, None);
+    let units = Method::parse(method.as_deref().unwrap_or("count"))
+        .and_then(|method| verify::verify(call, method))
+        .unwrap_or_else(|error| report::raise(error));
+    // Both servers print the sum of whole numbers alike.
+    let number = |text: Option<String>| text.and_then(|t| AnyNumeric::try_from(t.as_str()).ok());
+    TableIterator::new(units.into_iter().map(move |unit| {
+        (
+            pg_sys::Oid::from_u32(unit.partition),
+            unit.here == unit.there,
+            unit.there.rows,
+            unit.here.rows,
+            number(unit.there.checksum),
+            number(unit.here.checksum),
+            unit.source_relation,
+            unit.source_filter,
         )
     }))
 }

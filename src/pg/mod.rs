@@ -5,6 +5,7 @@
 pub mod background;
 pub mod copy;
 pub mod entry;
+pub mod exit;
 pub mod foreign;
 pub mod handoff;
 pub mod partition;

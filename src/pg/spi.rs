@@ -63,6 +63,21 @@ pub fn select_latest(sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
     }
 }
 
+/// Runs `f` under one snapshot, taken now: what its [`select`]s read is one state of the database.
+pub fn in_one_snapshot<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: as in select_latest.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    let result = f();
+    // SAFETY: pushed above; SPI has popped its own.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    result
+}
+
+/// Runs the SELECT `sql` with the snapshot of the enclosing [`in_one_snapshot`], in parallel where the server sees fit.
+pub fn select(sql: &str) -> Result<Vec<Row>> {
+    run(sql, &[], true)
+}
+
 fn run(sql: &str, args: &[Option<&str>], read_only: bool) -> Result<Vec<Row>> {
     let command = CString::new(sql).map_err(|_| Error::internal("zero byte in a statement"))?;
     let mut types = vec![pg_sys::TEXTOID; args.len()];

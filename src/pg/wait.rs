@@ -39,6 +39,36 @@ pub fn wait(socket: Option<Socket>, timeout: Duration) {
     check_interrupts();
 }
 
+/// The same for several sockets at once: until any of them is ready.
+pub fn wait_any(sockets: &[Socket], timeout: Duration) {
+    // SAFETY: as above; the set lives as long as this call, and nothing in it outlives the callers' sockets.
+    unsafe {
+        let size = sockets.len() as i32 + 2;
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        let set = pg_sys::CreateWaitEventSet(std::ptr::null_mut(), size);
+        #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+        let set = pg_sys::CreateWaitEventSet(pg_sys::CurrentMemoryContext, size);
+        let add = |events, fd, latch| pg_sys::AddWaitEventToSet(set, events, fd, latch, std::ptr::null_mut());
+        let (no_socket, no_latch) = (pg_sys::PGINVALID_SOCKET, std::ptr::null_mut());
+        add(pg_sys::WL_LATCH_SET, no_socket, pg_sys::MyLatch);
+        add(pg_sys::WL_EXIT_ON_PM_DEATH, no_socket, no_latch);
+        for socket in sockets {
+            let writable = if socket.writable {
+                pg_sys::WL_SOCKET_WRITEABLE
+            } else {
+                0
+            };
+            add(pg_sys::WL_SOCKET_READABLE | writable, socket.fd, no_latch);
+        }
+        let mut event = pg_sys::WaitEvent::default();
+        let timeout = timeout.as_millis() as core::ffi::c_long;
+        pg_sys::WaitEventSetWait(set, timeout, &mut event, 1, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::FreeWaitEventSet(set);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    check_interrupts();
+}
+
 /// Serves pending interrupts; leaves with an error if there is a cancel or termination among them.
 pub fn check_interrupts() {
     pgrx::check_for_interrupts!();

@@ -2,6 +2,7 @@
 //! with which columns, in which order. Plain `cargo test` runs it; tests/selection.rs compares it with PostgreSQL's answers.
 
 pub mod bound;
+pub mod checksum;
 pub mod columns;
 pub mod constant;
 pub mod constraint;

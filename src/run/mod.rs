@@ -30,6 +30,7 @@ mod points;
 pub mod preview;
 pub mod record;
 mod rows;
+pub mod verify;
 pub mod worker;
 
 use crate::connection::Target;

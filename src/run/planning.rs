@@ -1,7 +1,7 @@
 //! From a request to the units of a run: reads both catalogs, lets `plan` decide. Touches nothing.
 
 use super::Request;
-use super::points::Points;
+use super::points::{self, Points};
 use super::record::Store;
 use super::rows::{FinishedUnit, NewUnit, SamePlan};
 use super::set_config;
@@ -260,6 +260,60 @@ fn read_source(request: &Request, target: &TargetTable, session: &mut Session) -
             ),
         },
     }
+}
+
+/// The units of a comparison, the biggest first, with both tables. Like a run's, but for the points where they begin and end: from the
+/// first one if `since` is not given, to the remembered end_tm, or the last one, if `end_tm` is not.
+pub fn comparison(
+    request: &Request,
+    store: &Store,
+    session: &mut Session,
+) -> Result<(Vec<NewUnit>, TargetTable, SourceTable)> {
+    let target = catalog::read_table(request.table)?;
+    let key = range_key(&target.root)?;
+    let source = read_source(request, &target, session)?;
+    let leaves = leaves(&target.root, key);
+    let remembered = store.watermark(request.table)?;
+    let (what, end_tm) = match &request.end_tm {
+        Some(text) => ("end_tm", Some(text.trim())),
+        None => ("the remembered end_tm", remembered.as_deref()),
+    };
+    let read = |what: &str, text: Option<&str>| match (key, text) {
+        (Some(key), Some(text)) => points::literal(what, text, key, kind_of(key, &leaves, &source)).map(Some),
+        _ => Ok(None),
+    };
+    let (end, since) = (read(what, end_tm)?, read("since", request.since.as_deref())?);
+    let mut values = values_by_ordering(&target.root, &source.root);
+    if let Some(key) = key {
+        let compared = values.entry(&key.ordering).or_default();
+        compared.extend(end.as_deref().into_iter().chain(since.as_deref()));
+    }
+    let sides = Sides {
+        target: &target,
+        source: &source,
+        key,
+        ranks: catalog::rank(&values)?,
+    };
+    let (end, since) = (sides.rank(&end)?, sides.rank(&since)?);
+    if let (Some(end), Some(since)) = (end, since)
+        && end < since
+    {
+        let (end_tm, since) = (end_tm.unwrap_or(""), request.since.as_deref().unwrap_or(""));
+        let message = format!("{what} \"{end_tm}\" is earlier than since \"{since}\"");
+        return Err(Error::bad_parameter(message));
+    }
+    let reach = Reach { key, from: since, end };
+    let missing = missing::find(&target.root, &source.root, &sides.ranks, &reach)?;
+    let mut partitions = Vec::with_capacity(leaves.len());
+    for leaf in &leaves {
+        let range = sides.ranked(leaf.range.as_ref())?;
+        partitions.push((leaf, decide(range.as_ref(), since.as_ref(), end.as_ref())));
+    }
+    let planned = planned_units(&sides, partitions, &missing, false)?;
+    let taken = planned.into_iter().filter(|planned| planned.action == Action::Copy);
+    let mut units: Vec<NewUnit> = taken.map(|planned| planned.unit).collect();
+    units.sort_by_key(|u| std::cmp::Reverse(u.estimated_bytes.unwrap_or(i64::MAX)));
+    Ok((units, target, source))
 }
 
 /// E must not lie before the point the run starts from.

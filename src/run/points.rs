@@ -6,6 +6,14 @@ use crate::plan::end::{KeyKind, end_literal};
 use crate::plan::tree::KeyColumn;
 use crate::target::catalog;
 
+/// What `text` means as a value of the key; `what` names it in the error.
+pub fn literal(what: &str, text: &str, key: &KeyColumn, kind: KeyKind) -> Result<String> {
+    catalog::read_value(&end_literal(text, kind)?, key).map_err(|e| {
+        let error = Error::bad_parameter(format!("{what} \"{text}\" cannot be read as {}", key.type_name));
+        error.detail(format!("Partition key \"{}\": {}.", key.name, e.message))
+    })
+}
+
 /// The points in time of a run, as literals of the key's type.
 #[derive(Debug, Default)]
 pub struct Points {
@@ -41,12 +49,7 @@ impl Points {
                 .hint("Pass the point up to which the table is to be synced."));
             }
         };
-        let literal = |what: &str, text: &str| -> Result<String> {
-            catalog::read_value(&end_literal(text, kind)?, key).map_err(|e| {
-                let error = Error::bad_parameter(format!("{what} \"{text}\" cannot be read as {}", key.type_name));
-                error.detail(format!("Partition key \"{}\": {}.", key.name, e.message))
-            })
-        };
+        let literal = |what: &str, text: &str| literal(what, text, key, kind);
         let end = literal("end_tm", &end_tm)?;
         // What is remembered must mean the same tomorrow and elsewhere, which `yesterday` and 03/04/2017 don't.
         let is_plain = matches!(end_tm.len(), 4 | 6 | 8) && end_tm.bytes().all(|b| b.is_ascii_digit());

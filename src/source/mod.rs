@@ -3,6 +3,7 @@
 
 pub mod copy_out;
 pub mod dialect;
+mod query;
 mod socket;
 pub mod wire;
 
@@ -15,13 +16,14 @@ use socket2::SockAddr;
 use std::future::Future;
 use std::os::fd::RawFd;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection, NoTls, SimpleQueryMessage};
 use wire::Stream;
 
 /// Longest sleep between two looks at anything that is not announced by latch or socket.
@@ -31,7 +33,8 @@ const CANCEL_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// A session on the source.
 pub struct Session {
-    client: Client,
+    /// shared with the statement under way only
+    client: Rc<Client>,
     connection: Pin<Box<Connection<Stream, NoTlsStream>>>,
     stream: Stream,
     fd: RawFd,
@@ -42,6 +45,16 @@ pub struct Session {
     busy: bool,
     /// which server this is
     described: Server,
+    /// the statement under way that `poll` asks for
+    running: Option<query::Running>,
+}
+
+/// What it takes to stop a session's statement from outside of it.
+#[derive(Clone)]
+struct Canceller {
+    token: CancelToken,
+    address: SockAddr,
+    target: Target,
 }
 
 /// One row of text columns.
@@ -55,7 +68,35 @@ impl Wake for Woken {
     }
 }
 
-/// Polls `future`, and `background` beside it, until the future is done; sleeps on socket and latch in between.
+/// Polls `future`, and `background` beside it, until the future is done or nothing moves any more.
+fn step<F: Future + ?Sized>(
+    background: &mut impl FnMut(&mut Context<'_>) -> Result<()>,
+    mut future: Pin<&mut F>,
+) -> Result<Poll<F::Output>> {
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(woken.clone());
+    let mut context = Context::from_waker(&waker);
+    loop {
+        woken.0.store(false, Ordering::Relaxed);
+        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return Ok(Poll::Ready(value));
+        }
+        if let Err(error) = background(&mut context) {
+            // A last message (FATAL: terminating connection …) may have reached the future before the end did.
+            return match future.as_mut().poll(&mut context) {
+                Poll::Ready(value) => Ok(Poll::Ready(value)),
+                Poll::Pending => Err(error),
+            };
+        }
+        if !woken.0.load(Ordering::Relaxed) {
+            return Ok(Poll::Pending);
+        }
+        // A source that sends without a pause must not keep a cancel waiting.
+        wait::check_interrupts();
+    }
+}
+
+/// Steps until the future is done; sleeps on socket and latch in between.
 fn block_on<F: Future>(
     fd: RawFd,
     stream: &Stream,
@@ -63,26 +104,10 @@ fn block_on<F: Future>(
     mut background: impl FnMut(&mut Context<'_>) -> Result<()>,
     future: F,
 ) -> Result<F::Output> {
-    let woken = Arc::new(Woken(AtomicBool::new(false)));
-    let waker = Waker::from(woken.clone());
-    let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
-        woken.0.store(false, Ordering::Relaxed);
-        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+        if let Poll::Ready(value) = step(&mut background, future.as_mut())? {
             return Ok(value);
-        }
-        if let Err(error) = background(&mut context) {
-            // A last message (FATAL: terminating connection …) may have reached the future before the end did.
-            return match future.as_mut().poll(&mut context) {
-                Poll::Ready(value) => Ok(value),
-                Poll::Pending => Err(error),
-            };
-        }
-        if woken.0.load(Ordering::Relaxed) {
-            // A source that sends without a pause must not keep a cancel waiting.
-            wait::check_interrupts();
-            continue;
         }
         let left = deadline.map_or(TICK, |d| d.saturating_duration_since(Instant::now()));
         if left.is_zero() {
@@ -165,7 +190,7 @@ impl Session {
                 .hint("The source's authentication method for this connection (pg_hba.conf) must be changed."));
         }
         Ok(Session {
-            client,
+            client: Rc::new(client),
             connection: Box::pin(connection),
             stream,
             fd: connected.fd,
@@ -173,6 +198,7 @@ impl Session {
             target: target.clone(),
             busy: false,
             described: Server::default(),
+            running: None,
         })
     }
 
@@ -256,29 +282,29 @@ impl Session {
         )?
         .map_err(|e| remote_error(&e, &format!("server \"{server}\"")))?;
         self.busy = false;
-        let rows = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()),
-            _ => None,
-        });
-        Ok(rows.collect())
+        Ok(rows_of(&messages))
+    }
+
+    fn canceller(&self) -> Canceller {
+        Canceller {
+            token: self.client.cancel_token(),
+            address: self.address.clone(),
+            target: self.target.clone(),
+        }
     }
 
     /// Stops whatever the session is doing there, within a short deadline, and closes it. Closing alone would leave the query running
     /// until it next writes.
     pub fn abandon(self) {
-        if !self.busy {
-            return;
+        Session::abandon_all([self]);
+    }
+
+    /// The same for several, within one short deadline.
+    pub fn abandon_all(sessions: impl IntoIterator<Item = Session>) {
+        let deadline = Instant::now() + CANCEL_TIMEOUT;
+        for session in sessions.into_iter().filter(|s| s.busy) {
+            session.canceller().cancel(deadline);
         }
-        // Best effort: whatever goes wrong here, another cancel included, must not hide why the session is abandoned. What cannot be
-        // reached is ended by the keepalives over there.
-        let _ = report::catch(|| {
-            let deadline = Instant::now() + CANCEL_TIMEOUT;
-            let connected = socket::connect_to(&self.address, &self.target, deadline)?;
-            let stream = connected.stream.clone();
-            let token = self.client.cancel_token();
-            let cancel = token.cancel_query_raw(connected.stream, NoTls);
-            block_on(connected.fd, &stream, Some(deadline), |_| Ok(()), cancel).map(|_| ())
-        });
     }
 
     /// Ends the transaction and the session politely. Nothing was written there, so a failure to say goodbye changes nothing.
@@ -291,6 +317,27 @@ impl Session {
             poll_connection(&mut self.connection, &self.target.server, &mut context)
         });
     }
+}
+
+impl Canceller {
+    /// Best effort: whatever goes wrong here, another cancel included, must not hide why the session is abandoned. What cannot be
+    /// reached is ended by the keepalives over there.
+    fn cancel(&self, deadline: Instant) {
+        let _ = report::catch(|| {
+            let connected = socket::connect_to(&self.address, &self.target, deadline)?;
+            let stream = connected.stream.clone();
+            let cancel = self.token.cancel_query_raw(connected.stream, NoTls);
+            block_on(connected.fd, &stream, Some(deadline), |_| Ok(()), cancel).map(|_| ())
+        });
+    }
+}
+
+fn rows_of(messages: &[SimpleQueryMessage]) -> Vec<TextRow> {
+    let rows = messages.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()),
+        _ => None,
+    });
+    rows.collect()
 }
 
 /// Moves messages between the crate and the wire. Notices of the source go to the log at DEBUG1, never to the caller.

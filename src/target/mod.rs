@@ -3,3 +3,4 @@
 pub mod catalog;
 pub mod create;
 pub mod load;
+pub mod types;

@@ -29,3 +29,5 @@ mod selection;
 mod sources;
 mod state;
 mod types;
+mod verify;
+mod verify_types;

@@ -1,0 +1,325 @@
+//! Comparing both sides, unit by unit: counts or checksums, each computed where the rows are.
+//!
+//! All of it happens in the calling backend and nothing is written: no run, no process, no lock but ACCESS SHARE. The source's units
+//! run side by side, a session each, in one snapshot there; this side's run one after the other, in one snapshot here, where the server
+//! may use parallel plans. The backend asks the sessions in turn and computes a unit of its own whenever none of them has an answer.
+
+use super::caller::{self, Call};
+use super::planning;
+use super::record::Store;
+use super::rows::NewUnit;
+use super::{Request, set_config};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::{report, session, spi, wait};
+use crate::plan::checksum::{self, Compared};
+use crate::plan::copy_sql::quote_literal;
+use crate::plan::units::{SourceTable, TargetTable};
+use crate::source::{Session, TextRow, dialect};
+use crate::target::{catalog, types};
+use std::time::Duration;
+
+/// Longest sleep between two looks at the sessions; sockets and latch end it earlier.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// the number of rows
+    Count,
+    /// also what they hold
+    Checksum,
+}
+
+impl Method {
+    /// `count` or `checksum`.
+    pub fn parse(text: &str) -> Result<Method> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "count" => Ok(Method::Count),
+            "checksum" => Ok(Method::Checksum),
+            _ => Err(
+                Error::bad_parameter(format!("method \"{text}\" is neither \"count\" nor \"checksum\""))
+                    .hint("Counting is fast; a checksum finds changed values too."),
+            ),
+        }
+    }
+}
+
+/// What one side says about a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figures {
+    /// number of rows
+    pub rows: i64,
+    /// their checksum, a whole number; None with method count
+    pub checksum: Option<String>,
+}
+
+/// A unit, compared.
+#[derive(Debug)]
+pub struct Verified {
+    /// the target's partition
+    pub partition: u32,
+    /// on the source
+    pub there: Figures,
+    /// here
+    pub here: Figures,
+    /// relation read on the source
+    pub source_relation: String,
+    /// condition on its rows
+    pub source_filter: Option<String>,
+}
+
+/// A unit and its statements.
+struct Work {
+    unit: NewUnit,
+    /// quoted, qualified name of the partition
+    name: String,
+    here: String,
+    there: String,
+}
+
+/// Compares the units that `call` selects; rows come in the order of the partitions' names.
+pub fn verify(call: Call, method: Method) -> Result<Vec<Verified>> {
+    let request = caller::request(call)?;
+    let mut sessions = Vec::new();
+    // Whatever ends it, also a cancel served while waiting or while counting here, must stop what runs on the source.
+    match report::catch(|| compare(&request, method, &mut sessions)) {
+        Ok(results) => {
+            sessions.into_iter().for_each(Session::close);
+            Ok(results)
+        }
+        Err(error) => {
+            Session::abandon_all(sessions);
+            Err(error)
+        }
+    }
+}
+
+fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Result<Vec<Verified>> {
+    let timezone = pin_timezone()?;
+    connect(request, &timezone, sessions)?;
+    let Some(first) = sessions.first_mut() else {
+        return Err(Error::internal("no session on the source"));
+    };
+    let snapshot = dialect::begin_shared(first)?;
+    let (mut units, target, source) = planning::comparison(request, &Store::open()?, first)?;
+    leave_out_hashed(&mut units)?;
+    let work = statements(
+        request,
+        method,
+        units,
+        (&target, &source),
+        first.has_integer_datetimes(),
+    )?;
+    work.iter().try_for_each(lock)?;
+    join_in(request, &timezone, snapshot.as_deref(), sessions, work.len())?;
+    let (here, there) = spi::in_one_snapshot(|| drive(&work, sessions))?;
+    let mut figures: Vec<_> = work.into_iter().zip(here.into_iter().zip(there)).collect();
+    figures.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    let verified = figures.into_iter().map(|(work, (here, there))| Verified {
+        partition: work.unit.partition,
+        there,
+        here,
+        source_relation: work.unit.source_relation,
+        source_filter: work.unit.source_filter,
+    });
+    Ok(verified.collect())
+}
+
+/// Times without a zone are read in the zone that the server gives the role, as the processes of a run do; gives that. The function's
+/// SET clause ends it with the call.
+fn pin_timezone() -> Result<String> {
+    let rows = spi::execute("SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'", &[])?;
+    let timezone = rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)?;
+    set_config("TimeZone", &timezone, true)?;
+    Ok(timezone)
+}
+
+/// HASH partitions that the source does not have alike: no condition tells their rows apart there, so they cannot be compared one by one.
+fn leave_out_hashed(units: &mut Vec<NewUnit>) -> Result<()> {
+    let hashed: Vec<u32> = units.iter().filter(|u| u.filter_here).map(|u| u.partition).collect();
+    if !hashed.is_empty() {
+        let names: Vec<String> = hashed.into_iter().map(catalog::qualified_name).collect::<Result<_>>()?;
+        pgrx::warning!(
+            "HASH partitions that the source does not have are not compared: {}",
+            names.join(", ")
+        );
+    }
+    units.retain(|unit| !unit.filter_here);
+    Ok(())
+}
+
+fn connect(request: &Request, timezone: &str, sessions: &mut Vec<Session>) -> Result<()> {
+    let target = request.connection()?;
+    let mut session = Session::open(&target, "cgpsync verify", &session::encoding(), timezone)?;
+    // As here: compiling the long expressions of a checksum costs more than it gains.
+    let jit = if session.version() >= 110_000 {
+        session.batch("SET jit = off")
+    } else {
+        Ok(())
+    };
+    sessions.push(session);
+    jit
+}
+
+/// Opens the other sessions, in the first one's snapshot if the server can share it.
+fn join_in(
+    request: &Request,
+    timezone: &str,
+    snapshot: Option<&str>,
+    sessions: &mut Vec<Session>,
+    units: usize,
+) -> Result<()> {
+    let wanted = units.min(request.parallelism as usize);
+    if wanted > 1 && snapshot.is_none() {
+        pgrx::notice!("the source cannot share a snapshot, so each of its sessions reads its own");
+    }
+    while sessions.len() < wanted {
+        connect(request, timezone, sessions)?;
+        if let Some(session) = sessions.last_mut() {
+            dialect::begin(session, snapshot)?;
+        }
+    }
+    Ok(())
+}
+
+/// The statements of both sides for each unit.
+fn statements(
+    request: &Request,
+    method: Method,
+    units: Vec<NewUnit>,
+    (target, source): (&TargetTable, &SourceTable),
+    integer_datetimes: bool,
+) -> Result<Vec<Work>> {
+    let (here, there) = match method {
+        Method::Count => (Vec::new(), Vec::new()),
+        Method::Checksum => {
+            let columns = columns_to_compare(request.table, target, source)?;
+            (
+                checksum::here(&columns, integer_datetimes),
+                checksum::there(&columns, integer_datetimes),
+            )
+        }
+    };
+    let statement = |entries: &[String], relation: &str, filter: Option<&str>| match method {
+        Method::Count => checksum::count(relation, filter),
+        Method::Checksum => checksum::checksum(entries, relation, filter),
+    };
+    let work = |unit: NewUnit| -> Result<Work> {
+        let name = catalog::qualified_name(unit.partition)?;
+        Ok(Work {
+            here: statement(&here, &format!("ONLY {name}"), None),
+            there: statement(&there, &unit.source_relation, unit.source_filter.as_deref()),
+            unit,
+            name,
+        })
+    };
+    units.into_iter().map(work).collect()
+}
+
+/// The columns that both sides have and a sync can write; a NOTICE names the others.
+fn columns_to_compare(table: u32, target: &TargetTable, source: &SourceTable) -> Result<Vec<Compared>> {
+    let mut types = types::column_types(table)?;
+    let mut compared = Vec::new();
+    let mut left_out = Vec::new();
+    for column in target.columns.iter().filter(|c| !c.generated) {
+        let there = source.columns.iter().find(|s| s.name == column.name);
+        match there.zip(types.remove(&column.name)) {
+            Some((there, here)) => compared.push(Compared {
+                name: column.name.clone(),
+                here,
+                there: there.clone(),
+                type_name: column.type_name.clone(),
+            }),
+            None => left_out.push(format!("\"{}\" is missing on the source", column.name)),
+        }
+    }
+    for column in &source.columns {
+        if !target.columns.iter().any(|t| t.name == column.name) {
+            left_out.push(format!("\"{}\" is missing here", column.name));
+        }
+    }
+    if compared.is_empty() {
+        return Err(Error::new(
+            sqlstate::DATATYPE_MISMATCH,
+            "source and target have no column in common",
+        )
+        .hint("Use method => 'count' to compare the numbers of rows."));
+    }
+    if !left_out.is_empty() {
+        pgrx::notice!("columns that are not compared: {}", left_out.join(", "));
+    }
+    Ok(compared)
+}
+
+/// Locks the unit before the snapshot is taken: what truncates or replaces it does not follow snapshots. Checks SELECT on the way.
+fn lock(work: &Work) -> Result<()> {
+    spi::execute(&format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", work.name), &[])?;
+    if catalog::qualified_name(work.unit.partition)? == work.name {
+        return Ok(());
+    }
+    Err(Error::new(
+        sqlstate::OBJECT_IN_USE,
+        format!("{} was renamed while it was to be compared", work.name),
+    )
+    .hint("Run the same call again."))
+}
+
+/// Has all units computed on both sides: what they hold here, and there, in the order of `work`.
+fn drive(work: &[Work], sessions: &mut [Session]) -> Result<(Vec<Figures>, Vec<Figures>)> {
+    let mut here = Vec::with_capacity(work.len());
+    let mut there: Vec<Option<Figures>> = vec![None; work.len()];
+    let mut next = 0..work.len();
+    let mut at: Vec<Option<usize>> = vec![None; sessions.len()];
+    loop {
+        for (session, at) in sessions.iter_mut().zip(&mut at) {
+            let unit = |index: usize| format!("partition {}", work[index].name);
+            // Until it has to be waited for, or nothing is left to begin.
+            loop {
+                let Some(index) = *at else {
+                    let Some(index) = next.next() else { break };
+                    session.start(labelled(&work[index]));
+                    *at = Some(index);
+                    continue;
+                };
+                let Some(rows) = session.poll().map_err(|e| e.within(&unit(index)))? else {
+                    break;
+                };
+                there[index] = Some(figures(rows.first())?);
+                dialect::check_unchanged(session, &work[index].unit.source_relation)?;
+                *at = None;
+            }
+        }
+        if let Some(work) = work.get(here.len()) {
+            let rows = spi::select(&work.here)?;
+            let row = rows
+                .first()
+                .map(|row| vec![row.text(0).map(str::to_owned), row.text(1).map(str::to_owned)]);
+            here.push(figures(row.as_ref())?);
+            continue;
+        }
+        let busy = sessions.iter().zip(&at).filter(|(_, at)| at.is_some());
+        let sockets: Vec<_> = busy.map(|(session, _)| session.socket()).collect();
+        if sockets.is_empty() {
+            break;
+        }
+        wait::wait_any(&sockets, TICK);
+    }
+    let there: Option<Vec<Figures>> = there.into_iter().collect();
+    let there = there.ok_or_else(|| Error::internal("a unit was not computed on the source"))?;
+    Ok((here, there))
+}
+
+/// The source's statement, with the unit's name for who looks into pg_stat_activity there.
+fn labelled(work: &Work) -> String {
+    let name = quote_literal(&format!("cgpsync verify: {}", work.name));
+    format!("SET application_name = {name}; {}", work.there)
+}
+
+fn figures(row: Option<&TextRow>) -> Result<Figures> {
+    let value = |at: usize| row.and_then(|row| row.get(at)).cloned().flatten();
+    let rows = value(0).and_then(|count| count.parse().ok());
+    Ok(Figures {
+        rows: rows.ok_or_else(|| Error::protocol("a count of rows is missing"))?,
+        checksum: value(1),
+    })
+}

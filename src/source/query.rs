@@ -1,0 +1,90 @@
+//! Statements whose answers are awaited together, on several sessions and beside other work: `start`, then `poll` whenever the socket is
+//! ready. However the process ends, what is under way on the source is stopped.
+
+use super::{CANCEL_TIMEOUT, Canceller, Session, TextRow, poll_connection, remote_error, rows_of, step};
+use crate::error::{Error, Result};
+use crate::pg::{exit, wait};
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Instant;
+use tokio_postgres::SimpleQueryMessage;
+
+type Answer = std::result::Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
+
+/// A statement under way.
+pub(super) struct Running {
+    answer: Pin<Box<dyn Future<Output = Answer>>>,
+    /// forgets the statement when it has ended, or when unwinding has passed by and somebody else has stopped it
+    _listed: Listed,
+}
+
+thread_local! {
+    /// How to stop each statement under way, for an exit that runs no destructor.
+    static UNDER_WAY: RefCell<Vec<(u64, Canceller)>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Listed(u64);
+
+impl Listed {
+    fn new(canceller: Canceller) -> Self {
+        exit::before_exit(stop_all);
+        let number = UNDER_WAY.with_borrow_mut(|list| {
+            let number = list.last().map_or(1, |(last, _)| last + 1);
+            list.push((number, canceller));
+            number
+        });
+        Listed(number)
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        UNDER_WAY.with_borrow_mut(|list| list.retain(|(number, _)| *number != self.0));
+    }
+}
+
+/// The process ends: within one deadline for all, as a shutdown must not wait.
+fn stop_all() {
+    let deadline = Instant::now() + CANCEL_TIMEOUT;
+    for (_, canceller) in UNDER_WAY.take() {
+        canceller.cancel(deadline);
+    }
+}
+
+impl Session {
+    /// Begins `sql`; nothing is sent before the first `poll`.
+    pub fn start(&mut self, sql: String) {
+        self.busy = true;
+        let client = self.client.clone();
+        self.running = Some(Running {
+            answer: Box::pin(async move { client.simple_query(&sql).await }),
+            _listed: Listed::new(self.canceller()),
+        });
+    }
+
+    /// The rows of the statement begun last, once they are there. None: wait for the socket.
+    pub fn poll(&mut self) -> Result<Option<Vec<TextRow>>> {
+        let Some(running) = &mut self.running else {
+            return Err(Error::internal("no statement is under way on the source"));
+        };
+        let (connection, server) = (&mut self.connection, &self.target.server);
+        let mut background = |cx: &mut std::task::Context<'_>| poll_connection(connection, server, cx);
+        let Poll::Ready(answer) = step(&mut background, running.answer.as_mut())? else {
+            return Ok(None);
+        };
+        let messages = answer.map_err(|e| remote_error(&e, &format!("server \"{server}\"")))?;
+        self.busy = false;
+        self.running = None;
+        Ok(Some(rows_of(&messages)))
+    }
+
+    /// What to wait for before the next `poll`.
+    pub fn socket(&self) -> wait::Socket {
+        wait::Socket {
+            fd: self.fd,
+            writable: self.stream.wants_write(),
+        }
+    }
+}
