@@ -171,7 +171,8 @@ fn join_in(
 ) -> Result<()> {
     let wanted = units.min(request.parallelism as usize);
     if wanted > 1 && snapshot.is_none() {
-        pgrx::notice!("the source cannot share a snapshot, so each of its sessions reads its own");
+        let server = &request.source;
+        pgrx::notice!("server \"{server}\" cannot share a snapshot, so each of its sessions reads its own");
     }
     while sessions.len() < wanted {
         connect(request, timezone, sessions)?;
