@@ -1,11 +1,11 @@
 //! Partition bounds as `pg_get_expr(relpartbound, oid)` prints them (ruleutils.c, `get_rule_expr` for PartitionBoundSpec),
 //! taken apart into values. Values stay text here: only the server compares them, in the key's own type and collation.
 
-use super::copy_sql::quote_literal;
+use super::copy_sql::{quote_ident, quote_literal};
 use crate::error::{Error, Result};
 
 /// One end of a range.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
     /// MINVALUE: open below
     Min,
@@ -54,6 +54,34 @@ impl Bound {
         }
     }
 
+    /// The condition that rows within the bound satisfy, by the key's `columns`, for any server: literals take the column's type. None where
+    /// no condition tells them.
+    pub fn condition(&self, columns: &[&str]) -> Option<String> {
+        let columns: Vec<String> = columns.iter().map(|column| quote_ident(column)).collect();
+        match self {
+            Bound::Range(from, to) => {
+                let mut all: Vec<String> = columns.iter().map(|column| format!("{column} IS NOT NULL")).collect();
+                let from = compared(&columns, from, Side::Above);
+                let to = compared(&columns, to, Side::Below);
+                all.extend([from, to].into_iter().filter(|condition| condition != "true"));
+                Some(format!("({})", all.join(" AND ")))
+            }
+            Bound::List(values) => {
+                let column = columns.first()?;
+                let known: Vec<String> = values.iter().flatten().map(|value| quote_literal(value)).collect();
+                let mut any = Vec::new();
+                if !known.is_empty() {
+                    any.push(format!("{column} IN ({})", known.join(", ")));
+                }
+                if values.contains(&None) {
+                    any.push(format!("{column} IS NULL"));
+                }
+                Some(format!("({})", any.join(" OR ")))
+            }
+            Bound::Default | Bound::Hash(..) => None,
+        }
+    }
+
     /// Reads `DEFAULT`, `FOR VALUES FROM (…) TO (…)`, `FOR VALUES IN (…)` or `FOR VALUES WITH (…)`.
     pub fn parse(text: &str) -> Result<Bound> {
         let fail = || Error::internal(format!("cannot read partition bound {text}"));
@@ -76,6 +104,35 @@ impl Bound {
         match values(rest) {
             Some((to, "")) => Ok(Bound::Range(from, to)),
             _ => Err(fail()),
+        }
+    }
+}
+
+/// On which side of an end the rows are.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    /// at the lower end or above it
+    Above,
+    /// below the upper end
+    Below,
+}
+
+/// The columns compared with one end of a range, the first ones first.
+fn compared(columns: &[String], ends: &[End], side: Side) -> String {
+    let (Some((column, columns)), Some((end, ends))) = (columns.split_first(), ends.split_first()) else {
+        return (side == Side::Above).to_string();
+    };
+    let operator = if side == Side::Above { ">" } else { "<" };
+    match end {
+        End::Min => (side == Side::Above).to_string(),
+        End::Max => (side == Side::Below).to_string(),
+        End::Value(value) => {
+            let value = quote_literal(value);
+            match compared(columns, ends, side).as_str() {
+                "true" => format!("{column} {operator}= {value}"),
+                "false" => format!("{column} {operator} {value}"),
+                rest => format!("({column} {operator} {value} OR ({column} = {value} AND {rest}))"),
+            }
         }
     }
 }
@@ -210,6 +267,31 @@ mod tests {
         let list = Bound::List(vec![Some("it's".into()), None]);
         assert_eq!(list.to_sql(), "FOR VALUES IN ('it''s', NULL)");
         assert_eq!(Bound::Hash(4, 1).to_sql(), "FOR VALUES WITH (MODULUS 4, REMAINDER 1)");
+    }
+
+    #[test]
+    fn a_condition_is_as_exact_as_the_bound() {
+        let condition = |text: &str, columns: &[&str]| Bound::parse(text).expect("a bound").condition(columns);
+        assert_eq!(
+            condition("FOR VALUES FROM (1) TO (MAXVALUE)", &["k"]).as_deref(),
+            Some("(\"k\" IS NOT NULL AND \"k\" >= '1')")
+        );
+        assert_eq!(
+            condition("FOR VALUES FROM (1, 'x') TO (2, MINVALUE)", &["a", "b"]).as_deref(),
+            Some(
+                "(\"a\" IS NOT NULL AND \"b\" IS NOT NULL \
+                 AND (\"a\" > '1' OR (\"a\" = '1' AND \"b\" >= 'x')) AND \"a\" < '2')"
+            )
+        );
+        assert_eq!(
+            condition("FOR VALUES FROM (1, MAXVALUE) TO (2, MAXVALUE)", &["a", "b"]).as_deref(),
+            Some("(\"a\" IS NOT NULL AND \"b\" IS NOT NULL AND \"a\" > '1' AND \"a\" <= '2')")
+        );
+        assert_eq!(
+            condition("FOR VALUES IN (1, NULL)", &["k"]).as_deref(),
+            Some("(\"k\" IN ('1') OR \"k\" IS NULL)")
+        );
+        assert_eq!(condition("FOR VALUES WITH (modulus 2, remainder 0)", &["k"]), None);
     }
 
     #[test]

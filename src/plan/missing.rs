@@ -3,10 +3,10 @@
 use super::bound::Bound;
 use super::copy_sql::{quote_ident, quote_qualified};
 use super::select::{Decision, decide};
-use super::tree::{Edge, KeyColumn, Level, Node, Place, Ranks, Strategy, alike, places};
+use super::tree::{KeyColumn, Level, Node, Place, Ranks, alike, places};
 use super::units::{LeafRange, SourceRel, TargetRel, is_on_key};
 use crate::error::Result;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// A partition to be created here.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct NewPartition<'a> {
     pub with_level: bool,
     /// its range on the key that end_tm is compared with
     pub range: Option<LeafRange>,
-    /// the condition on its rows, where its bound is a range
+    /// the condition on its rows; None where no condition tells them
     pub condition: Option<String>,
     /// without it end_tm must not be remembered: no default partition takes its rows, and a partition here lies before it (what lies before
     /// them all may have been retired on purpose)
@@ -84,7 +84,7 @@ fn walk<'a>(
     let (Some(level), Some(other)) = (&here.level, &there.level) else {
         return Ok(());
     };
-    if !alike(level, other) || level.strategy == Strategy::Hash {
+    if !alike(level, other) {
         return Ok(());
     }
     let ours = places(level, &level.columns, ranks)?;
@@ -112,13 +112,13 @@ fn walk<'a>(
             (Some(range), Some(key)) => Some(range.ranked(key, ranks)?),
             _ => None,
         };
-        let room = room(place, &ours);
+        let Some(bound) = &child.bound else { continue };
+        let room = room(bound, place, level, &ours, ranks)?;
         match decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()) {
             Decision::Always | Decision::InRange => {}
             Decision::Later if on_key && matches!(room, Room::Free) => {
-                if let (Some(range), Some(key)) = (&range, level.columns.first()) {
-                    missing.later.push((here.table.oid, range.condition(&key.name)));
-                }
+                let condition = bound.condition(&names(level));
+                missing.later.extend(condition.map(|c| (here.table.oid, c)));
                 continue;
             }
             Decision::Later | Decision::Closed => continue,
@@ -130,43 +130,32 @@ fn walk<'a>(
                 node: child,
                 with_level: is_template(level, child),
                 held_back: on_key && !has_default && ours.iter().any(|ours| lies_before(ours, place)),
-                condition: LeafRange::of(child.bound.as_ref())
-                    .zip(level.columns.first())
-                    .map(|(range, column)| range.condition(&column.name)),
+                condition: bound.condition(&names(level)),
                 range,
             }),
             // A default partition takes what the others leave.
             Room::Partly { .. } if has_default => {}
             Room::Partly { shared, gaps } => {
-                let known = level
-                    .children
-                    .iter()
-                    .zip(&ours)
-                    .map(|(c, place)| (c.bound.as_ref(), place));
-                let known: Vec<_> = known.chain([(child.bound.as_ref(), place)]).collect();
-                let gaps: Vec<LeafRange> = gaps.iter().filter_map(|(from, to)| between(from, to, &known)).collect();
                 let mut conditions = Vec::new();
+                let mut told = true;
                 for gap in gaps {
                     // What has no place here matters only where the run goes.
-                    let ranked = reach
-                        .key
-                        .filter(|_| on_key)
-                        .map(|key| gap.ranked(key, ranks))
-                        .transpose()?;
-                    if decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()).is_taken()
-                        && let Some(column) = level.columns.first()
-                    {
-                        conditions.push(gap.condition(&column.name));
+                    let range = reach.key.filter(|_| on_key).zip(LeafRange::of(Some(&gap)));
+                    let ranked = range.map(|(key, range)| range.ranked(key, ranks)).transpose()?;
+                    if decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()).is_taken() {
+                        let condition = gap.condition(&names(level));
+                        told &= condition.is_some();
+                        conditions.extend(condition);
                     }
                 }
-                if level.strategy == Strategy::List || !conditions.is_empty() {
+                if !told || !conditions.is_empty() {
                     missing.overlapping.push(Overlap {
                         node: child,
                         existing: shared
                             .iter()
                             .map(|&at| level.children[at].table.name.as_str())
                             .collect(),
-                        without_place: (!conditions.is_empty()).then(|| conditions.join(" OR ")),
+                        without_place: told.then(|| conditions.join(" OR ")),
                     });
                 }
             }
@@ -175,20 +164,8 @@ fn walk<'a>(
     Ok(())
 }
 
-/// The range between two ends that the given partitions have, on the first column.
-fn between(from: &[Edge], to: &[Edge], known: &[(Option<&Bound>, &Place)]) -> Option<LeafRange> {
-    let end_of = |edges: &[Edge]| {
-        known.iter().find_map(|(bound, place)| match (bound, place) {
-            (Some(Bound::Range(start, _)), Place::Range(at, _)) if at == edges => start.first().cloned(),
-            (Some(Bound::Range(_, end)), Place::Range(_, at)) if at == edges => end.first().cloned(),
-            _ => None,
-        })
-    };
-    Some(LeafRange {
-        start: end_of(from)?,
-        end: end_of(to)?,
-        end_inclusive: to.get(1).is_some_and(|next| *next != Edge::Min),
-    })
+fn names<T>(level: &Level<T>) -> Vec<&str> {
+    level.columns.iter().map(|column| column.name.as_str()).collect()
 }
 
 enum Room {
@@ -200,67 +177,112 @@ enum Room {
     Partly {
         /// in these
         shared: Vec<usize>,
-        /// what they leave; empty for LIST
-        gaps: Vec<(Vec<Edge>, Vec<Edge>)>,
+        /// what they leave, as bounds
+        gaps: Vec<Bound>,
     },
 }
 
-fn room(place: &Place, ours: &[Place]) -> Room {
-    match place {
-        Place::Range(from, to) => {
-            let mut met: Vec<(usize, &Vec<Edge>, &Vec<Edge>)> = Vec::new();
-            for (at, other) in ours.iter().enumerate() {
-                if let Place::Range(start, end) = other
+impl Room {
+    fn of(shared: Vec<usize>, gaps: Vec<Bound>) -> Room {
+        match (shared.is_empty(), gaps.is_empty()) {
+            (true, _) => Room::Free,
+            (false, true) => Room::Covered,
+            (false, false) => Room::Partly { shared, gaps },
+        }
+    }
+}
+
+/// The room that `level`, whose children have the places `ours`, has for a partition of the source.
+fn room(bound: &Bound, place: &Place, level: &Level<TargetRel>, ours: &[Place], ranks: &Ranks) -> Result<Room> {
+    match (place, bound) {
+        (Place::Range(from, to), Bound::Range(first, last)) => {
+            let mut met = Vec::new();
+            for (at, (other, child)) in ours.iter().zip(&level.children).enumerate() {
+                if let (Place::Range(start, end), Some(Bound::Range(low, high))) = (other, &child.bound)
                     && start < to
                     && from < end
                 {
-                    met.push((at, start, end));
+                    met.push((start, end, low, high, at));
                 }
             }
-            met.sort_by_key(|&(_, start, _)| start);
-            let mut reached = from;
+            met.sort();
+            let (mut reached, mut value) = (from, first);
             let mut gaps = Vec::new();
-            for (_, start, end) in &met {
-                if *start > reached {
-                    gaps.push((reached.clone(), (*start).clone()));
+            for &(start, end, low, high, _) in &met {
+                if start > reached {
+                    gaps.push(Bound::Range(value.clone(), low.clone()));
                 }
-                reached = reached.max(end);
+                if end > reached {
+                    (reached, value) = (end, high);
+                }
             }
             if reached < to {
-                gaps.push((reached.clone(), to.clone()));
+                gaps.push(Bound::Range(value.clone(), last.clone()));
             }
-            let shared: Vec<usize> = met.iter().map(|&(at, ..)| at).collect();
-            match (shared.is_empty(), gaps.is_empty()) {
-                (true, _) => Room::Free,
-                (false, true) => Room::Covered,
-                (false, false) => Room::Partly { shared, gaps },
-            }
+            Ok(Room::of(met.iter().map(|&(.., at)| at).collect(), gaps))
         }
-        Place::List(values) => {
+        (Place::List(values), Bound::List(texts)) => {
             let mut met = Vec::new();
-            let mut taken: BTreeSet<&Option<i64>> = BTreeSet::new();
+            let mut left = values.clone();
             for (at, other) in ours.iter().enumerate() {
                 if let Place::List(others) = other
                     && !values.is_disjoint(others)
                 {
                     met.push(at);
-                    taken.extend(values.intersection(others));
+                    left.retain(|value| !others.contains(value));
                 }
             }
-            if met.is_empty() {
-                Room::Free
-            } else if taken.len() == values.len() {
-                Room::Covered
+            let mut without = Vec::new();
+            for text in texts {
+                let rank = match (text, level.columns.first()) {
+                    (Some(text), Some(column)) => Some(ranks.of(&column.ordering, text)?),
+                    _ => None,
+                };
+                if left.contains(&rank) {
+                    without.push(text.clone());
+                }
+            }
+            let gaps = if left.is_empty() {
+                Vec::new()
             } else {
-                Room::Partly {
-                    shared: met,
-                    gaps: Vec::new(),
-                }
-            }
+                vec![Bound::List(without)]
+            };
+            Ok(Room::of(met, gaps))
         }
+        (Place::Hash(modulus, remainder), _) => Ok(room_for_hash(bound, *modulus, *remainder, ours)),
         // What no sibling takes over there depends on the siblings; the rows find their places here by the constraints.
-        Place::Default(_) | Place::Hash(..) => Room::Covered,
+        _ => Ok(Room::Covered),
     }
+}
+
+/// Partitions by HASH share rows where their remainders agree by the greatest common divisor of their moduli: one hash in every least common
+/// multiple of these. Those here share none among themselves, so what they take of the source's adds up.
+fn room_for_hash(bound: &Bound, modulus: u32, remainder: u32, ours: &[Place]) -> Room {
+    let mut met = Vec::new();
+    let mut cycles = Vec::new();
+    for (at, other) in ours.iter().enumerate() {
+        if let Place::Hash(other, rest) = other
+            && u128::from(remainder.abs_diff(*rest)) % greatest_common_divisor(modulus.into(), (*other).into()) == 0
+        {
+            met.push(at);
+            cycles.push(least_common_multiple(modulus.into(), (*other).into()));
+        }
+    }
+    let cycle = cycles
+        .iter()
+        .fold(modulus.into(), |all, &one| least_common_multiple(all, one));
+    let taken: u128 = cycles.iter().map(|one| cycle / one).sum();
+    let is_full = taken == cycle / u128::from(modulus);
+    // Which rows are left cannot be asked of the source.
+    Room::of(met, if is_full { Vec::new() } else { vec![bound.clone()] })
+}
+
+fn greatest_common_divisor(a: u128, b: u128) -> u128 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+fn least_common_multiple(a: u128, b: u128) -> u128 {
+    a / greatest_common_divisor(a, b) * b
 }
 
 fn lies_before(one: &Place, other: &Place) -> bool {

@@ -189,10 +189,17 @@ pub fn places<T>(level: &Level<T>, columns: &[KeyColumn], ranks: &Ranks) -> Resu
     Ok(found)
 }
 
+/// FirstNormalObjectId (transam.h): above it OIDs are given out by each server as it likes, and equal ones mean nothing.
+const FIRST_NORMAL_OID: u32 = 16384;
+
 /// True when the bounds of both levels are values of the same key, so that equal places hold equal rows.
 pub fn alike<T, U>(here: &Level<T>, there: &Level<U>) -> bool {
     let same = |(a, b): (&KeyColumn, &KeyColumn)| {
-        a.name == b.name && a.type_oid == b.type_oid && sort_alike(a.collation.as_deref(), b.collation.as_deref())
+        let is_built_in = a.type_oid < FIRST_NORMAL_OID;
+        a.name == b.name
+            && a.type_oid == b.type_oid
+            && is_built_in
+            && sort_alike(a.collation.as_deref(), b.collation.as_deref())
     };
     here.strategy == there.strategy
         && here.plain

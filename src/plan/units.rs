@@ -2,7 +2,6 @@
 
 use super::bound::{Bound, End};
 use super::columns::{SourceColumn, TargetColumn};
-use super::copy_sql::{quote_ident, quote_literal};
 use super::select::Range;
 use super::tree::{KeyColumn, Level, Node, Ranks, Strategy};
 use crate::error::{Error, Result};
@@ -101,17 +100,6 @@ impl LeafRange {
             end: one(&self.end)?,
             end_inclusive: self.end_inclusive,
         })
-    }
-
-    /// The condition on `column` that rows of the range satisfy, for any server: literals take the column's type. Rows at an upper end that
-    /// belongs to several partitions do not count as inside.
-    pub fn condition(&self, column: &str) -> String {
-        let column = quote_ident(column);
-        let one = |end: &End, operator: &str| match end {
-            End::Value(value) => format!("{column} {operator} {}", quote_literal(value)),
-            _ => format!("{column} IS NOT NULL"),
-        };
-        format!("({} AND {})", one(&self.start, ">="), one(&self.end, "<"))
     }
 
     /// Its values.
