@@ -390,3 +390,6 @@ fn create<'a>(
         None => leaves.push((name, node)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ pub mod copy_sql;
 pub mod end;
 pub mod missing;
 pub mod select;
+#[cfg(test)]
+mod sketch;
 pub mod tree;
 pub mod twins;
 pub mod units;

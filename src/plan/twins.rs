@@ -137,3 +137,178 @@ fn check_order(leaf: &Leaf<'_>, source: &SourceTable) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sketch::{Sketch, leaf, ranks, split, table};
+    use super::super::units::{leaves, range_key};
+    use super::*;
+
+    /// Where each leaf is read: `=name` for the whole relation, the bare name for a part of it.
+    fn reads(target: &Sketch, source: &SourceTable) -> Vec<String> {
+        let target = target.target();
+        let key = range_key(&target).expect("a plain key");
+        let twins = Twins::new(&target, source, &ranks()).expect("twins");
+        let read = |leaf: &Leaf<'_>| twins.source_of(leaf, source).expect("a source");
+        leaves(&target, key)
+            .iter()
+            .map(|leaf| match read(leaf) {
+                ReadFrom { relation, whole, .. } if whole => format!("={relation}"),
+                ReadFrom { relation, .. } => relation,
+            })
+            .collect()
+    }
+
+    fn a() -> Sketch {
+        leaf("a", "from (0) to (10)")
+    }
+
+    fn b() -> Sketch {
+        leaf("b", "from (10) to (20)")
+    }
+
+    fn default() -> Sketch {
+        leaf("d", "default")
+    }
+
+    #[test]
+    fn the_same_range_reads_that_child_and_any_other_a_slice_of_the_root() {
+        let target = table("range k", [a(), b()]);
+        let source = table("range k", [b(), leaf("wide", "from (0) to (20)")]);
+        assert_eq!(reads(&target, &source.source_table()), ["t", "=b"]);
+        // By value, not by text.
+        let source = table("range k", [leaf("x", "from (0.0) to (10.0)")]);
+        assert_eq!(reads(&target, &source.source_table()), ["=x", "t"]);
+        assert_eq!(reads(&target, &Sketch::unpartitioned().source_table()), ["t", "t"]);
+    }
+
+    #[test]
+    fn a_child_that_may_not_be_read_is_a_slice_of_what_is_above_it() {
+        let by_list = |name, bound| {
+            split(
+                name,
+                bound,
+                "list r",
+                [
+                    leaf(&format!("{name}_1"), "in (1)"),
+                    leaf(&format!("{name}_2"), "in (2)"),
+                ],
+            )
+        };
+        let tree = table(
+            "range k",
+            [by_list("a", "from (0) to (10)"), by_list("b", "from (10) to (20)")],
+        );
+        let mut source = tree.source_table();
+        let level = source.root.level.as_mut().expect("a level");
+        level.children[0].level.as_mut().expect("a level").children[1]
+            .table
+            .readable = false;
+        level.children[1].table.readable = false;
+        assert_eq!(reads(&tree, &source), ["=a_1", "a", "=b_1", "=b_2"]);
+        source.root.level.as_mut().expect("a level").children[0].table.readable = false;
+        assert_eq!(reads(&tree, &source), ["=a_1", "t", "=b_1", "=b_2"]);
+    }
+
+    #[test]
+    fn a_default_partition_has_a_twin_only_when_all_its_siblings_agree() {
+        let target = table("range k", [a(), default()]);
+        let same = table("range k", [default(), a()]);
+        assert_eq!(reads(&target, &same.source_table()), ["=a", "=d"]);
+        let more = table("range k", [a(), b(), default()]);
+        assert_eq!(reads(&target, &more.source_table()), ["=a", "t"]);
+    }
+
+    #[test]
+    fn a_leaf_may_be_partitioned_further_over_there() {
+        let target = table("range k", [a(), b()]);
+        let deep = split(
+            "a",
+            "from (0) to (10)",
+            "hash k",
+            [leaf("a_0", "with (modulus 1, remainder 0)")],
+        );
+        assert_eq!(
+            reads(&target, &table("range k", [deep.clone(), b()]).source_table()),
+            ["=a", "=b"]
+        );
+        // And the other way round: its leaves are slices of the one that holds them.
+        let target = table("range k", [deep, b()]);
+        assert_eq!(
+            reads(&target, &table("range k", [a(), b()]).source_table()),
+            ["a", "=b"]
+        );
+    }
+
+    #[test]
+    fn list_partitions_are_compared_by_the_set_of_their_values() {
+        let target = table(
+            "list r",
+            [leaf("x", "in (1, 2)"), leaf("y", "in (3, NULL)"), leaf("z", "in (4)")],
+        );
+        let source = table(
+            "list r",
+            [
+                leaf("p", "in (NULL, 3.0)"),
+                leaf("q", "in (2.0, 1)"),
+                leaf("s", "in (4, 5)"),
+            ],
+        );
+        assert_eq!(reads(&target, &source.source_table()), ["=q", "=p", "t"]);
+    }
+
+    #[test]
+    fn hash_partitions_need_the_same_modulus_and_columns() {
+        let parts = |modulus: u32| {
+            let part = |r: u32| leaf(&format!("h{r}"), &format!("with (modulus {modulus}, remainder {r})"));
+            (0..modulus).map(part).collect::<Vec<_>>()
+        };
+        let target = table("hash k", parts(2));
+        assert_eq!(
+            reads(&target, &table("hash k", parts(2)).source_table()),
+            ["=h0", "=h1"]
+        );
+        assert_eq!(reads(&target, &table("hash k", parts(4)).source_table()), ["t", "t"]);
+        assert_eq!(reads(&target, &table("hash k, l", parts(2)).source_table()), ["t", "t"]);
+    }
+
+    #[test]
+    fn another_key_column_means_a_slice_of_the_root() {
+        let target = table("range k", [a(), b()]);
+        for by in ["range l", "range k:text"] {
+            let source = table(by, [leaf("x", "from (MINVALUE) to (MAXVALUE)")]);
+            assert_eq!(reads(&target, &source.source_table()), ["t", "t"], "{by}");
+        }
+        let mut source = table("range k", [a(), b()]).source_table();
+        source.root.level.as_mut().expect("a level").plain = false;
+        assert_eq!(reads(&target, &source), ["t", "t"]);
+    }
+
+    #[test]
+    fn a_key_that_sorts_differently_is_refused_only_where_rows_are_told_by_it() {
+        let tree = table("range k:text", [leaf("x", "from ('a') to ('m')")]);
+        let target = tree.target();
+        let key = range_key(&target).expect("a plain key");
+        let leaf_of = leaves(&target, key);
+        let mut source = tree.source_table();
+        let read = |source: &SourceTable| {
+            let twins = Twins::new(&target, source, &ranks()).expect("twins");
+            twins.source_of(&leaf_of[0], source)
+        };
+        // The key's own collation makes the twin, whatever the column has.
+        source.collations.insert("k".into(), "en_US.utf8".into());
+        assert!(read(&source).expect("the twin").whole);
+        source.root.level = None;
+        assert_eq!(
+            read(&source).expect_err("collations differ").sqlstate,
+            sqlstate::DATATYPE_MISMATCH
+        );
+        source.collations.clear();
+        assert_eq!(
+            read(&source).expect_err("not text").sqlstate,
+            sqlstate::DATATYPE_MISMATCH
+        );
+        source.collations.insert("k".into(), "POSIX".into());
+        assert!(!read(&source).expect("a slice").whole);
+    }
+}

@@ -201,3 +201,131 @@ fn descend<'a>(node: &'a Node<TargetRel>, key: Option<&KeyColumn>, so_far: Leaf<
 pub fn is_on_key<T>(level: &Level<T>, key: Option<&KeyColumn>) -> bool {
     level.strategy == Strategy::Range && level.plain && key.is_some() && level.columns.first() == key
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sketch::{Sketch, leaf, split, table};
+    use super::*;
+
+    /// Each leaf with its range, as `name start..end`, `..=` where rows at the upper end may belong to it; the bare name without one.
+    fn ranges(sketch: &Sketch) -> Vec<String> {
+        let tree = sketch.target();
+        let key = range_key(&tree).expect("a plain key");
+        let end = |end: &End| match end {
+            End::Value(value) => value.clone(),
+            _ => String::new(),
+        };
+        let show = |leaf: &Leaf<'_>| match &leaf.range {
+            Some(range) => {
+                let dots = if range.end_inclusive { "..=" } else { ".." };
+                format!("{} {}{dots}{}", leaf.table.name, end(&range.start), end(&range.end))
+            }
+            None => leaf.table.name.clone(),
+        };
+        leaves(&tree, key).iter().map(show).collect()
+    }
+
+    #[test]
+    fn an_unpartitioned_table_is_its_only_leaf() {
+        assert_eq!(ranges(&Sketch::unpartitioned()), ["t"]);
+    }
+
+    #[test]
+    fn the_first_of_several_columns_gives_the_range() {
+        let tree = table(
+            "range a, b:text",
+            [
+                leaf("low", "from (MINVALUE, MINVALUE) to (1, MINVALUE)"),
+                leaf("mid", "from (1, MINVALUE) to (2, 'm')"),
+                leaf("high", "from (2, 'm') to (MAXVALUE, MAXVALUE)"),
+                leaf("rest", "default"),
+            ],
+        );
+        assert_eq!(ranges(&tree), ["low ..1", "mid 1..=2", "high 2..=", "rest"]);
+        let tree = tree.target();
+        let key = range_key(&tree).expect("a plain key");
+        assert!(leaves(&tree, key).iter().all(|leaf| leaf.text_keys.len() == 1));
+    }
+
+    #[test]
+    fn the_nearest_level_on_the_key_gives_the_range() {
+        let months = [
+            leaf("m1", "from (0) to (5)"),
+            leaf("m2", "from (5) to (10)"),
+            leaf("rest", "default"),
+        ];
+        let years = [
+            split("y1", "from (0) to (10)", "range k", months),
+            split("y2", "from (10) to (20)", "range l", [leaf("other", "from (1) to (2)")]),
+        ];
+        assert_eq!(
+            ranges(&table("range k", years)),
+            ["m1 0..5", "m2 5..10", "rest", "other 10..20"]
+        );
+    }
+
+    #[test]
+    fn below_list_and_hash_the_uppermost_range_is_the_key() {
+        let by_range = |name: &str| {
+            let parts = [
+                leaf(&format!("{name}_a"), "from (0) to (10)"),
+                leaf(&format!("{name}_d"), "default"),
+            ];
+            split(name, "in (1)", "range k", parts)
+        };
+        let tree = table("list r", [by_range("x"), leaf("y", "in (2)"), leaf("z", "default")]);
+        assert_eq!(ranges(&tree), ["x_a 0..10", "x_d", "y", "z"]);
+        let hashed = [
+            leaf("h0", "with (modulus 2, remainder 0)"),
+            leaf("h1", "with (modulus 2, remainder 1)"),
+        ];
+        let tree = table("range k", [split("a", "from (0) to (10)", "hash r", hashed.clone())]);
+        assert_eq!(ranges(&tree), ["h0 0..10", "h1 0..10"]);
+        assert_eq!(ranges(&table("hash k", hashed)), ["h0", "h1"]);
+    }
+
+    #[test]
+    fn branches_with_different_keys_at_one_height_are_always_taken() {
+        let by = |name: &str, bound: &str, by: &str| {
+            split(name, bound, by, [leaf(&format!("{name}_a"), "from (0) to (10)")])
+        };
+        let tree = table("list r", [by("x", "in (1)", "range k"), by("y", "in (2)", "range l")]);
+        assert_eq!(ranges(&tree), ["x_a", "y_a"]);
+    }
+
+    #[test]
+    fn a_range_key_that_is_not_plain_is_refused_and_another_strategy_is_not() {
+        for (by, refused) in [("range k", true), ("list k", false), ("hash k", false)] {
+            let mut tree = table(by, [leaf("d", "default")]).target();
+            tree.level.as_mut().expect("a level").plain = false;
+            assert_eq!(range_key(&tree).is_err(), refused, "{by}");
+        }
+    }
+
+    #[test]
+    fn a_leaf_knows_whose_default_partition_it_is() {
+        let below = [leaf("d_a", "from (0) to (10)"), leaf("d_d", "default")];
+        let tree = table(
+            "range k",
+            [leaf("a", "from (0) to (10)"), split("d", "default", "range l", below)],
+        )
+        .target();
+        let key = range_key(&tree).expect("a plain key");
+        let found: Vec<_> = leaves(&tree, key).into_iter().map(|leaf| leaf.default_of).collect();
+        // OIDs: t is 1, a 2, d 3.
+        assert_eq!(found, [vec![], vec![1], vec![1, 3]]);
+    }
+
+    #[test]
+    fn the_size_of_a_source_table_is_that_of_its_leaves_as_far_as_known() {
+        let mut source = table(
+            "range k",
+            [leaf("a", "from (0) to (10)"), leaf("b", "from (10) to (20)")],
+        )
+        .source();
+        assert_eq!(source.bytes(), Some(2));
+        let children = &mut source.level.as_mut().expect("a level").children;
+        children.iter_mut().for_each(|child| child.table.bytes = None);
+        assert_eq!(source.bytes(), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! Partition trees for unit tests, in a few words: `table("range k", [leaf("a", "from (0) to (10)")])`.
+
+use super::bound::Bound;
+use super::tree::{KeyColumn, Level, Node, Ranks, Strategy};
+use super::units::{SourceRel, SourceTable, TargetRel};
+use std::collections::HashMap;
+
+/// A table and what is below it, on either side.
+#[derive(Clone)]
+pub struct Sketch {
+    name: String,
+    bound: Option<Bound>,
+    by: Option<(String, Vec<Sketch>)>,
+}
+
+/// A root, partitioned by e.g. `range k, b:text`; columns are int4 unless their type is given.
+pub fn table(by: &str, parts: impl Into<Vec<Sketch>>) -> Sketch {
+    Sketch {
+        name: "t".to_owned(),
+        bound: None,
+        by: Some((by.to_owned(), parts.into())),
+    }
+}
+
+/// A partition without partitions. `bound` is `default`, `from (…) to (…)`, `in (…)` or `with (modulus …, remainder …)`.
+pub fn leaf(name: &str, bound: &str) -> Sketch {
+    let text = match bound {
+        "default" => "DEFAULT".to_owned(),
+        bound => {
+            let bound = bound.replace("from (", "FROM (").replace(" to (", " TO (");
+            format!(
+                "FOR VALUES {}",
+                bound.replace("in (", "IN (").replace("with (", "WITH (")
+            )
+        }
+    };
+    Sketch {
+        name: name.to_owned(),
+        bound: Some(Bound::parse(&text).expect("a bound")),
+        by: None,
+    }
+}
+
+/// A partition with partitions.
+pub fn split(name: &str, bound: &str, by: &str, parts: impl Into<Vec<Sketch>>) -> Sketch {
+    Sketch {
+        by: Some((by.to_owned(), parts.into())),
+        ..leaf(name, bound)
+    }
+}
+
+/// Whole numbers rank as what they are, also when written with a fraction, and letters by the alphabet.
+pub fn ranks() -> Ranks {
+    let mut ranks = Ranks::default();
+    for number in 0..100 {
+        ranks.insert("int4", number.to_string(), number);
+        ranks.insert("int4", format!("{number}.0"), number);
+    }
+    for (rank, letter) in ('a'..='z').enumerate() {
+        ranks.insert("text", letter.to_string(), rank as i64);
+    }
+    ranks
+}
+
+fn column(text: &str) -> KeyColumn {
+    let (name, type_name) = text.split_once(':').unwrap_or((text, "int4"));
+    let is_text = type_name == "text";
+    KeyColumn {
+        name: name.to_owned(),
+        type_oid: if is_text { 25 } else { 23 },
+        type_name: type_name.to_owned(),
+        collation: is_text.then(|| "C".to_owned()),
+        type_sql: type_name.to_owned(),
+        ordering: type_name.to_owned(),
+    }
+}
+
+impl Sketch {
+    /// A table without partitions.
+    pub fn unpartitioned() -> Sketch {
+        Sketch {
+            by: None,
+            ..table("range k", [])
+        }
+    }
+
+    fn node<T>(&self, table: &mut impl FnMut(&str) -> T) -> Node<T> {
+        let own = table(&self.name);
+        let level = self.by.as_ref().map(|(by, parts)| {
+            let (strategy, columns) = by.split_once(' ').expect("a strategy and columns");
+            Level {
+                strategy: Strategy::from_code(&strategy[..1]).expect("a strategy"),
+                columns: columns.split(", ").map(column).collect(),
+                plain: true,
+                children: parts.iter().map(|part| part.node(table)).collect(),
+            }
+        });
+        Node {
+            table: own,
+            bound: self.bound.clone(),
+            level,
+        }
+    }
+
+    /// As the target's tree; OIDs count from 1.
+    pub fn target(&self) -> Node<TargetRel> {
+        let mut oid = 0;
+        self.node(&mut |name| {
+            oid += 1;
+            TargetRel {
+                oid,
+                name: name.to_owned(),
+                foreign: false,
+            }
+        })
+    }
+
+    /// As the source's tree; every relation is readable.
+    pub fn source(&self) -> Node<SourceRel> {
+        self.node(&mut |name| SourceRel {
+            name: name.to_owned(),
+            relation: name.to_owned(),
+            readable: true,
+            bytes: Some(1),
+        })
+    }
+
+    /// As the source table, whose text columns sort as "C".
+    pub fn source_table(&self) -> SourceTable {
+        let root = self.source();
+        let mut collations = HashMap::new();
+        let mut now = vec![&root];
+        while let Some(node) = now.pop() {
+            let level = node.level.as_ref();
+            for column in level.map_or(&[][..], |level| &level.columns) {
+                if let Some(collation) = &column.collation {
+                    collations.insert(column.name.clone(), collation.clone());
+                }
+            }
+            now.extend(level.map_or(&[][..], |level| &level.children));
+        }
+        SourceTable {
+            root,
+            columns: Vec::new(),
+            collations,
+        }
+    }
+}
