@@ -4,6 +4,8 @@ COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, te
     'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
 COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[]) IS
     'what cgpsync_sync with the same arguments would do, partition by partition, and why; touches nothing';
+COMMENT ON FUNCTION cgpsync_create_table(text, text, name) IS
+    'creates an empty table here with the columns, constraints, indexes and partitions of the source''s; NOTICEs tell what is left out';
 COMMENT ON FUNCTION cgpsync_import_config(jsonb, name) IS
     'creates the server and the user mapping of the calling role that the old command-line tool''s config.json describes, or sets them anew';
 COMMENT ON FUNCTION cgpsync_import_config(text, name) IS

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::import;
 use crate::pg::{foreign, partition, report};
 use crate::run::caller::{self, Call};
+use crate::run::create_table::create_table;
 use crate::run::preview;
 use crate::run::verify::{self, Method};
 use pgrx::iter::{SetOfIterator, TableIterator};
@@ -223,6 +224,26 @@ fn cgpsync_verify(
             unit.source_filter,
         )
     }))
+}
+
+// The settings that the text of bounds, defaults and constraints is read by.
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_create_table(source_table text, target_table text DEFAULT NULL, source name DEFAULT NULL) RETURNS regclass
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+fn cgpsync_create_table(
+    source_table: Option<String>,
+    target_table: Option<String>,
+    source: Option<&CStr>,
+) -> pg_sys::Oid {
+    let Some(source_table) = source_table else {
+        report::raise(Error::bad_parameter("source_table must not be null"));
+    };
+    let source = source.map(|s| s.to_string_lossy().into_owned());
+    let oid = create_table(&source_table, target_table.as_deref(), source);
+    pg_sys::Oid::from_u32(oid.unwrap_or_else(|error| report::raise(error)))
 }
 
 #[pg_extern(sql = r#"

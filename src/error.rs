@@ -14,6 +14,7 @@ pub mod sqlstate {
     pub const INVALID_PARAMETER_VALUE: &str = "22023";
     pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
     pub const READ_ONLY_TRANSACTION: &str = "25006";
+    pub const INVALID_SCHEMA_NAME: &str = "3F000";
     pub const INVALID_AUTHORIZATION: &str = "28000";
     pub const PASSWORD_REQUIRED: &str = "2F003";
     pub const EXTERNAL_ROUTINE: &str = "38000";

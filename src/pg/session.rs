@@ -17,6 +17,9 @@ pub fn database() -> u32 {
     unsafe { pg_sys::MyDatabaseId }.to_u32()
 }
 
+/// This server's version as a number: 150010 for 15.10.
+pub const VERSION: u32 = pg_sys::PG_VERSION_NUM;
+
 /// True where a statement may not leave its sandbox: maintenance of somebody else's index or materialised view.
 pub fn is_security_restricted() -> bool {
     // SAFETY: a plain getter.

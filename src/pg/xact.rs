@@ -1,4 +1,4 @@
-//! Transactions of our background processes. SQL functions run inside their caller's and never use this.
+//! Transactions of our background processes, and subtransactions. SQL functions run inside their caller's transaction and never begin one.
 
 use super::report;
 use crate::error::Result;
@@ -29,4 +29,28 @@ pub fn transaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: outside a transaction now; sends the table counters of what was just done.
     unsafe { pg_sys::pgstat_report_stat(true) };
     result
+}
+
+/// Runs `f` in a subtransaction: what it did is undone on Err, and the transaction goes on as if it had never been tried. An error that ended
+/// the work as a whole, such as a cancel, is the caller's to pass on.
+pub fn subtransaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: inside a transaction. The order is PL/pgSQL's for a block with EXCEPTION (pl_exec.c, exec_stmt_block): memory context and
+    // resource owner are put back on both ways out; an abort also closes what SPI and snapshots were opened within.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let result = report::catch(|| {
+            let value = f()?;
+            pg_sys::ReleaseCurrentSubTransaction();
+            Ok(value)
+        });
+        if result.is_err() {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        result
+    }
 }

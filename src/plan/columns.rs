@@ -76,6 +76,17 @@ pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn], wanted: O
     Ok(mapping)
 }
 
+/// True when a column of binary form may hold a value that this server would read as another one: intervals can be infinite since 17, as the
+/// extremes of what was finite before (timestamp.h, INTERVAL_NOEND). As text they are an error of the older server's own.
+pub fn has_newer_values(columns: &[String], source: &[SourceColumn], source_version: u32, target_version: u32) -> bool {
+    const INTERVALS: [u32; 2] = [1186, 1187];
+    source_version >= 170_000
+        && target_version < 170_000
+        && source
+            .iter()
+            .any(|column| INTERVALS.contains(&column.type_oid) && columns.contains(&column.name))
+}
+
 /// Every column of one side must have its counterpart on the other, or a default here.
 fn check_all(target: &[TargetColumn], source: &[SourceColumn]) -> Result<()> {
     let mut problems = Vec::new();
@@ -239,6 +250,15 @@ mod tests {
             detail.contains("only_here") && detail.contains("only_there"),
             "{detail}"
         );
+    }
+
+    #[test]
+    fn intervals_that_may_be_infinite_do_not_go_to_older_servers_in_binary() {
+        let source = [there("a", INT4), there("b", 1186), there("c", 1187)];
+        let newer = |columns: &[&str], from, to| has_newer_values(&names(columns), &source, from, to);
+        assert!(newer(&["a", "b"], 170_002, 150_010) && newer(&["c"], 180_000, 160_000));
+        assert!(!newer(&["a"], 170_002, 150_010));
+        assert!(!newer(&["b"], 160_004, 150_010) && !newer(&["b"], 180_000, 170_000));
     }
 
     fn names(wanted: &[&str]) -> Vec<String> {

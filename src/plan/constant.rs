@@ -9,6 +9,15 @@ pub fn is_constant(text: &str) -> bool {
     constant(text) == Some("")
 }
 
+/// True when `text` is a constant that its type has read already: a string under several casts may be one that the outer type reads anew each
+/// time, such as `('now'::text)::date`.
+pub fn is_literal(text: &str) -> bool {
+    let casts = |rest: &str| rest.matches("::").count();
+    is_constant(text)
+        && !(text.starts_with('(') && text.contains('\''))
+        && value(text).is_some_and(|rest| casts(rest) <= 1)
+}
+
 /// Splits `'de'::text, 'fr'::text` into its constants. None when there is anything else in it.
 pub fn constants(text: &str) -> Option<Vec<&str>> {
     let mut found = Vec::new();
@@ -118,7 +127,7 @@ fn is_name(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{constants, is_constant};
+    use super::{constants, is_constant, is_literal};
 
     #[test]
     fn what_greenplum_prints_is_a_constant() {
@@ -163,6 +172,30 @@ mod tests {
             "'x'::text OR true",
         ] {
             assert!(!is_constant(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_string_read_anew_each_time_is_no_literal() {
+        for text in [
+            "'2016-01-01'::date",
+            "0",
+            "(-1)",
+            "'-1'::integer",
+            "'a::b::c'::text",
+            "true",
+            "NULL::text",
+        ] {
+            assert!(is_literal(text), "{text}");
+        }
+        for text in [
+            "('now'::text)::date",
+            "'now'::text::date",
+            "(('now'::text))::date",
+            "now()",
+            "CURRENT_DATE",
+        ] {
+            assert!(!is_literal(text), "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Text of partition constraints, as pg_get_partition_constraintdef deparses them (ruleutils.c).
+//! Text of constraints, as the server deparses them (ruleutils.c): those of partitions, and CHECK.
 
 /// The call that stands for one level of HASH partitioning (partbounds.c, get_qual_for_hash), without and with quote_all_identifiers.
 const HASH_CALLS: [&str; 2] = ["satisfies_hash_partition(", "\"satisfies_hash_partition\"("];
@@ -59,9 +59,50 @@ fn after_parenthesis(mut text: &str) -> Option<&str> {
     None
 }
 
+/// True when an expression cannot leave the parentheses it is put into: quotes and parentheses are closed, and outside of quotes there is
+/// neither a semicolon, a comment, a backslash nor a dollar quote. Only quotes that mean the same wherever they stand are let pass, with
+/// standard_conforming_strings on: none with a prefix (E'', U&"").
+pub fn is_enclosed(expression: &str) -> bool {
+    let mut open = 0i32;
+    let mut before = ' ';
+    let mut chars = expression.chars().peekable();
+    while let Some(c) = chars.next() {
+        let next = chars.peek().copied();
+        match c {
+            '\'' | '"' => {
+                if before.is_alphanumeric() || matches!(before, '_' | '&' | '\'' | '"') || !before.is_ascii() {
+                    return false;
+                }
+                // A doubled quote is one inside.
+                loop {
+                    match chars.next() {
+                        Some(q) if q == c => {
+                            if chars.next_if_eq(&c).is_none() {
+                                break;
+                            }
+                        }
+                        Some('\0') | None => return false,
+                        Some(_) => {}
+                    }
+                }
+            }
+            '(' => open += 1,
+            ')' if open == 0 => return false,
+            ')' => open -= 1,
+            ';' | '\\' | '$' | '\0' => return false,
+            '-' if next == Some('-') => return false,
+            '/' if next == Some('*') => return false,
+            '*' if next == Some('/') => return false,
+            _ => {}
+        }
+        before = c;
+    }
+    open == 0 && !expression.trim().is_empty()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::without_hash;
+    use super::{is_enclosed, without_hash};
 
     #[test]
     fn the_hash_call_is_replaced_and_the_rest_is_kept() {
@@ -84,6 +125,40 @@ mod tests {
             "((k >= 10) AND (k < 20))",
         ] {
             assert_eq!(without_hash(constraint), (constraint.to_owned(), false));
+        }
+    }
+
+    #[test]
+    fn an_expression_stays_within_its_parentheses_or_is_refused() {
+        for text in [
+            "(a > 0)",
+            "((\"a)b\" <> ')'::text) AND (note ~ '^\\d+;--$'::text))",
+            "(a = ANY (ARRAY['x'::text, 'it''s'::text]))",
+            "(public.\"T\".a IS NOT NULL)",
+            "((a - '-1'::integer) > 0)",
+        ] {
+            assert!(is_enclosed(text), "{text}");
+        }
+        for text in [
+            "",
+            "true) ; DROP TABLE x; --",
+            "true), ADD COLUMN b int CHECK (true",
+            "(a > 0",
+            "a > 0)",
+            "a > 0; SELECT 1",
+            "a > 0 -- (",
+            "a > 0 /* ( */",
+            "$$'$$ = a) ; DROP TABLE x; SELECT ('",
+            "a = E'\\'' ) ; DROP TABLE x; --'",
+            "a = e'\\'' ) ; DROP TABLE x; --'",
+            "abE'\\' ) ; DROP TABLE x; --'",
+            "a = U&'\\0027'",
+            "U&\"d!0061\" UESCAPE '!' > 0",
+            "a = 'x",
+            "\"a > 0",
+            "a \\ b",
+        ] {
+            assert!(!is_enclosed(text), "{text}");
         }
     }
 }

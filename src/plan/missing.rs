@@ -357,7 +357,8 @@ impl<'a> NewPartition<'a> {
     }
 }
 
-fn create<'a>(
+/// The statements for `node` and, if `deep`, for what is below it; `leaves` gets the names of the leaves.
+pub(super) fn create<'a>(
     parent: &str,
     node: &'a Node<SourceRel>,
     deep: bool,

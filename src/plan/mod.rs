@@ -7,6 +7,7 @@ pub mod columns;
 pub mod constant;
 pub mod constraint;
 pub mod copy_sql;
+pub mod create_table;
 pub mod end;
 pub mod missing;
 pub mod select;

@@ -86,43 +86,19 @@ pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
 
 /// Everything that can be refused before a process is started.
 fn check(call: Call) -> Result<Request> {
-    if session::is_in_recovery() {
-        return Err(
-            Error::new(sqlstate::READ_ONLY_TRANSACTION, "cannot sync into a standby server")
-                .hint("Call on the primary."),
-        );
-    }
-    if session::is_read_only() {
-        return Err(Error::new(
-            sqlstate::READ_ONLY_TRANSACTION,
-            "cannot sync in a read-only transaction",
-        )
-        .hint("Call it in a READ WRITE transaction."));
-    }
+    check_writable("sync")?;
     check_role()?;
     request(call)
 }
 
 /// The checks of every call that reads a source, and what becomes of its arguments.
 pub fn request(call: Call) -> Result<Request> {
-    if session::is_security_restricted() {
-        return Err(Error::new(
-            sqlstate::INSUFFICIENT_PRIVILEGE,
-            "cannot connect to a source within a security-restricted operation",
-        )
-        .hint("Call it as a statement of its own."));
-    }
+    check_place()?;
     if !(1..=MAX_PARALLELISM).contains(&call.parallelism) {
         return Err(Error::bad_parameter(format!(
             "parallelism must be between 1 and {MAX_PARALLELISM}, not {}",
             call.parallelism
         )));
-    }
-    if session::encoding() != "UTF8" {
-        return Err(
-            Error::unsupported(format!("database encoding {} is not supported", session::encoding()))
-                .hint("The target database must have encoding UTF8; the source may have any."),
-        );
     }
     let columns = call.columns.map(check_columns).transpose()?;
     catalog::check_kind(call.table)?;
@@ -149,6 +125,43 @@ pub fn request(call: Call) -> Result<Request> {
         lock_timeout_ms: settings::lock_timeout_ms(),
         connect_timeout_s: settings::connect_timeout().as_secs(),
     })
+}
+
+/// Refuses where nothing may be written. `what` would be done: `sync`.
+pub(super) fn check_writable(what: &str) -> Result<()> {
+    if session::is_in_recovery() {
+        return Err(Error::new(
+            sqlstate::READ_ONLY_TRANSACTION,
+            format!("cannot {what} on a standby server"),
+        )
+        .hint("Call on the primary."));
+    }
+    if session::is_read_only() {
+        return Err(Error::new(
+            sqlstate::READ_ONLY_TRANSACTION,
+            format!("cannot {what} in a read-only transaction"),
+        )
+        .hint("Call it in a READ WRITE transaction."));
+    }
+    Ok(())
+}
+
+/// Refuses where no source may be read, or where its text would not mean the same.
+pub(super) fn check_place() -> Result<()> {
+    if session::is_security_restricted() {
+        return Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            "cannot connect to a source within a security-restricted operation",
+        )
+        .hint("Call it as a statement of its own."));
+    }
+    if session::encoding() != "UTF8" {
+        return Err(
+            Error::unsupported(format!("database encoding {} is not supported", session::encoding()))
+                .hint("The target database must have encoding UTF8; the source may have any."),
+        );
+    }
+    Ok(())
 }
 
 /// The names in the argument `columns`, of which each side is asked for later.
@@ -188,7 +201,7 @@ fn check_role() -> Result<()> {
 }
 
 /// The named server, else the setting's, else the only one of our wrapper.
-fn resolve_source(named: Option<String>) -> Result<String> {
+pub(super) fn resolve_source(named: Option<String>) -> Result<String> {
     if let Some(name) = named.filter(|n| !n.is_empty()).or_else(settings::source) {
         return Ok(name);
     }

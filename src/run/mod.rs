@@ -25,6 +25,7 @@
 
 pub mod caller;
 pub mod coordinator;
+pub mod create_table;
 mod planning;
 mod points;
 pub mod preview;
@@ -74,37 +75,42 @@ impl Request {
         set_config("lock_timeout", &self.lock_timeout_ms.to_string(), true)
     }
 
-    /// Where to connect, from server and user mapping of the current role. Inside a transaction.
+    /// Where to connect. Inside a transaction.
     fn connection(&self) -> Result<Target> {
-        let role = session::current_role();
-        let options = foreign::options(&self.source, role)?;
-        let rows = spi::execute(
-            "SELECT rolname, rolsuper FROM pg_catalog.pg_roles WHERE oid = $1::pg_catalog.oid",
-            &[Some(&role.to_string())],
-        )?;
-        let row = rows
-            .first()
-            .ok_or_else(|| Error::internal("the calling role is gone"))?;
-        let mut target = Target::from_options(
-            &self.source,
-            &options.server,
-            &options.mapping,
-            row.text(0).unwrap_or(""),
-            Duration::from_secs(self.connect_timeout_s),
-        )?;
-        target.must_authenticate = !row.is(1);
-        if target.password.is_none() && target.must_authenticate {
-            return Err(
-                Error::new(crate::error::sqlstate::PASSWORD_REQUIRED, "password is required")
-                    .detail("A role that is not superuser must authenticate with a password of its own user mapping.")
-                    .hint(format!(
-                        "Use ALTER USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (ADD password '...').",
-                        crate::plan::copy_sql::quote_ident(&self.source)
-                    )),
-            );
-        }
-        Ok(target)
+        connection(&self.source, Duration::from_secs(self.connect_timeout_s))
     }
+}
+
+/// Where to connect, from server `source` and the current role's user mapping for it. Inside a transaction.
+fn connection(source: &str, connect_timeout: Duration) -> Result<Target> {
+    let role = session::current_role();
+    let options = foreign::options(source, role)?;
+    let rows = spi::execute(
+        "SELECT rolname, rolsuper FROM pg_catalog.pg_roles WHERE oid = $1::pg_catalog.oid",
+        &[Some(&role.to_string())],
+    )?;
+    let row = rows
+        .first()
+        .ok_or_else(|| Error::internal("the calling role is gone"))?;
+    let mut target = Target::from_options(
+        source,
+        &options.server,
+        &options.mapping,
+        row.text(0).unwrap_or(""),
+        connect_timeout,
+    )?;
+    target.must_authenticate = !row.is(1);
+    if target.password.is_none() && target.must_authenticate {
+        return Err(
+            Error::new(crate::error::sqlstate::PASSWORD_REQUIRED, "password is required")
+                .detail("A role that is not superuser must authenticate with a password of its own user mapping.")
+                .hint(format!(
+                    "Use ALTER USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (ADD password '...').",
+                    crate::plan::copy_sql::quote_ident(source)
+                )),
+        );
+    }
+    Ok(target)
 }
 
 /// Settings of a process of ours, whatever the role or the database has set. The search_path keeps statements with the extension

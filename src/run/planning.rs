@@ -6,7 +6,8 @@ use super::record::Store;
 use super::rows::{FinishedUnit, NewUnit, SamePlan};
 use super::set_config;
 use crate::error::{Error, Result, sqlstate};
-use crate::plan::columns::{Mapping, match_columns};
+use crate::pg::session::VERSION;
+use crate::plan::columns::{Mapping, has_newer_values, match_columns};
 use crate::plan::constraint::without_hash;
 use crate::plan::copy_sql::split_name;
 use crate::plan::end::{KeyKind, end_literal};
@@ -104,7 +105,8 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session) -> Result<P
     let kind = key.map(|key| (key, kind_of(key, &leaves, &source)));
     let points = Points::read(request, kind, watermark.as_deref())?;
     let mut mapping = match_columns(&target.columns, &source.columns, request.columns.as_deref())?;
-    mapping.binary &= session.has_integer_datetimes();
+    mapping.binary &= session.has_integer_datetimes()
+        && !has_newer_values(&mapping.columns, &source.columns, session.version(), VERSION);
 
     let address = request.connection()?.address();
     let same = SamePlan {

@@ -2,5 +2,6 @@
 
 pub mod catalog;
 pub mod create;
+pub mod define;
 pub mod load;
 pub mod types;

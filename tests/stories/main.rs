@@ -16,6 +16,7 @@ mod cancel;
 mod columns;
 mod config;
 mod conversions;
+mod create_table;
 mod creation;
 mod encodings;
 mod faults;

@@ -10,7 +10,7 @@ use crate::source::Session;
 use std::collections::HashMap;
 
 /// Every table below a root, the root first.
-const TREE: &str = "WITH RECURSIVE tree AS (
+pub(super) const TREE: &str = "WITH RECURSIVE tree AS (
     SELECT CAST(@ AS oid) AS oid, CAST(NULL AS oid) AS parent
     UNION ALL
     SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid

@@ -20,19 +20,7 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
     if keys.is_empty() {
         return Ok(None);
     }
-    let rows = session.query(&format!(
-        "SELECT p.partitionschemaname, p.partitiontablename, p.parentpartitiontablename, p.partitiontype, p.partitionlevel,
-                p.partitionisdefault, p.partitionrangestart, p.partitionstartinclusive, p.partitionrangeend, p.partitionendinclusive,
-                p.partitionlistvalues, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}
-         FROM pg_partitions p
-         JOIN pg_namespace n ON n.nspname = p.partitionschemaname
-         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.partitiontablename
-         LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
-         WHERE p.schemaname = {} AND p.tablename = {}
-         ORDER BY p.partitionlevel, p.partitionposition",
-        quote_literal(&found.schema),
-        quote_literal(&found.name),
-    ))?;
+    let rows = partitions(session, found)?;
     let values = evaluate(session, &rows, &keys)?;
     let mut strategies: HashMap<usize, Strategy> = HashMap::new();
     for row in &rows {
@@ -96,6 +84,65 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
         });
     }
     Ok(assemble(nodes))
+}
+
+/// The rows of pg_partitions.
+fn partitions(session: &mut Session, found: &Found) -> Result<Vec<TextRow>> {
+    session.query(&format!(
+        "SELECT p.partitionschemaname, p.partitiontablename, p.parentpartitiontablename, p.partitiontype, p.partitionlevel,
+                p.partitionisdefault, p.partitionrangestart, p.partitionstartinclusive, p.partitionrangeend, p.partitionendinclusive,
+                p.partitionlistvalues, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}
+         FROM pg_partitions p
+         JOIN pg_namespace n ON n.nspname = p.partitionschemaname
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.partitiontablename
+         LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+         WHERE p.schemaname = {} AND p.tablename = {}
+         ORDER BY p.partitionlevel, p.partitionposition",
+        quote_literal(&found.schema),
+        quote_literal(&found.name),
+    ))
+}
+
+/// Why the partitioning cannot be written down with half-open bounds of one value each; None when it can.
+pub fn refusal(session: &mut Session, found: &Found) -> Result<Option<String>> {
+    let keys = keys(session, found)?;
+    let rows = partitions(session, found)?;
+    let values = evaluate(session, &rows, &keys)?;
+    for row in &rows {
+        let columns = keys.get(&depth(row)).map_or(&[][..], |columns| columns.as_slice());
+        if columns.is_empty() {
+            return Ok(Some(format!(
+                "Level {} has a key of a type that is not built in.",
+                depth(row) + 1
+            )));
+        }
+        if bound(row, columns, &values).is_none() {
+            let partition = quote_qualified(&text(row, 0)?, &text(row, 1)?);
+            return Ok(Some(format!("Partition {partition} {}.", why_no_bound(row, columns))));
+        }
+    }
+    Ok(None)
+}
+
+/// The clause that says why `bound` gives none.
+fn why_no_bound(row: &TextRow, columns: &[KeyColumn]) -> String {
+    let [key] = columns else {
+        return format!("has a list of values for {} columns at once", columns.len());
+    };
+    let ends = ends(row);
+    let open = ends.iter().flatten().find(|(text, next)| *next && is_constant(text));
+    if let (None, Some((text, _))) = (successor(&key.type_name), open) {
+        let which = if ends[0].is_some_and(|(start, next)| next && start == *text) {
+            "an exclusive start"
+        } else {
+            "an inclusive end"
+        };
+        return format!(
+            "has {which}, {text}, and values of type {} have no successor that a half-open range could name",
+            key.type_name
+        );
+    }
+    "has a bound that is not a constant".to_owned()
 }
 
 fn depth(row: &TextRow) -> usize {
@@ -215,7 +262,7 @@ fn evaluate(session: &mut Session, rows: &[TextRow], keys: &HashMap<usize, Vec<K
             format!(
                 "SELECT {at}, CAST(CAST(({}) AS {}){step} AS text)",
                 e.text,
-                sql_type(&e.type_name)
+                sql_type(&e.type_name, e.next)
             )
         };
         let sql: Vec<String> = batch.iter().enumerate().map(select).collect();
@@ -228,14 +275,23 @@ fn evaluate(session: &mut Session, rows: &[TextRow], keys: &HashMap<usize, Vec<K
     Ok(values)
 }
 
-/// A type as an expression names it. `char` without a length would cut the value to one character; and integers are added to as bigint, so that
-/// the largest one has a successor.
-fn sql_type(type_name: &str) -> String {
+/// A type as an expression names it. `char` without a length would cut the value to one character; and integers are added to as numeric, so
+/// that the largest one has a successor.
+fn sql_type(type_name: &str, next: bool) -> String {
     match type_name {
         "bpchar" => "text".to_owned(),
+        "int2" | "int4" | "int8" if next => "numeric".to_owned(),
         "int2" | "int4" => "bigint".to_owned(),
         other => crate::plan::copy_sql::quote_ident(other),
     }
+}
+
+/// True for what comes after a type's last value: a range that ends there has no end.
+fn is_past_all(type_name: &str, value: &str) -> bool {
+    matches!(
+        (type_name, value),
+        ("int2", "32768") | ("int4", "2147483648") | ("int8", "9223372036854775808")
+    )
 }
 
 /// The bound of a partition, half-open. None when it cannot be had: the level is then not comparable.
@@ -264,5 +320,9 @@ fn bound(row: &TextRow, columns: &[KeyColumn], values: &Values) -> Option<Bound>
         None => Some(open),
         Some((text, next)) => value(text, next)?.clone().map(End::Value),
     };
-    Some(Bound::Range(vec![one(start, End::Min)?], vec![one(end, End::Max)?]))
+    let end = match one(end, End::Max)? {
+        End::Value(value) if is_past_all(&key.type_name, &value) => End::Max,
+        end => end,
+    };
+    Some(Bound::Range(vec![one(start, End::Min)?], vec![end]))
 }

@@ -1,14 +1,17 @@
 //! How to ask each family of servers what the source table looks like. One file per catalog family; `server` tells which one it is.
 
 mod declarative;
+mod definition;
 mod greenplum;
 mod opengauss;
 pub mod server;
+mod storage;
 mod table;
 
 use super::Session;
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_literal;
+use crate::plan::create_table::Definition;
 use crate::plan::tree::Node;
 use crate::plan::units::{SourceRel, SourceTable};
 use server::{Catalog, Product};
@@ -16,10 +19,22 @@ use server::{Catalog, Product};
 /// Reads the source table `name` of the first of `schemas` that has one. The session's settings are pinned.
 pub fn read_table(session: &mut Session, schemas: &[String], name: &str) -> Result<SourceTable> {
     let found = table::find(session, schemas, name)?;
+    read_found(session, &found)
+}
+
+/// The same, with all that a table like it is made of.
+pub fn describe(session: &mut Session, schemas: &[String], name: &str) -> Result<(SourceTable, Definition)> {
+    let found = table::find(session, schemas, name)?;
+    let source = read_found(session, &found)?;
+    let definition = definition::read(session, &found, &source.root)?;
+    Ok((source, definition))
+}
+
+fn read_found(session: &mut Session, found: &table::Found) -> Result<SourceTable> {
     let tree = match session.described().catalog {
-        Catalog::Declarative => declarative::tree(session, &found)?,
-        Catalog::Greenplum => greenplum::tree(session, &found)?,
-        Catalog::OpenGauss => opengauss::tree(session, &found)?,
+        Catalog::Declarative => declarative::tree(session, found)?,
+        Catalog::Greenplum => greenplum::tree(session, found)?,
+        Catalog::OpenGauss => opengauss::tree(session, found)?,
         Catalog::None => None,
     };
     let (columns, collations) = table::columns(session, &found.oid)?;
@@ -27,7 +42,7 @@ pub fn read_table(session: &mut Session, schemas: &[String], name: &str) -> Resu
         root: tree.unwrap_or_else(|| Node {
             table: SourceRel {
                 relation: found.relation(),
-                name: found.name,
+                name: found.name.clone(),
                 readable: true,
                 bytes: found.bytes,
             },

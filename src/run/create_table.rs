@@ -1,0 +1,133 @@
+//! cgpsync_create_table: an empty table here like one of the source. Needs no processes: the caller's backend reads the source's catalogs and
+//! creates everything in the caller's transaction, as the caller. What has no counterpart is told in NOTICEs.
+
+use super::caller;
+use crate::error::{Error, Result};
+use crate::pg::{report, session};
+use crate::plan::copy_sql::{quote_qualified, split_name};
+use crate::plan::create_table::{self as plan, Definition, NewColumn};
+use crate::plan::units::SourceTable;
+use crate::settings;
+use crate::source::dialect::server::Catalog;
+use crate::source::{Session, dialect};
+use crate::target::define;
+
+/// Creates it and gives its OID. `target_table` left out is the source's schema and name, without a schema the source's schema.
+pub fn create_table(source_table: &str, target_table: Option<&str>, source: Option<String>) -> Result<u32> {
+    caller::check_writable("create a table")?;
+    caller::check_place()?;
+    let wanted = split_argument("source_table", source_table)?;
+    let target = target_table
+        .map(|text| split_argument("target_table", text))
+        .transpose()?;
+    let (mut table, definition, prefixed) = describe(&wanted, &caller::resolve_source(source)?)?;
+    let (schema, name) = match target {
+        Some((schema, name)) => (schema.unwrap_or_else(|| definition.schema.clone()), name),
+        None => (definition.schema.clone(), definition.name.clone()),
+    };
+    if let Some(reason) = &definition.refusal {
+        let relation = &table.root.table.relation;
+        return Err(Error::unsupported(format!(
+            "the partitioning of source table {relation} cannot be declared here"
+        ))
+        .detail(reason.clone())
+        .hint("Create the table by hand, with partitions or without: a sync fits the rows in."));
+    }
+    define::check_name(&schema, &name)?;
+    if prefixed {
+        plan::prefix_partitions(&mut table.root, &name);
+    }
+    let oid = create(&schema, &name, &table, &definition)?;
+    for what in &definition.left_out {
+        pgrx::notice!("{what}");
+    }
+    Ok(oid)
+}
+
+fn split_argument(argument: &str, text: &str) -> Result<(Option<String>, String)> {
+    split_name(text).ok_or_else(|| {
+        Error::bad_parameter(format!("{argument} \"{text}\" is not a table name"))
+            .hint("Write table or schema.table, with double quotes where the name needs them.")
+    })
+}
+
+/// Reads the source table, in one transaction there. Also tells whether its partitions' names are unique in their table only.
+fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(SourceTable, Definition, bool)> {
+    let target = super::connection(source, settings::connect_timeout())?;
+    let mut session = Session::open(
+        &target,
+        "cgpsync create table",
+        &session::encoding(),
+        &session::timezone()?,
+    )?;
+    // An interrupted query over there has to be stopped.
+    let described = report::catch(|| {
+        dialect::begin(&mut session, None)?;
+        let schemas = match schema {
+            Some(schema) => vec![schema.clone()],
+            None => session.described().schemas.clone(),
+        };
+        dialect::describe(&mut session, &schemas, name)
+    });
+    match described {
+        Ok((table, definition)) => {
+            let prefixed = session.described().catalog == Catalog::OpenGauss;
+            session.close();
+            Ok((table, definition, prefixed))
+        }
+        Err(error) => {
+            session.abandon();
+            Err(error)
+        }
+    }
+}
+
+/// Creates the table, its partitions, then what needs all of them.
+fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition) -> Result<u32> {
+    let types = define::types(&definition.columns)?;
+    let collations = define::collations()?;
+    let keys = plan::range_keys(&table.root);
+    let mut remarks = Vec::new();
+    let mut columns = Vec::with_capacity(types.len());
+    for (column, type_sql) in definition.columns.iter().zip(types) {
+        let (collation, remark) = collations.of(column, keys.get(column.name.as_str()).copied());
+        remarks.extend(remark);
+        columns.push(NewColumn {
+            definition: column,
+            type_sql,
+            collation,
+        });
+    }
+    let qualified = quote_qualified(schema, name);
+    let sql = plan::table_sql(&qualified, &columns, table.root.level.as_ref());
+    let oid = define::create(schema, name, &sql, &plan::partitions(&qualified, schema, &table.root))?;
+    let names = plan::new_names(&qualified, schema, &table.root);
+    for check in &definition.checks {
+        let Some(relation) = names.get(&check.relation) else {
+            continue;
+        };
+        if let Some(reason) = define::check(check, relation)? {
+            remarks.push(format!(
+                "CHECK constraint \"{}\" is not copied: {reason}: {}",
+                check.name, check.expression
+            ));
+        }
+    }
+    for index in &definition.indexes {
+        let Some(relation) = names.get(&index.relation) else {
+            continue;
+        };
+        if define::has_access_method(&index.method)? {
+            define::index(index, relation)?;
+        } else {
+            remarks.push(format!(
+                "index \"{}\" is not copied: there is no access method \"{}\" here",
+                index.name, index.method
+            ));
+        }
+    }
+    for remark in remarks {
+        pgrx::notice!("{remark}");
+    }
+    Ok(oid)
+}
