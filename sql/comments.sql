@@ -4,6 +4,16 @@ COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, te
     'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
 COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[]) IS
     'what cgpsync_sync with the same arguments would do, partition by partition, and why; touches nothing';
+COMMENT ON FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[]) IS
+    'starts what cgpsync_sync does and gives the run''s number at once; the run goes on when the session ends';
+COMMENT ON FUNCTION cgpsync_wait(bigint, interval) IS
+    'waits for a run to end and gives what cgpsync_sync would, its error included';
+COMMENT ON FUNCTION cgpsync_cancel(bigint) IS
+    'ends a run and waits until its processes are gone; false if it was not on any more';
+COMMENT ON FUNCTION cgpsync_prune(interval) IS
+    'forgets runs of the calling role, or all if that is a superuser, that ended longer than older_than ago; gives their number';
+COMMENT ON FUNCTION _cgpsync_live(bigint) IS
+    'internal: live figures of a run and its units';
 COMMENT ON FUNCTION cgpsync_create_table(text, text, name) IS
     'creates an empty table here with the columns, constraints, indexes and partitions of the source''s; NOTICEs tell what is left out';
 COMMENT ON FUNCTION cgpsync_import_config(jsonb, name) IS
@@ -61,6 +71,7 @@ COMMENT ON COLUMN cgpsync_run.columns IS 'columns copied, in the order of COPY';
 COMMENT ON COLUMN cgpsync_run.format IS 'format of COPY: binary or text';
 COMMENT ON COLUMN cgpsync_run.snapshot IS 'snapshot on the source that all workers share; null where each partition is read in one of its own';
 COMMENT ON COLUMN cgpsync_run.arguments IS 'arguments and settings of the call';
+COMMENT ON COLUMN cgpsync_run.board IS 'internal: shared memory with the live figures of a run that is on';
 
 COMMENT ON TABLE cgpsync_run_partition IS 'one row for each partition of a run';
 COMMENT ON COLUMN cgpsync_run_partition.run_id IS 'the run';
@@ -82,3 +93,24 @@ COMMENT ON COLUMN cgpsync_run_partition.worker_pid IS 'process of the worker';
 COMMENT ON COLUMN cgpsync_run_partition.source_relation IS 'relation read on the source';
 COMMENT ON COLUMN cgpsync_run_partition.source_filter IS 'condition on its rows; null for all';
 COMMENT ON COLUMN cgpsync_run_partition.filter_here IS 'rows of other partitions come too and are dropped here, as only this server can tell HASH partitions apart';
+COMMENT ON COLUMN cgpsync_run_partition.attempts IS 'how often it was begun';
+COMMENT ON COLUMN cgpsync_run_partition.retry_at IS 'when it is tried again after a failure that may pass';
+
+COMMENT ON VIEW cgpsync_progress IS 'runs of this role that are on: how far they are and when they will end';
+COMMENT ON COLUMN cgpsync_progress.run_id IS 'number of the run';
+COMMENT ON COLUMN cgpsync_progress.table_name IS 'the target table';
+COMMENT ON COLUMN cgpsync_progress.source IS 'foreign server';
+COMMENT ON COLUMN cgpsync_progress.status IS 'planning or running';
+COMMENT ON COLUMN cgpsync_progress.units_done IS 'partitions that are finished';
+COMMENT ON COLUMN cgpsync_progress.units_total IS 'partitions selected; null while planning';
+COMMENT ON COLUMN cgpsync_progress.rows IS 'rows received';
+COMMENT ON COLUMN cgpsync_progress.bytes_done IS 'COPY bytes received';
+COMMENT ON COLUMN cgpsync_progress.estimated_bytes IS 'size on the source of the partitions to copy, as far as known';
+COMMENT ON COLUMN cgpsync_progress.percent IS 'copied part of the work; never falls';
+COMMENT ON COLUMN cgpsync_progress.mb_per_s_now IS 'million bytes per second in the last seconds';
+COMMENT ON COLUMN cgpsync_progress.mb_per_s IS 'million bytes per second since copying began';
+COMMENT ON COLUMN cgpsync_progress.started_at IS 'when the run began';
+COMMENT ON COLUMN cgpsync_progress.elapsed IS 'time since then';
+COMMENT ON COLUMN cgpsync_progress.eta IS 'when it will end at this pace';
+COMMENT ON COLUMN cgpsync_progress.workers IS 'workers that are copying';
+COMMENT ON COLUMN cgpsync_progress.copying IS 'what each of them is copying';

@@ -36,10 +36,12 @@ CREATE TABLE cgpsync_run (
     columns         text[],
     format          text CHECK (format IN ('binary', 'text')),
     snapshot        text,
-    arguments       jsonb NOT NULL
+    arguments       jsonb NOT NULL,
+    board           bigint
 );
 CREATE INDEX cgpsync_run_table_name_idx ON cgpsync_run (table_name, run_id);
 CREATE INDEX cgpsync_run_relation_idx ON cgpsync_run (relation, run_id);
+CREATE INDEX cgpsync_run_finished_at_idx ON cgpsync_run (finished_at);
 CREATE INDEX cgpsync_run_open_idx ON cgpsync_run (run_id) WHERE status IN ('planning', 'running');
 
 CREATE TABLE cgpsync_run_partition (
@@ -63,6 +65,8 @@ CREATE TABLE cgpsync_run_partition (
     source_relation text NOT NULL,
     source_filter   text,
     filter_here     boolean NOT NULL DEFAULT false,
+    attempts        integer NOT NULL DEFAULT 0,
+    retry_at        timestamptz,
     PRIMARY KEY (run_id, unit)
 );
 CREATE INDEX cgpsync_run_partition_relation_idx ON cgpsync_run_partition (relation, run_id);

@@ -21,3 +21,42 @@ CROSS JOIN LATERAL (
                                    '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS ends) b
 WHERE p.partstrat OPERATOR(pg_catalog.=) 'r';
 GRANT SELECT ON v_gp_range_partition_meta TO PUBLIC;
+
+-- Runs that are on, those that the reading role may see in cgpsync_run. A view reads tables with its owner's rights, so the policy is
+-- repeated here. Figures come from the run's shared memory, which costs its workers nothing.
+CREATE VIEW cgpsync_progress AS
+SELECT r.run_id, r.table_name, r.source, r.status,
+       u.units_done, r.units AS units_total,
+       live.rows, live.bytes AS bytes_done, u.estimated_bytes,
+       pg_catalog.round(live.percent::pg_catalog.numeric, 1) AS percent,
+       pg_catalog.round((live.bytes_per_second OPERATOR(pg_catalog./) 1e6)::pg_catalog.numeric, 1) AS mb_per_s_now,
+       pg_catalog.round((live.bytes OPERATOR(pg_catalog./) NULLIF(pg_catalog.date_part('epoch',
+           pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) u.began), 0) OPERATOR(pg_catalog./) 1e6)::pg_catalog.numeric, 1) AS mb_per_s,
+       r.started_at,
+       pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) r.started_at AS elapsed,
+       pg_catalog.date_trunc('second', pg_catalog.clock_timestamp()
+           OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => live.seconds_left)) AS eta,
+       u.workers, u.copying
+FROM cgpsync_run r
+LEFT JOIN LATERAL (SELECT * FROM _cgpsync_live(r.run_id) f WHERE f.unit IS NULL) live ON true
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.count(*) FILTER (WHERE p.status OPERATOR(pg_catalog.=) ANY ('{done,skipped}')) AS units_done,
+           pg_catalog.sum(p.estimated_bytes) FILTER (WHERE p.status OPERATOR(pg_catalog.<>) 'skipped') AS estimated_bytes,
+           pg_catalog.min(p.started_at) AS began,
+           pg_catalog.count(*) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS workers,
+           pg_catalog.array_agg(pg_catalog.format('%s: %s of %s (process %s)', p.partition, pg_catalog.pg_size_pretty(f.bytes),
+                                                  COALESCE(pg_catalog.pg_size_pretty(p.estimated_bytes), '?'), p.worker_pid)
+                                ORDER BY p.unit) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS copying
+    FROM cgpsync_run_partition p
+    LEFT JOIN _cgpsync_live(r.run_id) f ON f.unit OPERATOR(pg_catalog.=) p.unit
+    WHERE p.run_id OPERATOR(pg_catalog.=) r.run_id) u
+WHERE r.status OPERATOR(pg_catalog.=) ANY ('{planning,running}')
+  AND (r.role_name OPERATOR(pg_catalog.=) CURRENT_USER OR NOT pg_catalog.row_security_active('cgpsync_run'::pg_catalog.regclass))
+  AND EXISTS (
+    SELECT FROM pg_catalog.pg_locks l
+    WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted AND l.pid OPERATOR(pg_catalog.=) r.coordinator_pid
+      AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
+                                            WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+      AND l.classid OPERATOR(pg_catalog.=) 1667723379::pg_catalog.oid AND l.objid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid
+      AND l.objsubid OPERATOR(pg_catalog.=) 2);
+GRANT SELECT ON cgpsync_progress TO PUBLIC;

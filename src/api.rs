@@ -8,11 +8,17 @@ use crate::import;
 use crate::pg::{foreign, partition, report};
 use crate::run::caller::{self, Call};
 use crate::run::create_table::create_table;
-use crate::run::preview;
 use crate::run::verify::{self, Method};
+use crate::run::watch::UnitResult;
+use crate::run::{preview, progress};
+use pgrx::datum::Interval;
 use pgrx::iter::{SetOfIterator, TableIterator};
 use pgrx::{AnyNumeric, JsonB, name, pg_extern, pg_sys};
 use std::ffi::CStr;
+use std::time::Duration;
+
+/// Longest timeout of cgpsync_wait, a century: what is longer overflows somewhere.
+const MAX_TIMEOUT_US: i128 = 100 * 366 * 86_400 * 1_000_000;
 
 // A search_path of their own keeps the functions' SQL away from objects in the caller's.
 
@@ -62,15 +68,170 @@ fn cgpsync_sync(
         columns,
     );
     let units = caller::sync(call).unwrap_or_else(|error| report::raise(error));
-    TableIterator::new(units.into_iter().map(|unit| {
-        (
-            pg_sys::Oid::from_u32(unit.partition),
-            unit.status,
-            unit.rows,
-            unit.bytes,
-            unit.seconds,
-            unit.message,
-        )
+    TableIterator::new(units.into_iter().map(unit_row))
+}
+
+type UnitRow = (
+    pg_sys::Oid,
+    String,
+    Option<i64>,
+    Option<i64>,
+    Option<f64>,
+    Option<String>,
+);
+
+fn unit_row(unit: UnitResult) -> UnitRow {
+    (
+        pg_sys::Oid::from_u32(unit.partition),
+        unit.status,
+        unit.rows,
+        unit.bytes,
+        unit.seconds,
+        unit.message,
+    )
+}
+
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_start(
+    table_name regclass,
+    end_tm text DEFAULT NULL,
+    parallelism int DEFAULT 3,
+    source name DEFAULT NULL,
+    since text DEFAULT NULL,
+    source_table text DEFAULT NULL,
+    create_missing bool DEFAULT true,
+    columns text[] DEFAULT NULL)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+#[allow(clippy::too_many_arguments)] // as above
+fn cgpsync_start(
+    table_name: Option<pg_sys::Oid>,
+    end_tm: Option<String>,
+    parallelism: Option<i32>,
+    source: Option<&CStr>,
+    since: Option<String>,
+    source_table: Option<String>,
+    create_missing: Option<bool>,
+    columns: Option<Vec<Option<String>>>,
+) -> i64 {
+    let call = call(
+        table_name,
+        end_tm,
+        parallelism,
+        source,
+        since,
+        source_table,
+        create_missing,
+        columns,
+    );
+    caller::start(call).unwrap_or_else(|error| report::raise(error))
+}
+
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_wait(run_id bigint, timeout interval DEFAULT NULL)
+RETURNS TABLE(partition regclass, status text, rows bigint, bytes bigint, seconds float8, message text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+#[allow(clippy::type_complexity)] // as above
+fn cgpsync_wait(
+    run_id: Option<i64>,
+    timeout: Option<Interval>,
+) -> TableIterator<
+    'static,
+    (
+        name!(partition, pg_sys::Oid),
+        name!(status, String),
+        name!(rows, Option<i64>),
+        name!(bytes, Option<i64>),
+        name!(seconds, Option<f64>),
+        name!(message, Option<String>),
+    ),
+> {
+    let timeout = timeout.map(|timeout| {
+        let micros = timeout.as_micros();
+        Duration::from_micros(micros.clamp(0, MAX_TIMEOUT_US) as u64)
+    });
+    let units = caller::wait(run_number(run_id), timeout).unwrap_or_else(|error| report::raise(error));
+    TableIterator::new(units.into_iter().map(unit_row))
+}
+
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_cancel(run_id bigint) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+fn cgpsync_cancel(run_id: Option<i64>) -> bool {
+    caller::cancel(run_number(run_id)).unwrap_or_else(|error| report::raise(error))
+}
+
+fn run_number(run_id: Option<i64>) -> i64 {
+    run_id.unwrap_or_else(|| report::raise(Error::bad_parameter("run_id must not be null")))
+}
+
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_prune(older_than interval DEFAULT '90 days') RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+fn cgpsync_prune(older_than: Option<Interval>) -> i64 {
+    let Some(older_than) = older_than else {
+        report::raise(Error::bad_parameter("older_than must not be null"));
+    };
+    let text = format!(
+        "{} months {} days {} microseconds",
+        older_than.months(),
+        older_than.days(),
+        older_than.micros()
+    );
+    caller::prune(&text).unwrap_or_else(|error| report::raise(error))
+}
+
+// Runs as whoever reads cgpsync_progress, and shows only runs which that role may see. The first row is the run's, the others its units'.
+#[pg_extern(sql = r#"
+CREATE FUNCTION _cgpsync_live(run_id bigint)
+RETURNS TABLE(unit int, rows bigint, bytes bigint, percent float8, bytes_per_second float8, seconds_left float8)
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+#[allow(clippy::type_complexity)] // as above
+fn _cgpsync_live(
+    run_id: i64,
+) -> TableIterator<
+    'static,
+    (
+        name!(unit, Option<i32>),
+        name!(rows, i64),
+        name!(bytes, i64),
+        name!(percent, Option<f64>),
+        name!(bytes_per_second, Option<f64>),
+        name!(seconds_left, Option<f64>),
+    ),
+> {
+    let figures = progress::figures(run_id).unwrap_or_else(|error| report::raise(error));
+    TableIterator::new(figures.into_iter().flat_map(|(run, units)| {
+        let total = (
+            None,
+            run.rows as i64,
+            run.bytes as i64,
+            Some(run.percent),
+            Some(run.rate),
+            run.left,
+        );
+        let units = units.into_iter().enumerate();
+        let units = units.map(|(at, unit)| {
+            (
+                Some(at as i32 + 1),
+                unit.rows as i64,
+                unit.bytes as i64,
+                None,
+                None,
+                None,
+            )
+        });
+        std::iter::once(total).chain(units)
     }))
 }
 

@@ -19,6 +19,7 @@ pub mod sqlstate {
     pub const PASSWORD_REQUIRED: &str = "2F003";
     pub const EXTERNAL_ROUTINE: &str = "38000";
     pub const SERIALIZATION_FAILURE: &str = "40001";
+    pub const DEADLOCK_DETECTED: &str = "40P01";
     pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
     pub const DUPLICATE_OBJECT: &str = "42710";
     pub const UNDEFINED_COLUMN: &str = "42703";
@@ -29,11 +30,14 @@ pub mod sqlstate {
     pub const INVALID_OBJECT_DEFINITION: &str = "42P17";
     pub const WRONG_OBJECT_TYPE: &str = "42809";
     pub const DATATYPE_MISMATCH: &str = "42804";
+    pub const TOO_MANY_CONNECTIONS: &str = "53300";
     pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
     pub const OBJECT_IN_USE: &str = "55006";
     pub const LOCK_NOT_AVAILABLE: &str = "55P03";
     pub const QUERY_CANCELED: &str = "57014";
     pub const ADMIN_SHUTDOWN: &str = "57P01";
+    pub const CRASH_SHUTDOWN: &str = "57P02";
+    pub const CANNOT_CONNECT_NOW: &str = "57P03";
     pub const FDW_INVALID_OPTION_NAME: &str = "HV00D";
     pub const INTERNAL: &str = "XX000";
 }

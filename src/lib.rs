@@ -26,7 +26,7 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../sql/views.sql",
     name = "views",
-    requires = ["tables", api::_cgpsync_children]
+    requires = ["tables", api::_cgpsync_children, api::_cgpsync_live]
 );
 pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 

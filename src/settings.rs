@@ -1,15 +1,27 @@
-//! cgpsync.*: all can be set by anyone at any time. A run takes the values of the session that calls it.
+//! cgpsync.*: all but the cap on parallelism can be set by anyone at any time. A run takes the values of the session that calls it.
 
+use crate::plan::retry::Retries;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::CString;
 use std::time::Duration;
 
 /// No default: with a single server of our wrapper there is nothing to set, with several none is the obvious one.
 static SOURCE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
-/// A minute outlasts an interactive query, and a nightly job that waits longer should say whom it waits for.
-static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+/// Whoever comes after a waiting lock waits with it: short, as it is tried again.
+static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 /// libpq's own default is to wait for ever, which nobody wants at night.
 static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10);
+
+/// With the delays below about four minutes: a restart of the source, and most readers.
+static MAX_RETRIES: GucSetting<i32> = GucSetting::<i32>::new(10);
+static RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(1_000);
+static MAX_RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+static MAX_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
+/// For administrators: every worker is a slot here and a connection there.
+static MAX_PARALLELISM: GucSetting<i32> = GucSetting::<i32>::new(PARALLELISM_LIMIT);
+
+/// Workers at most, whatever is set. More connections than this would not make any source faster.
+pub const PARALLELISM_LIMIT: i32 = 256;
 
 /// Defines the settings.
 pub fn init() {
@@ -24,7 +36,7 @@ pub fn init() {
     GucRegistry::define_int_guc(
         c"cgpsync.lock_timeout",
         c"Longest wait of a worker for the lock on a partition.",
-        c"A partition that cannot be locked in time fails and keeps its rows. 0 waits for ever.",
+        c"A partition that cannot be locked in time is tried again later. 0 waits for ever.",
         &LOCK_TIMEOUT,
         0,
         i32::MAX,
@@ -40,6 +52,64 @@ pub fn init() {
         3600,
         GucContext::Userset,
         GucFlags::UNIT_S,
+    );
+    init_retries();
+    init_limits();
+}
+
+fn init_retries() {
+    GucRegistry::define_int_guc(
+        c"cgpsync.max_retries",
+        c"How often a partition is tried again after a failure that may pass.",
+        c"Lost connections, restarts of the source, too many connections there, locks, deadlocks and serialization failures.",
+        &MAX_RETRIES,
+        0,
+        1_000_000,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"cgpsync.retry_delay",
+        c"Time before a partition is tried again.",
+        c"Doubles with each attempt; up to half of it is taken away at random.",
+        &RETRY_DELAY,
+        1,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"cgpsync.max_retry_delay",
+        c"Longest time between two attempts.",
+        c"",
+        &MAX_RETRY_DELAY,
+        1,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_MS,
+    );
+}
+
+fn init_limits() {
+    GucRegistry::define_int_guc(
+        c"cgpsync.max_rate",
+        c"Bytes that a run takes from the source in a second, at most.",
+        c"All workers of the run together. 0: as fast as it goes.",
+        &MAX_RATE,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_BYTE,
+    );
+    GucRegistry::define_int_guc(
+        c"cgpsync.max_parallelism",
+        c"Workers of a run, whatever its call asks for.",
+        c"",
+        &MAX_PARALLELISM,
+        1,
+        PARALLELISM_LIMIT,
+        GucContext::Suset,
+        GucFlags::default(),
     );
 }
 
@@ -59,4 +129,23 @@ pub fn lock_timeout_ms() -> i32 {
 /// cgpsync.connect_timeout.
 pub fn connect_timeout() -> Duration {
     Duration::from_secs(CONNECT_TIMEOUT.get().max(1) as u64)
+}
+
+/// cgpsync.max_retries and the delays.
+pub fn retries() -> Retries {
+    Retries {
+        max: MAX_RETRIES.get().max(0) as u32,
+        delay_ms: RETRY_DELAY.get().max(1) as u64,
+        max_delay_ms: MAX_RETRY_DELAY.get().max(1) as u64,
+    }
+}
+
+/// cgpsync.max_rate in bytes per second; 0: none.
+pub fn max_rate() -> u64 {
+    MAX_RATE.get().max(0) as u64
+}
+
+/// cgpsync.max_parallelism.
+pub fn max_parallelism() -> i32 {
+    MAX_PARALLELISM.get()
 }

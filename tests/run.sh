@@ -3,7 +3,7 @@
 # `tests/run.sh cancel` for those with "cancel" in their name.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-"$here/support/setup.sh"
+"$here/support/setup.sh" tests
 . "$here/support/env.sh"
 cd "$root"
 

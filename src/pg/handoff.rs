@@ -1,5 +1,5 @@
 //! A piece of shared memory between a calling backend and the coordinator it starts: the request one way, the run's id the other.
-//! It lives as long as the call: when the caller's transaction ends or its process does, on whatever path, the coordinator is told.
+//! It lives as long as the call, unless that releases it: when the caller's transaction ends or its process does, on whatever path, the coordinator is told.
 
 use super::background::Handle;
 use crate::error::{Error, Result};
@@ -13,6 +13,8 @@ struct Header {
     magic: u64,
     run_id: AtomicI64,
     caller_gone: AtomicU32,
+    /// the run goes on without its caller
+    released: AtomicU32,
     length: u32,
 }
 
@@ -36,8 +38,11 @@ unsafe extern "C-unwind" fn on_caller_detach(_segment: *mut pg_sys::dsm_segment,
     // SAFETY: made by `bind`, which registered this callback once; dsm_detach runs its callbacks once, before it unmaps.
     let end = unsafe { Box::from_raw(end.cast_mut_ptr::<CallerEnd>()) };
     // SAFETY: still mapped, see above.
-    unsafe { &*end.header }.caller_gone.store(1, Ordering::Release);
-    end.coordinator.terminate();
+    let header = unsafe { &*end.header };
+    if header.released.load(Ordering::Acquire) == 0 {
+        header.caller_gone.store(1, Ordering::Release);
+        end.coordinator.terminate();
+    }
     end.coordinator.release();
 }
 
@@ -54,6 +59,7 @@ impl Handoff {
                 magic: MAGIC,
                 run_id: AtomicI64::new(0),
                 caller_gone: AtomicU32::new(0),
+                released: AtomicU32::new(0),
                 length,
             });
             std::ptr::copy_nonoverlapping(request.as_ptr(), header.add(1).cast::<u8>(), request.len());
@@ -75,6 +81,12 @@ impl Handoff {
     pub fn close(self) {
         // SAFETY: mapped, and not used afterwards: `self` is gone.
         unsafe { pg_sys::dsm_detach(self.segment) };
+    }
+
+    /// From here on the run does not depend on this call any more.
+    pub fn release(self) {
+        self.header().released.store(1, Ordering::Release);
+        self.close();
     }
 
     /// What the coordinator needs to attach.

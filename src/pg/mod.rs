@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod background;
+pub mod board;
 pub mod copy;
 pub mod entry;
 pub mod exit;

@@ -10,6 +10,7 @@ pub mod copy_sql;
 pub mod create_table;
 pub mod end;
 pub mod missing;
+pub mod retry;
 pub mod select;
 #[cfg(test)]
 mod sketch;

@@ -1,25 +1,18 @@
-//! The calling backend's side of a run: checks, starts the coordinator, watches the rows, reports.
+//! The calling backend's side of a run: checks, starts the coordinator, waits, cancels.
 
 use super::Request;
 use super::record::Store;
+use super::watch::{SelfCheck, TICK, UnitResult, Watch};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::handoff::Handoff;
-use crate::pg::spi::{self, Row};
-use crate::pg::{foreign, session, wait};
+use crate::pg::{self, foreign, session, spi};
 use crate::settings;
 use crate::target::catalog;
-use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How often the run's rows are looked at; the coordinator's end wakes the caller at once.
-const TICK: Duration = Duration::from_millis(100);
-/// How often it is checked that the run does not wait for the caller itself.
-const SELF_CHECK: Duration = Duration::from_millis(500);
-/// How long a coordinator that has finished its run may take to exit.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// Workers at most. More connections than this would not make any source faster.
-const MAX_PARALLELISM: i32 = 256;
+/// How long a cancelled run's processes may take to go.
+const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Arguments of a call, as SQL gives them.
 #[derive(Debug)]
@@ -42,25 +35,55 @@ pub struct Call {
     pub columns: Option<Vec<Option<String>>>,
 }
 
-/// A unit as the call returns it.
-#[derive(Debug)]
-pub struct UnitResult {
-    /// the target's partition
-    pub partition: u32,
-    /// done or skipped
-    pub status: String,
-    /// rows copied
-    pub rows: Option<i64>,
-    /// COPY bytes received
-    pub bytes: Option<i64>,
-    /// from claim to commit
-    pub seconds: Option<f64>,
-    /// remark
-    pub message: Option<String>,
-}
-
 /// Runs a sync to its end: NOTICE per unit on the way, one error if any unit failed.
 pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
+    let (handoff, coordinator) = begin(call)?;
+    let run_id = run_id(handoff, coordinator)?;
+    let result = Watch::own(run_id, coordinator)?.follow(None);
+    handoff.close();
+    result
+}
+
+/// Starts a sync that goes on by itself. Gives the run's id; an error if the table's lock is taken.
+pub fn start(call: Call) -> Result<i64> {
+    let (handoff, coordinator) = begin(call)?;
+    let run_id = run_id(handoff, coordinator)?;
+    let watch = Watch::own(run_id, coordinator)?;
+    handoff.release();
+    match watch.look()?.end {
+        Some(Err(error)) if error.sqlstate == sqlstate::OBJECT_IN_USE => Err(error),
+        _ => Ok(run_id),
+    }
+}
+
+/// Waits for a run of this role, however it was started, and gives what cgpsync_sync would.
+pub fn wait(run_id: i64, timeout: Option<Duration>) -> Result<Vec<UnitResult>> {
+    Watch::other(run_id)?.follow(timeout)
+}
+
+/// Ends a run of this role and waits until its processes are gone. False when it was not on any more.
+pub fn cancel(run_id: i64) -> Result<bool> {
+    let mut watch = Watch::other(run_id)?;
+    let Some(coordinator) = watch.running_coordinator()? else {
+        return Ok(false);
+    };
+    // Under the caller's own privileges, which the server checks.
+    spi::execute(
+        "SELECT pg_catalog.pg_terminate_backend($1::pg_catalog.int4)",
+        &[Some(&coordinator.to_string())],
+    )?;
+    watch.until_stopped(CANCEL_LIMIT)?;
+    Ok(true)
+}
+
+/// Forgets runs that ended longer than `older_than`, an interval, ago. Gives their number.
+pub fn prune(older_than: &str) -> Result<i64> {
+    check_writable("prune")?;
+    Store::open()?.prune(older_than)
+}
+
+/// Checks the call, hands it over and starts the coordinator, tied to this call.
+fn begin(call: Call) -> Result<(Handoff, Handle)> {
     let request = check(call)?;
     let bytes = serde_json::to_vec(&request).map_err(|e| Error::internal(e.to_string()))?;
     let handoff = Handoff::create(&bytes)?;
@@ -71,17 +94,29 @@ pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
     };
     let coordinator = background::start(Role::Coordinator, birth, "")?.ok_or_else(background::no_slot)?;
     handoff.bind(coordinator);
-    let mut watch = Watch {
-        store: Store::open()?,
-        coordinator,
-        seen: HashSet::new(),
-        last_self_check: Instant::now(),
-        lines_seen: 0,
-    };
-    let run_id = watch.run_id(handoff)?;
-    let result = watch.follow(run_id);
-    handoff.close();
-    result
+    Ok((handoff, coordinator))
+}
+
+/// Waits for the coordinator's answer.
+fn run_id(handoff: Handoff, coordinator: Handle) -> Result<i64> {
+    let mut self_check = SelfCheck::default();
+    loop {
+        let state = coordinator.state();
+        if let Some(run_id) = handoff.run_id() {
+            return Ok(run_id);
+        }
+        if state == State::Stopped {
+            return Err(Error::new(
+                sqlstate::EXTERNAL_ROUTINE,
+                "the coordinator ended before it could record the run",
+            )
+            .hint("The server's log says why."));
+        }
+        pg::wait::wait(None, TICK);
+        if let State::Running(pid) = state {
+            self_check.run(pid, None)?;
+        }
+    }
 }
 
 /// Everything that can be refused before a process is started.
@@ -94,12 +129,7 @@ fn check(call: Call) -> Result<Request> {
 /// The checks of every call that reads a source, and what becomes of its arguments.
 pub fn request(call: Call) -> Result<Request> {
     check_place()?;
-    if !(1..=MAX_PARALLELISM).contains(&call.parallelism) {
-        return Err(Error::bad_parameter(format!(
-            "parallelism must be between 1 and {MAX_PARALLELISM}, not {}",
-            call.parallelism
-        )));
-    }
+    let parallelism = check_parallelism(call.parallelism)?;
     let columns = call.columns.map(check_columns).transpose()?;
     catalog::check_kind(call.table)?;
     let source = resolve_source(call.source)?;
@@ -114,7 +144,7 @@ pub fn request(call: Call) -> Result<Request> {
     Ok(Request {
         table: call.table,
         end_tm: call.end_tm,
-        parallelism: call.parallelism,
+        parallelism,
         source,
         since: call.since,
         source_table: call.source_table,
@@ -124,7 +154,24 @@ pub fn request(call: Call) -> Result<Request> {
         date_order: dates.string(1)?,
         lock_timeout_ms: settings::lock_timeout_ms(),
         connect_timeout_s: settings::connect_timeout().as_secs(),
+        retries: settings::retries(),
+        max_rate: settings::max_rate(),
     })
+}
+
+/// What is asked for, as far as this server's administrator lets it.
+fn check_parallelism(wanted: i32) -> Result<i32> {
+    let limit = settings::PARALLELISM_LIMIT;
+    if !(1..=limit).contains(&wanted) {
+        return Err(Error::bad_parameter(format!(
+            "parallelism must be between 1 and {limit}, not {wanted}"
+        )));
+    }
+    let cap = settings::max_parallelism();
+    if wanted > cap {
+        pgrx::notice!("parallelism is {cap}, not {wanted}: cgpsync.max_parallelism allows no more");
+    }
+    Ok(wanted.min(cap))
 }
 
 /// Refuses where nothing may be written. `what` would be done: `sync`.
@@ -220,193 +267,6 @@ pub(super) fn resolve_source(named: Option<String>) -> Result<String> {
             Err(Error::new(sqlstate::UNDEFINED_OBJECT, "there are several source servers")
                 .detail(format!("They are: {}.", names.join(", ")))
                 .hint("Pass source => '...' or set cgpsync.source."))
-        }
-    }
-}
-
-struct Watch {
-    store: Store,
-    coordinator: Handle,
-    seen: HashSet<i32>,
-    last_self_check: Instant,
-    lines_seen: usize,
-}
-
-impl Watch {
-    /// Waits for the coordinator's answer.
-    fn run_id(&mut self, handoff: Handoff) -> Result<i64> {
-        loop {
-            let stopped = self.coordinator.state() == State::Stopped;
-            if let Some(run_id) = handoff.run_id() {
-                return Ok(run_id);
-            }
-            if stopped {
-                return Err(Error::new(
-                    sqlstate::EXTERNAL_ROUTINE,
-                    "the coordinator ended before it could record the run",
-                )
-                .hint("The server's log says why."));
-            }
-            self.sleep(None)?;
-        }
-    }
-
-    /// Follows the run until its row says how it ended.
-    fn follow(&mut self, run_id: i64) -> Result<Vec<UnitResult>> {
-        loop {
-            // In this order: what a coordinator that is gone now has written is visible to the look that follows.
-            let stopped = self.coordinator.state() == State::Stopped;
-            let rows = self.select(
-                "SELECT status, message, units, error_code, error_message, error_detail, error_hint
-                 FROM @.cgpsync_run WHERE run_id = $1::pg_catalog.int8",
-                run_id,
-            )?;
-            let row = rows
-                .first()
-                .ok_or_else(|| Error::internal(format!("run {run_id} is gone")))?;
-            self.announce(run_id, row)?;
-            match row.text(0) {
-                Some("done") => {
-                    self.until_stopped(FAREWELL);
-                    return self.results(run_id);
-                }
-                Some("failed" | "cancelled") => {
-                    self.until_stopped(FAREWELL);
-                    return Err(Error {
-                        sqlstate: row.text(3).unwrap_or(sqlstate::INTERNAL).to_owned(),
-                        message: row.text(4).unwrap_or("the run failed").to_owned(),
-                        detail: row.text(5).map(str::to_owned),
-                        hint: row.text(6).map(str::to_owned),
-                        remote: false,
-                    });
-                }
-                _ if stopped => {
-                    return Err(Error::new(
-                        sqlstate::ADMIN_SHUTDOWN,
-                        format!("the coordinator of run {run_id} ended before the run did"),
-                    )
-                    .hint("Finished partitions stay finished; run the same call again."));
-                }
-                _ => self.sleep(Some(run_id))?,
-            }
-        }
-    }
-
-    fn select(&self, sql: &str, run_id: i64) -> Result<Vec<Row>> {
-        self.store.select_latest(sql, &[Some(&run_id.to_string())])
-    }
-
-    /// NOTICEs for what is new since the last look.
-    fn announce(&mut self, run_id: i64, run: &Row) -> Result<()> {
-        // Lines are only ever added.
-        for line in run.text(1).unwrap_or("").lines().skip(self.lines_seen) {
-            pgrx::notice!("run {run_id}: {line}");
-            self.lines_seen += 1;
-        }
-        if run.text(2).is_none() {
-            return Ok(());
-        }
-        let total = run.text(2).unwrap_or("?");
-        let rows = self.select(
-            "SELECT unit, partition, status, rows, bytes,
-                    pg_catalog.date_part('epoch', finished_at - started_at)::pg_catalog.numeric(20, 3),
-                    COALESCE(message, error_message)
-             FROM @.cgpsync_run_partition
-             WHERE run_id = $1::pg_catalog.int8 AND status IN ('done', 'failed', 'skipped') ORDER BY finished_at, unit",
-            run_id,
-        )?;
-        for row in rows {
-            if !self.seen.insert(row.need(0)?) {
-                continue;
-            }
-            let text = |at| row.text(at).unwrap_or("");
-            let (partition, place) = (text(1), format!("({} of {total})", self.seen.len()));
-            match text(2) {
-                "done" => pgrx::notice!(
-                    "{partition}: {} rows, {} bytes in {} s {place}",
-                    text(3),
-                    text(4),
-                    text(5)
-                ),
-                "skipped" => pgrx::notice!("{partition}: skipped, {} {place}", text(6)),
-                _ => pgrx::warning!("{partition}: {} {place}", text(6)),
-            }
-        }
-        Ok(())
-    }
-
-    fn results(&self, run_id: i64) -> Result<Vec<UnitResult>> {
-        let rows = self.select(
-            "SELECT relation::pg_catalog.oid, status, rows, bytes,
-                    pg_catalog.date_part('epoch', finished_at - started_at), message
-             FROM @.cgpsync_run_partition WHERE run_id = $1::pg_catalog.int8 ORDER BY partition",
-            run_id,
-        )?;
-        rows.iter()
-            .map(|row| {
-                Ok(UnitResult {
-                    partition: row.need(0)?,
-                    status: row.string(1)?,
-                    rows: row.get(2)?,
-                    bytes: row.get(3)?,
-                    seconds: row.get(4)?,
-                    message: row.text(5).map(str::to_owned),
-                })
-            })
-            .collect()
-    }
-
-    /// One tick; now and then a check that the run does not wait for a lock of this very transaction, which the server's deadlock
-    /// detection cannot see.
-    fn sleep(&mut self, run_id: Option<i64>) -> Result<()> {
-        wait::wait(None, TICK);
-        if self.last_self_check.elapsed() < SELF_CHECK {
-            return Ok(());
-        }
-        self.last_self_check = Instant::now();
-        let State::Running(coordinator) = self.coordinator.state() else {
-            return Ok(());
-        };
-        let rows = self.store.select_latest(
-            "SELECT l.pid, COALESCE(l.relation::pg_catalog.regclass::pg_catalog.text, l.locktype), l.mode
-              FROM pg_catalog.pg_locks l
-              WHERE NOT l.granted AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(l.pid))
-                AND (l.pid = $2::pg_catalog.int4 OR l.pid IN (
-                  SELECT p.worker_pid FROM @.cgpsync_run_partition p
-                  WHERE p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'))",
-            &[
-                run_id.map(|id| id.to_string()).as_deref(),
-                Some(&coordinator.to_string()),
-            ],
-        )?;
-        let Some(row) = rows.first() else {
-            return Ok(());
-        };
-        self.end_run();
-        Err(Error::new(
-            sqlstate::OBJECT_IN_USE,
-            "the calling transaction holds a lock that the run needs",
-        )
-        .detail(format!(
-            "Process {} waits for {} on {}, held by this session.",
-            row.text(0).unwrap_or("?"),
-            row.text(2).unwrap_or("?"),
-            row.text(1).unwrap_or("?")
-        ))
-        .hint("Commit first: workers are sessions of their own and cannot share this transaction's locks."))
-    }
-
-    /// Ends the run before this transaction's locks go, so that no worker gets to use them.
-    fn end_run(&self) {
-        self.coordinator.terminate();
-        self.until_stopped(Duration::from_secs(2));
-    }
-
-    /// Waits until the coordinator is gone, and the table's lock with it: a call right after this one must find it free.
-    fn until_stopped(&self, limit: Duration) {
-        let deadline = Instant::now() + limit;
-        while self.coordinator.state() != State::Stopped && Instant::now() < deadline {
-            wait::wait(None, Duration::from_millis(20));
         }
     }
 }

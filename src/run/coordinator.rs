@@ -1,14 +1,19 @@
 //! The coordinator: one background process that plans a run, holds its snapshot, starts and watches the workers, and finishes it.
 
+mod keeper;
+
+use super::outlook::Outlook;
 use super::planning::{self, Plan};
 use super::record::Store;
 use super::rows::Planned;
 use super::{Request, prepare_session, set_config};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
+use crate::pg::board::Board;
 use crate::pg::handoff::Handoff;
 use crate::pg::{report, session, wait, xact};
 use crate::plan::copy_sql::display_name;
+use crate::plan::retry;
 use crate::source::{Session, dialect};
 use crate::target::create;
 use std::time::{Duration, Instant};
@@ -37,6 +42,19 @@ struct Run {
     workers: Vec<Handle>,
     /// the session whose transaction keeps the shared snapshot alive
     keeper: Option<Session>,
+    /// a lost keeper is to be replaced at that time, after so many attempts
+    renewal: Option<(Instant, u32)>,
+}
+
+/// The copying part of a run.
+struct Course {
+    /// units to copy
+    units: usize,
+    board: Board,
+    outlook: Outlook,
+    began: Instant,
+    /// workers started because units were left behind
+    replacements: usize,
 }
 
 /// Reads the request, records the run and answers the caller. None when there is nothing (more) to do.
@@ -59,6 +77,7 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         handoff,
         workers: Vec::new(),
         keeper: None,
+        renewal: None,
     };
     Ok(conflict.is_none().then_some(run))
 }
@@ -92,6 +111,7 @@ impl Run {
             Error::new(sqlstate::QUERY_CANCELED, "the call was cancelled, or its session ended")
         } else if background::termination_requested() {
             Error::new(sqlstate::ADMIN_SHUTDOWN, "the coordinator of the run was terminated")
+                .detail("By cgpsync_cancel or pg_terminate_backend, or because the server is shutting down.")
         } else {
             error
         }
@@ -103,6 +123,10 @@ impl Run {
         let units = plan.units();
         let to_copy = units.iter().filter(|u| u.done_by.is_none()).count();
         let remarks = plan.remarks.join("\n");
+        let board = Board::create(self.id, units.len(), self.request.max_rate)?;
+        for (number, _) in units.iter().enumerate().filter(|(_, unit)| unit.done_by.is_some()) {
+            board.gauge(number as i32 + 1).done();
+        }
         xact::transaction(|| {
             let planned = Planned {
                 source_table: &plan.source_table,
@@ -113,19 +137,52 @@ impl Run {
                 snapshot: snapshot.as_deref(),
                 source_address: &plan.source_address,
                 message: Some(remarks.as_str()).filter(|text| !text.is_empty()),
+                board: board.handle(),
             };
             self.store.set_planned(self.id, &planned, &units)
         })?;
-        self.start_workers(to_copy)?;
-        self.watch(to_copy)?;
+        let course = Course {
+            units: to_copy,
+            board,
+            outlook: Outlook::new(units.iter().map(|u| (u.done_by.is_none(), u.estimated_bytes))),
+            began: Instant::now(),
+            replacements: 0,
+        };
+        self.start_workers(to_copy.min(self.request.parallelism as usize))?;
+        self.watch(course)?;
         self.finish(&plan)
     }
 
-    /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
+    /// Plans, again after a failure that may pass; but a source that could never be reached is an error at once, as that is what a wrong
+    /// address looks like.
     fn plan(&mut self) -> Result<(Plan, Option<String>)> {
-        let (target, timezone) = xact::transaction(|| Ok((self.request.connection()?, session::timezone()?)))?;
-        let name = format!("cgpsync run {}", self.id);
-        let mut keeper = Session::open(&target, &name, &session::encoding(), &timezone)?;
+        let mut attempt = 1;
+        let mut reached = false;
+        loop {
+            let error = match self.try_plan(&mut reached) {
+                Ok(planned) => return Ok(planned),
+                Err(error) => error,
+            };
+            let again = retry::is_transient(&error) && (reached || retry::is_server_busy(&error));
+            let delay = match again {
+                true => self.request.retries.delay_after(attempt, super::random()),
+                false => None,
+            };
+            let Some(delay) = delay else { return Err(error) };
+            if let Some(keeper) = self.keeper.take() {
+                keeper.abandon();
+            }
+            let remark = format!("planning: {}", super::retry_remark(&error, attempt, delay));
+            xact::transaction(|| self.store.add_message(self.id, &remark))?;
+            self.sleep(delay)?;
+            attempt += 1;
+        }
+    }
+
+    /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
+    fn try_plan(&mut self, reached: &mut bool) -> Result<(Plan, Option<String>)> {
+        let mut keeper = self.open_session()?;
+        *reached = true;
         let result = report::catch(|| {
             let snapshot = dialect::begin_shared(&mut keeper)?;
             let mut plan = self.plan_with(&mut keeper)?;
@@ -155,6 +212,21 @@ impl Run {
         result
     }
 
+    fn open_session(&self) -> Result<Session> {
+        let (target, timezone) = xact::transaction(|| Ok((self.request.connection()?, session::timezone()?)))?;
+        let name = format!("cgpsync run {}", self.id);
+        Session::open(&target, &name, &session::encoding(), &timezone)
+    }
+
+    fn sleep(&self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.check_termination()?;
+            wait::wait(None, TICK.min(end.saturating_duration_since(Instant::now())));
+        }
+        Ok(())
+    }
+
     fn plan_with(&self, keeper: &mut Session) -> Result<Plan> {
         xact::transaction(|| {
             set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
@@ -179,11 +251,11 @@ impl Run {
         Ok(())
     }
 
-    /// As many workers as asked for, or as there are units or free slots.
-    fn start_workers(&mut self, units: usize) -> Result<()> {
+    /// Starts `wanted` workers, or as many as there are free slots.
+    fn start_workers(&mut self, wanted: usize) -> Result<()> {
         self.check_termination()?;
-        let wanted = units.min(self.request.parallelism as usize);
-        for number in 1..=wanted {
+        let before = self.workers.len();
+        for number in before + 1..=before + wanted {
             let birth = Birth {
                 database: session::database(),
                 role: session::current_role(),
@@ -194,11 +266,11 @@ impl Run {
                     background::adopt(handle);
                     self.workers.push(handle);
                 }
-                None if self.workers.is_empty() => return Err(background::no_slot()),
+                None if self.workers.len() == before => return Err(background::no_slot()),
                 None => {
                     let message = format!(
                         "running with {} of {wanted} workers: no more background worker slots are free",
-                        self.workers.len()
+                        self.workers.len() - before
                     );
                     xact::transaction(|| self.store.add_message(self.id, &message))?;
                     break;
@@ -217,15 +289,19 @@ impl Run {
     }
 
     /// Until no worker is left. Ends early, with the error, when a worker was cancelled or died.
-    fn watch(&mut self, units: usize) -> Result<()> {
+    fn watch(&mut self, mut course: Course) -> Result<()> {
         loop {
             self.check_termination()?;
             let running = self.workers.iter().filter(|w| w.state() != State::Stopped).count();
             let counts = xact::transaction(|| self.store.counts(self.id))?;
-            let finished = units as i64 - counts.pending - counts.copying;
+            self.keep_snapshot(counts.pending > 0)?;
+            let finished = course.units as i64 - counts.pending - counts.copying;
+            let units: Vec<_> = course.board.unit_figures().collect();
+            let now = course.outlook.at(course.began.elapsed(), &units);
+            course.board.publish(now.percent, now.rate, now.left);
             session::show_activity(Some(&format!(
-                "run {}: {finished} of {units} units finished, {running} workers",
-                self.id
+                "run {}: {finished} of {} units finished, {running} workers",
+                self.id, course.units
             )));
             if counts.cancelled > 0 {
                 return Err(Error::new(
@@ -234,19 +310,24 @@ impl Run {
                 ));
             }
             // A worker that finds nothing to claim leaves, and what another one holds may still look pending here. So only the end of
-            // the last one tells; a unit left behind has lost its worker.
-            let died = running == 0 && (counts.pending > 0 || counts.copying > 0);
-            if died {
+            // the last one tells.
+            if running > 0 {
+                wait::wait(None, TICK);
+                continue;
+            }
+            if counts.pending == 0 && counts.copying == 0 {
+                return Ok(());
+            }
+            // The last one may have left while one that got no connection put its unit back. A unit still held has lost its worker.
+            if counts.copying > 0 || course.replacements >= course.units {
                 return Err(Error::new(
                     sqlstate::ADMIN_SHUTDOWN,
                     "a worker of the run ended before its work was done",
                 )
                 .hint("The server's log may say why."));
             }
-            if running == 0 {
-                return Ok(());
-            }
-            wait::wait(None, TICK);
+            course.replacements += 1;
+            self.start_workers(1)?;
         }
     }
 

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! run:   planning -> running -> done | failed | cancelled        (planning -> failed | cancelled too)
-//! unit:  pending -> copying -> done | failed | cancelled         (pending -> cancelled; skipped from the start)
+//! unit:  pending -> copying -> done | failed | cancelled         (pending -> cancelled; skipped from the start; copying -> pending
+//!        to be tried again)
 //! ```
 //!
 //! Protocol. The caller's backend writes its request into a hand-over segment ([`crate::pg::handoff`]) and starts the coordinator. That
@@ -26,18 +27,23 @@
 pub mod caller;
 pub mod coordinator;
 pub mod create_table;
+mod outlook;
 mod planning;
 mod points;
 pub mod preview;
+pub mod progress;
 pub mod record;
 mod rows;
 pub mod verify;
+pub mod watch;
 pub mod worker;
 
 use crate::connection::Target;
 use crate::error::{Error, Result};
 use crate::pg::{foreign, session, spi, xact};
+use crate::plan::retry::Retries;
 use serde::{Deserialize, Serialize};
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// What a call asks for: handed to the coordinator and kept in cgpsync_run.arguments.
@@ -67,6 +73,10 @@ pub struct Request {
     pub lock_timeout_ms: i32,
     /// cgpsync.connect_timeout, seconds
     pub connect_timeout_s: u64,
+    /// cgpsync.max_retries and delays
+    pub retries: Retries,
+    /// cgpsync.max_rate, bytes per second; 0: none
+    pub max_rate: u64,
 }
 
 impl Request {
@@ -186,4 +196,19 @@ fn set_config(name: &str, value: &str, local: bool) -> Result<()> {
         &[Some(name), Some(value), Some(local)],
     )
     .map(|_| ())
+}
+
+/// In [0, 1).
+fn random() -> f64 {
+    (RandomState::new().hash_one(0u8) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// One line of a run's message: what failed and when it is tried again.
+fn retry_remark(error: &Error, attempt: u32, delay: Duration) -> String {
+    format!(
+        "attempt {attempt} failed: {} [{}]; the next one in {:.1} s",
+        error.message.replace('\n', " "),
+        error.sqlstate,
+        delay.as_secs_f64()
+    )
 }

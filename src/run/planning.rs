@@ -1,24 +1,29 @@
 //! From a request to the units of a run: reads both catalogs, lets `plan` decide. Touches nothing.
 
+mod comparison;
+mod resuming;
+
+pub use comparison::comparison;
+use resuming::{finished_units, resume};
+
 use super::Request;
-use super::points::{self, Points};
+use super::points::Points;
 use super::record::Store;
-use super::rows::{FinishedUnit, NewUnit, SamePlan};
+use super::rows::{NewUnit, SamePlan};
 use super::set_config;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::session::VERSION;
 use crate::plan::columns::{Mapping, has_newer_values, match_columns};
 use crate::plan::constraint::without_hash;
 use crate::plan::copy_sql::split_name;
-use crate::plan::end::{KeyKind, end_literal};
+use crate::plan::end::KeyKind;
 use crate::plan::missing::{self, Creation, Missing, Reach};
-use crate::plan::select::{Decision, decide, is_closed_before};
+use crate::plan::select::{Decision, decide};
 use crate::plan::tree::{KeyColumn, Ranks, values_by_ordering};
 use crate::plan::twins::{ReadFrom, Twins};
 use crate::plan::units::{Leaf, LeafRange, SourceTable, TargetTable, leaves, range_key};
 use crate::source::{Session, dialect};
 use crate::target::catalog;
-use std::collections::HashMap;
 
 /// What a run does with a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,32 +226,6 @@ fn kind_of(key: &KeyColumn, leaves: &[Leaf<'_>], source: &SourceTable) -> KeyKin
     KeyKind::of(&key.type_name, ranges.iter().flat_map(LeafRange::values))
 }
 
-/// What failed runs have finished under the same plan, and their end_tm as values of the key. These are few, the units may be many.
-fn finished_units(
-    request: &Request,
-    store: &Store,
-    key: Option<(&KeyColumn, KeyKind)>,
-    same: &SamePlan<'_>,
-) -> Result<(Vec<FinishedUnit>, Vec<String>)> {
-    if request.since.is_some() {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let finished = store.finished_by_failed_runs(request, same)?;
-    let Some((key, kind)) = key else {
-        return Ok((finished, Vec::new()));
-    };
-    let mut read = HashMap::new();
-    let mut ends = Vec::with_capacity(finished.len());
-    for unit in &finished {
-        if !read.contains_key(&unit.end_tm) {
-            let value = catalog::read_value(&end_literal(&unit.end_tm, kind)?, key)?;
-            read.insert(unit.end_tm.clone(), value);
-        }
-        ends.push(read[&unit.end_tm].clone());
-    }
-    Ok((finished, ends))
-}
-
 fn read_source(request: &Request, target: &TargetTable, session: &mut Session) -> Result<SourceTable> {
     match &request.source_table {
         None => dialect::read_table(session, std::slice::from_ref(&target.schema), &target.name),
@@ -262,60 +241,6 @@ fn read_source(request: &Request, target: &TargetTable, session: &mut Session) -
             ),
         },
     }
-}
-
-/// The units of a comparison, the biggest first, with both tables. Like a run's, but for the points where they begin and end: from the
-/// first one if `since` is not given, to the remembered end_tm, or the last one, if `end_tm` is not.
-pub fn comparison(
-    request: &Request,
-    store: &Store,
-    session: &mut Session,
-) -> Result<(Vec<NewUnit>, TargetTable, SourceTable)> {
-    let target = catalog::read_table(request.table)?;
-    let key = range_key(&target.root)?;
-    let source = read_source(request, &target, session)?;
-    let leaves = leaves(&target.root, key);
-    let remembered = store.watermark(request.table)?;
-    let (what, end_tm) = match &request.end_tm {
-        Some(text) => ("end_tm", Some(text.trim())),
-        None => ("the remembered end_tm", remembered.as_deref()),
-    };
-    let read = |what: &str, text: Option<&str>| match (key, text) {
-        (Some(key), Some(text)) => points::literal(what, text, key, kind_of(key, &leaves, &source)).map(Some),
-        _ => Ok(None),
-    };
-    let (end, since) = (read(what, end_tm)?, read("since", request.since.as_deref())?);
-    let mut values = values_by_ordering(&target.root, &source.root);
-    if let Some(key) = key {
-        let compared = values.entry(&key.ordering).or_default();
-        compared.extend(end.as_deref().into_iter().chain(since.as_deref()));
-    }
-    let sides = Sides {
-        target: &target,
-        source: &source,
-        key,
-        ranks: catalog::rank(&values)?,
-    };
-    let (end, since) = (sides.rank(&end)?, sides.rank(&since)?);
-    if let (Some(end), Some(since)) = (end, since)
-        && end < since
-    {
-        let (end_tm, since) = (end_tm.unwrap_or(""), request.since.as_deref().unwrap_or(""));
-        let message = format!("{what} \"{end_tm}\" is earlier than since \"{since}\"");
-        return Err(Error::bad_parameter(message));
-    }
-    let reach = Reach { key, from: since, end };
-    let missing = missing::find(&target.root, &source.root, &sides.ranks, &reach)?;
-    let mut partitions = Vec::with_capacity(leaves.len());
-    for leaf in &leaves {
-        let range = sides.ranked(leaf.range.as_ref())?;
-        partitions.push((leaf, decide(range.as_ref(), since.as_ref(), end.as_ref())));
-    }
-    let planned = planned_units(&sides, partitions, &missing, false)?;
-    let taken = planned.into_iter().filter(|planned| planned.action == Action::Copy);
-    let mut units: Vec<NewUnit> = taken.map(|planned| planned.unit).collect();
-    units.sort_by_key(|u| std::cmp::Reverse(u.estimated_bytes.unwrap_or(i64::MAX)));
-    Ok((units, target, source))
 }
 
 /// E must not lie before the point the run starts from.
@@ -441,29 +366,6 @@ fn planned_units(
         }
     });
     Ok(planned.collect())
-}
-
-/// Marks what failed runs have copied already.
-fn resume(sides: &Sides<'_>, partitions: &mut [PlannedUnit], finished: &[FinishedUnit], ends: &[String]) -> Result<()> {
-    let Some(key) = sides.key else { return Ok(()) };
-    let finished: HashMap<u32, _> = finished
-        .iter()
-        .zip(ends)
-        .map(|(f, end)| (f.partition, (f, end)))
-        .collect();
-    for partition in partitions.iter_mut().filter(|p| p.action == Action::Copy) {
-        let Some((earlier, end)) = finished.get(&partition.unit.partition) else {
-            continue;
-        };
-        let range = sides.ranked(partition.range.as_ref())?;
-        let closed = is_closed_before(range.as_ref(), &sides.ranks.of(&key.ordering, end)?);
-        let unit = &mut partition.unit;
-        if closed && earlier.source_relation == unit.source_relation && earlier.source_filter == unit.source_filter {
-            unit.done_by = Some(earlier.run_id);
-            partition.action = Action::Resume(earlier.run_id);
-        }
-    }
-    Ok(())
 }
 
 /// Adds the partitions that only the source has: to be created, or to be listed.

@@ -1,15 +1,22 @@
 //! Reads and writes cgpsync's own tables; the only place that does. They belong to the extension's owner and nobody else may write
 //! them, so every write happens as that role, with a statement of ours and a pinned search_path.
 
+mod units;
+
 use super::Request;
-use super::rows::{ClaimedUnit, Counts, FinishedUnit, NewUnit, Planned, RunInfo, SamePlan};
+use super::rows::{NewUnit, Planned, RunInfo};
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::session::as_role;
+use crate::pg::session::{self, as_role};
 use crate::pg::spi::{self, Row};
+use crate::pg::wait;
 use crate::plan::copy_sql::quote_ident;
+use std::time::{Duration, Instant};
 
 /// First key of the advisory lock on a table being synced ("cgps"); the second is the table's OID.
 const LOCK_CLASS: i32 = 0x6367_7073;
+
+/// How long it may take until a run that has just taken its table's lock is visible, or one that is over has let it go.
+const LOCK_CLEAR: Duration = Duration::from_secs(1);
 
 /// Where the tables are and whose they are.
 #[derive(Debug, Clone)]
@@ -58,18 +65,7 @@ impl Store {
     pub fn begin_run(&self, request: &Request, role: u32) -> Result<(i64, Option<Error>)> {
         self.mark_orphans()?;
         let table = request.table.to_string();
-        let locked = spi::execute(
-            &format!(
-                "SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {})",
-                request.table as i32
-            ),
-            &[],
-        )?;
-        let conflict = if locked.first().is_some_and(|row| row.is(0)) {
-            None
-        } else {
-            Some(self.conflict(request.table)?)
-        };
+        let conflict = self.lock(request.table)?;
         let arguments = serde_json::to_string(request).map_err(|e| Error::internal(e.to_string()))?;
         let name = shown_name(request.table)?;
         let rows = self.write(
@@ -100,29 +96,46 @@ impl Store {
         Ok((run_id, conflict))
     }
 
-    fn conflict(&self, table: u32) -> Result<Error> {
-        let error = |run: &str| {
-            let name = shown_name(table).unwrap_or_default();
-            Error::new(
-                sqlstate::OBJECT_IN_USE,
-                format!("table {name} is being synced already by {run}"),
-            )
-            .hint("Wait for it to end; cgpsync_run shows its state.")
-        };
-        let rows = self.write(
+    /// Takes the table's lock, or gives an error naming the run that has it. That one's row is not visible yet when both began at the same
+    /// moment, as scheduled calls do, and says that it is over before the lock goes; a moment later either is clear.
+    fn lock(&self, table: u32) -> Result<Option<Error>> {
+        let deadline = Instant::now() + LOCK_CLEAR;
+        loop {
+            let locked = spi::execute(
+                &format!("SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {})", table as i32),
+                &[],
+            )?;
+            if locked.first().is_some_and(|row| row.is(0)) {
+                return Ok(None);
+            }
+            let conflict = self.conflict(table)?;
+            if conflict.is_some() {
+                return Ok(conflict);
+            }
+            if Instant::now() >= deadline {
+                return Ok(Some(busy(table, "a run that is just beginning or ending")));
+            }
+            wait::wait(None, Duration::from_millis(20));
+        }
+    }
+
+    /// The error naming the run that is on, if its row is visible.
+    fn conflict(&self, table: u32) -> Result<Option<Error>> {
+        let sql = self.in_schema(
             "SELECT run_id, role_name, started_at FROM @.cgpsync_run
              WHERE relation = $1::oid::regclass AND status IN ('planning', 'running') ORDER BY run_id DESC LIMIT 1",
-            &[Some(&table.to_string())],
-        )?;
-        // The other run has the lock before others can see its row.
+        );
+        // As the owner, whose view no policy narrows, and with a snapshot of its own at any isolation level.
+        let rows = as_role(self.owner, || spi::select_latest(&sql, &[Some(&table.to_string())]))?;
         let Some(row) = rows.first() else {
-            return Ok(error("a run that is just beginning or ending"));
+            return Ok(None);
         };
-        Ok(error(&format!("run {}", row.string(0)?)).detail(format!(
+        let error = busy(table, &format!("run {}", row.string(0)?)).detail(format!(
             "It was called by role \"{}\" and started at {}.",
             row.string(1)?,
             row.string(2)?
-        )))
+        ));
+        Ok(Some(error))
     }
 
     /// Marks runs whose coordinator is gone, told by its lock.
@@ -134,10 +147,7 @@ impl Store {
                      error_message = 'the processes of the run are gone',
                      error_detail = 'The server was restarted or the coordinator was killed.',
                      error_hint = 'Units that were done stay done; run the same call again.'
-                 WHERE status IN ('planning', 'running') AND NOT EXISTS (
-                   SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.pid = r.coordinator_pid
-                     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                     AND l.classid = {LOCK_CLASS}::oid AND l.objid = r.relation::oid AND l.objsubid = 2)
+                 WHERE status IN ('planning', 'running') AND NOT {IS_ALIVE}
                  RETURNING run_id"
             ),
             &[],
@@ -146,6 +156,34 @@ impl Store {
             self.close_units(row.need(0)?)?;
         }
         Ok(())
+    }
+
+    /// Whether the run's coordinator is there.
+    pub fn is_alive(&self, run_id: i64) -> Result<bool> {
+        let rows = self.select_latest(
+            &format!("SELECT {IS_ALIVE} FROM @.cgpsync_run r WHERE r.run_id = $1::pg_catalog.int8"),
+            &[Some(&run_id.to_string())],
+        )?;
+        Ok(rows.first().is_some_and(|row| row.is(0)))
+    }
+
+    /// Forgets runs that ended longer than `older_than`, an interval, ago: those of the current role, all if it is a superuser. A table's
+    /// last complete run stays: it is what tells a table from another one of the same name. Gives their number.
+    pub fn prune(&self, older_than: &str) -> Result<i64> {
+        self.mark_orphans()?;
+        let role = session::current_role().to_string();
+        let rows = self.write(
+            "WITH gone AS (
+               DELETE FROM @.cgpsync_run r
+               WHERE r.finished_at < clock_timestamp() - $1::interval
+                 AND EXISTS (SELECT FROM pg_roles o WHERE o.oid = $2::oid AND (o.rolsuper OR o.rolname = r.role_name))
+                 AND r.run_id <> COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
+                                           WHERE d.table_name = r.table_name AND d.status = 'done'), 0)
+               RETURNING 1)
+             SELECT count(*) FROM gone",
+            &[Some(older_than), Some(&role)],
+        )?;
+        rows.first().ok_or_else(|| Error::internal("no count"))?.need(0)
     }
 
     /// Units that nobody will finish: begun ones have failed, the others were never begun.
@@ -168,7 +206,8 @@ impl Store {
         self.write(
             "UPDATE @.cgpsync_run SET status = 'running', source_table = $2, end_tm = $3, watermark = $4,
                     columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7,
-                    message = concat_ws(E'\\n', message, $8), units = $9::int, source_address = $10
+                    message = concat_ws(E'\\n', message, $8), units = $9::int, source_address = $10,
+                    board = $11::bigint
              WHERE run_id = $1::bigint",
             &[
                 Some(&id),
@@ -181,6 +220,7 @@ impl Store {
                 planned.message,
                 Some(&units.len().to_string()),
                 Some(planned.source_address),
+                Some(&planned.board.to_string()),
             ],
         )?;
         // One statement, however many units there are.
@@ -210,21 +250,13 @@ impl Store {
         .map(|_| ())
     }
 
-    /// How a run's units stand.
-    pub fn counts(&self, run_id: i64) -> Result<Counts> {
-        let rows = self.write(
-            "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'copying'),
-                    count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE status = 'failed')
-             FROM @.cgpsync_run_partition WHERE run_id = $1::bigint",
-            &[Some(&run_id.to_string())],
-        )?;
-        let row = rows.first().ok_or_else(|| Error::internal("no counts"))?;
-        Ok(Counts {
-            pending: row.need(0)?,
-            copying: row.need(1)?,
-            cancelled: row.need(2)?,
-            failed: row.need(3)?,
-        })
+    /// From here on units are read in another snapshot.
+    pub fn set_snapshot(&self, run_id: i64, snapshot: &str) -> Result<()> {
+        self.write(
+            "UPDATE @.cgpsync_run SET snapshot = $2 WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string()), Some(snapshot)],
+        )
+        .map(|_| ())
     }
 
     /// Ends the run: its units' totals, its status, its error.
@@ -247,44 +279,6 @@ impl Store {
             ],
         )
         .map(|_| ())
-    }
-
-    /// The one error of a run whose units failed: counts and names them.
-    pub fn failure(&self, run_id: i64) -> Result<Error> {
-        let rows = self.write(
-            "SELECT p.partition, p.error_code, p.error_message, p.error_detail, r.units, r.table_name
-             FROM @.cgpsync_run_partition p JOIN @.cgpsync_run r USING (run_id)
-             WHERE p.run_id = $1::bigint AND p.status = 'failed' ORDER BY p.unit",
-            &[Some(&run_id.to_string())],
-        )?;
-        let Some(first) = rows.first() else {
-            return Err(Error::internal("a failed run without a failed unit"));
-        };
-        let mut names: Vec<&str> = rows.iter().take(10).filter_map(|row| row.text(0)).collect();
-        if rows.len() > names.len() {
-            names.push("...");
-        }
-        let details: Vec<String> = rows
-            .iter()
-            .take(10)
-            .map(|row| {
-                let text = |at| row.text(at).unwrap_or("");
-                let more = row.text(3).map(|d| format!(" ({d})")).unwrap_or_default();
-                format!("{}: {} [{}]{more}", text(0), text(2), text(1))
-            })
-            .collect();
-        Ok(Error::new(
-            first.text(1).unwrap_or(sqlstate::EXTERNAL_ROUTINE),
-            format!(
-                "{} of {} partitions of {} failed: {}",
-                rows.len(),
-                first.text(4).unwrap_or("?"),
-                first.text(5).unwrap_or("?"),
-                names.join(", ")
-            ),
-        )
-        .detail(details.join("\n"))
-        .hint("Finished partitions stay finished. Run the same call again when the cause is gone; it copies only the rest."))
     }
 
     /// The remembered end_tm of a table. Forgotten when the table has been dropped and created anew since its last run: what it
@@ -311,47 +305,10 @@ impl Store {
         .map(|_| ())
     }
 
-    /// Units that runs since the last success finished under the same plan. Only if nothing was copied into the partition after that:
-    /// it would hold something else. Runs with `since` count neither here nor there: they exist to copy again.
-    pub fn finished_by_failed_runs(&self, request: &Request, same: &SamePlan<'_>) -> Result<Vec<FinishedUnit>> {
-        let columns = serde_json::to_string(same.columns).map_err(|e| Error::internal(e.to_string()))?;
-        let rows = self.write(
-            "SELECT p.run_id, r.end_tm, p.relation::oid, p.source_relation, p.source_filter
-             FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
-             WHERE r.relation = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
-               AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.end_tm IS NOT NULL
-               AND r.source_address = $5 AND to_jsonb(r.columns) = $6::jsonb AND p.status = 'done'
-               AND r.run_id > COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
-                                        WHERE d.relation = r.relation AND d.status = 'done'), 0)
-               AND NOT EXISTS (SELECT FROM @.cgpsync_run_partition n
-                               WHERE n.relation = p.relation AND n.run_id > p.run_id AND n.status = 'done')
-             ORDER BY p.run_id",
-            &[
-                Some(&request.table.to_string()),
-                Some(&request.source),
-                Some(same.source_table),
-                same.watermark,
-                Some(same.source_address),
-                Some(&columns),
-            ],
-        )?;
-        rows.iter()
-            .map(|row| {
-                Ok(FinishedUnit {
-                    run_id: row.need(0)?,
-                    end_tm: row.string(1)?,
-                    partition: row.need(2)?,
-                    source_relation: row.string(3)?,
-                    source_filter: row.text(4).map(str::to_owned),
-                })
-            })
-            .collect()
-    }
-
     /// A worker's view of its run.
     pub fn run_info(&self, run_id: i64) -> Result<RunInfo> {
         let rows = self.write(
-            "SELECT arguments, to_jsonb(columns), format, snapshot FROM @.cgpsync_run WHERE run_id = $1::bigint",
+            "SELECT arguments, to_jsonb(columns), format, board FROM @.cgpsync_run WHERE run_id = $1::bigint",
             &[Some(&run_id.to_string())],
         )?;
         let row = rows
@@ -362,77 +319,31 @@ impl Store {
             request: serde_json::from_str(&row.string(0)?).map_err(parse)?,
             columns: serde_json::from_str(&row.string(1)?).map_err(parse)?,
             binary: row.text(2) == Some("binary"),
-            snapshot: row.text(3).map(str::to_owned),
+            board: row.need(3)?,
         })
     }
-
-    /// Takes the next unit for this worker, in the plan's order. None when no unit is left.
-    pub fn claim(&self, run_id: i64) -> Result<Option<ClaimedUnit>> {
-        let rows = self.write(
-            "UPDATE @.cgpsync_run_partition p
-             SET status = 'copying', started_at = clock_timestamp(), worker_pid = pg_backend_pid()
-             WHERE (p.run_id, p.unit) = (
-               SELECT q.run_id, q.unit FROM @.cgpsync_run_partition q
-               WHERE q.run_id = $1::bigint AND q.status = 'pending' ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here",
-            &[Some(&run_id.to_string())],
-        )?;
-        rows.first()
-            .map(|row| {
-                Ok(ClaimedUnit {
-                    unit: row.need(0)?,
-                    partition: row.need(1)?,
-                    name: row.string(2)?,
-                    source_relation: row.string(3)?,
-                    source_filter: row.text(4).map(str::to_owned),
-                    filter_here: row.is(5),
-                })
-            })
-            .transpose()
-    }
-
-    /// Records a unit as done, in the transaction that replaced it.
-    pub fn unit_done(&self, run_id: i64, unit: i32, rows: u64, bytes: u64) -> Result<()> {
-        self.write(
-            "UPDATE @.cgpsync_run_partition
-             SET status = 'done', finished_at = clock_timestamp(), rows = $3::bigint, bytes = $4::bigint
-             WHERE run_id = $1::bigint AND unit = $2::int",
-            &[
-                Some(&run_id.to_string()),
-                Some(&unit.to_string()),
-                Some(&rows.to_string()),
-                Some(&bytes.to_string()),
-            ],
-        )
-        .map(|_| ())
-    }
-
-    /// Records how a unit failed or was cancelled.
-    pub fn unit_failed(&self, run_id: i64, unit: i32, error: &Error) -> Result<()> {
-        let status = if error.is_cancel() { "cancelled" } else { "failed" };
-        self.write(
-            "UPDATE @.cgpsync_run_partition
-             SET status = $3, finished_at = clock_timestamp(), error_code = $4, error_message = $5, error_detail = $6,
-                 error_hint = $7
-             WHERE run_id = $1::bigint AND unit = $2::int",
-            &[
-                Some(&run_id.to_string()),
-                Some(&unit.to_string()),
-                Some(status),
-                Some(&error.sqlstate),
-                Some(&error.message),
-                error.detail.as_deref(),
-                error.hint.as_deref(),
-            ],
-        )
-        .map(|_| ())
-    }
 }
+
+/// Whether the coordinator of run r holds its table's lock.
+const IS_ALIVE: &str = "EXISTS (
+    SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.pid = r.coordinator_pid
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+      AND l.classid = 1667723379::pg_catalog.oid AND l.objid = r.relation::pg_catalog.oid AND l.objsubid = 2)";
 
 /// How relation c in schema n is named in our tables: as most people write it, without the schema if that is public, whatever the caller's
 /// search_path. sync_table is looked up by this name.
 const SHOWN_NAME: &str =
     "CASE WHEN n.nspname = 'public' THEN '' ELSE quote_ident(n.nspname) || '.' END || quote_ident(c.relname)";
+
+/// The error of a call for a table that `run` is at work on.
+fn busy(table: u32, run: &str) -> Error {
+    let name = shown_name(table).unwrap_or_default();
+    Error::new(
+        sqlstate::OBJECT_IN_USE,
+        format!("table {name} is being synced already by {run}"),
+    )
+    .hint("Wait for it to end; cgpsync_run shows its state.")
+}
 
 fn shown_name(oid: u32) -> Result<String> {
     let rows = spi::execute(

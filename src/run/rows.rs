@@ -2,6 +2,7 @@
 
 use super::Request;
 use serde::Serialize;
+use std::time::Duration;
 
 /// A unit as planned.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +36,23 @@ pub struct ClaimedUnit {
     pub source_filter: Option<String>,
     /// rows of other units come too and are dropped here
     pub filter_here: bool,
+    /// from 1
+    pub attempt: u32,
+    /// the run's shared snapshot as of now; None: each unit is read in one of its own
+    pub snapshot: Option<String>,
+    /// name for people
+    pub shown_name: String,
+}
+
+/// What a worker finds when it asks for work.
+#[derive(Debug)]
+pub enum Claim {
+    /// a unit, its own from now on
+    Unit(ClaimedUnit),
+    /// there will be some after this time
+    Later(Duration),
+    /// none is left
+    Nothing,
 }
 
 /// What a worker needs to know of its run.
@@ -46,8 +64,8 @@ pub struct RunInfo {
     pub columns: Vec<String>,
     /// COPY's binary format
     pub binary: bool,
-    /// the coordinator's exported snapshot; None: each unit is read in one of its own
-    pub snapshot: Option<String>,
+    /// handle of the run's board
+    pub board: i64,
 }
 
 /// Counts of a run's units.
@@ -110,4 +128,6 @@ pub struct Planned<'a> {
     pub source_address: &'a str,
     /// remark for the user
     pub message: Option<&'a str>,
+    /// handle of the run's board
+    pub board: i64,
 }

@@ -1,28 +1,36 @@
-//! A worker: claims a unit, copies it, records the result, takes the next, until none is left.
+//! A worker: claims a unit, copies it, records the result, takes the next, until none is left. What fails for a reason that may pass is put
+//! back, to be claimed again by whoever is free when its time has come.
 
 use super::record::Store;
-use super::rows::{ClaimedUnit, RunInfo};
+use super::rows::{Claim, ClaimedUnit, RunInfo};
 use super::{prepare_session, set_config};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth};
-use crate::pg::{report, session, xact};
+use crate::pg::board::Board;
+use crate::pg::{report, session, wait, xact};
 use crate::plan::copy_sql::copy_out;
+use crate::plan::retry;
 use crate::source::{Session, dialect};
 use crate::target::{catalog, load};
 
 /// The process.
 pub fn main(birth: Birth) {
     let result = prepare_session().and_then(|synchronous_commit| {
+        let id = birth.argument;
         let (store, run) = xact::transaction(|| {
             let store = Store::open()?;
-            let run = store.run_info(birth.argument)?;
+            let run = store.run_info(id)?;
             Ok((store, run))
         })?;
-        let id = birth.argument;
+        // Without a board the coordinator is gone, and this process is about to be told.
+        let Some(board) = Board::attach(run.board, id) else {
+            return Ok(());
+        };
         Worker {
             id,
             store,
             run,
+            board,
             synchronous_commit,
             source: None,
         }
@@ -37,46 +45,93 @@ struct Worker {
     id: i64,
     store: Store,
     run: RunInfo,
+    board: Board,
     /// the role's, for the commits of units
     synchronous_commit: String,
     /// connected when the first unit needs it, and again after an error
-    source: Option<Session>,
+    source: Option<Source>,
+}
+
+/// A session, and the shared snapshot it reads in.
+struct Source {
+    session: Session,
+    snapshot: Option<String>,
 }
 
 impl Worker {
     fn work(&mut self) -> Result<()> {
         session::set_application_name(&format!("cgpsync run {}", self.id));
         while !background::termination_requested() {
-            let Some(unit) = xact::transaction(|| self.store.claim(self.id))? else {
-                break;
-            };
-            session::show_activity(Some(&format!("run {}: copying {}", self.id, unit.name)));
-            if let Err(error) = report::catch(|| self.copy(&unit)) {
-                // The source may be in the middle of a COPY or of a failed transaction: the next unit gets a new session.
-                if let Some(source) = self.source.take() {
-                    source.abandon();
+            match xact::transaction(|| self.store.claim(self.id, self.run.request.retries))? {
+                Claim::Nothing => break,
+                Claim::Later(time) => {
+                    session::show_activity(Some(&format!("run {}: waiting to try again", self.id)));
+                    // A cancel while waiting leaves nothing half done.
+                    report::catch(|| {
+                        wait::wait(None, time);
+                        Ok(())
+                    })?;
                 }
-                let error = explain(error, &unit);
-                let cancelled = error.is_cancel();
-                xact::transaction(|| self.store.unit_failed(self.id, unit.unit, &error))?;
-                if cancelled {
-                    break;
+                Claim::Unit(unit) => {
+                    session::show_activity(Some(&format!("run {}: copying {}", self.id, unit.name)));
+                    if let Err(error) = report::catch(|| self.copy(&unit))
+                        && !self.failed(&unit, error)?
+                    {
+                        break;
+                    }
                 }
             }
         }
         session::show_activity(None);
-        if let Some(source) = self.source.take() {
+        if let Some(source) = self.disconnect() {
             source.close();
         }
         Ok(())
     }
 
+    /// Records what became of a unit that was not copied. False when this worker should leave.
+    fn failed(&mut self, unit: &ClaimedUnit, error: Error) -> Result<bool> {
+        // The source may be in the middle of a COPY or of a failed transaction: the next unit gets a new session.
+        if let Some(session) = self.disconnect() {
+            session.abandon();
+        }
+        let error = explain(error, unit);
+        if error.is_cancel() {
+            xact::transaction(|| self.store.unit_failed(self.id, unit.unit, &error))?;
+            return Ok(false);
+        }
+        if error.remote && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS && self.board.connected() > 0 {
+            xact::transaction(|| {
+                self.store.unit_left(self.id, unit.unit)?;
+                self.store.add_message(
+                    self.id,
+                    &format!("running with a worker less: {} [{}]", error.message, error.sqlstate),
+                )
+            })?;
+            return Ok(false);
+        }
+        // What changed under the run's snapshot is not undone by looking once more.
+        let is_stale = error.sqlstate == sqlstate::SERIALIZATION_FAILURE && !error.remote && unit.snapshot.is_some();
+        let delay = match retry::is_transient(&error) && !is_stale {
+            true => self.run.request.retries.delay_after(unit.attempt, super::random()),
+            false => None,
+        };
+        xact::transaction(|| match delay {
+            Some(delay) => {
+                let remark = super::retry_remark(&error, unit.attempt, delay);
+                self.store.unit_put_back(self.id, unit, delay, &remark)
+            }
+            None => self
+                .store
+                .unit_failed(self.id, unit.unit, &after_attempts(error, unit.attempt)),
+        })?;
+        Ok(true)
+    }
+
     /// One unit: one local transaction that replaces its rows and says so.
     fn copy(&mut self, unit: &ClaimedUnit) -> Result<()> {
-        if self.source.is_none() {
-            self.source = Some(self.connect()?);
-        }
-        let Some(source) = &mut self.source else {
+        self.connect(unit)?;
+        let Some(Source { session: source, .. }) = &mut self.source else {
             return Err(Error::internal("no session on the source"));
         };
         let copy_sql = copy_out(
@@ -86,10 +141,11 @@ impl Worker {
             self.run.binary,
         );
         source.set_application_name(&format!("cgpsync run {}: {}", self.id, unit.name))?;
+        let gauge = self.board.gauge(unit.unit);
         xact::transaction(|| {
             set_config("synchronous_commit", &self.synchronous_commit, true)?;
             self.run.request.limit_lock_waits()?;
-            if self.run.snapshot.is_none() {
+            if unit.snapshot.is_none() {
                 dialect::begin(source, None)?;
             }
             let what = load::What {
@@ -97,27 +153,61 @@ impl Worker {
                 columns: &self.run.columns,
                 binary: self.run.binary,
                 filter: unit.filter_here,
+                gauge,
             };
             let loaded = load::truncate_and_load(&what, &copy_sql, source)?;
             dialect::check_unchanged(source, &unit.source_relation)?;
-            if self.run.snapshot.is_none() {
+            if unit.snapshot.is_none() {
                 source.batch("COMMIT")?;
             }
             self.store.unit_done(self.id, unit.unit, loaded.rows, loaded.bytes)
-        })
+        })?;
+        gauge.done();
+        Ok(())
     }
 
-    /// A session, within the run's snapshot if there is one.
-    fn connect(&self) -> Result<Session> {
+    /// Makes sure of a session within the run's snapshot, if there is one: the present one, as the run gets another when the first is lost.
+    fn connect(&mut self, unit: &ClaimedUnit) -> Result<()> {
+        if self
+            .source
+            .as_ref()
+            .is_some_and(|source| source.snapshot == unit.snapshot)
+        {
+            return Ok(());
+        }
+        if let Some(session) = self.disconnect() {
+            session.close();
+        }
         let (target, timezone) = xact::transaction(|| Ok((self.run.request.connection()?, session::timezone()?)))?;
         let name = format!("cgpsync run {}", self.id);
-        let mut source = Session::open(&target, &name, &session::encoding(), &timezone)?;
-        source.send_unconverted()?;
-        if let Some(snapshot) = &self.run.snapshot {
-            dialect::begin(&mut source, Some(snapshot))?;
+        let mut session = Session::open(&target, &name, &session::encoding(), &timezone)?;
+        session.send_unconverted()?;
+        if let Some(snapshot) = &unit.snapshot {
+            dialect::begin(&mut session, Some(snapshot))?;
         }
-        Ok(source)
+        self.board.count_connected();
+        self.source = Some(Source {
+            session,
+            snapshot: unit.snapshot.clone(),
+        });
+        Ok(())
     }
+
+    fn disconnect(&mut self) -> Option<Session> {
+        let source = self.source.take()?;
+        self.board.count_disconnected();
+        Some(source.session)
+    }
+}
+
+/// The last error, and how many there were.
+fn after_attempts(error: Error, attempt: u32) -> Error {
+    if attempt <= 1 {
+        return error;
+    }
+    let text = format!("This was attempt {attempt}; the ones before failed too.");
+    let details: Vec<String> = error.detail.iter().cloned().chain([text]).collect();
+    error.detail(details.join("\n"))
 }
 
 /// What a user needs besides the server's words: a termination arrives as a cancel of the current statement, and a lock that was not to

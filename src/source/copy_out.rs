@@ -4,6 +4,7 @@
 use super::wire::Data;
 use super::{Session, TICK, block_on, io_error, poll_connection, remote_error};
 use crate::error::{Error, Result};
+use crate::pg::board::Gauge;
 use crate::pg::{copy, wait};
 use futures_core::Stream as _;
 use std::pin::Pin;
@@ -16,12 +17,16 @@ pub struct CopyOut<'a> {
     responses: Pin<Box<CopyOutStream>>,
     bytes: u64,
     rows: Option<u64>,
+    /// frames of COPYs before this one
+    frames_before: u64,
+    gauge: Gauge,
 }
 
 impl Session {
-    /// Sends `sql`, a COPY TO STDOUT, and returns when the server has begun it.
-    pub fn copy_out(&mut self, sql: &str) -> Result<CopyOut<'_>> {
+    /// Sends `sql`, a COPY TO STDOUT, and returns when the server has begun it. What arrives shows on `gauge`, at the pace it sets.
+    pub fn copy_out(&mut self, sql: &str, gauge: Gauge) -> Result<CopyOut<'_>> {
         self.busy = true;
+        let frames_before = self.stream.frames();
         let what = format!("server \"{}\"", self.target.server);
         let responses = {
             let (client, connection) = (&self.client, &mut self.connection);
@@ -44,6 +49,8 @@ impl Session {
             responses: Box::pin(responses),
             bytes: 0,
             rows: None,
+            frames_before,
+            gauge,
         })
     }
 }
@@ -147,6 +154,10 @@ impl copy::Source for CopyOut<'_> {
             }
         }
         self.bytes += filled as u64;
+        let frames = self.session.stream.frames() - self.frames_before;
+        self.gauge
+            .set(self.rows.unwrap_or(frames.saturating_sub(1)), self.bytes);
+        self.gauge.throttle(filled);
         Ok(filled)
     }
 }

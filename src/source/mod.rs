@@ -285,6 +285,12 @@ impl Session {
         Ok(rows_of(&messages))
     }
 
+    /// An error if the connection is known to be lost. Takes no time.
+    pub fn check_alive(&mut self) -> Result<()> {
+        let mut context = Context::from_waker(Waker::noop());
+        poll_connection(&mut self.connection, &self.target.server, &mut context)
+    }
+
     fn canceller(&self) -> Canceller {
         Canceller {
             token: self.client.cancel_token(),

@@ -47,6 +47,8 @@ struct Wire {
     blocked_on_write: bool,
     /// between CopyOutResponse and the end of its data
     copying: bool,
+    /// CopyData messages so far
+    frames: u64,
     complete_tag: Option<String>,
     ready: bool,
     /// the server has asked for a password in one form or another
@@ -81,6 +83,7 @@ impl Stream {
             eof: false,
             blocked_on_write: false,
             copying: false,
+            frames: 0,
             complete_tag: None,
             ready: false,
             password_requested: false,
@@ -110,6 +113,11 @@ impl Stream {
     /// Bytes read from the socket so far. As long as this does not change, whoever has seen everything may sleep on the socket.
     pub fn received(&self) -> u64 {
         self.0.borrow().received
+    }
+
+    /// CopyData messages so far: a row each, and for each COPY in binary one for its end.
+    pub fn frames(&self) -> u64 {
+        self.0.borrow().frames
     }
 
     /// True when the next bytes are CopyData, or the payload of one already begun.
@@ -176,6 +184,7 @@ impl Wire {
             b'd' if !self.copying => return invalid("the source sent copy data outside of a COPY"),
             b'd' => {
                 self.start += 5;
+                self.frames += 1;
                 self.state = State::Data(length - 4);
                 return Ok(true);
             }

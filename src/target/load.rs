@@ -3,6 +3,7 @@
 
 use super::catalog;
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::board::Gauge;
 use crate::pg::{copy, session, spi};
 use crate::source::Session;
 
@@ -17,6 +18,8 @@ pub struct What<'a> {
     pub binary: bool,
     /// the data holds rows of other partitions, which are dropped. The number of rows then only shows that there were not too many
     pub filter: bool,
+    /// where its progress shows
+    pub gauge: Gauge,
 }
 
 /// What a unit's copy moved.
@@ -34,7 +37,7 @@ pub fn truncate_and_load(what: &What<'_>, copy_sql: &str, source: &mut Session) 
     let unit = what.unit;
     let name = catalog::qualified_name(unit)?;
     catalog::check_privileges(unit, &name)?;
-    let mut rows_of_source = source.copy_out(copy_sql)?;
+    let mut rows_of_source = source.copy_out(copy_sql, what.gauge)?;
     spi::execute(&format!("TRUNCATE ONLY {name}"), &[])?;
     // TRUNCATE goes by name: with the lock held, make sure that it was this unit's, and not that of a table renamed to it meanwhile.
     if catalog::qualified_name(unit)? != name {

@@ -1,10 +1,8 @@
 //! Coming from the old command-line tool: its config.json, its sync_table. The README's own lines are what runs here.
 
-use crate::support::Pair;
-use crate::support::cluster::{Cluster, command};
-use std::process::{Command, Output};
-
-const README: &str = include_str!("../../README.md");
+use crate::support::cluster::Cluster;
+use crate::support::{Pair, readme};
+use std::process::Output;
 
 /// Logs everything a server can log, and has the extensions that show statements look into functions too.
 const TALKATIVE: &str = "shared_preload_libraries = 'auto_explain,pg_stat_statements'\n\
@@ -16,30 +14,16 @@ const TALKATIVE: &str = "shared_preload_libraries = 'auto_explain,pg_stat_statem
 
 /// The first block of `language` in the README's section on the old tool.
 fn readme_block(language: &str) -> &'static str {
-    let (_, section) = README
-        .split_once("## Coming from the old command-line tool\n")
-        .expect("the section");
-    let section = section.split("\n## ").next().expect("its text");
-    let (_, block) = section.split_once(&format!("```{language}\n")).expect("a block");
-    block.split_once("\n```").expect("its end").0
+    readme::blocks("Coming from the old command-line tool", language)[0]
 }
 
 /// Runs the README's line where `file` is the config.json.
 fn import_file(target: &Cluster, user: &str, file: &str) -> Output {
-    let psql = command("psql");
-    let bin = std::path::Path::new(psql.get_program()).parent().expect("a directory");
     let place = target.dir.with_extension("old-tool");
     std::fs::create_dir_all(&place).expect("a directory");
     std::fs::write(place.join("config.json"), file).expect("a file");
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new("sh")
-        .args(["-c", readme_block("sh")])
+    let output = readme::sh(target, user, readme_block("sh"))
         .current_dir(&place)
-        .env("PATH", format!("{}:{path}", bin.display()))
-        .env("PGHOST", &target.dir)
-        .env("PGPORT", target.port.to_string())
-        .env("PGUSER", user)
-        .env("PGDATABASE", "postgres")
         .output()
         .expect("sh runs");
     std::fs::remove_dir_all(&place).expect("the directory goes");

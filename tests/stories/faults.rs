@@ -110,7 +110,7 @@ fn notices_of_the_source_between_rows_do_no_harm() {
 
 #[test]
 fn a_source_session_killed_in_mid_copy_is_an_error() {
-    let pair = Pair::new();
+    let pair = Pair::with("", "cgpsync.max_retries = 0");
     big(&pair);
     let run = caught_copying(&pair);
     pair.source

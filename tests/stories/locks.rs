@@ -164,3 +164,21 @@ fn a_run_does_not_outlive_its_caller_while_it_waits_for_a_standby() {
     pair.all_gone_within_two_seconds(Instant::now());
     assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "cancelled");
 }
+
+#[test]
+fn of_two_calls_at_the_same_moment_one_does_the_work_and_the_other_names_it() {
+    let pair = Pair::new();
+    pair.both("CREATE TABLE t (i int)");
+    pair.source
+        .sql("CREATE VIEW crawling AS SELECT g AS i FROM generate_series(1, 1) g, LATERAL (SELECT pg_sleep(0.2) WHERE g > 0) s");
+    // Between the lock and the row that tells of it are milliseconds: meeting there takes a few attempts.
+    for _ in 0..30 {
+        let calls = [(); 2].map(|()| pair.sync_in_background("'t', '20170101', source_table => 'crawling'"));
+        let mut results = calls.map(|call| call.join());
+        results.sort();
+        let [done, busy] = results;
+        assert_eq!(done, Ok(1));
+        let busy = busy.expect_err("one at a time");
+        assert!(busy.contains("table t is being synced already by run "), "{busy}");
+    }
+}

@@ -98,5 +98,5 @@ fn nothing_is_preloaded() {
         .expect("the sync succeeds");
     // The first call has loaded the library into this session.
     let row = client.query_one("SHOW cgpsync.lock_timeout", &[]).expect("a setting");
-    assert_eq!(row.get::<_, String>(0), "1min");
+    assert_eq!(row.get::<_, String>(0), "5s");
 }

@@ -152,6 +152,11 @@ impl Cluster {
         self.config().connect(NoTls).expect("a connection")
     }
 
+    /// The same, if the server takes another one.
+    pub fn try_connect(&self) -> Option<Client> {
+        self.config().connect(NoTls).ok()
+    }
+
     /// A session of another role.
     pub fn connect_as(&self, user: &str) -> Client {
         self.config().user(user).connect(NoTls).expect("a connection")

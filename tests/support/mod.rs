@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod fixture;
 pub mod proxy;
+pub mod readme;
 
 use cluster::Cluster;
 use postgres::{Client, error::DbError};
@@ -24,11 +25,12 @@ impl Pair {
         Pair::with("", "")
     }
 
-    /// Starts both with more lines for postgresql.conf.
+    /// Starts both with more lines for postgresql.conf. What is tried again is tried soon: failing for good takes a second.
     pub fn with(source_conf: &str, target_conf: &str) -> Pair {
+        let retries = "cgpsync.retry_delay = '20ms'\ncgpsync.max_retry_delay = '100ms'";
         let pair = Pair {
             source: Cluster::start(source_conf),
-            target: Cluster::start(target_conf),
+            target: Cluster::start(&format!("{retries}\n{target_conf}")),
         };
         pair.target.sql("CREATE EXTENSION cgpsync");
         pair.create_server("src", pair.source.port);

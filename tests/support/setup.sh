@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what a build and its tests need and this machine lacks: a server with headers, libclang, a C compiler, Rust, cargo-pgrx.
-# Does nothing, and asks for no rights, where all of it is there.
+# Installs what a build needs and this machine lacks: a server with headers, libclang, a C compiler, Rust, cargo-pgrx;
+# `setup.sh tests` also what only the stories need: pg_cron. Does nothing, and asks for no rights, where all of it is there.
 set -euo pipefail
 cargo_pgrx=0.18.1
 
@@ -41,6 +41,11 @@ if [ ! -x "$PG_CONFIG" ] || [ ! -d "$("$PG_CONFIG" --includedir-server 2>/dev/nu
 fi
 if [ ! -x "$(dirname "$PG_CONFIG")/postgres" ]; then
     packages+=("postgresql-$PG")
+fi
+# Only into the distribution's own servers: a package would not reach any other.
+if [ "${1:-}" = tests ] && [ "$(dirname "$PG_CONFIG")" = "/usr/lib/postgresql/$PG/bin" ] \
+    && [ ! -e "/usr/lib/postgresql/$PG/lib/pg_cron.so" ]; then
+    packages+=("postgresql-$PG-cron")
 fi
 
 if [ ${#packages[@]} -gt 0 ]; then

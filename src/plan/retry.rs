@@ -1,0 +1,124 @@
+//! What is worth trying again, and when.
+
+use crate::error::{Error, sqlstate};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How failures that may pass are met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retries {
+    /// attempts after the first
+    pub max: u32,
+    /// milliseconds before the second attempt
+    pub delay_ms: u64,
+    /// milliseconds between two attempts at most
+    pub max_delay_ms: u64,
+}
+
+impl Retries {
+    /// How long to wait after attempt number `attempt` (from 1) has failed; None when it was the last. Doubles each time; `random`, in
+    /// [0, 1), takes up to half of it away, so that workers which failed together do not come back together.
+    pub fn delay_after(self, attempt: u32, random: f64) -> Option<Duration> {
+        if attempt > self.max {
+            return None;
+        }
+        let doubled = 1u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX);
+        let full = self.delay_ms.saturating_mul(doubled).min(self.max_delay_ms);
+        Some(Duration::from_secs_f64(full as f64 / 1000.0 * (1.0 - random / 2.0)))
+    }
+}
+
+/// True when the same attempt may succeed later: the connection or the source went away, it takes no more connections, or the attempt
+/// met others' locks or changes. A cancel over there is somebody's will, and a broken protocol no accident.
+pub fn is_transient(error: &Error) -> bool {
+    match error.sqlstate.as_str() {
+        sqlstate::PROTOCOL_VIOLATION => false,
+        state if state.starts_with("08") => true,
+        sqlstate::LOCK_NOT_AVAILABLE | sqlstate::DEADLOCK_DETECTED | sqlstate::SERIALIZATION_FAILURE => true,
+        sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW => error.remote,
+        sqlstate::TOO_MANY_CONNECTIONS => error.remote,
+        _ => is_snapshot_lost(error),
+    }
+}
+
+/// True when the server is there and will take connections in a while.
+pub fn is_server_busy(error: &Error) -> bool {
+    error.remote
+        && matches!(
+            error.sqlstate.as_str(),
+            sqlstate::TOO_MANY_CONNECTIONS | sqlstate::CANNOT_CONNECT_NOW
+        )
+}
+
+/// True when the session that exported the run's snapshot is gone (snapmgr.c, ImportSnapshot: 22023, since 17 also 42704).
+pub fn is_snapshot_lost(error: &Error) -> bool {
+    error.remote
+        && matches!(
+            error.sqlstate.as_str(),
+            sqlstate::INVALID_PARAMETER_VALUE | sqlstate::UNDEFINED_OBJECT
+        )
+        && error.message.contains("snapshot")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRIES: Retries = Retries {
+        max: 4,
+        delay_ms: 1000,
+        max_delay_ms: 5000,
+    };
+
+    #[test]
+    fn delays_double_up_to_the_longest_and_end() {
+        let full = |attempt| RETRIES.delay_after(attempt, 0.0).map(|d| d.as_millis());
+        assert_eq!(
+            [1, 2, 3, 4, 5].map(full),
+            [Some(1000), Some(2000), Some(4000), Some(5000), None]
+        );
+        let half = RETRIES.delay_after(2, 0.999_999).map_or(0, |d| d.as_millis());
+        assert!((1000..=1001).contains(&half), "{half}");
+        let endless = Retries {
+            max: u32::MAX,
+            ..RETRIES
+        };
+        assert_eq!(endless.delay_after(200, 0.0), Some(Duration::from_secs(5)));
+        assert_eq!(Retries { max: 0, ..RETRIES }.delay_after(1, 0.0), None);
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_nothing_else() {
+        let remote = |code: &str, message: &str| Error {
+            remote: true,
+            ..Error::new(code, message)
+        };
+        for error in [
+            Error::new("08006", "connection lost"),
+            Error::new("08001", "connection refused"),
+            remote("57P01", "terminating connection due to administrator command"),
+            remote("57P03", "the database system is starting up"),
+            remote("53300", "sorry, too many clients already"),
+            remote("40001", "canceling statement due to conflict with recovery"),
+            Error::new("55P03", "canceling statement due to lock timeout"),
+            Error::new("40P01", "deadlock detected"),
+            remote("22023", "server \"s\": invalid snapshot identifier: \"1\""),
+            remote("42704", "server \"s\": snapshot \"1\" does not exist"),
+        ] {
+            assert!(is_transient(&error), "{error:?}");
+        }
+        for error in [
+            Error::new("57P01", "terminated here"),
+            Error::new("57014", "cancelled here"),
+            remote("57014", "canceling statement due to user request"),
+            Error::new("08P01", "impossible length"),
+            remote("28P01", "password authentication failed"),
+            remote("42501", "permission denied"),
+            remote("22023", "invalid value for parameter"),
+            Error::new("23514", "violates check constraint"),
+            Error::new("53100", "could not extend file: no space left on device"),
+        ] {
+            assert!(!is_transient(&error), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Units' rows: claimed, done, failed, put back.
+
+use super::Store;
+use crate::error::{Error, Result, sqlstate};
+use crate::plan::retry::Retries;
+use crate::run::Request;
+use crate::run::rows::{Claim, ClaimedUnit, Counts, FinishedUnit, SamePlan};
+use std::time::Duration;
+
+impl Store {
+    /// How a run's units stand.
+    pub fn counts(&self, run_id: i64) -> Result<Counts> {
+        let rows = self.write(
+            "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'copying'),
+                    count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE status = 'failed')
+             FROM @.cgpsync_run_partition WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string())],
+        )?;
+        let row = rows.first().ok_or_else(|| Error::internal("no counts"))?;
+        Ok(Counts {
+            pending: row.need(0)?,
+            copying: row.need(1)?,
+            cancelled: row.need(2)?,
+            failed: row.need(3)?,
+        })
+    }
+
+    /// Units that runs since the last success finished under the same plan. Only if nothing was copied into the partition after that:
+    /// it would hold something else. Runs with `since` count neither here nor there: they exist to copy again.
+    pub fn finished_by_failed_runs(&self, request: &Request, same: &SamePlan<'_>) -> Result<Vec<FinishedUnit>> {
+        let columns = serde_json::to_string(same.columns).map_err(|e| Error::internal(e.to_string()))?;
+        let rows = self.write(
+            "SELECT p.run_id, r.end_tm, p.relation::oid, p.source_relation, p.source_filter
+             FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
+             WHERE r.relation = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
+               AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.end_tm IS NOT NULL
+               AND r.source_address = $5 AND to_jsonb(r.columns) = $6::jsonb AND p.status = 'done'
+               AND r.run_id > COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
+                                        WHERE d.relation = r.relation AND d.status = 'done'), 0)
+               AND NOT EXISTS (SELECT FROM @.cgpsync_run_partition n
+                               WHERE n.relation = p.relation AND n.run_id > p.run_id AND n.status = 'done')
+             ORDER BY p.run_id",
+            &[
+                Some(&request.table.to_string()),
+                Some(&request.source),
+                Some(same.source_table),
+                same.watermark,
+                Some(same.source_address),
+                Some(&columns),
+            ],
+        )?;
+        rows.iter()
+            .map(|row| {
+                Ok(FinishedUnit {
+                    run_id: row.need(0)?,
+                    end_tm: row.string(1)?,
+                    partition: row.need(2)?,
+                    source_relation: row.string(3)?,
+                    source_filter: row.text(4).map(str::to_owned),
+                })
+            })
+            .collect()
+    }
+
+    /// The one error of a run whose units failed: counts and names them.
+    pub fn failure(&self, run_id: i64) -> Result<Error> {
+        let rows = self.write(
+            "SELECT p.partition, p.error_code, p.error_message, p.error_detail, r.units, r.table_name
+             FROM @.cgpsync_run_partition p JOIN @.cgpsync_run r USING (run_id)
+             WHERE p.run_id = $1::bigint AND p.status = 'failed' ORDER BY p.unit",
+            &[Some(&run_id.to_string())],
+        )?;
+        let Some(first) = rows.first() else {
+            return Err(Error::internal("a failed run without a failed unit"));
+        };
+        let mut names: Vec<&str> = rows.iter().take(10).filter_map(|row| row.text(0)).collect();
+        if rows.len() > names.len() {
+            names.push("...");
+        }
+        let details: Vec<String> = rows
+            .iter()
+            .take(10)
+            .map(|row| {
+                let text = |at| row.text(at).unwrap_or("");
+                let more = row.text(3).map(|d| format!(" ({d})")).unwrap_or_default();
+                format!("{}: {} [{}]{more}", text(0), text(2), text(1))
+            })
+            .collect();
+        Ok(Error::new(
+            first.text(1).unwrap_or(sqlstate::EXTERNAL_ROUTINE),
+            format!(
+                "{} of {} partitions of {} failed: {}",
+                rows.len(),
+                first.text(4).unwrap_or("?"),
+                first.text(5).unwrap_or("?"),
+                names.join(", ")
+            ),
+        )
+        .detail(details.join("\n"))
+        .hint("Finished partitions stay finished. Run the same call again when the cause is gone; it copies only the rest."))
+    }
+
+    /// Takes the next unit for this worker, in the plan's order; one that was put back, when its time has come.
+    pub fn claim(&self, run_id: i64, retries: Retries) -> Result<Claim> {
+        let id = run_id.to_string();
+        // A clock that was set back must not make a unit wait for longer than the longest delay.
+        let rows = self.write(
+            "UPDATE @.cgpsync_run_partition p
+             SET status = 'copying', started_at = clock_timestamp(), worker_pid = pg_backend_pid(), attempts = p.attempts + 1, retry_at = NULL
+             FROM @.cgpsync_run r
+             WHERE r.run_id = p.run_id AND (p.run_id, p.unit) = (
+               SELECT q.run_id, q.unit FROM @.cgpsync_run_partition q
+               WHERE q.run_id = $1::bigint AND q.status = 'pending'
+                 AND (q.retry_at IS NULL OR q.retry_at <= clock_timestamp()
+                      OR q.retry_at > clock_timestamp() + $2::float8 * interval '1 ms')
+               ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
+             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition",
+            &[Some(&id), Some(&retries.max_delay_ms.to_string())],
+        )?;
+        if let Some(row) = rows.first() {
+            return Ok(Claim::Unit(ClaimedUnit {
+                unit: row.need(0)?,
+                partition: row.need(1)?,
+                name: row.string(2)?,
+                source_relation: row.string(3)?,
+                source_filter: row.text(4).map(str::to_owned),
+                filter_here: row.is(5),
+                attempt: row.need(6)?,
+                snapshot: row.text(7).map(str::to_owned),
+                shown_name: row.string(8)?,
+            }));
+        }
+        let rows = self.write(
+            "SELECT date_part('epoch', min(retry_at) - clock_timestamp()) FROM @.cgpsync_run_partition
+             WHERE run_id = $1::bigint AND status = 'pending' HAVING count(*) > 0",
+            &[Some(&id)],
+        )?;
+        match rows.first() {
+            None => Ok(Claim::Nothing),
+            // A pending unit without such a time is in the hands of another claim.
+            Some(row) => {
+                let seconds: f64 = row.get(0)?.unwrap_or(0.0);
+                Ok(Claim::Later(Duration::from_secs_f64(seconds.clamp(0.01, 1.0))))
+            }
+        }
+    }
+
+    /// Puts a unit back, to be claimed again in `delay`. `remark` says what happened to it.
+    pub fn unit_put_back(&self, run_id: i64, unit: &ClaimedUnit, delay: Duration, remark: &str) -> Result<()> {
+        self.write(
+            "UPDATE @.cgpsync_run_partition
+             SET status = 'pending', message = $3, worker_pid = NULL, retry_at = clock_timestamp() + $4::float8 * interval '1 ms'
+             WHERE run_id = $1::bigint AND unit = $2::int",
+            &[
+                Some(&run_id.to_string()),
+                Some(&unit.unit.to_string()),
+                Some(remark),
+                Some(&delay.as_millis().to_string()),
+            ],
+        )?;
+        self.add_message(run_id, &format!("{}: {remark}", unit.shown_name))
+    }
+
+    /// Puts a unit back that this worker cannot copy and others can, as if it had never been claimed.
+    pub fn unit_left(&self, run_id: i64, unit: i32) -> Result<()> {
+        self.write(
+            "UPDATE @.cgpsync_run_partition SET status = 'pending', worker_pid = NULL, started_at = NULL, attempts = attempts - 1
+             WHERE run_id = $1::bigint AND unit = $2::int",
+            &[Some(&run_id.to_string()), Some(&unit.to_string())],
+        )
+        .map(|_| ())
+    }
+
+    /// Records a unit as done, in the transaction that replaced it.
+    pub fn unit_done(&self, run_id: i64, unit: i32, rows: u64, bytes: u64) -> Result<()> {
+        self.write(
+            "UPDATE @.cgpsync_run_partition
+             SET status = 'done', finished_at = clock_timestamp(), rows = $3::bigint, bytes = $4::bigint
+             WHERE run_id = $1::bigint AND unit = $2::int",
+            &[
+                Some(&run_id.to_string()),
+                Some(&unit.to_string()),
+                Some(&rows.to_string()),
+                Some(&bytes.to_string()),
+            ],
+        )
+        .map(|_| ())
+    }
+
+    /// Records how a unit failed or was cancelled.
+    pub fn unit_failed(&self, run_id: i64, unit: i32, error: &Error) -> Result<()> {
+        let status = if error.is_cancel() { "cancelled" } else { "failed" };
+        self.write(
+            "UPDATE @.cgpsync_run_partition
+             SET status = $3, finished_at = clock_timestamp(), error_code = $4, error_message = $5, error_detail = $6,
+                 error_hint = $7
+             WHERE run_id = $1::bigint AND unit = $2::int",
+            &[
+                Some(&run_id.to_string()),
+                Some(&unit.to_string()),
+                Some(status),
+                Some(&error.sqlstate),
+                Some(&error.message),
+                error.detail.as_deref(),
+                error.hint.as_deref(),
+            ],
+        )
+        .map(|_| ())
+    }
+}
