@@ -1,6 +1,6 @@
 # PG_CONFIG=/path/to/pg_config or PG=15 choose the server; without them the newest installed one with headers is taken.
 SHELL := bash
-.PHONY: demo test lint install clean
+.PHONY: demo test faults lint install clean
 .DEFAULT_GOAL := test
 export PG PG_CONFIG KEEP
 
@@ -11,6 +11,11 @@ demo:
 # Every test. ARGS go to the stories, e.g. make test ARGS=cancel
 test:
 	@tests/run.sh $(ARGS)
+
+# Hundreds of rounds of killed processes, broken networks and the like, with a table at the end; a quarter of an hour.
+# SEED, KILLS and ROUNDS: see the script.
+faults:
+	@tests/faults.sh
 
 lint:
 	@tests/lint.sh

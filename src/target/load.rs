@@ -4,7 +4,7 @@
 use super::catalog;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
-use crate::pg::{copy, session, spi};
+use crate::pg::{copy, partition, session, spi};
 use crate::source::Session;
 
 /// What is to be loaded.
@@ -38,6 +38,7 @@ pub fn truncate_and_load(what: &What<'_>, copy_sql: &str, source: &mut Session) 
     let name = catalog::qualified_name(unit)?;
     catalog::check_privileges(unit, &name)?;
     let mut rows_of_source = source.copy_out(copy_sql, what.gauge)?;
+    lock_parents(unit)?;
     spi::execute(&format!("TRUNCATE ONLY {name}"), &[])?;
     // TRUNCATE goes by name: with the lock held, make sure that it was this unit's, and not that of a table renamed to it meanwhile.
     if catalog::qualified_name(unit)? != name {
@@ -65,4 +66,27 @@ pub fn truncate_and_load(what: &What<'_>, copy_sql: &str, source: &mut Session) 
         rows,
         bytes: rows_of_source.bytes(),
     })
+}
+
+/// Loading needs the parents for the partition's constraint. Whoever attaches, detaches or reads locks parents before children; taking them
+/// the other way round, after the TRUNCATE, is a deadlock with each of them.
+fn lock_parents(unit: u32) -> Result<()> {
+    let parents = || {
+        let rows = spi::execute(
+            "SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1::pg_catalog.oid::pg_catalog.regclass)
+             WITH ORDINALITY AS a(relid, n) WHERE relid <> $1::pg_catalog.oid ORDER BY n DESC",
+            &[Some(&unit.to_string())],
+        )?;
+        rows.iter().map(|row| row.need(0)).collect::<Result<Vec<u32>>>()
+    };
+    let mut locked = Vec::new();
+    loop {
+        // While this waited, the partition may have got others.
+        let wanted = parents()?;
+        if wanted == locked {
+            return Ok(());
+        }
+        wanted.iter().for_each(|parent| partition::lock_as_reader(*parent));
+        locked = wanted;
+    }
 }

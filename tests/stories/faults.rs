@@ -3,6 +3,7 @@
 use crate::support::cluster::kill;
 use crate::support::proxy::Proxy;
 use crate::support::{Background, Pair, SOON, poll};
+use std::time::Duration;
 
 fn big(pair: &Pair) {
     pair.both("CREATE TABLE big (i int, t text)");
@@ -275,4 +276,39 @@ fn many_small_runs_in_a_row_all_succeed() {
         let units = pair.sync_as(&mut client, "'persons', '20170401', 4, since => '20170101'");
         assert_eq!(units.expect("the sync succeeds").len(), 4);
     }
+}
+
+/// The source is asked whether rows of a partition would have no place here. That question must leave no lock behind in the session that
+/// holds the snapshot: a change that waits for it would hold up the workers, for which that session waits.
+#[test]
+fn a_change_of_the_source_that_waits_does_not_hold_up_the_run() {
+    let pair = Pair::new();
+    pair.source.sql(
+        "CREATE TABLE t (k int) PARTITION BY RANGE (k);
+         CREATE TABLE wide PARTITION OF t FOR VALUES FROM (0) TO (30);
+         INSERT INTO t SELECT g % 20 FROM generate_series(1, 1000) g",
+    );
+    pair.target.sql(
+        "CREATE TABLE t (k int) PARTITION BY RANGE (k);
+         CREATE TABLE t_0 PARTITION OF t FOR VALUES FROM (0) TO (10);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (10) TO (20)",
+    );
+    // The workers wait for the table until the change waits for its partition.
+    let mut holder = pair.source.connect();
+    holder.batch_execute("BEGIN; LOCK TABLE ONLY t").expect("a lock");
+    let run = pair.sync_in_background("'t', '50'");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name";
+    poll("the workers wait", SOON, || {
+        pair.source.text(&format!("{waiting} LIKE 'cgpsync%'")) == "2"
+    });
+    let mut other = pair.source.connect();
+    let change = std::thread::spawn(move || {
+        other.batch_execute("SET lock_timeout = '15s'; ALTER TABLE wide SET (fillfactor = 50); TRUNCATE wide")
+    });
+    poll("the change is done or waits", SOON, || {
+        change.is_finished() || pair.source.text(&format!("{waiting} NOT LIKE 'cgpsync%'")) == "1"
+    });
+    holder.batch_execute("COMMIT").expect("the end");
+    poll("the run has ended", Duration::from_secs(10), || run.is_finished());
+    change.join().expect("the thread ends").expect("the change is done");
 }

@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// A running server with its own data directory; stopped and removed when dropped.
 pub struct Cluster {
     pub port: u16,
     pub dir: PathBuf,
+    /// variables of the server's environment
+    environment: Vec<(String, String)>,
     server: Option<Child>,
 }
 
@@ -46,6 +49,11 @@ fn new_dir() -> PathBuf {
 impl Cluster {
     /// Starts one, with more lines for postgresql.conf.
     pub fn start(conf: &str) -> Cluster {
+        Cluster::start_in(conf, Vec::new())
+    }
+
+    /// Starts one whose processes find `environment` in theirs.
+    pub fn start_in(conf: &str, environment: Vec<(String, String)>) -> Cluster {
         let base = PathBuf::from(env("CGPSYNC_TEST_DIR"));
         let dir = new_dir();
         let copied = Command::new("cp")
@@ -66,6 +74,7 @@ impl Cluster {
         let mut cluster = Cluster {
             port,
             dir,
+            environment,
             server: None,
         };
         cluster.boot();
@@ -92,6 +101,7 @@ impl Cluster {
         let mut cluster = Cluster {
             port,
             dir,
+            environment: Vec::new(),
             server: None,
         };
         cluster.boot();
@@ -105,6 +115,7 @@ impl Cluster {
         let server = command("postgres")
             .arg("-D")
             .arg(&self.dir)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor"))
             .stderr(log)
@@ -115,9 +126,32 @@ impl Cluster {
 
     /// Waits until it accepts connections.
     pub fn until_up(&self) {
-        poll("the server accepts connections", SOON, || {
-            self.config().connect(NoTls).is_ok()
-        });
+        poll("the server accepts connections", SOON, || self.is_up());
+    }
+
+    /// True when it accepts connections.
+    pub fn is_up(&self) -> bool {
+        self.config().connect(NoTls).is_ok()
+    }
+
+    /// Kills the postmaster alone, as the kernel would. Its children notice by themselves; gives how many did not within `limit`, which
+    /// are then killed: they would keep the server from starting again.
+    pub fn kill_postmaster(&mut self, limit: Duration) -> usize {
+        let Some(mut server) = self.server.take() else {
+            return 0;
+        };
+        let children = children_of(server.id());
+        let _ = server.kill();
+        let _ = server.wait();
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline && children.iter().any(|pid| is_alive(*pid)) {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        let stubborn: Vec<u32> = children.into_iter().filter(|pid| is_alive(*pid)).collect();
+        for pid in &stubborn {
+            try_kill("KILL", *pid);
+        }
+        stubborn.len()
     }
 
     fn log_path(&self) -> PathBuf {
@@ -208,6 +242,36 @@ impl Cluster {
         };
         rows.iter().filter_map(row).collect()
     }
+}
+
+/// State and parent of a process; None when it is gone.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("a list of processes").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, p)| p == parent))
+        .collect()
+}
+
+/// Sends a signal to a process that may be gone already; whether it was there.
+pub fn try_kill(signal: &str, pid: u32) -> bool {
+    let mut command = Command::new("kill");
+    let status = command
+        .arg(format!("-{signal}"))
+        .arg(pid.to_string())
+        .stderr(Stdio::null())
+        .status();
+    status.expect("kill runs").success()
 }
 
 /// Sends a signal to a process.

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod fixture;
 pub mod proxy;
 pub mod readme;
+pub mod rounds;
 
 use cluster::Cluster;
 use postgres::{Client, error::DbError};
@@ -151,6 +152,11 @@ pub struct Background {
 }
 
 impl Background {
+    /// True when the call has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Its result: number of units, or SQLSTATE and message.
     pub fn join(self) -> Result<usize, String> {
         self.thread.join().expect("the thread ends")

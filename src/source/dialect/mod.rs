@@ -95,13 +95,20 @@ fn answer(rows: &[super::TextRow]) -> Result<bool> {
     Ok(table::text(row, 0)? == "t")
 }
 
-/// True when `table` has rows that satisfy the condition; one that may not be read by its own name is taken to.
+/// True when `table` has rows that satisfy the condition; one that may not be read by its own name is taken to. Inside a transaction.
+///
+/// No lock on it outlives the question: whoever changes the table would wait for the session that holds the run's snapshot, the workers
+/// for that change, and the session for the workers. Nobody's deadlock detection sees that circle.
 pub fn holds_rows(session: &mut Session, table: &SourceRel, condition: Option<&str>) -> Result<bool> {
     if !table.readable {
         return Ok(true);
     }
     let condition = condition.map(|c| format!(" WHERE {c}")).unwrap_or_default();
-    answer(&session.query(&format!("SELECT EXISTS (SELECT 1 FROM {}{condition})", table.relation))?)
+    answer(&session.query(&format!(
+        "SAVEPOINT question; SELECT EXISTS (SELECT 1 FROM {}{condition});
+         ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
+        table.relation
+    ))?)
 }
 
 /// Names those of `nodes` that hold rows.
