@@ -44,7 +44,7 @@ CROSS JOIN LATERAL (
            pg_catalog.sum(p.estimated_bytes) FILTER (WHERE p.status OPERATOR(pg_catalog.<>) 'skipped') AS estimated_bytes,
            pg_catalog.min(p.started_at) AS began,
            pg_catalog.count(*) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS workers,
-           pg_catalog.array_agg(pg_catalog.format('%s: %s of %s (process %s)', p.partition, pg_catalog.pg_size_pretty(f.bytes),
+           pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', p.partition, pg_catalog.pg_size_pretty(f.bytes),
                                                   COALESCE(pg_catalog.pg_size_pretty(p.estimated_bytes), '?'), p.worker_pid)
                                 ORDER BY p.unit) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS copying
     FROM cgpsync_run_partition p
