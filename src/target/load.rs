@@ -38,13 +38,21 @@ pub fn truncate_and_load(what: &What<'_>, copy_sql: &str, source: &mut Session) 
     let name = catalog::qualified_name(unit)?;
     catalog::check_privileges(unit, &name)?;
     let mut rows_of_source = source.copy_out(copy_sql, what.gauge)?;
-    lock_parents(unit)?;
+    let parents = lock_parents(unit)?;
     spi::execute(&format!("TRUNCATE ONLY {name}"), &[])?;
     // TRUNCATE goes by name: with the lock held, make sure that it was this unit's, and not that of a table renamed to it meanwhile.
     if catalog::qualified_name(unit)? != name {
         return Err(Error::new(
             sqlstate::OBJECT_IN_USE,
             format!("{name} was renamed while it was to be replaced"),
+        )
+        .hint("Run the same call again."));
+    }
+    // Loading would lock the new parents, after the partition.
+    if parents_of(unit)? != parents {
+        return Err(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!("{name} was attached or detached while it was to be replaced"),
         )
         .hint("Run the same call again."));
     }
@@ -68,25 +76,27 @@ pub fn truncate_and_load(what: &What<'_>, copy_sql: &str, source: &mut Session) 
     })
 }
 
-/// Loading needs the parents for the partition's constraint. Whoever attaches, detaches or reads locks parents before children; taking them
-/// the other way round, after the TRUNCATE, is a deadlock with each of them.
-fn lock_parents(unit: u32) -> Result<()> {
-    let parents = || {
-        let rows = spi::execute(
-            "SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1::pg_catalog.oid::pg_catalog.regclass)
-             WITH ORDINALITY AS a(relid, n) WHERE relid <> $1::pg_catalog.oid ORDER BY n DESC",
-            &[Some(&unit.to_string())],
-        )?;
-        rows.iter().map(|row| row.need(0)).collect::<Result<Vec<u32>>>()
-    };
+/// The partitioned tables above the unit, from the top.
+fn parents_of(unit: u32) -> Result<Vec<u32>> {
+    let rows = spi::execute(
+        "SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1::pg_catalog.oid::pg_catalog.regclass)
+         WITH ORDINALITY AS a(relid, n) WHERE relid <> $1::pg_catalog.oid ORDER BY n DESC",
+        &[Some(&unit.to_string())],
+    )?;
+    rows.iter().map(|row| row.need(0)).collect()
+}
+
+/// Locks the parents, and gives them. Loading needs them for the partition's constraint. Whoever attaches, detaches or reads locks parents
+/// before children; taking them the other way round, after the TRUNCATE, is a deadlock with each of them.
+fn lock_parents(unit: u32) -> Result<Vec<u32>> {
     let mut locked = Vec::new();
     loop {
         // While this waited, the partition may have got others.
-        let wanted = parents()?;
-        if wanted == locked {
-            return Ok(());
+        let parents = parents_of(unit)?;
+        if parents == locked {
+            return Ok(locked);
         }
-        wanted.iter().for_each(|parent| partition::lock_as_reader(*parent));
-        locked = wanted;
+        parents.iter().for_each(|parent| partition::lock_as_reader(*parent));
+        locked = parents;
     }
 }

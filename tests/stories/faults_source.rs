@@ -62,7 +62,7 @@ impl Fault for Signalled {
 
     fn during(&mut self, bench: &mut Bench, call: &Call) {
         let sql = format!(
-            "SELECT {}(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%' {}",
+            "SELECT {}(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%' AND state = 'active' {}",
             self.function,
             if self.everyone { "" } else { "LIMIT 1" }
         );

@@ -278,8 +278,10 @@ impl Fault for Clock {
         let jump = now.parse::<u64>().expect("a time").abs_diff(really);
         assert!(jump > 80_000, "the server's clock has jumped by {jump} s");
         // Something to be retried after that, where there are retries.
-        let one = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%' LIMIT 1";
-        bench.pair.source.sql(one);
+        let workers =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync run %: %'";
+        let mut client = bench.pair.source.connect();
+        while client.query(workers, &[]).expect("processes").is_empty() && !call.is_finished() {}
     }
 
     fn after(&mut self, _: &mut Bench) {

@@ -412,6 +412,12 @@ impl Bench {
             return verdict;
         }
         let done = self.examine(&outcome, leeway, &mut verdict);
+        if leeway.exempt.is_some() {
+            // Rows that came back after a run that did not find them are new rows behind the point.
+            self.pair
+                .target
+                .sql(&format!("UPDATE sync_table SET end_tm = '{BEFORE}'"));
+        }
         self.again(done, leeway, &mut verdict);
         verdict
     }
@@ -463,7 +469,7 @@ impl Bench {
             verdict.wrong.push(format!("runs after the call: {runs:?}"));
         }
         let truthful = match outcome {
-            Ok(units) => is_done && units.len() == PARTITIONS,
+            Ok(units) => is_done && units.len() >= PARTITIONS - usize::from(leeway.exempt.is_some()),
             // An error of the run itself; not one of the call alone, such as a cancel that came too late for the run.
             Err((code, _)) => !is_done || code.is_empty() || code.starts_with("57"),
         };
