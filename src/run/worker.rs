@@ -149,6 +149,7 @@ impl Worker {
                 dialect::begin(source, None)?;
             }
             let what = load::What {
+                table: self.run.request.table,
                 unit: unit.partition,
                 columns: &self.run.columns,
                 binary: self.run.binary,

@@ -10,7 +10,9 @@ use crate::source::Session;
 /// What is to be loaded.
 #[derive(Debug)]
 pub struct What<'a> {
-    /// the target's partition
+    /// the target table
+    pub table: u32,
+    /// its partition, or itself
     pub unit: u32,
     /// columns in the order of the data
     pub columns: &'a [String],
@@ -48,11 +50,11 @@ pub fn truncate_and_load(what: &What<'_>, copy_sql: &str, source: &mut Session) 
         )
         .hint("Run the same call again."));
     }
-    // Loading would lock the new parents, after the partition.
-    if parents_of(unit)? != parents {
+    // Loading would lock new parents, after the partition; and what was detached is no business of the run any more.
+    if parents_of(unit)? != parents || !(unit == what.table || parents.contains(&what.table)) {
         return Err(Error::new(
             sqlstate::OBJECT_IN_USE,
-            format!("{name} was attached or detached while it was to be replaced"),
+            format!("{name} was attached or detached while the run was on"),
         )
         .hint("Run the same call again."));
     }

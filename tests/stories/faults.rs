@@ -268,6 +268,31 @@ fn a_partition_renamed_while_the_worker_waits_is_not_confused_with_its_successor
 }
 
 #[test]
+fn a_partition_detached_before_its_turn_keeps_its_rows() {
+    let pair = Pair::new();
+    two_partitions(&pair);
+    let mut holder = pair.target.connect();
+    holder.batch_execute("BEGIN; LOCK TABLE first").expect("a lock");
+    let run = pair.sync_in_background("'halves', '100', 1");
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    poll("the worker waits for the first partition", SOON, || {
+        pair.target.text(waiting) == "1"
+    });
+    let mut other = pair.target.connect();
+    let detach = std::thread::spawn(move || other.batch_execute("ALTER TABLE halves DETACH PARTITION second"));
+    poll("the change is done or waits too", SOON, || {
+        detach.is_finished() || pair.target.text(waiting) == "2"
+    });
+    holder.batch_execute("COMMIT").expect("the end");
+    let error = run.join().expect_err("one partition is none any more");
+    assert!(error.starts_with("55006") && error.contains("second"), "{error}");
+    detach.join().expect("the thread ends").expect("it is detached");
+    assert_eq!(pair.target.text("SELECT t FROM second"), "old");
+    pair.same_rows("first", "true");
+    assert_eq!(pair.target.text("SELECT count(*) FROM sync_table"), "0");
+}
+
+#[test]
 fn many_small_runs_in_a_row_all_succeed() {
     let pair = Pair::new();
     pair.persons(1);
