@@ -1,7 +1,7 @@
 //! What the target table looks like. Runs in a coordinator or in the caller's backend, always under a search_path of pg_catalog.
 
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::spi;
+use crate::pg::{partition, spi};
 use crate::plan::bound::Bound;
 use crate::plan::columns::TargetColumn;
 use crate::plan::copy_sql::quote_qualified;
@@ -192,9 +192,20 @@ fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
 /// Leaves that take every row are not in the result.
 pub fn partition_constraints(leaves: &[u32]) -> Result<HashMap<u32, String>> {
     let list: Vec<String> = leaves.iter().map(u32::to_string).collect();
+    let list = format!("{{{}}}", list.join(","));
+    // The deparser locks each leaf and then its parents. Everybody else locks parents first: so they are locked before.
+    let parents = spi::execute(
+        "SELECT DISTINCT a.relid::oid, (SELECT count(*) FROM pg_partition_ancestors(a.relid)) AS depth
+         FROM unnest($1::oid[]) AS u(o), LATERAL pg_partition_ancestors(u.o::regclass) AS a(relid)
+         WHERE a.relid <> u.o ORDER BY depth, 1",
+        &[Some(&list)],
+    )?;
+    for parent in &parents {
+        partition::lock_as_reader(parent.need(0)?);
+    }
     let rows = spi::execute(
         "SELECT o, c FROM unnest($1::oid[]) AS u(o), LATERAL (SELECT pg_get_partition_constraintdef(o)) AS d(c) WHERE c IS NOT NULL",
-        &[Some(&format!("{{{}}}", list.join(",")))],
+        &[Some(&list)],
     )?;
     rows.iter().map(|row| Ok((row.need(0)?, row.string(1)?))).collect()
 }
