@@ -1,8 +1,10 @@
 //! Rounds of faults: processes killed at random moments, on either side. A killed process of a server makes its postmaster throw
 //! everybody out and recover, as after a crash.
 
+use crate::support::call::Call;
 use crate::support::cluster::try_kill;
-use crate::support::rounds::{Bench, Call, Dice, Fault, Leeway, rounds};
+use crate::support::dice::{Dice, rounds};
+use crate::support::rounds::{Bench, Fault, Leeway};
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! Rounds of faults: a network that breaks at every phase of a run, in every way.
 
+use crate::support::call::{Call, cancel};
+use crate::support::dice::{Dice, rounds};
 use crate::support::proxy::{Damage, Mishap, Moment};
-use crate::support::rounds::{Bench, Call, Dice, Fault, Leeway, Outcome, cancel, rounds};
+use crate::support::rounds::{Bench, Fault, Leeway, Outcome};
 use std::time::Duration;
 
 /// A network that is dead everywhere comes back after this time.

@@ -1,7 +1,10 @@
 //! Rounds of faults: what happens to a source while it is read.
 
+use crate::support::call::Call;
 use crate::support::cluster::{Cluster, try_kill};
-use crate::support::rounds::{Bench, Call, Dice, Fault, Leeway, Outcome, fill, partition, rounds};
+use crate::support::dice::{Dice, rounds};
+use crate::support::events::{fill, partition};
+use crate::support::rounds::{Bench, Fault, Leeway, Outcome};
 use std::time::{Duration, Instant};
 
 /// The partition that DDL is about.

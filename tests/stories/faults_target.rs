@@ -1,6 +1,9 @@
 //! Rounds of faults: what happens to the target while it is written.
 
-use crate::support::rounds::{Bench, Call, Dice, Fault, Leeway, Outcome, partition, report, rounds};
+use crate::support::call::Call;
+use crate::support::dice::{Dice, rounds};
+use crate::support::events::partition;
+use crate::support::rounds::{Bench, Fault, Leeway, Outcome, report};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};

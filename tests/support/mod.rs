@@ -1,6 +1,9 @@
 //! Two real clusters for a story, thrown away when it ends, and a network between them that can fail on demand.
 
+pub mod call;
 pub mod cluster;
+pub mod dice;
+pub mod events;
 pub mod fixture;
 pub mod proxy;
 pub mod readme;

@@ -4,17 +4,16 @@
 //! the target holds, by the other's. So each partition's content is known before and after, and anything else is wrong.
 
 use super::Pair;
+use super::call::{Call, Failure};
 use super::cluster::Cluster;
+use super::events::{PARTITIONS, contents, fill, table};
 use super::proxy::Proxy;
-use postgres::{CancelToken, Client, NoTls};
+use postgres::Client;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// Partitions of the table: the first begins at 0, each takes ten values of the key.
-pub const PARTITIONS: usize = 6;
-const ROWS: usize = 5000;
 /// What sync_table says before a round and after a call that succeeded.
 const BEFORE: &str = "-5";
 const AFTER: &str = "100";
@@ -22,40 +21,6 @@ const AFTER: &str = "100";
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// How long processes may take to go after the call's end.
 const LEAVE_LIMIT: Duration = Duration::from_secs(10);
-
-/// A number from the environment.
-pub fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// How many rounds of something: the environment's number in the long mode, which `make faults` asks for.
-pub fn rounds(name: &str, short: usize) -> usize {
-    number(name).map_or(short, |n| n as usize)
-}
-
-/// Numbers that are the same again for the same seed (splitmix64).
-pub struct Dice(u64);
-
-impl Dice {
-    /// Seeded by FAULTS_SEED, else 1; `stream` keeps stories apart.
-    pub fn new(stream: u64) -> Dice {
-        Dice(number("FAULTS_SEED").unwrap_or(1).wrapping_mul(1_000_003) ^ stream)
-    }
-
-    /// Less than `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-
-    /// One of them.
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
-    }
-}
 
 /// How the call itself must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,60 +72,6 @@ pub trait Fault {
     }
 }
 
-/// How a call failed: SQLSTATE and message; no SQLSTATE if the connection broke.
-pub type Failure = (String, String);
-
-/// A call under way.
-pub struct Call {
-    pub pid: u32,
-    pub cancel: CancelToken,
-    pub begun: Instant,
-    thread: std::thread::JoinHandle<Result<Vec<(String, String)>, Failure>>,
-}
-
-impl Call {
-    /// Starts it in a session of its own.
-    pub fn start(target: &Cluster, arguments: &str) -> Call {
-        let mut client = target.connect();
-        client
-            .batch_execute("SET cgpsync.lock_timeout = '5s'")
-            .expect("a setting");
-        let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
-        let cancel = client.cancel_token();
-        let sql = format!("SELECT substring(partition::text, '\\d+$'), status FROM cgpsync_sync({arguments})");
-        let begun = Instant::now();
-        let thread = std::thread::spawn(move || match client.query(&sql, &[]) {
-            Ok(rows) => Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect()),
-            Err(error) => Err(error.as_db_error().map_or_else(
-                || (String::new(), error.to_string()),
-                |e| (e.code().code().to_owned(), format!("{} {:?}", e.message(), e.detail())),
-            )),
-        });
-        Call {
-            pid: pid as u32,
-            cancel,
-            begun,
-            thread,
-        }
-    }
-
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    /// Waits until the call ends, `limit` at most after its beginning; whether it has ended.
-    pub fn until(&self, limit: Duration) -> bool {
-        while !self.is_finished() && self.begun.elapsed() < limit {
-            std::thread::park_timeout(Duration::from_millis(2));
-        }
-        self.is_finished()
-    }
-
-    fn join(self, limit: Duration) -> Option<Result<Vec<(String, String)>, Failure>> {
-        self.until(limit).then(|| self.thread.join().expect("the thread ends"))
-    }
-}
-
 /// What a round found; each list is empty if all is well.
 #[derive(Debug, Default)]
 struct Verdict {
@@ -197,47 +108,6 @@ pub struct Bench {
     /// content of each partition in each of the two
     known: [BTreeMap<String, String>; 2],
     tally: BTreeMap<String, Tally>,
-}
-
-/// Content of the partitions of `table` that have rows, by the number at the end of their names.
-fn contents(cluster: &Cluster, table: &str) -> BTreeMap<String, String> {
-    let sql = format!(
-        "SELECT substring(tableoid::regclass::text, '\\d+$') || ' ' || count(*) || ' ' ||
-                sum(hashtextextended(ROW(id, k, version, note)::text, 0)::numeric)
-         FROM {table} GROUP BY tableoid"
-    );
-    let rows = cluster.list(&sql);
-    let pairs = rows.iter().filter_map(|row| row.split_once(' '));
-    pairs.map(|(part, hash)| (part.to_owned(), hash.to_owned())).collect()
-}
-
-/// DDL for a table of this suite.
-fn table(name: &str) -> String {
-    let mut sql =
-        format!("CREATE TABLE {name} (id int NOT NULL, k int, version int, note text) PARTITION BY RANGE (k);");
-    for number in 0..PARTITIONS {
-        sql += &partition(name, number);
-    }
-    sql
-}
-
-/// DDL for one partition.
-pub fn partition(table: &str, number: usize) -> String {
-    let from = number * 10;
-    format!(
-        "CREATE TABLE {table}_{number} PARTITION OF {table} FOR VALUES FROM ({from}) TO ({});",
-        from + 10
-    )
-}
-
-/// The statement that fills `table` with `version`, where `filter` holds.
-pub fn fill(table: &str, version: usize, filter: &str) -> String {
-    let all = ROWS * PARTITIONS;
-    format!(
-        "INSERT INTO {table} SELECT * FROM (SELECT g, g % {} AS k, {version}, 'note ' || g || repeat('x', 100) FROM generate_series(1, {all}) g) r
-         WHERE {filter};",
-        PARTITIONS * 10
-    )
 }
 
 impl Bench {
@@ -562,9 +432,4 @@ pub fn report(lines: &str) {
         let written = file.and_then(|mut file| file.write_all(lines.as_bytes()));
         written.expect("the table is written");
     }
-}
-
-/// Cancels a call, as a user would.
-pub fn cancel(call: &Call) {
-    call.cancel.cancel_query(NoTls).expect("a cancel request");
 }
