@@ -76,11 +76,11 @@ SELECT pg_catalog.pg_extension_config_dump('cgpsync_run_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('cgpsync_run', '');
 SELECT pg_catalog.pg_extension_config_dump('cgpsync_run_partition', '');
 
--- A role sees its own runs; superusers bypass the policies, as everywhere.
+-- A role sees its own runs, and one with the rights of pg_monitor those of all; superusers bypass the policies, as everywhere.
 ALTER TABLE cgpsync_run ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cgpsync_run_partition ENABLE ROW LEVEL SECURITY;
 CREATE POLICY cgpsync_run_own ON cgpsync_run FOR SELECT
-    USING (role_name OPERATOR(pg_catalog.=) CURRENT_USER);
+    USING (role_name OPERATOR(pg_catalog.=) CURRENT_USER OR pg_catalog.pg_has_role(CURRENT_USER, 'pg_monitor', 'USAGE'));
 CREATE POLICY cgpsync_run_partition_own ON cgpsync_run_partition FOR SELECT
     USING (EXISTS (SELECT FROM cgpsync_run r
                    WHERE r.run_id OPERATOR(pg_catalog.=) cgpsync_run_partition.run_id));

@@ -51,7 +51,8 @@ CROSS JOIN LATERAL (
     LEFT JOIN _cgpsync_live(r.run_id) f ON f.unit OPERATOR(pg_catalog.=) p.unit
     WHERE p.run_id OPERATOR(pg_catalog.=) r.run_id) u
 WHERE r.status OPERATOR(pg_catalog.=) ANY ('{planning,running}')
-  AND (r.role_name OPERATOR(pg_catalog.=) CURRENT_USER OR NOT pg_catalog.row_security_active('cgpsync_run'::pg_catalog.regclass))
+  AND (r.role_name OPERATOR(pg_catalog.=) CURRENT_USER OR pg_catalog.pg_has_role(CURRENT_USER, 'pg_monitor', 'USAGE')
+       OR NOT pg_catalog.row_security_active('cgpsync_run'::pg_catalog.regclass))
   AND EXISTS (
     SELECT FROM pg_catalog.pg_locks l
     WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted AND l.pid OPERATOR(pg_catalog.=) r.coordinator_pid

@@ -68,9 +68,18 @@ impl Watch {
         Watch::new(run_id, Some(coordinator))
     }
 
-    /// Any run that this role may see.
+    /// Any run of this role, whoever started it; of all roles for a superuser. A role that may only look on does not count.
     pub fn other(run_id: i64) -> Result<Watch> {
-        Watch::new(run_id, None)
+        let watch = Watch::new(run_id, None)?;
+        let rows = watch.select(
+            "SELECT FROM @.cgpsync_run r
+             WHERE r.run_id = $1::pg_catalog.int8 AND (r.role_name = CURRENT_USER OR EXISTS (
+               SELECT FROM pg_catalog.pg_roles o WHERE o.rolname = CURRENT_USER AND o.rolsuper))",
+        )?;
+        match rows.is_empty() {
+            true => Err(watch.unknown()),
+            false => Ok(watch),
+        }
     }
 
     fn new(run_id: i64, coordinator: Option<Handle>) -> Result<Watch> {
@@ -122,6 +131,15 @@ impl Watch {
         }
     }
 
+    fn unknown(&self) -> Error {
+        Error::new(
+            sqlstate::UNDEFINED_OBJECT,
+            format!("run {} does not exist", self.run_id),
+        )
+        .detail("A role can wait for and cancel its own runs only.")
+        .hint("cgpsync_run lists the runs that this role may see.")
+    }
+
     fn timed_out(&self) -> Error {
         let id = self.run_id;
         Error::new(
@@ -140,13 +158,7 @@ impl Watch {
             "SELECT status, message, units, error_code, error_message, error_detail, error_hint, coordinator_pid
              FROM @.cgpsync_run WHERE run_id = $1::pg_catalog.int8",
         )?;
-        let row = rows.first().ok_or_else(|| {
-            Error::new(
-                sqlstate::UNDEFINED_OBJECT,
-                format!("run {} does not exist", self.run_id),
-            )
-            .hint("cgpsync_run lists the runs that this role may see: its own.")
-        })?;
+        let row = rows.first().ok_or_else(|| self.unknown())?;
         let end = match row.text(0) {
             Some("done") => Some(Ok(())),
             Some("failed" | "cancelled") => Some(Err(Error {

@@ -171,20 +171,26 @@ impl Store {
         .map(|_| ())
     }
 
-    /// Records a unit as done, in the transaction that replaced it.
+    /// Records a unit as done, in the transaction that replaced it. One that is no longer this worker's is not replaced.
     pub fn unit_done(&self, run_id: i64, unit: i32, rows: u64, bytes: u64) -> Result<()> {
-        self.write(
+        let updated = self.write(
             "UPDATE @.cgpsync_run_partition
              SET status = 'done', finished_at = clock_timestamp(), rows = $3::bigint, bytes = $4::bigint
-             WHERE run_id = $1::bigint AND unit = $2::int",
+             WHERE run_id = $1::bigint AND unit = $2::int AND status = 'copying' AND worker_pid = pg_backend_pid()
+             RETURNING unit",
             &[
                 Some(&run_id.to_string()),
                 Some(&unit.to_string()),
                 Some(&rows.to_string()),
                 Some(&bytes.to_string()),
             ],
-        )
-        .map(|_| ())
+        )?;
+        match updated.is_empty() {
+            true => Err(Error::internal(format!(
+                "unit {unit} of run {run_id} is not this worker's any more"
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Records how a unit failed or was cancelled.
