@@ -23,8 +23,8 @@ WHERE p.partstrat OPERATOR(pg_catalog.=) 'r';
 GRANT SELECT ON v_gp_range_partition_meta TO PUBLIC;
 
 -- Runs that are on, those that the reading role may see in cgpsync_run. A view reads tables with its owner's rights, so the policy is
--- repeated here. Figures come from the run's shared memory, which costs its workers nothing.
-CREATE VIEW cgpsync_progress AS
+-- repeated here, behind a barrier that keeps functions of the reader's away from rows it may not see. Figures come from the run's shared memory, which costs its workers nothing.
+CREATE VIEW cgpsync_progress WITH (security_barrier) AS
 SELECT r.run_id, r.table_name, r.source, r.status,
        u.units_done, r.units AS units_total,
        live.rows, live.bytes AS bytes_done, u.estimated_bytes,

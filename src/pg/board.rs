@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const MAGIC: u64 = 0x6367_7073_796e_6302;
 /// Bytes may come this much ahead of an even flow.
 const BURST_US: u64 = 100_000;
-/// A clock that was set back must not stop the flow for longer.
+/// A clock that was set back must not stop the flow for much longer.
 const LONGEST_DEBT_US: u64 = 10_000_000;
 
 #[repr(C)]
@@ -231,20 +231,22 @@ impl Gauge {
             return;
         }
         let cost = (bytes as u64).saturating_mul(1_000_000) / header.max_rate;
+        // Every worker may have a piece in the queue.
+        let longest = LONGEST_DEBT_US + cost.saturating_mul(u64::from(self.board.connected()) + 1);
         let mut due = now_us();
         let _ = header
             .paid_until
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| {
                 let now = now_us();
                 due = match paid {
-                    paid if paid > now + LONGEST_DEBT_US.max(cost) => now,
+                    paid if paid > now + longest => now,
                     paid => paid.max(now.saturating_sub(BURST_US)),
                 } + cost;
                 Some(due)
             });
         loop {
             let left = due.saturating_sub(now_us());
-            if left == 0 || left > LONGEST_DEBT_US.max(cost) {
+            if left == 0 || left > longest {
                 return;
             }
             wait::wait(None, Duration::from_micros(left.clamp(1_000, 1_000_000)));

@@ -37,7 +37,7 @@ pub fn is_transient(error: &Error) -> bool {
         sqlstate::LOCK_NOT_AVAILABLE | sqlstate::DEADLOCK_DETECTED | sqlstate::SERIALIZATION_FAILURE => true,
         sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW => error.remote,
         sqlstate::TOO_MANY_CONNECTIONS => error.remote,
-        _ => is_snapshot_lost(error),
+        _ => false,
     }
 }
 
@@ -48,16 +48,6 @@ pub fn is_server_busy(error: &Error) -> bool {
             error.sqlstate.as_str(),
             sqlstate::TOO_MANY_CONNECTIONS | sqlstate::CANNOT_CONNECT_NOW
         )
-}
-
-/// True when the session that exported the run's snapshot is gone (snapmgr.c, ImportSnapshot: 22023, since 17 also 42704).
-pub fn is_snapshot_lost(error: &Error) -> bool {
-    error.remote
-        && matches!(
-            error.sqlstate.as_str(),
-            sqlstate::INVALID_PARAMETER_VALUE | sqlstate::UNDEFINED_OBJECT
-        )
-        && error.message.contains("snapshot")
 }
 
 #[cfg(test)]
@@ -102,8 +92,6 @@ mod tests {
             remote("40001", "canceling statement due to conflict with recovery"),
             Error::new("55P03", "canceling statement due to lock timeout"),
             Error::new("40P01", "deadlock detected"),
-            remote("22023", "server \"s\": invalid snapshot identifier: \"1\""),
-            remote("42704", "server \"s\": snapshot \"1\" does not exist"),
         ] {
             assert!(is_transient(&error), "{error:?}");
         }
@@ -114,7 +102,7 @@ mod tests {
             Error::new("08P01", "impossible length"),
             remote("28P01", "password authentication failed"),
             remote("42501", "permission denied"),
-            remote("22023", "invalid value for parameter"),
+            remote("22023", "server \"snapshots\": invalid value for parameter"),
             Error::new("23514", "violates check constraint"),
             Error::new("53100", "could not extend file: no space left on device"),
         ] {

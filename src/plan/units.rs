@@ -55,6 +55,19 @@ pub struct SourceTable {
     pub collations: HashMap<String, String>,
 }
 
+impl SourceTable {
+    /// Everything about it that a plan rests on, to be compared with what it is later. Sizes don't count.
+    pub fn shape(&self) -> String {
+        let mut root = self.root.clone();
+        let mut stack = vec![&mut root];
+        while let Some(node) = stack.pop() {
+            node.table.bytes = None;
+            stack.extend(node.level.iter_mut().flat_map(|level| &mut level.children));
+        }
+        format!("{root:?} {:?}", self.columns)
+    }
+}
+
 impl Node<SourceRel> {
     /// Size of the table with everything below it, when any of it is known.
     pub fn bytes(&self) -> Option<i64> {

@@ -73,7 +73,15 @@ pub fn cancel(run_id: i64) -> Result<bool> {
         &[Some(&coordinator.to_string())],
     )?;
     watch.until_stopped(CANCEL_LIMIT)?;
-    Ok(true)
+    match watch.running_coordinator()? {
+        None => Ok(true),
+        Some(pid) => Err(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!("run {run_id} was told to end and has not yet"),
+        )
+        .detail(format!("Its coordinator is process {pid}."))
+        .hint("Look at pg_stat_activity; a second call ends the process as pg_terminate_backend does.")),
+    }
 }
 
 /// Forgets runs that ended longer than `older_than`, an interval, ago. Gives their number.

@@ -42,6 +42,8 @@ struct Run {
     workers: Vec<Handle>,
     /// the session whose transaction keeps the shared snapshot alive
     keeper: Option<Session>,
+    /// what the source table looked like when the run was planned
+    source: Option<String>,
     /// a lost keeper is to be replaced at that time, after so many attempts
     renewal: Option<(Instant, u32)>,
 }
@@ -77,6 +79,7 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         handoff,
         workers: Vec::new(),
         keeper: None,
+        source: None,
         renewal: None,
     };
     Ok(conflict.is_none().then_some(run))
@@ -120,6 +123,7 @@ impl Run {
     fn work(&mut self) -> Result<()> {
         session::show_activity(Some(&format!("run {}: planning", self.id)));
         let (plan, snapshot) = self.plan()?;
+        self.source = Some(plan.source.clone());
         let units = plan.units();
         let to_copy = units.iter().filter(|u| u.done_by.is_none()).count();
         let remarks = plan.remarks.join("\n");
@@ -213,7 +217,12 @@ impl Run {
     }
 
     fn open_session(&self) -> Result<Session> {
-        let (target, timezone) = xact::transaction(|| Ok((self.request.connection()?, session::timezone()?)))?;
+        self.open_session_within(Duration::MAX)
+    }
+
+    fn open_session_within(&self, limit: Duration) -> Result<Session> {
+        let (mut target, timezone) = xact::transaction(|| Ok((self.request.connection()?, session::timezone()?)))?;
+        target.connect_timeout = target.connect_timeout.min(limit);
         let name = format!("cgpsync run {}", self.id);
         Session::open(&target, &name, &session::encoding(), &timezone)
     }
@@ -321,11 +330,12 @@ impl Run {
             // The last one may have left while one that got no connection put its unit back. A unit still held has lost its worker.
             if counts.copying > 0 || course.replacements >= course.units {
                 return Err(Error::new(
-                    sqlstate::ADMIN_SHUTDOWN,
+                    sqlstate::EXTERNAL_ROUTINE,
                     "a worker of the run ended before its work was done",
                 )
                 .hint("The server's log may say why."));
             }
+            wait::wait(None, TICK);
             course.replacements += 1;
             self.start_workers(1)?;
         }

@@ -14,6 +14,8 @@ const NEARLY: f64 = 0.98;
 pub struct Outlook {
     /// estimated bytes on the source for each unit to copy; None for one that is skipped
     sizes: Vec<Option<f64>>,
+    /// no size is known: nothing can be said of a unit before one is done
+    blind: bool,
     /// bytes received at points of time in the window
     samples: VecDeque<(Duration, u64)>,
 }
@@ -43,6 +45,7 @@ impl Outlook {
         let size = |unit: &(bool, Option<i64>)| unit.0.then(|| known(unit).unwrap_or(average).max(1.0));
         Outlook {
             sizes: units.iter().map(size).collect(),
+            blind: sizes.is_empty(),
             samples: VecDeque::new(),
         }
     }
@@ -97,6 +100,7 @@ impl Outlook {
         let ratio = if size > 0.0 && bytes > 0.0 { bytes / size } else { 1.0 };
         let copied = work().map(|(size, unit)| match unit.done {
             true => size,
+            false if self.blind && bytes == 0.0 => 0.0,
             false => (unit.bytes as f64 / ratio).min(size * NEARLY),
         });
         copied.sum::<f64>() / total
@@ -133,9 +137,14 @@ mod tests {
 
     #[test]
     fn a_unit_is_not_at_its_end_before_it_is_committed_and_sizes_may_be_unknown() {
-        let mut outlook = Outlook::new([(true, None), (true, None)].into_iter());
+        let mut outlook = Outlook::new([(true, Some(10)), (true, None)].into_iter());
         let now = outlook.at(Duration::from_secs(1), &[unit(5_000_000, false), unit(0, false)]);
         assert!((now.percent - 49.0).abs() < 1e-9, "{now:?}");
+        let mut blind = Outlook::new([(true, None), (true, None)].into_iter());
+        let now = blind.at(Duration::from_secs(1), &[unit(5_000_000, false), unit(0, false)]);
+        assert_eq!((now.percent, now.left), (0.0, None));
+        let now = blind.at(Duration::from_secs(2), &[unit(8_000_000, true), unit(2_000_000, false)]);
+        assert!((now.percent - 62.5).abs() < 1e-9, "{now:?}");
         assert_eq!(Outlook::new(std::iter::empty()).at(Duration::ZERO, &[]).percent, 100.0);
     }
 

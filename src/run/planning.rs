@@ -60,6 +60,8 @@ pub struct PlannedUnit {
 pub struct Plan {
     /// quoted, qualified
     pub source_table: String,
+    /// the source table's shape: relations, bounds, columns
+    pub source: String,
     /// every partition, in the catalog's order
     pub partitions: Vec<PlannedUnit>,
     /// what creates the missing ones
@@ -180,6 +182,7 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session) -> Result<P
     }
     let creations = new_partitions(&sides, &missing, request.create_missing, &mut partitions, &mut remarks);
     Ok(Plan {
+        source: source.shape(),
         source_table: source.root.table.relation.clone(),
         partitions,
         creations,
@@ -224,6 +227,11 @@ fn kind_of(key: &KeyColumn, leaves: &[Leaf<'_>], source: &SourceTable) -> KeyKin
         .collect();
     let ranges = if ranges.is_empty() { theirs } else { ranges };
     KeyKind::of(&key.type_name, ranges.iter().flat_map(LeafRange::values))
+}
+
+/// The source table's shape as `session` sees it now, in terms of [`Plan::source`].
+pub fn source_shape(request: &Request, session: &mut Session) -> Result<String> {
+    Ok(read_source(request, &catalog::read_table(request.table)?, session)?.shape())
 }
 
 fn read_source(request: &Request, target: &TargetTable, session: &mut Session) -> Result<SourceTable> {

@@ -142,12 +142,14 @@ impl Store {
     fn mark_orphans(&self) -> Result<()> {
         let rows = self.write(
             &format!(
-                "UPDATE @.cgpsync_run r
+                "UPDATE @.cgpsync_run o
                  SET status = 'failed', finished_at = clock_timestamp(), error_code = '57P01',
                      error_message = 'the processes of the run are gone',
                      error_detail = 'The server was restarted or the coordinator was killed.',
                      error_hint = 'Units that were done stay done; run the same call again.'
-                 WHERE status IN ('planning', 'running') AND NOT {IS_ALIVE}
+                 WHERE o.run_id IN (
+                   SELECT r.run_id FROM @.cgpsync_run r WHERE r.status IN ('planning', 'running') AND NOT {IS_ALIVE}
+                   FOR UPDATE OF r SKIP LOCKED)
                  RETURNING run_id"
             ),
             &[],
@@ -168,17 +170,24 @@ impl Store {
     }
 
     /// Forgets runs that ended longer than `older_than`, an interval, ago: those of the current role, all if it is a superuser. A table's
-    /// last complete run stays: it is what tells a table from another one of the same name. Gives their number.
+    /// last complete run stays: it is what tells a table from another one of the same name. And as long as an older failed one stays, so do
+    /// those after it: they tell which of its partitions hold something else by now. Gives their number.
     pub fn prune(&self, older_than: &str) -> Result<i64> {
         self.mark_orphans()?;
         let role = session::current_role().to_string();
         let rows = self.write(
-            "WITH gone AS (
-               DELETE FROM @.cgpsync_run r
+            "WITH old AS (
+               SELECT r.run_id, r.relation, r.status FROM @.cgpsync_run r
                WHERE r.finished_at < clock_timestamp() - $1::interval
                  AND EXISTS (SELECT FROM pg_roles o WHERE o.oid = $2::oid AND (o.rolsuper OR o.rolname = r.role_name))
                  AND r.run_id <> COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
-                                           WHERE d.table_name = r.table_name AND d.status = 'done'), 0)
+                                           WHERE d.table_name = r.table_name AND d.status = 'done'), 0)),
+             gone AS (
+               DELETE FROM @.cgpsync_run r USING old
+               WHERE r.run_id = old.run_id AND NOT EXISTS (
+                 SELECT FROM @.cgpsync_run e
+                 WHERE e.relation = r.relation AND e.run_id < r.run_id AND e.status <> 'done'
+                   AND NOT EXISTS (SELECT FROM old x WHERE x.run_id = e.run_id))
                RETURNING 1)
              SELECT count(*) FROM gone",
             &[Some(older_than), Some(&role)],
@@ -224,8 +233,9 @@ impl Store {
             ],
         )?;
         // One statement, however many units there are.
+        let wanted = units.len();
         let units = serde_json::to_string(units).map_err(json)?;
-        self.write(
+        let inserted = self.write(
             &format!(
                 "INSERT INTO @.cgpsync_run_partition
                    (run_id, unit, partition, relation, status, source_relation, source_filter, filter_here, estimated_bytes, message)
@@ -234,11 +244,19 @@ impl Store {
                         u.j ->> 'source_relation', u.j ->> 'source_filter', (u.j ->> 'filter_here')::bool,
                         (u.j ->> 'estimated_bytes')::bigint, 'copied by run ' || (u.j ->> 'done_by')
                  FROM jsonb_array_elements($2::jsonb) WITH ORDINALITY AS u(j, n)
-                 JOIN pg_class c ON c.oid = (u.j ->> 'partition')::oid JOIN pg_namespace n ON n.oid = c.relnamespace"
+                 JOIN pg_class c ON c.oid = (u.j ->> 'partition')::oid JOIN pg_namespace n ON n.oid = c.relnamespace
+                 RETURNING unit"
             ),
             &[Some(&id), Some(&units)],
-        )
-        .map(|_| ())
+        )?;
+        if inserted.len() != wanted {
+            return Err(Error::new(
+                sqlstate::OBJECT_IN_USE,
+                "partitions were dropped while the run was planned",
+            )
+            .hint("Run the same call again; it plans with the partitions there are."));
+        }
+        Ok(())
     }
 
     /// A remark on the run, a line of its message, shown to the caller as a NOTICE.
@@ -325,6 +343,7 @@ impl Store {
 }
 
 /// Whether the coordinator of run r holds its table's lock.
+/// The number is LOCK_CLASS.
 const IS_ALIVE: &str = "EXISTS (
     SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.pid = r.coordinator_pid
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())

@@ -12,6 +12,7 @@ use crate::plan::copy_sql::copy_out;
 use crate::plan::retry;
 use crate::source::{Session, dialect};
 use crate::target::{catalog, load};
+use std::time::{Duration, Instant};
 
 /// The process.
 pub fn main(birth: Birth) {
@@ -33,6 +34,7 @@ pub fn main(birth: Birth) {
             board,
             synchronous_commit,
             source: None,
+            outage: 0,
         }
         .work()
     });
@@ -50,6 +52,15 @@ struct Worker {
     synchronous_commit: String,
     /// connected when the first unit needs it, and again after an error
     source: Option<Source>,
+    /// connections in a row that were not to be had
+    outage: u32,
+}
+
+/// What a worker does next.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Unit,
+    Leave,
 }
 
 /// A session, and the shared snapshot it reads in.
@@ -61,36 +72,88 @@ struct Source {
 impl Worker {
     fn work(&mut self) -> Result<()> {
         session::set_application_name(&format!("cgpsync run {}", self.id));
+        let result = report::catch(|| self.copy_all());
+        session::show_activity(None);
+        match (self.disconnect(), &result) {
+            (Some(source), Ok(())) => source.close(),
+            (Some(source), Err(_)) => source.abandon(),
+            (None, _) => {}
+        }
+        result
+    }
+
+    fn copy_all(&mut self) -> Result<()> {
         while !background::termination_requested() {
             match xact::transaction(|| self.store.claim(self.id, self.run.request.retries))? {
                 Claim::Nothing => break,
-                Claim::Later(time) => {
-                    session::show_activity(Some(&format!("run {}: waiting to try again", self.id)));
-                    // A cancel while waiting leaves nothing half done.
-                    report::catch(|| {
-                        wait::wait(None, time);
-                        Ok(())
-                    })?;
-                }
+                Claim::Later(time) => self.sleep(time)?,
                 Claim::Unit(unit) => {
                     session::show_activity(Some(&format!("run {}: copying {}", self.id, unit.name)));
-                    if let Err(error) = report::catch(|| self.copy(&unit))
-                        && !self.failed(&unit, error)?
-                    {
+                    let copied = match report::catch(|| self.connect(&unit)) {
+                        Ok(()) => report::catch(|| self.copy(&unit)).or_else(|error| self.failed(&unit, error)),
+                        Err(error) => self.not_connected(&unit, error),
+                    };
+                    if copied? == Next::Leave {
                         break;
                     }
                 }
             }
         }
-        session::show_activity(None);
-        if let Some(source) = self.disconnect() {
-            source.close();
+        Ok(())
+    }
+
+    /// Waits with nothing in hand: a cancel leaves nothing half done.
+    fn sleep(&self, time: Duration) -> Result<()> {
+        session::show_activity(Some(&format!("run {}: waiting to try again", self.id)));
+        let end = Instant::now() + time;
+        while Instant::now() < end && !background::termination_requested() {
+            let left = end.saturating_duration_since(Instant::now());
+            report::catch(|| {
+                wait::wait(None, left.min(Duration::from_secs(1)));
+                Ok(())
+            })?;
         }
         Ok(())
     }
 
-    /// Records what became of a unit that was not copied. False when this worker should leave.
-    fn failed(&mut self, unit: &ClaimedUnit, error: Error) -> Result<bool> {
+    /// A source that cannot be reached is no failure of the unit that happened to be next: it goes back, and this worker waits.
+    fn not_connected(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
+        let full = error.remote && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
+        if full && self.board.connected() > 0 {
+            let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
+            self.leave(unit, &remark)?;
+            return Ok(Next::Leave);
+        }
+        if error.is_cancel() || !retry::is_transient(&error) {
+            return self.failed(unit, error);
+        }
+        self.outage += 1;
+        match self.run.request.retries.delay_after(self.outage, super::random()) {
+            Some(delay) => {
+                let remark = format!(
+                    "waiting for the source: {}",
+                    super::retry_remark(&error, self.outage, delay)
+                );
+                self.leave(unit, &remark)?;
+                self.sleep(delay)?;
+            }
+            None => {
+                let error = after_attempts(error, self.outage);
+                xact::transaction(|| self.store.unit_failed(self.id, unit.unit, &error))?;
+            }
+        }
+        Ok(Next::Unit)
+    }
+
+    fn leave(&self, unit: &ClaimedUnit, remark: &str) -> Result<()> {
+        xact::transaction(|| {
+            self.store.unit_left(self.id, unit.unit)?;
+            self.store.add_message(self.id, remark)
+        })
+    }
+
+    /// Records what became of a unit that was not copied.
+    fn failed(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
         // The source may be in the middle of a COPY or of a failed transaction: the next unit gets a new session.
         if let Some(session) = self.disconnect() {
             session.abandon();
@@ -98,17 +161,7 @@ impl Worker {
         let error = explain(error, unit);
         if error.is_cancel() {
             xact::transaction(|| self.store.unit_failed(self.id, unit.unit, &error))?;
-            return Ok(false);
-        }
-        if error.remote && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS && self.board.connected() > 0 {
-            xact::transaction(|| {
-                self.store.unit_left(self.id, unit.unit)?;
-                self.store.add_message(
-                    self.id,
-                    &format!("running with a worker less: {} [{}]", error.message, error.sqlstate),
-                )
-            })?;
-            return Ok(false);
+            return Ok(Next::Leave);
         }
         // What changed under the run's snapshot is not undone by looking once more.
         let is_stale = error.sqlstate == sqlstate::SERIALIZATION_FAILURE && !error.remote && unit.snapshot.is_some();
@@ -121,16 +174,16 @@ impl Worker {
                 let remark = super::retry_remark(&error, unit.attempt, delay);
                 self.store.unit_put_back(self.id, unit, delay, &remark)
             }
-            None => self
-                .store
-                .unit_failed(self.id, unit.unit, &after_attempts(error, unit.attempt)),
+            None => {
+                let error = after_attempts(error, unit.attempt);
+                self.store.unit_failed(self.id, unit.unit, &error)
+            }
         })?;
-        Ok(true)
+        Ok(Next::Unit)
     }
 
     /// One unit: one local transaction that replaces its rows and says so.
-    fn copy(&mut self, unit: &ClaimedUnit) -> Result<()> {
-        self.connect(unit)?;
+    fn copy(&mut self, unit: &ClaimedUnit) -> Result<Next> {
         let Some(Source { session: source, .. }) = &mut self.source else {
             return Err(Error::internal("no session on the source"));
         };
@@ -164,7 +217,7 @@ impl Worker {
             self.store.unit_done(self.id, unit.unit, loaded.rows, loaded.bytes)
         })?;
         gauge.done();
-        Ok(())
+        Ok(Next::Unit)
     }
 
     /// Makes sure of a session within the run's snapshot, if there is one: the present one, as the run gets another when the first is lost.
@@ -187,6 +240,7 @@ impl Worker {
             dialect::begin(&mut session, Some(snapshot))?;
         }
         self.board.count_connected();
+        self.outage = 0;
         self.source = Some(Source {
             session,
             snapshot: unit.snapshot.clone(),
@@ -218,12 +272,14 @@ fn explain(error: Error, unit: &ClaimedUnit) -> Error {
         return Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated");
     }
     if error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && !error.remote {
-        let holders = xact::transaction(|| catalog::lock_holders(unit.partition)).unwrap_or_default();
-        let detail = format!("Processes that hold a lock on it: {holders}.");
-        let details: Vec<String> = error.detail.iter().cloned().chain([detail]).collect();
-        return error
-            .detail(details.join("\n"))
-            .hint("Raise cgpsync.lock_timeout, or sync when it is not in use.");
+        let holders = xact::transaction(|| catalog::lock_holders(unit.partition));
+        let holders = holders.map(|pids| format!("Processes that hold a lock on it or its parents: {pids}."));
+        let details: Vec<String> = error.detail.iter().cloned().chain(holders.ok()).collect();
+        let error = match details.is_empty() {
+            true => error,
+            false => error.detail(details.join("\n")),
+        };
+        return error.hint("Raise cgpsync.lock_timeout, or sync when it is not in use.");
     }
     error
 }

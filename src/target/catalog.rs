@@ -277,11 +277,12 @@ pub fn check_privileges(oid: u32, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Processes that hold a lock on the relation, for the error of one that could not get its own.
+/// Processes that hold a lock on the partition or on what is above it, for the error of one that could not get its own.
 pub fn lock_holders(oid: u32) -> Result<String> {
     let rows = spi::execute(
         "SELECT string_agg(DISTINCT pid::text, ', ') FROM pg_locks
-         WHERE relation = $1::oid AND granted AND pid <> pg_backend_pid()
+         WHERE relation IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_ancestors($1::oid::regclass))
+           AND granted AND pid <> pg_backend_pid()
            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         &[Some(&oid.to_string())],
     )?;

@@ -24,7 +24,7 @@ fn a_unit_locked_by_someone_else_fails_after_lock_timeout_and_keeps_its_rows() {
         "{error:?}"
     );
     let pid: i32 = reader.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
-    let holders = format!("Processes that hold a lock on it: {pid}.");
+    let holders = format!("Processes that hold a lock on it or its parents: {pid}.");
     assert!(error.detail().is_some_and(|d| d.contains(&holders)), "{error:?}");
     assert_eq!(pair.target.text("SELECT name FROM persons_201701"), "old");
     reader.batch_execute("COMMIT").expect("the end");

@@ -26,11 +26,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "create missing partitions",
-        grants: &[
-            "GRANT USAGE ON FOREIGN SERVER src TO loader",
-            "GRANT CREATE ON SCHEMA public TO loader",
-            "GRANT keeper TO loader",
-        ],
+        grants: &["GRANT USAGE ON FOREIGN SERVER src TO loader", "GRANT keeper TO loader"],
         call: "SELECT * FROM cgpsync_sync('grown', '20170201')",
     },
     Need {
@@ -74,7 +70,7 @@ fn prepare(pair: &Pair) {
     );
     pair.target.sql(
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE SCHEMA other; CREATE ROLE keeper;
-         ALTER TABLE grown OWNER TO keeper; ALTER TABLE grown_1 OWNER TO keeper",
+         GRANT CREATE ON SCHEMA public TO keeper; ALTER TABLE grown OWNER TO keeper; ALTER TABLE grown_1 OWNER TO keeper",
     );
 }
 
@@ -154,6 +150,25 @@ fn a_monitoring_role_sees_every_run_and_can_touch_none() {
         assert_eq!(error.code().map(|code| code.code()), Some("42704"), "{call}");
     }
     assert_eq!(pair.target.text(&format!("SELECT cgpsync_cancel({run_id})")), "t");
+}
+
+#[test]
+fn a_function_of_the_readers_sees_no_row_of_another_role_in_the_progress_view() {
+    let pair = Pair::new();
+    pair.persons(1);
+    pair.copied("'persons', '20170101'");
+    pair.target.sql("CREATE ROLE stranger LOGIN");
+    let (mut client, notices) = pair.target.connect_with_notices();
+    client
+        .batch_execute(
+            "SET SESSION AUTHORIZATION stranger;
+             CREATE FUNCTION pg_temp.leak(t text) RETURNS bool LANGUAGE plpgsql COST 0.0000001 AS
+               $$ BEGIN RAISE NOTICE 'seen: %', t; RETURN true; END $$;
+             SELECT * FROM cgpsync_progress WHERE pg_temp.leak(table_name)",
+        )
+        .expect("nothing to see");
+    let notices = notices.lock().expect("a lock").join("\n");
+    assert!(!notices.contains("seen: persons"), "{notices}");
 }
 
 #[test]

@@ -137,6 +137,64 @@ fn when_the_holder_of_the_snapshot_is_lost_units_to_do_are_read_in_a_new_one() {
 }
 
 #[test]
+fn an_outage_of_the_source_costs_units_that_were_not_begun_no_attempt() {
+    let mut pair = Pair::with("", QUICK);
+    pair.both(
+        "CREATE TABLE many (k int, t text) PARTITION BY RANGE (k);
+         DO $$ BEGIN FOR i IN 0..59 LOOP
+           EXECUTE format('CREATE TABLE many_%s PARTITION OF many FOR VALUES FROM (%s) TO (%s)', i, i, i + 1); END LOOP; END $$",
+    );
+    pair.source.sql(
+        "INSERT INTO many SELECT g % 60, g FROM generate_series(1, 6000) g;
+         CREATE VIEW slow AS SELECT k, t || COALESCE(pg_sleep(0.002)::text, '') AS t FROM many",
+    );
+    let run = pair.sync_in_background("'many', '60', 2, source_table => 'slow'");
+    pair.until_copying();
+    pair.source.stop("QUIT");
+    poll("workers have noticed", SOON, || {
+        run_message(&pair).matches("waiting for the source").count() > 4
+    });
+    pair.source.boot();
+    assert_eq!(run.join(), Ok(60));
+    pair.same_rows("many", "true");
+    let begun_twice = pair
+        .target
+        .text("SELECT count(*) FILTER (WHERE attempts > 1) || ' ' || max(attempts) FROM cgpsync_run_partition");
+    assert!(["1 2", "2 2"].contains(&begun_twice.as_str()), "{begun_twice}");
+    assert!(run_message(&pair).lines().count() < 60, "{}", run_message(&pair));
+}
+
+#[test]
+fn a_new_snapshot_is_not_read_with_the_plan_of_a_table_that_has_changed() {
+    let pair = Pair::with("", QUICK);
+    pair.persons(1000);
+    let mut holder = pair.source.connect();
+    holder
+        .batch_execute("BEGIN; LOCK TABLE persons_201711 IN ACCESS EXCLUSIVE MODE")
+        .expect("a lock");
+    let run = pair.sync_in_background("'persons', '20171231', 1");
+    poll("the worker waits for the source", SOON, || {
+        pair.source.text("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1"
+    });
+    // What an administrator does while the run waits: another table in a partition's place, and the run's sessions ended.
+    holder
+        .batch_execute(
+            "ALTER TABLE persons DETACH PARTITION persons_201711;
+             CREATE TABLE persons_fixed PARTITION OF persons FOR VALUES FROM ('2017-11-01') TO ('2017-12-01');
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'; COMMIT",
+        )
+        .expect("a change");
+    let error = run.join().expect_err("it has changed");
+    assert!(
+        error.starts_with("55006") && error.contains("the source table has changed since"),
+        "{error}"
+    );
+    assert_eq!(pair.target.text("SELECT count(*) FROM sync_table"), "0");
+    pair.sync("'persons', '20171231'").expect("it plans anew");
+    pair.same_rows("persons", "true");
+}
+
+#[test]
 fn no_more_retries_than_allowed_and_none_for_what_will_not_pass() {
     let pair = Pair::with("", "cgpsync.retry_delay = '10ms'\ncgpsync.max_retries = 2");
     pair.persons(5);

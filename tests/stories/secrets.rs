@@ -83,7 +83,7 @@ fn no_log_view_message_or_table_shows_a_password() {
     let mut told = String::new();
     for (server, call) in calls() {
         if server == "flaky" {
-            proxy.cut_after(20_000);
+            proxy.cut_after(5_000);
         }
         let (mut client, notices) = pair.target.connect_with_notices();
         let sql = format!("SELECT * FROM {}", call.replace("SERVER", server));

@@ -150,7 +150,7 @@ impl Store {
         self.write(
             "UPDATE @.cgpsync_run_partition
              SET status = 'pending', message = $3, worker_pid = NULL, retry_at = clock_timestamp() + $4::float8 * interval '1 ms'
-             WHERE run_id = $1::bigint AND unit = $2::int",
+             WHERE run_id = $1::bigint AND unit = $2::int AND status = 'copying'",
             &[
                 Some(&run_id.to_string()),
                 Some(&unit.unit.to_string()),
@@ -165,7 +165,7 @@ impl Store {
     pub fn unit_left(&self, run_id: i64, unit: i32) -> Result<()> {
         self.write(
             "UPDATE @.cgpsync_run_partition SET status = 'pending', worker_pid = NULL, started_at = NULL, attempts = attempts - 1
-             WHERE run_id = $1::bigint AND unit = $2::int",
+             WHERE run_id = $1::bigint AND unit = $2::int AND status = 'copying'",
             &[Some(&run_id.to_string()), Some(&unit.to_string())],
         )
         .map(|_| ())

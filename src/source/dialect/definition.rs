@@ -91,8 +91,15 @@ fn columns(session: &mut Session, found: &Found, definition: &mut Definition) ->
     } else {
         ("NULL, NULL", "")
     };
+    // Since 18 such a constraint may be one that rows need not satisfy yet.
+    let not_null = if declarative && version >= 180_000 {
+        "a.attnotnull AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+           AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)"
+    } else {
+        "a.attnotnull"
+    };
     let rows = session.query(&format!(
-        "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypmod, a.attnotnull, format_type(a.atttypid, a.atttypmod),
+        "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypmod, {not_null}, format_type(a.atttypid, a.atttypmod),
                 pg_get_expr(d.adbin, d.adrelid), {identity}, {generated}, {collation}
          FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum {join}

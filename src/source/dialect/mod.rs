@@ -132,9 +132,28 @@ pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
     };
     session.batch(&format!("BEGIN ISOLATION LEVEL {level} READ ONLY"))?;
     match snapshot {
-        Some(snapshot) => session.batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot))),
+        Some(snapshot) => session
+            .batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
+            .map_err(snapshot_gone),
         None => Ok(()),
     }
+}
+
+/// What a server says of a snapshot whose exporter is gone (snapmgr.c, ImportSnapshot) is what a lost connection leads to. Its texts may be in
+/// any language.
+fn snapshot_gone(error: Error) -> Error {
+    let codes = [
+        sqlstate::INVALID_PARAMETER_VALUE,
+        sqlstate::UNDEFINED_OBJECT,
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+    ];
+    if !error.remote || !codes.contains(&error.sqlstate.as_str()) {
+        return error;
+    }
+    Error::new(
+        sqlstate::CONNECTION_FAILURE,
+        format!("the session that held the run's snapshot is gone: {}", error.message),
+    )
 }
 
 /// Begins the run's transaction and exports its snapshot for the run's other sessions. None where the server has no snapshot that can be
