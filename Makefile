@@ -1,8 +1,8 @@
 # PG_CONFIG=/path/to/pg_config or PG=15 choose the server; without them the newest installed one with headers is taken.
 SHELL := bash
-.PHONY: demo test faults lint install clean
+.PHONY: demo test faults fuzz lint install clean
 .DEFAULT_GOAL := test
-export PG PG_CONFIG KEEP
+export PG PG_CONFIG KEEP FUZZ_SECONDS
 
 # Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with.
 demo:
@@ -16,6 +16,10 @@ test:
 # SEED, KILLS and ROUNDS: see the script.
 faults:
 	@tests/faults.sh
+
+# Wild input for whatever reads bytes or text from outside: FUZZ_SECONDS (60) for each kind.
+fuzz:
+	@tests/fuzz.sh $(ARGS)
 
 lint:
 	@tests/lint.sh

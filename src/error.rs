@@ -1,6 +1,7 @@
 //! The one error type. Errors cross processes as rows of cgpsync_run and cgpsync_run_partition and come from the
 //! source as well as from this server, so an error is what PostgreSQL says an error is: SQLSTATE, message, DETAIL, HINT.
 //! Style: lower-case start, objects in double quotes, no full stop in the message; DETAIL and HINT are sentences.
+//! Text of the source's making passes through [`tame`] on its way into any of them.
 
 use std::fmt;
 
@@ -61,6 +62,46 @@ pub struct Error {
 /// Result of everything that can fail in the logic; raising happens in `api` and in the worker entry points only.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Longest piece of the source's text that a message quotes, in bytes.
+const LONGEST_QUOTE: usize = 1024;
+/// Longest field of an error, in bytes: what a list of thousands of names comes to helps nobody.
+const LONGEST_FIELD: usize = 16 * 1024;
+
+/// Text as a message may quote it when somebody else has written it, such as the source: one line without control characters (those of
+/// terminals, and those that turn the direction of writing), cut to a kilobyte.
+pub fn tame(text: &str) -> String {
+    bound(text, LONGEST_QUOTE, is_control)
+}
+
+/// A remark as it may be shown: as [`tame`], but with room for a list of names.
+pub fn tame_remark(text: &str) -> String {
+    bound(text, LONGEST_FIELD, is_control)
+}
+
+fn bound(text: &str, limit: usize, odd: impl Fn(char) -> bool) -> String {
+    let ellipsis = if text.len() > limit { "..." } else { "" };
+    let mut end = limit.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end]
+        .chars()
+        .map(|c| if odd(c) { ' ' } else { c })
+        .collect::<String>()
+        + ellipsis
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// True for what an error's SQLSTATE can be: five digits and capitals, and not of the classes that mean success, warning and no data.
+pub fn is_error_code(code: &str) -> bool {
+    code.len() == 5
+        && code.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+        && !["00", "01", "02"].contains(&&code[..2])
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -97,6 +138,18 @@ impl Error {
         self
     }
 
+    /// The same as it may be shown and kept: however much of the source's text has got into it, no field is longer than some pages, and none
+    /// has control characters but line ends.
+    pub fn bounded(mut self) -> Self {
+        for text in [Some(&mut self.message), self.detail.as_mut(), self.hint.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            *text = bound(text, LONGEST_FIELD, |c| is_control(c) && c != '\n');
+        }
+        self
+    }
+
     /// True when the user, a timeout or a shutdown here ended the work, as opposed to the work failing.
     pub fn is_cancel(&self) -> bool {
         !self.remote
@@ -124,5 +177,47 @@ impl Error {
     /// A state the code holds impossible.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(sqlstate::INTERNAL, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_text_is_one_short_line_that_no_terminal_obeys() {
+        assert_eq!(tame("it's \"so\" — ü"), "it's \"so\" — ü");
+        assert_eq!(tame("a\x1b[2J\r\nb\u{202e}c\u{9b}d\0"), "a [2J  b c d ");
+        let long = tame(&"ü".repeat(10_000));
+        assert!(
+            long.len() <= LONGEST_QUOTE + 3 && long.ends_with("ü..."),
+            "{}",
+            long.len()
+        );
+    }
+
+    #[test]
+    fn an_error_is_bounded_whatever_has_got_into_it() {
+        let plain = Error::internal("a").detail("b\nc").hint("d");
+        assert_eq!(plain.clone().bounded(), plain);
+        let wild = Error::internal("x\x07".repeat(100_000))
+            .detail("y\x1b")
+            .hint("z".repeat(100_000));
+        let bounded = wild.bounded();
+        assert!(bounded.message.len() <= LONGEST_FIELD + 3 && bounded.message.starts_with("x x "));
+        assert_eq!(bounded.detail.as_deref(), Some("y "));
+        assert!(bounded.hint.is_some_and(|hint| hint.len() <= LONGEST_FIELD + 3));
+    }
+
+    #[test]
+    fn an_error_has_the_code_of_an_error() {
+        for code in ["42P01", "XX000", "57014", "HV00D"] {
+            assert!(is_error_code(code), "{code}");
+        }
+        for code in [
+            "", "00000", "01000", "02000", "42p01", "42P0", "42P011", "42P0\n", "4ü01",
+        ] {
+            assert!(!is_error_code(code), "{code}");
+        }
     }
 }

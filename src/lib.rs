@@ -9,6 +9,8 @@ mod api;
 mod config;
 mod connection;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod import;
 mod pg;
 mod plan;

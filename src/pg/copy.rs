@@ -1,7 +1,7 @@
 //! Rows into the server's own COPY: BeginCopyFrom, CopyFrom with a read callback, EndCopyFrom, as tablesync.c does.
 
 use super::report;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tame};
 use pgrx::{pg_guard, pg_sys};
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString};
@@ -115,8 +115,10 @@ pub fn load(
     })
 }
 
+/// The error quotes values, which are the source's, and as long as they are.
 fn with_context(mut error: Error, context: Option<String>) -> Error {
-    if let Some(context) = context {
+    error.detail = error.detail.map(|detail| tame(&detail));
+    if let Some(context) = context.map(|context| tame(&context)) {
         error.detail = Some(match error.detail.take() {
             Some(detail) => format!("{detail}\n{context}"),
             None => context,

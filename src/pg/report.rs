@@ -1,6 +1,6 @@
 //! Our errors to the server's and back.
 
-use crate::error::{Error, sqlstate};
+use crate::error::{Error, sqlstate, tame};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, function_name};
 use std::panic::AssertUnwindSafe;
@@ -23,6 +23,7 @@ fn unpack(code: PgSqlErrorCode) -> String {
 
 /// Raises `error`: unwinds to the nearest guarded function, which hands it to the server.
 pub fn raise(error: Error) -> ! {
+    let error = error.bounded();
     let mut report = ErrorReport::new(pack(&error.sqlstate), error.message, function_name!());
     if let Some(detail) = error.detail {
         report = report.set_detail(detail);
@@ -46,12 +47,13 @@ fn from_caught(cause: &CaughtError) -> Error {
     let report = match cause {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
         CaughtError::RustPanic { ereport, .. } => {
-            return Error::new(sqlstate::INTERNAL, ereport.message());
+            return Error::new(sqlstate::INTERNAL, tame(ereport.message()));
         }
     };
     Error {
         sqlstate: unpack(report.sql_error_code()),
-        message: report.message().to_owned(),
+        // It may quote a value, which is the source's.
+        message: tame(report.message()),
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
         remote: false,

@@ -2,7 +2,7 @@
 //! taken apart into values. Values stay text here: only the server compares them, in the key's own type and collation.
 
 use super::copy_sql::{quote_ident, quote_literal};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tame};
 
 /// One end of a range.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,7 +84,7 @@ impl Bound {
 
     /// Reads `DEFAULT`, `FOR VALUES FROM (…) TO (…)`, `FOR VALUES IN (…)` or `FOR VALUES WITH (…)`.
     pub fn parse(text: &str) -> Result<Bound> {
-        let fail = || Error::internal(format!("cannot read partition bound {text}"));
+        let fail = || Error::internal(format!("cannot read partition bound {}", tame(text)));
         if text == "DEFAULT" {
             return Ok(Bound::Default);
         }

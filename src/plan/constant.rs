@@ -4,9 +4,12 @@
 
 use super::bound::unquote;
 
+/// Most parentheses around a constant: text of the source's must not decide how deep the stack gets here.
+const DEEPEST: usize = 16;
+
 /// True when `text` is one constant with any casts.
 pub fn is_constant(text: &str) -> bool {
-    constant(text) == Some("")
+    constant(text, 0) == Some("")
 }
 
 /// True when `text` is a constant that its type has read already: a string under several casts may be one that the outer type reads anew each
@@ -15,7 +18,7 @@ pub fn is_literal(text: &str) -> bool {
     let casts = |rest: &str| rest.matches("::").count();
     is_constant(text)
         && !(text.starts_with('(') && text.contains('\''))
-        && value(text).is_some_and(|rest| casts(rest) <= 1)
+        && value(text, 0).is_some_and(|rest| casts(rest) <= 1)
 }
 
 /// Splits `'de'::text, 'fr'::text` into its constants. None when there is anything else in it.
@@ -23,7 +26,7 @@ pub fn constants(text: &str) -> Option<Vec<&str>> {
     let mut found = Vec::new();
     let mut rest = text;
     loop {
-        let after = constant(rest)?;
+        let after = constant(rest, 0)?;
         found.push(&rest[..rest.len() - after.len()]);
         match after.strip_prefix(',') {
             Some(next) => rest = next.trim_start(),
@@ -32,21 +35,23 @@ pub fn constants(text: &str) -> Option<Vec<&str>> {
     }
 }
 
-/// Reads a constant and gives what follows it.
-fn constant(text: &str) -> Option<&str> {
-    let mut rest = value(text)?;
+/// Reads a constant within `depth` parentheses and gives what follows it.
+fn constant(text: &str, depth: usize) -> Option<&str> {
+    let mut rest = value(text, depth)?;
     while let Some(cast) = rest.strip_prefix("::") {
         rest = type_name(cast)?;
     }
     Some(rest)
 }
 
-fn value(text: &str) -> Option<&str> {
+fn value(text: &str, depth: usize) -> Option<&str> {
     if let Some(quoted) = text.strip_prefix('\'') {
         return unquote(quoted).map(|(_, rest)| rest);
     }
     if let Some(inner) = text.strip_prefix('(') {
-        return constant(inner)?.strip_prefix(')');
+        return (depth < DEEPEST)
+            .then(|| constant(inner, depth + 1))??
+            .strip_prefix(')');
     }
     for word in ["NULL", "true", "false"] {
         if let Some(rest) = text.strip_prefix(word) {
@@ -170,6 +175,8 @@ mod tests {
             "pg_sleep(9)",
             "'x'::text COLLATE \"C\"",
             "'x'::text OR true",
+            &format!("{}1{}", "(".repeat(17), ")".repeat(17)),
+            &"(".repeat(1_000_000),
         ] {
             assert!(!is_constant(text), "{text}");
         }

@@ -9,14 +9,20 @@ pub fn without_hash(constraint: &str) -> (String, bool) {
     let mut text = String::with_capacity(constraint.len());
     let mut found = false;
     let mut rest = constraint;
+    let mut is_closed = true;
     while let Some(c) = rest.chars().next() {
         if let Some(arguments) = HASH_CALLS.iter().find_map(|call| rest.strip_prefix(call))
-            && let Some(after) = after_parenthesis(arguments)
+            && is_closed
         {
-            text.push_str("true");
-            found = true;
-            rest = after;
-            continue;
+            let after = after_parenthesis(arguments);
+            // One that is not closed is no text of a server's; looking for its end once is enough.
+            is_closed = after.is_some();
+            if let Some(after) = after {
+                text.push_str("true");
+                found = true;
+                rest = after;
+                continue;
+            }
         }
         let length = quoted_length(rest).unwrap_or(c.len_utf8());
         text.push_str(&rest[..length]);

@@ -19,11 +19,11 @@ pub fn display_name(quoted: &str) -> String {
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
     let name = quoted.strip_prefix("\"public\".").unwrap_or(quoted);
-    // A dot between quotes may be part of a name: only parts that are plain on their own lose their quotes.
-    let parts = name.split("\".\"").map(|part| part.trim_matches('"'));
-    match parts.clone().all(is_plain) {
-        true => parts.collect::<Vec<_>>().join("."),
-        false => name.to_owned(),
+    // Quotes and dots may be part of a name: only parts that are plain on their own lose their quotes.
+    let parts = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match parts.map(|parts| parts.split("\".\"")) {
+        Some(parts) if parts.clone().all(is_plain) => parts.collect::<Vec<_>>().join("."),
+        _ => name.to_owned(),
     }
 }
 
@@ -115,7 +115,9 @@ mod tests {
         assert_eq!(display_name("\"public\".\"persons_1\""), "persons_1");
         assert_eq!(display_name("\"dw\".\"persons\""), "dw.persons");
         assert_eq!(display_name("\"public\".\"Odd one\""), "\"Odd one\"");
-        assert_eq!(display_name("\"a\".\"B\""), "\"a\".\"B\"");
+        for name in ["\"a\".\"B\"", "\"\"\"x\"\"\"", "\"a\"\".\"\"b\"", "\"\""] {
+            assert_eq!(display_name(name), name);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Two partitions with equal places under levels that are alike hold the same rows.
 
 use super::bound::{Bound, End};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tame};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
@@ -90,7 +90,11 @@ pub struct NodeRow<I, T> {
     pub node: Node<T>,
 }
 
-/// Puts rows together. None when no row is a root.
+/// Most levels that are looked at. What a source says of its partitions must not decide how deep the stack gets here.
+const DEEPEST: usize = 64;
+
+/// Puts rows together. None when no row is a root. A table on the deepest level that is looked at counts as one without partitions: reading it
+/// gives their rows too.
 pub fn assemble<I: Eq + Hash, T>(rows: Vec<NodeRow<I, T>>) -> Option<Node<T>> {
     let mut root = None;
     let mut below: HashMap<I, Vec<(I, Node<T>)>> = HashMap::new();
@@ -100,18 +104,24 @@ pub fn assemble<I: Eq + Hash, T>(rows: Vec<NodeRow<I, T>>) -> Option<Node<T>> {
             Some(parent) => below.entry(parent).or_default().push((row.id, row.node)),
         }
     }
-    fn fill<I: Eq + Hash, T>(id: &I, mut node: Node<T>, below: &mut HashMap<I, Vec<(I, Node<T>)>>) -> Node<T> {
+    fn fill<I: Eq + Hash, T>(
+        id: &I,
+        mut node: Node<T>,
+        below: &mut HashMap<I, Vec<(I, Node<T>)>>,
+        depth: usize,
+    ) -> Node<T> {
+        node.level = node.level.filter(|_| depth < DEEPEST);
         if let Some(level) = &mut node.level {
             // Taken out, so that rows which name each other as parents end the walk.
             let children = below.remove(id).unwrap_or_default();
             level.children = children
                 .into_iter()
-                .map(|(id, child)| fill(&id, child, below))
+                .map(|(id, child)| fill(&id, child, below, depth + 1))
                 .collect();
         }
         node
     }
-    root.map(|(id, node)| fill(&id, node, &mut below))
+    root.map(|(id, node)| fill(&id, node, &mut below, 0))
 }
 
 /// Ranks of values within each ordering, see [`super::select::ranking_query`].
@@ -127,7 +137,7 @@ impl Ranks {
     /// The rank of `value`; everything that is compared has been ranked before.
     pub fn of(&self, ordering: &str, value: &str) -> Result<i64> {
         let rank = self.0.get(ordering).and_then(|ranks| ranks.get(value)).copied();
-        rank.ok_or_else(|| Error::internal(format!("bound {value} was not ranked")))
+        rank.ok_or_else(|| Error::internal(format!("bound {} was not ranked", tame(value))))
     }
 }
 
@@ -181,12 +191,14 @@ pub fn places<T>(level: &Level<T>, columns: &[KeyColumn], ranks: &Ranks) -> Resu
         .filter(|place| !matches!(place, Place::Default(_)))
         .cloned()
         .collect();
-    for place in &mut found {
-        if matches!(place, Place::Default(_)) {
-            *place = Place::Default(siblings.clone());
-        }
+    let mut defaults = found.iter_mut().filter(|place| matches!(place, Place::Default(_)));
+    if let Some(place) = defaults.next() {
+        *place = Place::Default(siblings);
     }
-    Ok(found)
+    match defaults.next() {
+        None => Ok(found),
+        Some(_) => Err(Error::protocol("a table has more than one default partition")),
+    }
 }
 
 /// FirstNormalObjectId (transam.h): above it OIDs are given out by each server as it likes, and equal ones mean nothing.

@@ -68,12 +68,19 @@ impl SourceTable {
     }
 }
 
+/// Largest size that is believed: twice what a table can have (2^32 blocks of 8 kB, and as many of TOAST).
+const LARGEST_TABLE: i64 = 1 << 47;
+
 impl Node<SourceRel> {
     /// Size of the table with everything below it, when any of it is known.
     pub fn bytes(&self) -> Option<i64> {
         match &self.level {
-            None => self.table.bytes,
-            Some(level) => level.children.iter().filter_map(Node::bytes).reduce(|a, b| a + b),
+            None => self.table.bytes.filter(|bytes| (0..=LARGEST_TABLE).contains(bytes)),
+            Some(level) => level
+                .children
+                .iter()
+                .filter_map(Node::bytes)
+                .reduce(i64::saturating_add),
         }
     }
 }

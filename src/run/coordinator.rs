@@ -7,7 +7,7 @@ use super::planning::{self, Plan};
 use super::record::Store;
 use super::rows::Planned;
 use super::{Request, prepare_session, set_config};
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::board::Board;
 use crate::pg::handoff::Handoff;
@@ -126,7 +126,8 @@ impl Run {
         self.source = Some(plan.source.clone());
         let units = plan.units();
         let to_copy = units.iter().filter(|u| u.done_by.is_none()).count();
-        let remarks = plan.remarks.join("\n");
+        let remarks: Vec<String> = plan.remarks.iter().map(|remark| tame_remark(remark)).collect();
+        let remarks = remarks.join("\n");
         let board = Board::create(self.id, units.len(), self.request.max_rate)?;
         for (number, _) in units.iter().enumerate().filter(|(_, unit)| unit.done_by.is_some()) {
             board.gauge(number as i32 + 1).done();

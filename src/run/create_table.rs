@@ -2,7 +2,7 @@
 //! creates everything in the caller's transaction, as the caller. What has no counterpart is told in NOTICEs.
 
 use super::caller;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tame, tame_remark};
 use crate::pg::{report, session};
 use crate::plan::copy_sql::{quote_qualified, split_name};
 use crate::plan::create_table::{self as plan, Definition, NewColumn};
@@ -39,7 +39,7 @@ pub fn create_table(source_table: &str, target_table: Option<&str>, source: Opti
     }
     let oid = create(&schema, &name, &table, &definition)?;
     for what in &definition.left_out {
-        pgrx::notice!("{what}");
+        pgrx::notice!("{}", tame_remark(what));
     }
     Ok(oid)
 }
@@ -109,7 +109,8 @@ fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition
         if let Some(reason) = define::check(check, relation)? {
             remarks.push(format!(
                 "CHECK constraint \"{}\" is not copied: {reason}: {}",
-                check.name, check.expression
+                check.name,
+                tame(&check.expression)
             ));
         }
     }
@@ -127,7 +128,7 @@ fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition
         }
     }
     for remark in remarks {
-        pgrx::notice!("{remark}");
+        pgrx::notice!("{}", tame_remark(&remark));
     }
     Ok(oid)
 }

@@ -4,7 +4,7 @@ use super::caller::{self, Call};
 use super::planning::{self, Action, Plan, PlannedUnit};
 use super::record::Store;
 use super::{Request, pin_role_settings, set_config};
-use crate::error::Result;
+use crate::error::{Result, tame_remark};
 use crate::pg::{report, session};
 use crate::plan::bound::End;
 use crate::plan::copy_sql::display_name;
@@ -41,7 +41,7 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
     let request = caller::request(call)?;
     let (plan, shared) = session::with_local_settings(|| plan(&request))?;
     for remark in &plan.remarks {
-        pgrx::notice!("{remark}");
+        pgrx::notice!("{}", tame_remark(remark));
     }
     let format = if plan.mapping.binary { "binary" } else { "text" };
     let snapshot = if shared { "shared" } else { "per partition" };

@@ -5,7 +5,7 @@ mod units;
 
 use super::Request;
 use super::rows::{NewUnit, Planned, RunInfo};
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::session::{self, as_role};
 use crate::pg::spi::{self, Row};
 use crate::pg::wait;
@@ -261,9 +261,10 @@ impl Store {
 
     /// A remark on the run, a line of its message, shown to the caller as a NOTICE.
     pub fn add_message(&self, run_id: i64, message: &str) -> Result<()> {
+        let message = tame_remark(message);
         self.write(
             "UPDATE @.cgpsync_run SET message = concat_ws(E'\\n', message, $2) WHERE run_id = $1::bigint",
-            &[Some(&run_id.to_string()), Some(message)],
+            &[Some(&run_id.to_string()), Some(&message)],
         )
         .map(|_| ())
     }
@@ -280,6 +281,8 @@ impl Store {
     /// Ends the run: its units' totals, its status, its error.
     pub fn finish_run(&self, run_id: i64, status: &str, error: Option<&Error>) -> Result<()> {
         self.close_units(run_id)?;
+        let error = error.map(|error| error.clone().bounded());
+        let error = error.as_ref();
         self.write(
             "UPDATE @.cgpsync_run r
              SET status = $2, finished_at = clock_timestamp(), rows = t.rows, bytes = t.bytes,

@@ -9,7 +9,7 @@ use super::planning;
 use super::record::Store;
 use super::rows::NewUnit;
 use super::{Request, set_config};
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::{report, session, spi, wait};
 use crate::plan::checksum::{self, Compared};
 use crate::plan::copy_sql::quote_literal;
@@ -247,7 +247,7 @@ fn columns_to_compare(table: u32, target: &TargetTable, source: &SourceTable) ->
         .hint("Use method => 'count' to compare the numbers of rows."));
     }
     if !left_out.is_empty() {
-        pgrx::notice!("columns that are not compared: {}", left_out.join(", "));
+        pgrx::notice!("columns that are not compared: {}", tame_remark(&left_out.join(", ")));
     }
     Ok(compared)
 }

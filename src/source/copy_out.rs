@@ -3,10 +3,11 @@
 
 use super::wire::Data;
 use super::{Session, TICK, block_on, io_error, poll_connection, remote_error};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tame};
 use crate::pg::board::Gauge;
 use crate::pg::{copy, wait};
 use futures_core::Stream as _;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio_postgres::CopyOutStream;
@@ -114,7 +115,8 @@ impl CopyOut<'_> {
         let rows = tag.strip_prefix("COPY ").and_then(|count| count.parse().ok());
         self.rows = Some(rows.ok_or_else(|| {
             Error::protocol(format!(
-                "the source ended its COPY with \"{tag}\" instead of a row count"
+                "the source ended its COPY with \"{}\" instead of a row count",
+                tame(&tag)
             ))
         })?);
         session.busy = false;
@@ -139,6 +141,7 @@ impl copy::Source for CopyOut<'_> {
                     }
                 }
                 Ok(Data::Wait) => self.sleep(),
+                Ok(Data::Again) => wait::check_interrupts(),
                 Ok(Data::Other) => {
                     if self.dispatch()? {
                         self.finish()?;
@@ -148,7 +151,9 @@ impl copy::Source for CopyOut<'_> {
                 }
                 Err(error) => {
                     // The source may have said why before it closed the connection.
-                    self.dispatch()?;
+                    if error.kind() == ErrorKind::UnexpectedEof {
+                        self.dispatch()?;
+                    }
                     return Err(io_error(&error, what));
                 }
             }

@@ -8,7 +8,7 @@ mod socket;
 pub mod wire;
 
 use crate::connection::Target;
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, is_error_code, sqlstate, tame};
 use crate::pg::{report, wait};
 use crate::plan::copy_sql::quote_literal;
 use dialect::server::Server;
@@ -118,43 +118,54 @@ fn block_on<F: Future>(
     }
 }
 
-/// The error of a server or connection, led by what was being done. SQLSTATE is the remote's; DETAIL keeps it in any case.
+/// The error of a server or connection, led by what was being done. SQLSTATE is the remote's, if it is one; DETAIL keeps it in any case.
 fn remote_error(error: &tokio_postgres::Error, what: &str) -> Error {
     if let Some(db) = error.as_db_error() {
-        let mut detail = format!("Remote SQLSTATE {}.", db.code().code());
+        let code = db.code().code();
+        let mut detail = format!("Remote SQLSTATE {}.", tame(code));
         for more in [db.detail(), db.where_()].into_iter().flatten() {
             detail.push(' ');
-            detail.push_str(more);
+            detail.push_str(&tame(more));
         }
+        let code = if is_error_code(code) {
+            code
+        } else {
+            sqlstate::PROTOCOL_VIOLATION
+        };
         return Error {
-            sqlstate: db.code().code().to_owned(),
-            message: format!("{what}: {}", db.message()),
+            sqlstate: code.to_owned(),
+            message: format!("{what}: {}", tame(db.message())),
             detail: Some(detail),
-            hint: db.hint().map(str::to_owned),
+            hint: db.hint().map(tame),
             remote: true,
         };
     }
     let cause = std::error::Error::source(error);
     let io = cause.and_then(|c| c.downcast_ref::<std::io::Error>());
-    if let Some(io) = io {
+    // What the crate calls an error while it was "parsing", and an "unexpected message", was no accident of the network.
+    let is_wrong = matches!(error.to_string().split(' ').nth(1), Some("parsing" | "message"));
+    if let Some(io) = io.filter(|_| !is_wrong) {
         return io_error(io, what);
     }
-    let code = if error.is_closed() {
-        sqlstate::CONNECTION_FAILURE
-    } else {
-        sqlstate::CANNOT_CONNECT
+    let code = match error.is_closed() {
+        true => sqlstate::CONNECTION_FAILURE,
+        false if is_wrong => sqlstate::PROTOCOL_VIOLATION,
+        false => sqlstate::CANNOT_CONNECT,
     };
     let text = cause.map_or_else(|| error.to_string(), ToString::to_string);
-    Error::new(code, format!("{what}: {text}"))
+    Error::new(code, format!("{what}: {}", tame(&text)))
 }
 
 fn io_error(error: &std::io::Error, what: &str) -> Error {
-    if error.kind() == std::io::ErrorKind::InvalidData {
-        return Error::protocol(format!("{what}: {error}"));
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    // With words of its own it is no socket's but says what was wrong with a message.
+    let is_told = error.get_ref().is_some();
+    if error.kind() == InvalidData || (is_told && matches!(error.kind(), InvalidInput | UnexpectedEof)) {
+        return Error::protocol(format!("{what}: {}", tame(&error.to_string())));
     }
     let text = match error.kind() {
         std::io::ErrorKind::UnexpectedEof => "the source closed the connection".to_owned(),
-        _ => error.to_string(),
+        _ => tame(&error.to_string()),
     };
     Error::new(sqlstate::CONNECTION_FAILURE, format!("{what}: {text}"))
 }
@@ -282,7 +293,7 @@ impl Session {
         )?
         .map_err(|e| remote_error(&e, &format!("server \"{server}\"")))?;
         self.busy = false;
-        Ok(rows_of(&messages))
+        rows_of(messages)
     }
 
     /// An error if the connection is known to be lost. Takes no time.
@@ -338,12 +349,23 @@ impl Canceller {
     }
 }
 
-fn rows_of(messages: &[SimpleQueryMessage]) -> Vec<TextRow> {
-    let rows = messages.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()),
-        _ => None,
-    });
-    rows.collect()
+/// The rows of an answer. Text is what it says it is, UTF8, and has no zero byte, as no text of a server has.
+fn rows_of(messages: Vec<SimpleQueryMessage>) -> Result<Vec<TextRow>> {
+    let mut rows = Vec::new();
+    for message in messages {
+        let SimpleQueryMessage::Row(row) = message else {
+            continue;
+        };
+        let mut values = Vec::with_capacity(row.len());
+        for at in 0..row.len() {
+            match row.try_get(at) {
+                Ok(value) if value.is_none_or(|text| !text.contains('\0')) => values.push(value.map(str::to_owned)),
+                _ => return Err(Error::protocol("the source sent a value that is not text in UTF8")),
+            }
+        }
+        rows.push(values);
+    }
+    Ok(rows)
 }
 
 /// Moves messages between the crate and the wire. Notices of the source go to the log at DEBUG1, never to the caller.
@@ -357,7 +379,7 @@ fn poll_connection(
         match connection.poll_message(context) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
-                pgrx::debug1!("server \"{server}\": {}", notice.message());
+                pgrx::debug1!("server \"{server}\": {}", tame(notice.message()));
             }
             Poll::Ready(Some(Ok(_))) => {}
             Poll::Ready(Some(Err(error))) => {

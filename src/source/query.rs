@@ -77,7 +77,7 @@ impl Session {
         let messages = answer.map_err(|e| remote_error(&e, &format!("server \"{server}\"")))?;
         self.busy = false;
         self.running = None;
-        Ok(Some(rows_of(&messages)))
+        rows_of(messages).map(Some)
     }
 
     /// What to wait for before the next `poll`.

@@ -15,6 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const BUFFER: usize = 256 * 1024;
 /// Largest message handed to the crate, which holds it whole: no catalog row or error comes near, a hostile length goes beyond.
 const LARGEST_MESSAGE: usize = 16 * 1024 * 1024;
+/// Most that the answer to a statement may take in memory, as it is held until its end has come: some 150,000 partitions' worth. A COPY's
+/// data is not held.
+const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
+/// The same for the settings that a server reports by itself, which are held as long as the connection.
+const LARGEST_SETTINGS: usize = 64 * 1024 * 1024;
+/// What the crate and the lists of its messages add to a message, and to each value of a row.
+const MESSAGE_COST: usize = 100;
+const VALUE_COST: usize = 48;
+const IMPOSSIBLE_LENGTH: &str = "the source sent a message with an impossible length";
 /// Largest CommandComplete that is looked at.
 const LARGEST_TAG: usize = 64;
 
@@ -43,12 +52,19 @@ struct Wire {
     received: u64,
     /// the peer has closed
     eof: bool,
+    /// the peer has broken the rules, and how: nothing more of it is read
+    broken: Option<&'static str>,
+    /// the last look at it ended before everything that was there had been seen
+    again: bool,
     /// the last write did not fit into the socket's buffer
     blocked_on_write: bool,
     /// between CopyOutResponse and the end of its data
     copying: bool,
     /// CopyData messages so far
     frames: u64,
+    /// what the messages since the last statement take, and all reports of settings
+    answer: usize,
+    settings: usize,
     complete_tag: Option<String>,
     ready: bool,
     /// the server has asked for a password in one form or another
@@ -66,6 +82,8 @@ pub enum Data {
     Bytes(usize),
     /// nothing has arrived yet
     Wait,
+    /// nothing of use has arrived, and there may be more
+    Again,
     /// the next message is not CopyData: the crate has to look at it
     Other,
 }
@@ -81,9 +99,13 @@ impl Stream {
             state: State::Header,
             received: 0,
             eof: false,
+            broken: None,
+            again: false,
             blocked_on_write: false,
             copying: false,
             frames: 0,
+            answer: 0,
+            settings: 0,
             complete_tag: None,
             ready: false,
             password_requested: false,
@@ -172,24 +194,25 @@ impl Wire {
     /// Reads the next frame's header if it has arrived whole; enters Forward (header included) or Data (header consumed).
     /// False when more bytes are needed.
     fn next_frame(&mut self) -> io::Result<bool> {
-        let invalid = |text| Err(io::Error::new(ErrorKind::InvalidData, text));
         let &[tag, a, b, c, d, ..] = self.unread() else {
             return Ok(false);
         };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if length < 4 || length > i32::MAX as usize {
-            return invalid("the source sent a message with an impossible length");
+            return self.refuse(IMPOSSIBLE_LENGTH);
         }
         match tag {
-            b'd' if !self.copying => return invalid("the source sent copy data outside of a COPY"),
+            b'd' if !self.copying => return self.refuse("the source sent copy data outside of a COPY"),
             b'd' => {
                 self.start += 5;
                 self.frames += 1;
+                // What came before it was no part of an answer: notices.
+                self.answer = 0;
                 self.state = State::Data(length - 4);
                 return Ok(true);
             }
             _ if length > LARGEST_MESSAGE => {
-                return invalid("the source sent a message that is too long");
+                return self.refuse("the source sent a message that is too long");
             }
             b'C' if length <= LARGEST_TAG => {
                 let Some(body) = self.unread().get(5..length + 1) else {
@@ -204,6 +227,7 @@ impl Wire {
                 self.ready = false;
             }
             b'c' | b'E' => self.copying = false,
+            b'R' if length < 8 => return self.refuse(IMPOSSIBLE_LENGTH),
             b'R' => {
                 let Some(&[a, b, c, d]) = self.unread().get(5..9) else {
                     return Ok(false);
@@ -214,12 +238,46 @@ impl Wire {
             b'Z' => self.ready = true,
             _ => {}
         }
+        if !self.charge(tag, length)? {
+            return Ok(false);
+        }
         self.state = State::Forward(length + 1);
         Ok(true)
     }
 
+    /// Counts what a message for the crate will take. False when more of it has to be there to tell.
+    fn charge(&mut self, tag: u8, length: usize) -> io::Result<bool> {
+        let values = match tag {
+            b'D' if length < 6 => return self.refuse(IMPOSSIBLE_LENGTH),
+            b'D' => match self.unread().get(5..7) {
+                Some(&[a, b]) => usize::from(u16::from_be_bytes([a, b])),
+                _ => return Ok(false),
+            },
+            _ => 0,
+        };
+        let (taken, limit) = match tag {
+            b'S' => (&mut self.settings, LARGEST_SETTINGS),
+            _ => (&mut self.answer, LARGEST_ANSWER),
+        };
+        *taken += MESSAGE_COST + length + values * VALUE_COST;
+        if *taken > limit {
+            return self.refuse("the source's answer has no end, or is too long to be held in memory");
+        }
+        Ok(true)
+    }
+
+    /// An error for the crate and for a COPY, whoever reads next.
+    fn refuse<T>(&mut self, text: &'static str) -> io::Result<T> {
+        self.broken = Some(text);
+        Err(io::Error::new(ErrorKind::InvalidData, text))
+    }
+
     fn take_copy_data(&mut self, out: &mut [u8]) -> io::Result<Data> {
+        if let Some(text) = self.broken {
+            return self.refuse(text);
+        }
         let mut filled = 0;
+        let mut may_fill = true;
         while filled < out.len() {
             match self.state {
                 State::Forward(_) => break,
@@ -247,10 +305,18 @@ impl Wire {
                     }
                 }
             }
-            // More bytes are needed; what is there is given first.
-            if filled > 0 || !self.fill()? {
+            // More bytes are needed; what is there is given first. One read a call: a source that sends empty messages without a pause must
+            // not keep a cancel waiting.
+            if filled > 0 {
                 break;
             }
+            if !may_fill {
+                return Ok(Data::Again);
+            }
+            if !self.fill()? {
+                break;
+            }
+            may_fill = false;
         }
         if filled > 0 {
             return Ok(Data::Bytes(filled));
@@ -263,10 +329,30 @@ impl Wire {
         }
     }
 
-    /// Moves bytes of messages into `out`. False when nothing could be moved: more must arrive, or a COPY must take its data first.
+    /// Moves bytes of messages into `out`. False when nothing could be moved: more must arrive, or a COPY must take its data first; or
+    /// `again` is set.
     fn forward(&mut self, out: &mut ReadBuf<'_>) -> io::Result<bool> {
         let before = out.remaining();
+        match self.forward_all(out) {
+            // An error that the source has sent before it broke the rules is told; what is wrong is wrong the next time too.
+            Err(_) if out.remaining() < before => Ok(true),
+            result => result.map(|()| out.remaining() < before),
+        }
+    }
+
+    fn forward_all(&mut self, out: &mut ReadBuf<'_>) -> io::Result<()> {
+        if let Some(text) = self.broken {
+            return self.refuse(text);
+        }
+        let before = out.remaining();
+        let mut reads = 0;
+        self.again = false;
         while out.remaining() > 0 {
+            // As for a COPY: not without end.
+            if reads > 1 {
+                self.again = out.remaining() == before;
+                break;
+            }
             match self.state {
                 State::Forward(0) => self.state = State::Header,
                 State::Forward(left) => {
@@ -277,29 +363,39 @@ impl Wire {
                         self.state = State::Forward(left - n);
                     } else if !self.fill()? {
                         break;
+                    } else {
+                        reads += 1;
                     }
                 }
                 State::Data(0) => self.state = State::Header,
                 State::Data(_) => break,
                 State::Header => {
-                    if !self.next_frame()? && !self.fill()? {
-                        break;
+                    if !self.next_frame()? {
+                        if !self.fill()? {
+                            break;
+                        }
+                        reads += 1;
                     }
                 }
             }
         }
-        Ok(out.remaining() < before)
+        Ok(())
     }
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut wire = self.0.borrow_mut();
         match wire.forward(out) {
             Ok(true) => Poll::Ready(Ok(())),
             // At the end of the stream an empty read tells the crate so.
             Ok(false) if wire.eof => Poll::Ready(Ok(())),
-            Ok(false) => Poll::Pending,
+            Ok(false) => {
+                if wire.again {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
             Err(e) => Poll::Ready(Err(e)),
         }
     }
@@ -312,6 +408,8 @@ impl AsyncWrite for Stream {
             match wire.socket.write(data) {
                 Ok(n) => {
                     wire.blocked_on_write = false;
+                    // Whatever the crate has asked, it has seen the answer to what it asked before.
+                    wire.answer = 0;
                     return Poll::Ready(Ok(n));
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -454,7 +552,7 @@ mod tests {
         while total < big.len() {
             match stream.take_copy_data(&mut out).expect("data") {
                 Data::Bytes(n) => total += n,
-                Data::Wait => {}
+                Data::Wait | Data::Again => {}
                 Data::Other => panic!("data ended at {total}"),
             }
         }
@@ -483,6 +581,97 @@ mod tests {
         assert!(result.is_err());
     }
 
+    /// A peer that repeats a frame for ever.
+    struct Endless(Vec<u8>, usize);
+
+    impl Read for Endless {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            for byte in out.iter_mut() {
+                *byte = self.0[self.1 % self.0.len()];
+                self.1 += 1;
+            }
+            Ok(out.len())
+        }
+    }
+
+    impl Write for Endless {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            Ok(data.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_answer_without_end_is_refused_by_what_it_would_take() {
+        let row = [&[3, 0][..], &[255; 3072]].concat();
+        for (tag, body) in [
+            (b'D', b"\0\x01\0\0\0\x01x".as_slice()),
+            (b'D', &row),
+            (b'N', b"\0"),
+            (b'S', b"a\0b\0"),
+            (b'I', b""),
+            (b'T', b"\0\0"),
+        ] {
+            let stream = Stream::new(Box::new(Endless(frame(tag, body), 0)));
+            let mut storage = vec![0; BUFFER];
+            let mut forwarded = 0;
+            let error = loop {
+                let mut out = ReadBuf::new(&mut storage);
+                match stream.0.borrow_mut().forward(&mut out) {
+                    Ok(_) => forwarded += out.filled().len(),
+                    Err(error) => break error,
+                }
+                assert!(forwarded <= LARGEST_ANSWER, "{}", char::from(tag));
+            };
+            assert_eq!(error.kind(), ErrorKind::InvalidData);
+        }
+    }
+
+    #[test]
+    fn what_has_been_asked_anew_may_be_answered_anew() {
+        let stream = Stream::new(Box::new(Endless(frame(b'D', &[0; 1_000_000]), 0)));
+        let mut storage = vec![0; BUFFER];
+        for asked in 0..3 {
+            let mut error = None;
+            for _ in 0..LARGEST_ANSWER / 2 / BUFFER {
+                let result = stream.0.borrow_mut().forward(&mut ReadBuf::new(&mut storage));
+                error = error.or(result.err());
+            }
+            assert!(error.is_none(), "{asked}: {error:?}");
+            let written =
+                Pin::new(&mut stream.clone()).poll_write(&mut Context::from_waker(std::task::Waker::noop()), b"Q");
+            assert!(written.is_ready());
+        }
+    }
+
+    #[test]
+    fn empty_data_without_end_leaves_room_for_a_cancel() {
+        let stream = Stream::new(Box::new(Endless(frame(b'd', b""), 0)));
+        stream.0.borrow_mut().copying = true;
+        let mut out = [0; 16];
+        for _ in 0..100 {
+            assert_eq!(stream.take_copy_data(&mut out).expect("no error"), Data::Again);
+            assert!(
+                !stream
+                    .0
+                    .borrow_mut()
+                    .forward(&mut ReadBuf::new(&mut out))
+                    .expect("no error")
+            );
+            assert!(stream.0.borrow().again);
+        }
+        // Also after something else.
+        let notice = frame(b'N', b"\0");
+        stream.0.borrow_mut().buffer[..notice.len()].copy_from_slice(&notice);
+        (stream.0.borrow_mut().start, stream.0.borrow_mut().end) = (0, notice.len());
+        stream.0.borrow_mut().state = State::Header;
+        let moved = stream.0.borrow_mut().forward(&mut ReadBuf::new(&mut out));
+        assert!(moved.expect("no error"));
+        assert!(stream.received() <= 400 * BUFFER as u64);
+    }
+
     #[test]
     fn only_a_request_for_a_password_counts_as_one() {
         for (code, counts) in [(0u32, false), (3, true), (5, true), (10, true), (7, false)] {
@@ -494,13 +683,22 @@ mod tests {
 
     #[test]
     fn impossible_lengths_are_refused() {
-        for length in [0u32, 3, u32::MAX] {
-            let mut bytes = vec![b'T'];
+        for (tag, length) in [
+            (b'T', 0u32),
+            (b'T', 3),
+            (b'T', u32::MAX),
+            (b'T', 17 << 20),
+            (b'd', 3),
+            (b'd', 1 << 31),
+            (b'R', 7),
+            (b'D', 5),
+        ] {
+            let mut bytes = vec![tag];
             bytes.extend(length.to_be_bytes());
             let stream = stream([bytes]);
             let mut storage = [0; 16];
             let result = stream.0.borrow_mut().forward(&mut ReadBuf::new(&mut storage));
-            assert!(result.is_err(), "{length}");
+            assert!(result.is_err(), "{} {length}", char::from(tag));
         }
     }
 }

@@ -4,10 +4,12 @@ pub mod call;
 pub mod cluster;
 pub mod dice;
 pub mod events;
+pub mod fake;
 pub mod fixture;
 pub mod proxy;
 pub mod readme;
 pub mod rounds;
+pub mod scene;
 
 use cluster::Cluster;
 use postgres::{Client, error::DbError};

@@ -196,6 +196,7 @@ impl Store {
     /// Records how a unit failed or was cancelled.
     pub fn unit_failed(&self, run_id: i64, unit: i32, error: &Error) -> Result<()> {
         let status = if error.is_cancel() { "cancelled" } else { "failed" };
+        let error = error.clone().bounded();
         self.write(
             "UPDATE @.cgpsync_run_partition
              SET status = $3, finished_at = clock_timestamp(), error_code = $4, error_message = $5, error_detail = $6,

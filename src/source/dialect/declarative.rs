@@ -34,11 +34,11 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
     let mut nodes = Vec::with_capacity(rows.len());
     for row in &rows {
         let (id, parent) = (text(row, 0)?, row.get(1).cloned().flatten());
-        let name = text(row, 3)?;
+        let name = table::name(row, 3)?;
         nodes.push(NodeRow {
             node: Node {
                 table: SourceRel {
-                    relation: quote_qualified(&text(row, 2)?, &name),
+                    relation: quote_qualified(&table::name(row, 2)?, &name),
                     name,
                     // The root has been found readable, be it only some of its columns.
                     readable: parent.is_none() || text(row, 5)? == "t",
@@ -83,7 +83,7 @@ fn levels(session: &mut Session, tree: &str) -> Result<HashMap<String, Level<Sou
             plain: true,
             children: Vec::new(),
         });
-        match (row[2].clone(), text(row, 5)?.as_str()) {
+        match (row.get(2).cloned().flatten(), text(row, 5)?.as_str()) {
             (Some(name), "t") => level.columns.push(KeyColumn {
                 name,
                 type_oid: number(row, 3).unwrap_or(0),

@@ -3,9 +3,9 @@
 
 use super::declarative::TREE;
 use super::server::{Catalog, Product};
-use super::table::{Found, number, text};
+use super::table::{Found, name, number, text};
 use super::{greenplum, storage};
-use crate::error::Result;
+use crate::error::{Result, tame};
 use crate::plan::constant::is_literal;
 use crate::plan::copy_sql::quote_qualified;
 use crate::plan::create_table::{Check, ColumnDefinition, Definition, Index, is_plain};
@@ -108,7 +108,7 @@ fn columns(session: &mut Session, found: &Found, definition: &mut Definition) ->
     ))?;
     let mut literals = Vec::new();
     for row in &rows {
-        let name = text(row, 0)?;
+        let name = name(row, 0)?;
         let default = value(row, 5);
         let mut leave_out = |what: String| definition.left_out.push(what);
         if value(row, 6).is_some() {
@@ -124,7 +124,10 @@ fn columns(session: &mut Session, found: &Found, definition: &mut Definition) ->
             if is_literal(&expression) {
                 literals.push((definition.columns.len(), expression, text(row, 4)?));
             } else {
-                leave_out(format!("default of column \"{name}\" is not copied: {expression}"));
+                leave_out(format!(
+                    "default of column \"{name}\" is not copied: {}",
+                    tame(&expression)
+                ));
             }
         }
         let mut collation = value(row, 8);
@@ -196,9 +199,12 @@ fn checks(session: &mut Session, found: &Found, definition: &mut Definition) -> 
          ORDER BY tree.parent IS NOT NULL, n.nspname, c.relname, k.conname"
     ))?;
     for row in &rows {
-        let (name, expression) = (text(row, 2)?, text(row, 3)?);
+        let (name, expression) = (name(row, 2)?, text(row, 3)?);
         if text(row, 4)? != "t" {
-            let what = format!("CHECK constraint \"{name}\" is not copied: rows there may break it: {expression}");
+            let what = format!(
+                "CHECK constraint \"{name}\" is not copied: rows there may break it: {}",
+                tame(&expression)
+            );
             definition.left_out.push(what);
             continue;
         }
@@ -278,7 +284,7 @@ fn index(rows: &[TextRow]) -> Result<std::result::Result<Index, String>> {
     let is = |row: &TextRow, at: usize| row.get(at).and_then(|v| v.as_deref()) == Some("t");
     let mut index = Index {
         relation: quote_qualified(&text(first, 1)?, &text(first, 2)?),
-        name: text(first, 3)?,
+        name: name(first, 3)?,
         method: text(first, 4)?,
         unique: is(first, 5),
         constraint: match first.get(6).and_then(|v| v.as_deref()) {
@@ -290,7 +296,7 @@ fn index(rows: &[TextRow]) -> Result<std::result::Result<Index, String>> {
         ..Index::default()
     };
     for row in rows {
-        let column = text(row, 10)?;
+        let column = name(row, 10)?;
         if !is(row, 11) {
             index.included.push(column);
         } else if is(row, 14) {

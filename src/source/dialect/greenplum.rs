@@ -22,30 +22,28 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
     }
     let rows = partitions(session, found)?;
     let values = evaluate(session, &rows, &keys)?;
-    let mut strategies: HashMap<usize, Strategy> = HashMap::new();
+    let mut levels: HashMap<usize, Level<SourceRel>> = HashMap::new();
     for row in &rows {
         let strategy = if text(row, 3)? == "list" {
             Strategy::List
         } else {
             Strategy::Range
         };
-        strategies.insert(depth(row), strategy);
-    }
-    let level = |depth: usize| -> Option<Level<SourceRel>> {
-        let strategy = *strategies.get(&depth)?;
-        let columns = keys.get(&depth).cloned().unwrap_or_default();
-        Some(Level {
+        let level = levels.entry(depth(row)).or_insert_with(|| Level {
             strategy,
-            // A list of several columns, and a bound that is not a constant, are beyond us: such a level is read through its parent.
-            plain: !columns.is_empty()
-                && (strategy == Strategy::Range || columns.len() == 1)
-                && rows
-                    .iter()
-                    .all(|row| depth != self::depth(row) || bound(row, &columns, &values).is_some()),
-            columns,
+            columns: keys.get(&depth(row)).cloned().unwrap_or_default(),
+            plain: true,
             children: Vec::new(),
-        })
-    };
+        });
+        level.strategy = strategy;
+        // A list of several columns, and a bound that is not a constant, are beyond us: such a level is read through its parent.
+        level.plain &= bound(row, &level.columns, &values).is_some();
+    }
+    for level in levels.values_mut() {
+        let columns = level.columns.len();
+        level.plain &= columns == 1 || (columns > 1 && level.strategy == Strategy::Range);
+    }
+    let level = |depth: usize| levels.get(&depth).cloned();
     let mut nodes = vec![NodeRow {
         id: found.name.clone(),
         parent: None,
@@ -60,12 +58,12 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
             level: level(0),
         },
     }];
-    let parents: std::collections::HashSet<&str> = rows.iter().filter_map(|row| row[2].as_deref()).collect();
+    let parents: std::collections::HashSet<&str> = rows.iter().filter_map(|row| cell(row, 2)).collect();
     for row in &rows {
-        let (schema, name) = (text(row, 0)?, text(row, 1)?);
+        let (schema, name) = (table::name(row, 0)?, table::name(row, 1)?);
         let columns = keys.get(&depth(row)).map_or(&[][..], |columns| columns.as_slice());
         nodes.push(NodeRow {
-            parent: Some(row[2].clone().unwrap_or_else(|| found.name.clone())),
+            parent: Some(cell(row, 2).unwrap_or(&found.name).to_owned()),
             node: Node {
                 table: SourceRel {
                     relation: quote_qualified(&schema, &name),
@@ -143,6 +141,10 @@ fn why_no_bound(row: &TextRow, columns: &[KeyColumn]) -> String {
         );
     }
     "has a bound that is not a constant".to_owned()
+}
+
+fn cell(row: &TextRow, at: usize) -> Option<&str> {
+    row.get(at)?.as_deref()
 }
 
 fn depth(row: &TextRow) -> usize {
@@ -231,7 +233,7 @@ fn evaluate(session: &mut Session, rows: &[TextRow], keys: &HashMap<usize, Vec<K
             continue;
         };
         let type_name = &key.type_name;
-        if let Some(list) = row[10].as_deref().filter(|list| !list.is_empty()) {
+        if let Some(list) = cell(row, 10).filter(|list| !list.is_empty()) {
             for text in constants(list).unwrap_or_default() {
                 wanted.push(Expression {
                     text: text.to_owned(),
@@ -307,8 +309,8 @@ fn bound(row: &TextRow, columns: &[KeyColumn], values: &Values) -> Option<Bound>
             next,
         })
     };
-    if row[3].as_deref() == Some("list") {
-        let list = constants(row[10].as_deref()?)?;
+    if cell(row, 3) == Some("list") {
+        let list = constants(cell(row, 10)?)?;
         return list
             .into_iter()
             .map(|text| value(text, false).cloned())

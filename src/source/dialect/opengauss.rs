@@ -65,7 +65,7 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
     let mut children: Vec<Node<SourceRel>> = Vec::new();
     let mut reached = End::Min;
     for row in &rows {
-        let name = text(row, 0)?;
+        let name = table::name(row, 0)?;
         let value = row.get(2).cloned().flatten();
         if let (Strategy::List, Some(last)) = (strategy, children.last_mut())
             && last.table.name == name

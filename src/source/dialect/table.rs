@@ -1,7 +1,7 @@
 //! What every server's catalogs tell of a table: that it exists, its columns and its size. SQL that PostgreSQL 8.3 understands, as
 //! Greenplum 5 must; names are unqualified, since the session's search_path is pinned to pg_catalog.
 
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame};
 use crate::plan::columns::SourceColumn;
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use crate::source::{Session, TextRow};
@@ -41,6 +41,23 @@ pub fn text(row: &TextRow, at: usize) -> Result<String> {
         .ok_or_else(|| Error::protocol("the source's catalog gave no value where one must be"))
 }
 
+/// Longest name that is believed; PostgreSQL's and its relatives' have 63 bytes.
+const LONGEST_NAME: usize = 255;
+
+/// Column `at` of a row, which is a name.
+pub fn name(row: &TextRow, at: usize) -> Result<String> {
+    text(row, at).and_then(|name| match name.len() {
+        1..=LONGEST_NAME => Ok(name),
+        _ => Err(
+            Error::protocol("the source's catalog gave a name that cannot be one").detail(format!(
+                "It has {} bytes and begins with \"{}\".",
+                name.len(),
+                tame(&name)
+            )),
+        ),
+    })
+}
+
 /// Column `at` of a row as a number; None for null.
 pub fn number<T: std::str::FromStr>(row: &TextRow, at: usize) -> Option<T> {
     // Before 8.4 relpages times a block size is printed as a float.
@@ -49,7 +66,7 @@ pub fn number<T: std::str::FromStr>(row: &TextRow, at: usize) -> Option<T> {
 }
 
 /// The first `schema.name` in the order of `schemas` that the remote user may read.
-pub fn find(session: &mut Session, schemas: &[String], name: &str) -> Result<Found> {
+pub fn find(session: &mut Session, schemas: &[String], wanted: &str) -> Result<Found> {
     let list: Vec<String> = schemas.iter().map(|s| quote_literal(s)).collect();
     let may_read = if session.version() >= 80_400 {
         "has_any_column_privilege(c.oid, 'SELECT')"
@@ -62,7 +79,7 @@ pub fn find(session: &mut Session, schemas: &[String], name: &str) -> Result<Fou
             "SELECT c.oid, n.nspname, c.relname, c.relkind, {may_read}, {BYTES}
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
              WHERE c.relname = {} AND n.nspname IN ({}) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
-            quote_literal(name),
+            quote_literal(wanted),
             list.join(", "),
         ))?,
     };
@@ -72,8 +89,8 @@ pub fn find(session: &mut Session, schemas: &[String], name: &str) -> Result<Fou
             .position(|s| row.get(1).and_then(|s| s.as_ref()) == Some(s))
     };
     let label = match schemas {
-        [schema] => quote_qualified(schema, name),
-        _ => quote_ident(name),
+        [schema] => quote_qualified(schema, wanted),
+        _ => quote_ident(wanted),
     };
     let Some(row) = rows.iter().min_by_key(place) else {
         return Err(Error::new(
@@ -94,8 +111,8 @@ pub fn find(session: &mut Session, schemas: &[String], name: &str) -> Result<Fou
     }
     Ok(Found {
         oid: text(row, 0)?,
-        schema: text(row, 1)?,
-        name: text(row, 2)?,
+        schema: name(row, 1)?,
+        name: name(row, 2)?,
         kind: text(row, 3)?,
         bytes: number(row, 5),
     })
@@ -145,7 +162,7 @@ pub fn columns(session: &mut Session, oid: &str) -> Result<(Vec<SourceColumn>, H
     let mut columns = Vec::new();
     let mut collations = HashMap::new();
     for row in &rows {
-        let name = text(row, 0)?;
+        let name = name(row, 0)?;
         if let Some(collation) = row.get(3).cloned().flatten() {
             collations.insert(name.clone(), collation);
         }
