@@ -5,7 +5,7 @@ use crate::config::{self, Config};
 use crate::connection;
 use crate::error::{Error, Result};
 use crate::import;
-use crate::pg::{foreign, partition, report};
+use crate::pg::{foreign, partition, report, session};
 use crate::run::caller::{self, Call};
 use crate::run::create_table::create_table;
 use crate::run::verify::{self, Method};
@@ -440,15 +440,19 @@ fn import_config(config: Option<Result<Config>>, server: Option<&CStr>) -> &CStr
 
 #[pg_extern(sql = r#"
 CREATE FUNCTION cgpsync_fdw_validator(options text[], catalog oid) RETURNS void
-LANGUAGE c STRICT IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE c STRICT STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 fn cgpsync_fdw_validator(options: Vec<Option<String>>, catalog: pg_sys::Oid) {
     let place = foreign::place_of(catalog);
+    let plain_role = !session::is_superuser();
     for option in options.iter().flatten() {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let result = match place {
-            Some(place) => connection::validate(name, value, place),
+            Some(place) => connection::validate(name, value, place).and_then(|()| match plain_role {
+                true => connection::validate_as_plain_role(name, place),
+                false => Ok(()),
+            }),
             None => Err(connection::no_options_here(name)),
         };
         if let Err(error) = result {

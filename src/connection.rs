@@ -1,8 +1,11 @@
 //! What a SERVER and a USER MAPPING may say, and what a connection needs of it. No server calls.
 
+pub mod tls;
+
 use crate::error::{Error, Result, sqlstate};
 use std::fmt;
 use std::time::Duration;
+use tls::{Binding, Mode, TlsOptions, Version};
 
 /// A string that no message, log line or Debug output shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,6 +46,8 @@ enum Kind {
     Count,
     Boolean,
     SslMode,
+    SslVersion,
+    Binding,
 }
 
 /// Every option, where it may stand, and what it may be. libpq's names and meanings.
@@ -52,6 +57,15 @@ const OPTIONS: &[(&str, Place, Kind)] = &[
     ("port", Place::Server, Kind::Port),
     ("dbname", Place::Server, Kind::Text),
     ("sslmode", Place::Server, Kind::SslMode),
+    ("sslrootcert", Place::Server, Kind::Text),
+    ("sslcrl", Place::Server, Kind::Text),
+    ("sslcrldir", Place::Server, Kind::Text),
+    ("sslcert", Place::Server, Kind::Text),
+    ("sslkey", Place::Server, Kind::Text),
+    ("sslsni", Place::Server, Kind::Boolean),
+    ("ssl_min_protocol_version", Place::Server, Kind::SslVersion),
+    ("ssl_max_protocol_version", Place::Server, Kind::SslVersion),
+    ("channel_binding", Place::Server, Kind::Binding),
     ("connect_timeout", Place::Server, Kind::Seconds),
     ("keepalives", Place::Server, Kind::Boolean),
     ("keepalives_idle", Place::Server, Kind::Seconds),
@@ -60,6 +74,9 @@ const OPTIONS: &[(&str, Place, Kind)] = &[
     ("tcp_user_timeout", Place::Server, Kind::Millis),
     ("user", Place::UserMapping, Kind::Text),
     ("password", Place::UserMapping, Kind::Text),
+    ("sslcert", Place::UserMapping, Kind::Text),
+    ("sslkey", Place::UserMapping, Kind::Text),
+    ("sslpassword", Place::UserMapping, Kind::Text),
 ];
 
 /// Options of postgres_fdw and dblink_fdw that say nothing about the connection, or nothing we could break by leaving them out.
@@ -116,24 +133,32 @@ pub fn validate(name: &str, value: &str, place: Place) -> Result<()> {
             "0" | "1" => Ok(()),
             _ => bad("0 or 1"),
         },
-        Kind::SslMode => match value {
-            "disable" | "allow" | "prefer" => Ok(()),
-            "require" | "verify-ca" | "verify-full" => Err(no_tls(value)),
-            _ => bad("disable, allow or prefer"),
-        },
+        Kind::SslMode if Mode::parse(value).is_none() => {
+            bad("disable, allow, prefer, require, verify-ca or verify-full")
+        }
+        Kind::SslVersion if Version::parse(value).is_none() => bad("TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3"),
+        Kind::Binding if Binding::parse(value).is_none() => bad("disable, prefer or require"),
+        Kind::SslMode | Kind::SslVersion | Kind::Binding => Ok(()),
     }
+}
+
+/// Refuses options that only a superuser may set, and a mapping that has them only a superuser may change: as in postgres_fdw. The files
+/// are read with the server's own rights, and the certificate counts as the role's authentication.
+pub fn validate_as_plain_role(name: &str, place: Place) -> Result<()> {
+    if place != Place::UserMapping || !matches!(name, "sslcert" | "sslkey") {
+        return Ok(());
+    }
+    Err(Error::new(
+        sqlstate::INSUFFICIENT_PRIVILEGE,
+        "sslcert and sslkey are superuser-only",
+    )
+    .hint("User mappings with the sslcert or sslkey options set may only be created or modified by the superuser."))
 }
 
 /// The error for an option of an object that takes none, such as the wrapper itself.
 pub fn no_options_here(name: &str) -> Error {
     Error::new(sqlstate::FDW_INVALID_OPTION_NAME, format!("invalid option \"{name}\""))
         .hint("There are no valid options in this context.")
-}
-
-fn no_tls(mode: &str) -> Error {
-    Error::unsupported(format!("sslmode \"{mode}\" is not supported"))
-        .detail("This version of cgpsync speaks to the source without TLS.")
-        .hint("Use sslmode \"prefer\" on a network you trust, or an SSH or stunnel tunnel.")
 }
 
 /// All that is needed to open a connection.
@@ -143,6 +168,8 @@ pub struct Target {
     pub server: String,
     /// host name, address, or directory of the Unix socket (leading slash)
     pub host: String,
+    /// what the source's certificate must be for: the host as it was named, whatever hostaddr says; None: only an address is known
+    pub name: Option<String>,
     /// TCP port, or the number in the socket's name
     pub port: u16,
     /// database
@@ -159,6 +186,8 @@ pub struct Target {
     pub keepalive: Option<Keepalive>,
     /// limit for sent data to stay unacknowledged; None: the system's
     pub tcp_user_timeout: Option<Duration>,
+    /// whether and how the connection is encrypted
+    pub tls: TlsOptions,
 }
 
 /// When TCP gives a silent peer up: idle + interval * count.
@@ -173,6 +202,11 @@ pub struct Keepalive {
 }
 
 impl Target {
+    /// True for a Unix socket.
+    pub fn is_local(&self) -> bool {
+        self.host.starts_with('/')
+    }
+
     /// Which database this is, wherever the server's options point some other day.
     pub fn address(&self) -> String {
         format!("{}:{}/{}", self.host, self.port, self.dbname)
@@ -190,6 +224,7 @@ impl Target {
         let mut target = Target {
             server: server.to_owned(),
             host: "localhost".to_owned(),
+            name: None,
             port: 5432,
             dbname: String::new(),
             user: role.to_owned(),
@@ -202,23 +237,34 @@ impl Target {
                 count: 3,
             }),
             tcp_user_timeout: Some(Duration::from_secs(30)),
+            tls: TlsOptions::default(),
         };
-        let mut hostaddr = None;
+        let (mut hostaddr, mut host_given) = (None, false);
         for (place, options) in [(Place::Server, server_options), (Place::UserMapping, mapping_options)] {
             for (name, value) in options {
                 if IGNORED.contains(&name.as_str()) {
                     continue;
                 }
                 validate(name, value, place).map_err(|e| unusable(server, name, e))?;
+                host_given |= name == "host";
                 match name.as_str() {
                     "hostaddr" => hostaddr = Some(value.clone()),
+                    "channel_binding" => target.tls.set(place, name, value),
+                    _ if name.starts_with("ssl") => target.tls.set(place, name, value),
                     _ => target.set(name, value),
                 }
             }
         }
+        if host_given || hostaddr.is_none() {
+            target.name = Some(target.host.clone());
+        }
         if let Some(address) = hostaddr {
             target.host = address;
         }
+        target
+            .tls
+            .check(target.name.as_deref(), target.is_local())
+            .map_err(|e| e.within(&format!("server \"{server}\"")))?;
         if target.dbname.is_empty() {
             target.dbname = target.user.clone();
         }
@@ -314,19 +360,45 @@ mod tests {
     #[test]
     fn other_wrappers_servers_serve_but_no_security_option_is_skipped() {
         assert!(read(&[("host", "h"), ("fetch_size", "10")], &[]).is_ok());
-        let error = read(&[("sslrootcert", "/x")], &[]).expect_err("unsupported");
+        let error = read(&[("require_auth", "scram-sha-256")], &[]).expect_err("unsupported");
         assert_eq!(error.sqlstate, sqlstate::FEATURE_NOT_SUPPORTED);
-        let error = read(&[("sslmode", "verify-full")], &[]).expect_err("no TLS");
-        assert_eq!(error.sqlstate, sqlstate::FEATURE_NOT_SUPPORTED);
+        let error = read(&[("sslmode", "verify-full")], &[]).expect_err("whom to trust is not said");
+        assert_eq!(error.sqlstate, sqlstate::INVALID_PARAMETER_VALUE);
+        assert!(error.message.contains("server \"src\""), "{error:?}");
     }
 
     #[test]
-    fn numbers_are_checked_when_the_server_is_created() {
+    fn a_certificate_is_checked_for_the_hosts_name_whatever_the_address() {
+        let target = read(&[("host", "h"), ("hostaddr", "10.0.0.1")], &[]).expect("a target");
+        assert_eq!((target.host.as_str(), target.name.as_deref()), ("10.0.0.1", Some("h")));
+        let target = read(&[("hostaddr", "10.0.0.1")], &[]).expect("a target");
+        assert_eq!(target.name, None);
+    }
+
+    #[test]
+    fn a_plain_role_sets_no_client_certificate_in_its_mapping() {
+        for name in ["sslcert", "sslkey"] {
+            assert!(validate(name, "/x", Place::UserMapping).is_ok());
+            let error = validate_as_plain_role(name, Place::UserMapping).expect_err("superuser-only");
+            assert_eq!(error.sqlstate, sqlstate::INSUFFICIENT_PRIVILEGE);
+            assert!(validate_as_plain_role(name, Place::Server).is_ok());
+        }
+        assert!(validate_as_plain_role("sslpassword", Place::UserMapping).is_ok());
+        let target = read(&[], &[("sslpassword", "hunter2")]).expect("a target");
+        assert!(!format!("{target:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn values_are_checked_when_the_server_is_created() {
         for (name, value) in [
             ("port", "0"),
             ("port", "x"),
             ("connect_timeout", "-1"),
             ("keepalives", "yes"),
+            ("sslmode", "verify"),
+            ("sslsni", "on"),
+            ("ssl_min_protocol_version", "SSLv3"),
+            ("channel_binding", "maybe"),
         ] {
             assert!(validate(name, value, Place::Server).is_err(), "{name} {value}");
         }

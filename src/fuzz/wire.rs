@@ -1,10 +1,10 @@
 //! Frames of the wire.
 
 use super::fuzz;
-use crate::source::wire::{Data, Stream};
+use crate::source::wire::{Data, Socket, Stream};
 use proptest::prelude::*;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// A peer that sends the given pieces, with a pause after each, and closes.
 struct Script(VecDeque<Vec<u8>>, bool);
 
-impl Read for Script {
+impl Socket for Script {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.1 = !self.1;
         if self.1 {
@@ -28,14 +28,11 @@ impl Read for Script {
         }
         Ok(n)
     }
-}
-
-impl Write for Script {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         Ok(data.len())
     }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn wants_write(&self) -> bool {
+        false
     }
 }
 

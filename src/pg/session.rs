@@ -11,6 +11,12 @@ pub fn current_role() -> u32 {
     unsafe { pg_sys::GetUserId() }.to_u32()
 }
 
+/// True when the role whose privileges apply now is superuser.
+pub fn is_superuser() -> bool {
+    // SAFETY: looks the current role up in the system cache; called inside transactions only.
+    unsafe { pg_sys::superuser() }
+}
+
 /// OID of this database.
 pub fn database() -> u32 {
     // SAFETY: set at session start and constant since.

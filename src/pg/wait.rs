@@ -11,11 +11,17 @@ pub struct Socket {
     pub fd: RawFd,
     /// also wait until it takes output
     pub writable: bool,
+    /// something to read has been taken from it already (TLS does that): don't wait at all
+    pub has_input: bool,
 }
 
 /// Waits until the socket is ready, the latch is set or `timeout` is over, then serves interrupts: a cancel request or a
 /// termination leaves from here as an error. Ends the process if the postmaster is gone.
 pub fn wait(socket: Option<Socket>, timeout: Duration) {
+    let timeout = match socket {
+        Some(socket) if socket.has_input => Duration::ZERO,
+        _ => timeout,
+    };
     let mut events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as i32;
     let mut fd = pg_sys::PGINVALID_SOCKET;
     if let Some(socket) = socket {
@@ -41,6 +47,10 @@ pub fn wait(socket: Option<Socket>, timeout: Duration) {
 
 /// The same for several sockets at once: until any of them is ready.
 pub fn wait_any(sockets: &[Socket], timeout: Duration) {
+    let timeout = match sockets.iter().any(|socket| socket.has_input) {
+        true => Duration::ZERO,
+        false => timeout,
+    };
     // SAFETY: as above; the set lives as long as this call, and nothing in it outlives the callers' sockets.
     unsafe {
         let size = sockets.len() as i32 + 2;

@@ -110,10 +110,10 @@ fn connection(source: &str, connect_timeout: Duration) -> Result<Target> {
         connect_timeout,
     )?;
     target.must_authenticate = !row.is(1);
-    if target.password.is_none() && target.must_authenticate {
+    if target.must_authenticate && target.password.is_none() && !target.tls.certificate_of_mapping {
         return Err(
             Error::new(crate::error::sqlstate::PASSWORD_REQUIRED, "password is required")
-                .detail("A role that is not superuser must authenticate with a password of its own user mapping.")
+                .detail("A role that is not superuser must authenticate with a password or a client certificate of its own user mapping.")
                 .hint(format!(
                     "Use ALTER USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (ADD password '...').",
                     crate::plan::copy_sql::quote_ident(source)

@@ -169,10 +169,6 @@ impl copy::Source for CopyOut<'_> {
 
 impl CopyOut<'_> {
     fn sleep(&self) {
-        let socket = wait::Socket {
-            fd: self.session.fd,
-            writable: false,
-        };
-        wait::wait(Some(socket), TICK);
+        wait::wait(Some(self.session.stream.to_wait_for(self.session.fd)), TICK);
     }
 }

@@ -1,10 +1,12 @@
 //! The remote cluster, over the wire. tokio-postgres connects, authenticates and talks SQL; its futures are polled by hand
 //! and every wait is the server's latch (tablesync.c's way), so a cancel or termination ends any of them at once.
 
+mod connect;
 pub mod copy_out;
 pub mod dialect;
 mod query;
 mod socket;
+mod tls;
 pub mod wire;
 
 use crate::connection::Target;
@@ -21,10 +23,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
-use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection, NoTls, SimpleQueryMessage};
+use tls::Connector;
+use tokio_postgres::{AsyncMessage, CancelToken, Client, SimpleQueryMessage};
 use wire::Stream;
+
+/// Both kinds of stream are ours: what is under the frame reader is settled before the crate comes in.
+type Connection = tokio_postgres::Connection<Stream, Stream>;
 
 /// Longest sleep between two looks at anything that is not announced by latch or socket.
 const TICK: Duration = Duration::from_secs(1);
@@ -35,11 +39,13 @@ const CANCEL_TIMEOUT: Duration = Duration::from_millis(700);
 pub struct Session {
     /// shared with the statement under way only
     client: Rc<Client>,
-    connection: Pin<Box<Connection<Stream, NoTlsStream>>>,
+    connection: Pin<Box<Connection>>,
     stream: Stream,
     fd: RawFd,
     /// where it is connected, for the cancel request: resolving the name again could take longer than cancelling may
     address: SockAddr,
+    /// how it is encrypted; None: it is not
+    connector: Option<Connector>,
     target: Target,
     /// a statement was sent and its end not seen
     busy: bool,
@@ -54,6 +60,7 @@ pub struct Session {
 struct Canceller {
     token: CancelToken,
     address: SockAddr,
+    connector: Option<Connector>,
     target: Target,
 }
 
@@ -113,8 +120,7 @@ fn block_on<F: Future>(
         if left.is_zero() {
             return Err(Error::new(sqlstate::CANNOT_CONNECT, "timeout expired"));
         }
-        let writable = stream.wants_write();
-        wait::wait(Some(wait::Socket { fd, writable }), left.min(TICK));
+        wait::wait(Some(stream.to_wait_for(fd)), left.min(TICK));
     }
 }
 
@@ -157,6 +163,13 @@ fn remote_error(error: &tokio_postgres::Error, what: &str) -> Error {
 }
 
 fn io_error(error: &std::io::Error, what: &str) -> Error {
+    if let Some(failure) = error.get_ref().and_then(|e| e.downcast_ref::<tls::Failure>()) {
+        let error = Error::new(sqlstate::CONNECTION_FAILURE, format!("{what}: {failure}"));
+        return match tls::hint(failure.reason()) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        };
+    }
     use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     // With words of its own it is no socket's but says what was wrong with a message.
     let is_told = error.get_ref().is_some();
@@ -171,52 +184,10 @@ fn io_error(error: &std::io::Error, what: &str) -> Error {
 }
 
 impl Session {
-    /// Connects and authenticates within the target's connect_timeout. `name` becomes application_name.
-    fn connect(target: &Target, name: &str) -> Result<Session> {
-        let what = format!("could not connect to server \"{}\"", target.server);
-        let deadline = Instant::now() + target.connect_timeout;
-        let connected = socket::connect(target, deadline)?;
-        let mut config = Config::new();
-        config
-            .user(&target.user)
-            .dbname(&target.dbname)
-            .application_name(name)
-            .ssl_mode(SslMode::Disable);
-        if let Some(password) = &target.password {
-            config.password(password.reveal());
-        }
-        let stream = connected.stream.clone();
-        let (client, connection) = block_on(
-            connected.fd,
-            &stream,
-            Some(deadline),
-            |_| Ok(()),
-            config.connect_raw(connected.stream, NoTls),
-        )
-        .map_err(|e| e.within(&what))?
-        .map_err(|e| remote_error(&e, &what))?;
-        if target.must_authenticate && !stream.password_requested() {
-            return Err(Error::new(sqlstate::PASSWORD_REQUIRED, "password is required")
-                .detail("A role that is not superuser cannot connect if the source does not ask for a password.")
-                .hint("The source's authentication method for this connection (pg_hba.conf) must be changed."));
-        }
-        Ok(Session {
-            client: Rc::new(client),
-            connection: Box::pin(connection),
-            stream,
-            fd: connected.fd,
-            address: connected.address,
-            target: target.clone(),
-            busy: false,
-            described: Server::default(),
-            running: None,
-        })
-    }
-
     /// Connects, finds out which server this is, and pins its settings. `encoding` is the target's server_encoding, `timezone` the
     /// session's there.
     pub fn open(target: &Target, name: &str, encoding: &str, timezone: &str) -> Result<Session> {
-        let mut session = Session::connect(target, name)?;
+        let mut session = connect::connect(target, name)?;
         // An interrupted query over there has to be stopped.
         let described = report::catch(|| {
             let described = dialect::server::identify(&mut session)?;
@@ -306,6 +277,7 @@ impl Session {
         Canceller {
             token: self.client.cancel_token(),
             address: self.address.clone(),
+            connector: self.connector.clone(),
             target: self.target.clone(),
         }
     }
@@ -336,19 +308,6 @@ impl Session {
     }
 }
 
-impl Canceller {
-    /// Best effort: whatever goes wrong here, another cancel included, must not hide why the session is abandoned. What cannot be
-    /// reached is ended by the keepalives over there.
-    fn cancel(&self, deadline: Instant) {
-        let _ = report::catch(|| {
-            let connected = socket::connect_to(&self.address, &self.target, deadline)?;
-            let stream = connected.stream.clone();
-            let cancel = self.token.cancel_query_raw(connected.stream, NoTls);
-            block_on(connected.fd, &stream, Some(deadline), |_| Ok(()), cancel).map(|_| ())
-        });
-    }
-}
-
 /// The rows of an answer. Text is what it says it is, UTF8, and has no zero byte, as no text of a server has.
 fn rows_of(messages: Vec<SimpleQueryMessage>) -> Result<Vec<TextRow>> {
     let mut rows = Vec::new();
@@ -369,11 +328,7 @@ fn rows_of(messages: Vec<SimpleQueryMessage>) -> Result<Vec<TextRow>> {
 }
 
 /// Moves messages between the crate and the wire. Notices of the source go to the log at DEBUG1, never to the caller.
-fn poll_connection(
-    connection: &mut Pin<Box<Connection<Stream, NoTlsStream>>>,
-    server: &str,
-    context: &mut Context<'_>,
-) -> Result<()> {
+fn poll_connection(connection: &mut Pin<Box<Connection>>, server: &str, context: &mut Context<'_>) -> Result<()> {
     loop {
         wait::check_interrupts();
         match connection.poll_message(context) {

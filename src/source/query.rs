@@ -82,9 +82,6 @@ impl Session {
 
     /// What to wait for before the next `poll`.
     pub fn socket(&self) -> wait::Socket {
-        wait::Socket {
-            fd: self.fd,
-            writable: self.stream.wants_write(),
-        }
+        self.stream.to_wait_for(self.fd)
     }
 }

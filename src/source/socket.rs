@@ -1,31 +1,53 @@
 //! Opening the socket to a source. Waiting is the server's latch, so every wait can be cancelled; no thread, no runtime.
 
-use super::wire::{Socket, Stream};
+use super::wire::Socket;
 use crate::connection::Target;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::wait;
 use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// A connected socket: the stream for tokio-postgres and the descriptor to wait for.
-pub struct Connected {
-    /// takes frames apart
-    pub stream: Stream,
-    /// stays open as long as `stream` lives
-    pub fd: RawFd,
-    /// the peer
-    pub address: SockAddr,
+/// A socket without encryption.
+pub struct Plain {
+    socket: socket2::Socket,
+    /// the last write did not fit into the system's buffer
+    blocked: bool,
 }
 
-/// Connects to the target, trying every address of its host name within `deadline`. Name resolution blocks, as libpq's does.
-pub fn connect(target: &Target, deadline: Instant) -> Result<Connected> {
+impl Plain {
+    /// Takes a connected, non-blocking socket.
+    pub fn new(socket: socket2::Socket) -> Self {
+        Plain { socket, blocked: false }
+    }
+}
+
+impl Socket for Plain {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(out)
+    }
+
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let result = self.socket.write(data);
+        self.blocked = matches!(&result, Err(e) if e.kind() == ErrorKind::WouldBlock);
+        result
+    }
+
+    fn wants_write(&self) -> bool {
+        self.blocked
+    }
+}
+
+/// Connects to the target, trying every address of its host name within `deadline`. Name resolution blocks, as libpq's does. Gives the
+/// non-blocking socket and the peer.
+pub fn connect(target: &Target, deadline: Instant) -> Result<(socket2::Socket, SockAddr)> {
     let addresses = addresses(target)?;
     let mut last = None;
-    for address in &addresses {
-        match connect_to(address, target, deadline) {
-            Ok(connected) => return Ok(connected),
+    for address in addresses {
+        match connect_to(&address, target, deadline) {
+            Ok(socket) => return Ok((socket, address)),
             Err(error) => last = error.detail,
         }
     }
@@ -34,15 +56,8 @@ pub fn connect(target: &Target, deadline: Instant) -> Result<Connected> {
 }
 
 /// Connects to one address.
-pub fn connect_to(address: &SockAddr, target: &Target, deadline: Instant) -> Result<Connected> {
-    let socket = open(address, target, deadline).map_err(|e| unreachable(target, format!("{e}.")))?;
-    let fd = socket.as_raw_fd();
-    let socket: Box<dyn Socket> = Box::new(socket);
-    Ok(Connected {
-        stream: Stream::new(socket),
-        fd,
-        address: address.clone(),
-    })
+pub fn connect_to(address: &SockAddr, target: &Target, deadline: Instant) -> Result<socket2::Socket> {
+    open(address, target, deadline).map_err(|e| unreachable(target, format!("{e}.")))
 }
 
 fn refused(target: &Target) -> Error {
@@ -58,7 +73,7 @@ fn unreachable(target: &Target, detail: String) -> Error {
 }
 
 fn addresses(target: &Target) -> Result<Vec<SockAddr>> {
-    if target.host.starts_with('/') {
+    if target.is_local() {
         let path = format!("{}/.s.PGSQL.{}", target.host, target.port);
         return SockAddr::unix(&path)
             .map(|a| vec![a])
@@ -70,7 +85,7 @@ fn addresses(target: &Target) -> Result<Vec<SockAddr>> {
         .map_err(|e| unreachable(target, format!("{e}.")))
 }
 
-fn open(address: &SockAddr, target: &Target, deadline: Instant) -> std::io::Result<socket2::Socket> {
+fn open(address: &SockAddr, target: &Target, deadline: Instant) -> io::Result<socket2::Socket> {
     let domain = address.domain();
     let protocol = (domain != Domain::UNIX).then_some(Protocol::TCP);
     let socket = socket2::Socket::new(domain, Type::STREAM, protocol)?;
@@ -98,12 +113,13 @@ fn open(address: &SockAddr, target: &Target, deadline: Instant) -> std::io::Resu
     // Connected when the socket turns writable without an error; the peer's address tells the two apart from a spurious wake-up.
     loop {
         let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-            return Err(std::io::ErrorKind::TimedOut.into());
+            return Err(ErrorKind::TimedOut.into());
         };
         wait::wait(
             Some(wait::Socket {
                 fd: socket.as_raw_fd(),
                 writable: true,
+                has_input: false,
             }),
             left.min(Duration::from_secs(1)),
         );
@@ -116,7 +132,7 @@ fn open(address: &SockAddr, target: &Target, deadline: Instant) -> std::io::Resu
     }
 }
 
-fn in_progress(error: &std::io::Error) -> bool {
+fn in_progress(error: &io::Error) -> bool {
     // EINPROGRESS has no stable ErrorKind.
-    error.kind() == std::io::ErrorKind::WouldBlock || error.raw_os_error() == Some(115)
+    error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(115)
 }

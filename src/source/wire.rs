@@ -4,12 +4,15 @@
 //!
 //! Message formats: PostgreSQL documentation, "Message Formats"; a frame is a tag byte, a length that counts itself, and the body.
 
+use crate::pg::wait;
 use std::cell::RefCell;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
 /// One read of the socket. Larger ones gained nothing in the measurements of design.md; smaller ones cost system calls.
 const BUFFER: usize = 256 * 1024;
@@ -27,9 +30,25 @@ const IMPOSSIBLE_LENGTH: &str = "the source sent a message with an impossible le
 /// Largest CommandComplete that is looked at.
 const LARGEST_TAG: usize = 64;
 
-/// A connected, non-blocking socket.
-pub trait Socket: Read + Write {}
-impl<T: Read + Write> Socket for T {}
+/// A connected, non-blocking socket, plain or encrypted. Where reading or writing has to wait, the error is WouldBlock.
+pub trait Socket {
+    /// Reads what has arrived, as much as fits; 0 at the end of the stream.
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize>;
+    /// Writes what fits.
+    fn write(&mut self, data: &[u8]) -> io::Result<usize>;
+    /// True when the last attempt to read or write waits for room in the system's socket.
+    fn wants_write(&self) -> bool;
+    /// True when there is something to read that the system's socket knows nothing of any more.
+    fn has_input(&self) -> bool {
+        false
+    }
+    /// Nothing will be written any more.
+    fn goodbye(&mut self) {}
+    /// What SCRAM binds its exchange to.
+    fn end_point(&self) -> Option<Vec<u8>> {
+        None
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -56,8 +75,6 @@ struct Wire {
     broken: Option<&'static str>,
     /// the last look at it ended before everything that was there had been seen
     again: bool,
-    /// the last write did not fit into the socket's buffer
-    blocked_on_write: bool,
     /// between CopyOutResponse and the end of its data
     copying: bool,
     /// CopyData messages so far
@@ -69,6 +86,8 @@ struct Wire {
     ready: bool,
     /// the server has asked for a password in one form or another
     password_requested: bool,
+    /// the server has let us in
+    authenticated: bool,
 }
 
 /// The tokio-postgres side. Clones share the stream: one goes into the crate, one stays with the COPY.
@@ -101,7 +120,6 @@ impl Stream {
             eof: false,
             broken: None,
             again: false,
-            blocked_on_write: false,
             copying: false,
             frames: 0,
             answer: 0,
@@ -109,12 +127,36 @@ impl Stream {
             complete_tag: None,
             ready: false,
             password_requested: false,
+            authenticated: false,
         })))
     }
 
-    /// True when output waits for room in the socket.
-    pub fn wants_write(&self) -> bool {
-        self.0.borrow().blocked_on_write
+    /// What ends a wait for this stream, whose descriptor is `fd`.
+    pub fn to_wait_for(&self, fd: RawFd) -> wait::Socket {
+        let wire = self.0.borrow();
+        wait::Socket {
+            fd,
+            writable: wire.socket.wants_write(),
+            has_input: wire.socket.has_input(),
+        }
+    }
+
+    /// True when the server has let us in.
+    pub fn is_authenticated(&self) -> bool {
+        self.0.borrow().authenticated
+    }
+
+    /// Throws away what comes until the peer closes. Pending: more must arrive.
+    pub fn poll_end(&self) -> Poll<()> {
+        let mut wire = self.0.borrow_mut();
+        loop {
+            (wire.start, wire.end) = (0, 0);
+            match wire.fill() {
+                Ok(true) => {}
+                Ok(false) if !wire.eof => return Poll::Pending,
+                _ => return Poll::Ready(()),
+            }
+        }
     }
 
     /// True when the server has asked for a password, and so did not let us in by itself.
@@ -232,8 +274,12 @@ impl Wire {
                 let Some(&[a, b, c, d]) = self.unread().get(5..9) else {
                     return Ok(false);
                 };
-                // cleartext, MD5, SASL
-                self.password_requested |= matches!(u32::from_be_bytes([a, b, c, d]), 3 | 5 | 10);
+                match u32::from_be_bytes([a, b, c, d]) {
+                    0 => self.authenticated = true,
+                    // cleartext, MD5, SASL
+                    3 | 5 | 10 => self.password_requested = true,
+                    _ => {}
+                }
             }
             b'Z' => self.ready = true,
             _ => {}
@@ -407,16 +453,12 @@ impl AsyncWrite for Stream {
         loop {
             match wire.socket.write(data) {
                 Ok(n) => {
-                    wire.blocked_on_write = false;
                     // Whatever the crate has asked, it has seen the answer to what it asked before.
                     wire.answer = 0;
                     return Poll::Ready(Ok(n));
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    wire.blocked_on_write = true;
-                    return Poll::Pending;
-                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Poll::Pending,
                 Err(e) => return Poll::Ready(Err(e)),
             }
         }
@@ -427,7 +469,15 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().socket.goodbye();
         Poll::Ready(Ok(()))
+    }
+}
+
+impl TlsStream for Stream {
+    fn channel_binding(&self) -> ChannelBinding {
+        let end_point = self.0.borrow().socket.end_point();
+        end_point.map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
 }
 
@@ -439,7 +489,7 @@ mod tests {
     /// A peer that sends the given pieces, one a read, with a WouldBlock after each.
     struct Script(VecDeque<Option<Vec<u8>>>);
 
-    impl Read for Script {
+    impl Socket for Script {
         fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
             match self.0.pop_front() {
                 Some(Some(piece)) => {
@@ -450,14 +500,11 @@ mod tests {
                 None => Ok(0),
             }
         }
-    }
-
-    impl Write for Script {
         fn write(&mut self, data: &[u8]) -> io::Result<usize> {
             Ok(data.len())
         }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+        fn wants_write(&self) -> bool {
+            false
         }
     }
 
@@ -584,7 +631,7 @@ mod tests {
     /// A peer that repeats a frame for ever.
     struct Endless(Vec<u8>, usize);
 
-    impl Read for Endless {
+    impl Socket for Endless {
         fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
             for byte in out.iter_mut() {
                 *byte = self.0[self.1 % self.0.len()];
@@ -592,14 +639,11 @@ mod tests {
             }
             Ok(out.len())
         }
-    }
-
-    impl Write for Endless {
         fn write(&mut self, data: &[u8]) -> io::Result<usize> {
             Ok(data.len())
         }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+        fn wants_write(&self) -> bool {
+            false
         }
     }
 
@@ -678,6 +722,7 @@ mod tests {
             let stream = stream([frame(b'R', &code.to_be_bytes())]);
             forwarded(&stream);
             assert_eq!(stream.password_requested(), counts, "{code}");
+            assert_eq!(stream.is_authenticated(), code == 0, "{code}");
         }
     }
 

@@ -160,9 +160,9 @@ fn the_wrapper_knows_its_options() {
     );
     refuses("ALTER SERVER src OPTIONS (SET port '99999')", "22023", "port");
     refuses(
-        "ALTER SERVER src OPTIONS (ADD sslmode 'verify-full')",
-        "0A000",
-        "without TLS",
+        "ALTER SERVER src OPTIONS (ADD sslmode 'verify')",
+        "22023",
+        "verify-full",
     );
     refuses(
         "ALTER USER MAPPING FOR postgres SERVER src OPTIONS (ADD host 'a')",
@@ -188,6 +188,9 @@ fn servers_of_postgres_fdw_serve_as_well() {
     ));
     assert_eq!(pair.copied("'persons', '20170101', source => 'pg'"), ["persons_201701"]);
     pair.target.sql("ALTER SERVER pg OPTIONS (ADD sslmode 'require')");
+    assert_eq!(fails(&pair, "'persons', '20170101', source => 'pg'").0, "08001");
+    pair.target
+        .sql("ALTER SERVER pg OPTIONS (DROP sslmode, ADD gssencmode 'require')");
     assert_eq!(fails(&pair, "'persons', '20170101', source => 'pg'").0, "0A000");
 }
 

@@ -51,6 +51,8 @@ mod selection;
 mod silence;
 mod sources;
 mod state;
+mod tls;
+mod tls_login;
 mod types;
 mod verify;
 mod verify_types;

@@ -6,6 +6,7 @@ pub mod dice;
 pub mod events;
 pub mod fake;
 pub mod fixture;
+pub mod pki;
 pub mod proxy;
 pub mod readme;
 pub mod rounds;

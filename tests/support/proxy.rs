@@ -75,6 +75,8 @@ struct State {
     /// cut when that many have passed
     limit: AtomicU64,
     armed: Mutex<Armed>,
+    /// the first bytes that each connection's client has sent
+    openings: Mutex<Vec<Vec<u8>>>,
     /// counts the calls of `heal`, which end what has stalled
     healed: AtomicU64,
 }
@@ -96,6 +98,7 @@ impl Proxy {
             passed: AtomicU64::new(0),
             limit: AtomicU64::new(u64::MAX),
             armed: Mutex::new(Armed::default()),
+            openings: Mutex::default(),
             healed: AtomicU64::new(0),
         });
         let shared = state.clone();
@@ -108,6 +111,11 @@ impl Proxy {
             }
         });
         Proxy { port, state }
+    }
+
+    /// The first bytes, eight at most, that each connection's client has sent.
+    pub fn openings(&self) -> Vec<Vec<u8>> {
+        self.state.openings.lock().expect("a lock").clone()
     }
 
     /// Connections stay open and nothing moves any more.
@@ -255,10 +263,15 @@ impl Line {
         let (mut from, to) = (&self.sockets[sender], &self.sockets[1 - sender]);
         let mut buffer = [0; 16 * 1024];
         let mut reader = (sender == 1).then(Reader::default);
+        let mut opening = sender == 0;
         while self.may_go_on() {
             match from.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(n) => {
+                    if std::mem::take(&mut opening) {
+                        let first = buffer[..n.min(8)].to_vec();
+                        self.state.openings.lock().expect("a lock").push(first);
+                    }
                     let went_on = match &mut reader {
                         Some(reader) => self.counts(n) && reader.pass(&mut buffer[..n], self),
                         None => self.may_go_on() && self.send(to, &buffer[..n]),
@@ -324,7 +337,7 @@ struct Reader {
     ending: bool,
     /// a COPY's ReadyForQuery has come by
     copied: bool,
-    /// a length was falsified: from then on there is nothing to be read
+    /// a length was falsified, or TLS begins: from then on there is nothing to be read
     lost: bool,
 }
 
@@ -333,6 +346,13 @@ impl Reader {
     fn pass(&mut self, mut data: &mut [u8], line: &Line) -> bool {
         let client = &line.sockets[0];
         let mut out = Vec::with_capacity(data.len() + 5);
+        if !self.started && self.header.is_empty() && matches!(data.first(), Some(b'N' | b'S')) {
+            // The answer to a request for TLS is one byte and no message.
+            self.lost = data[0] == b'S';
+            let (answer, rest) = data.split_at_mut(1);
+            out.extend_from_slice(answer);
+            data = rest;
+        }
         while !data.is_empty() {
             let n = if self.lost {
                 data.len()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what a build needs and this machine lacks: a server with headers, libclang, a C compiler, Rust, cargo-pgrx;
-# `setup.sh tests` also what only the stories need: pg_cron, and libfaketime if it is to be had. Does nothing, and asks for no rights,
+# Installs what a build needs and this machine lacks: a server with headers, libclang, a C compiler, OpenSSL, Rust, cargo-pgrx;
+# `setup.sh tests` also what only the stories need: pg_cron, the openssl command, and libfaketime if it is to be had. Does nothing, and asks for no rights,
 # where all of it is there.
 set -euo pipefail
 cargo_pgrx=0.18.1
@@ -32,17 +32,17 @@ want make make
 command -v cargo >/dev/null || packages+=(curl ca-certificates)
 compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null \
     || [ -n "${LIBCLANG_PATH:-}" ] || packages+=(libclang-dev)
+want pkg-config pkg-config
+[ -n "${OPENSSL_DIR:-}" ] || pkg-config --exists openssl 2>/dev/null || packages+=(libssl-dev)
 pgrx_version=$(cargo pgrx --version 2>/dev/null || true)
-if [ "$pgrx_version" != "cargo-pgrx $cargo_pgrx" ]; then
-    want pkg-config pkg-config
-    [ -e /usr/include/openssl/ssl.h ] || packages+=(libssl-dev)
-fi
 if [ ! -x "$PG_CONFIG" ] || [ ! -d "$("$PG_CONFIG" --includedir-server 2>/dev/null)" ]; then
     packages+=("postgresql-server-dev-$PG")
 fi
 if [ ! -x "$(dirname "$PG_CONFIG")/postgres" ]; then
     packages+=("postgresql-$PG")
 fi
+# Certificates of the stories are made by the command.
+[ "${1:-}" != tests ] || want openssl openssl
 # Only into the distribution's own servers: a package would not reach any other.
 if [ "${1:-}" = tests ] && [ "$(dirname "$PG_CONFIG")" = "/usr/lib/postgresql/$PG/bin" ] \
     && [ ! -e "/usr/lib/postgresql/$PG/lib/pg_cron.so" ]; then
