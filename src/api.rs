@@ -343,6 +343,7 @@ RETURNS TABLE(partition regclass, matches boolean, source_rows bigint, target_ro
               target_checksum numeric, source_relation text, source_filter text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 3 SET bytea_output = 'hex' SET TimeZone = 'UTC' SET row_security = off SET jit = off
+SET standard_conforming_strings = on
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 #[allow(clippy::type_complexity)] // pgrx reads the columns' names from the signature

@@ -86,7 +86,7 @@ fn catalogs_full_of_sql_are_values_or_errors() {
             "an identity",
             IDENTIFY,
             Lie::value(1, b"'); DROP TABLE precious; --"),
-            ("42P01", "does not exist"),
+            ("", ""),
         ),
         ("nulls", IDENTIFY, Lie::rows(|row| row.fill(None)), ("", "")),
         (

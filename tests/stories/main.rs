@@ -30,6 +30,7 @@ mod first_sync;
 mod fixtures;
 mod hostile_catalogs;
 mod hostile_endless;
+mod hostile_names;
 mod hostile_protocol;
 mod keys;
 mod locks;
