@@ -80,15 +80,8 @@ pub fn tame_remark(text: &str) -> String {
 
 fn bound(text: &str, limit: usize, odd: impl Fn(char) -> bool) -> String {
     let ellipsis = if text.len() > limit { "..." } else { "" };
-    let mut end = limit.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end]
-        .chars()
-        .map(|c| if odd(c) { ' ' } else { c })
-        .collect::<String>()
-        + ellipsis
+    let short = text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= limit);
+    short.map(|(_, c)| if odd(c) { ' ' } else { c }).collect::<String>() + ellipsis
 }
 
 fn is_control(c: char) -> bool {
@@ -141,12 +134,10 @@ impl Error {
     /// The same as it may be shown and kept: however much of the source's text has got into it, no field is longer than some pages, and none
     /// has control characters but line ends.
     pub fn bounded(mut self) -> Self {
-        for text in [Some(&mut self.message), self.detail.as_mut(), self.hint.as_mut()]
-            .into_iter()
-            .flatten()
-        {
-            *text = bound(text, LONGEST_FIELD, |c| is_control(c) && c != '\n');
-        }
+        let field = |text: String| bound(&text, LONGEST_FIELD, |c| is_control(c) && c != '\n');
+        self.detail = self.detail.map(field);
+        self.hint = self.hint.map(field);
+        self.message = field(self.message);
         self
     }
 

@@ -241,7 +241,7 @@ fn names_and_literals_come_back_as_they_were() {
             for (sql, value) in [(quote_ident(&name), &name), (quote_literal(&schema), &schema)] {
                 let (rest, quoted) = lex(&sql).ok_or_else(|| TestCaseError::fail(sql.clone()))?;
                 prop_assert!(["#", " E#"].contains(&rest.as_str()), "{sql}");
-                prop_assert_eq!(&quoted, std::slice::from_ref(value));
+                prop_assert_eq!(quoted, vec![value.clone()]);
             }
             if let Some((schema, name)) = split_name(&text) {
                 prop_assert!(schema.map_or(0, |schema| schema.len()) + name.len() <= text.len() && !name.is_empty());
