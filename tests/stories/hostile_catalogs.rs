@@ -74,7 +74,7 @@ fn catalogs_full_of_sql_are_values_or_errors() {
             "a snapshot",
             EXPORT,
             Lie::value(0, b"'; DROP TABLE precious; --"),
-            ("22023", "invalid snapshot identifier"),
+            ("08006", "invalid snapshot identifier"),
         ),
         (
             "a schema",
