@@ -119,6 +119,15 @@ impl Error {
         self
     }
 
+    /// The same with a line more of DETAIL.
+    pub fn more_detail(self, text: &str) -> Self {
+        let detail = match &self.detail {
+            Some(detail) => format!("{detail}\n{text}"),
+            None => text.to_owned(),
+        };
+        self.detail(detail)
+    }
+
     /// The same with HINT.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -118,13 +118,10 @@ pub fn load(
 /// The error quotes values, which are the source's, and as long as they are.
 fn with_context(mut error: Error, context: Option<String>) -> Error {
     error.detail = error.detail.map(|detail| tame(&detail));
-    if let Some(context) = context.map(|context| tame(&context)) {
-        error.detail = Some(match error.detail.take() {
-            Some(detail) => format!("{detail}\n{context}"),
-            None => context,
-        });
+    match context {
+        Some(context) => error.more_detail(&tame(&context)),
+        None => error,
     }
-    error
 }
 
 /// # Safety

@@ -43,7 +43,7 @@ struct Run {
     /// the session whose transaction keeps the shared snapshot alive
     keeper: Option<Session>,
     /// what the source table looked like when the run was planned
-    source: Option<String>,
+    source: String,
     /// a lost keeper is to be replaced at that time, after so many attempts
     renewal: Option<(Instant, u32)>,
 }
@@ -79,7 +79,7 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         handoff,
         workers: Vec::new(),
         keeper: None,
-        source: None,
+        source: String::new(),
         renewal: None,
     };
     Ok(conflict.is_none().then_some(run))
@@ -122,8 +122,8 @@ impl Run {
 
     fn work(&mut self) -> Result<()> {
         session::show_activity(Some(&format!("run {}: planning", self.id)));
-        let (plan, snapshot) = self.plan()?;
-        self.source = Some(plan.source.clone());
+        let (mut plan, snapshot) = self.plan()?;
+        self.source = std::mem::take(&mut plan.source);
         let units = plan.units();
         let to_copy = units.iter().filter(|u| u.done_by.is_none()).count();
         let remarks: Vec<String> = plan.remarks.iter().map(|remark| tame_remark(remark)).collect();
@@ -168,12 +168,10 @@ impl Run {
                 Ok(planned) => return Ok(planned),
                 Err(error) => error,
             };
-            let again = retry::is_transient(&error) && (reached || retry::is_server_busy(&error));
-            let delay = match again {
-                true => self.request.retries.delay_after(attempt, super::random()),
-                false => None,
+            let delay = self.request.next_attempt(&error, attempt);
+            let Some(delay) = delay.filter(|_| reached || retry::is_server_busy(&error)) else {
+                return Err(error);
             };
-            let Some(delay) = delay else { return Err(error) };
             if let Some(keeper) = self.keeper.take() {
                 keeper.abandon();
             }
@@ -186,7 +184,7 @@ impl Run {
 
     /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
     fn try_plan(&mut self, reached: &mut bool) -> Result<(Plan, Option<String>)> {
-        let mut keeper = self.open_session()?;
+        let mut keeper = self.request.open_session(self.id, Duration::MAX)?;
         *reached = true;
         let result = report::catch(|| {
             let snapshot = dialect::begin_shared(&mut keeper)?;
@@ -215,17 +213,6 @@ impl Run {
             keeper.close();
         }
         result
-    }
-
-    fn open_session(&self) -> Result<Session> {
-        self.open_session_within(Duration::MAX)
-    }
-
-    fn open_session_within(&self, limit: Duration) -> Result<Session> {
-        let (mut target, timezone) = xact::transaction(|| Ok((self.request.connection()?, session::timezone()?)))?;
-        target.connect_timeout = target.connect_timeout.min(limit);
-        let name = format!("cgpsync run {}", self.id);
-        Session::open(&target, &name, &session::encoding(), &timezone)
     }
 
     fn sleep(&self, time: Duration) -> Result<()> {

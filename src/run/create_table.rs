@@ -3,7 +3,7 @@
 
 use super::caller;
 use crate::error::{Error, Result, tame, tame_remark};
-use crate::pg::{report, session};
+use crate::pg::session;
 use crate::plan::copy_sql::{quote_qualified, split_name};
 use crate::plan::create_table::{self as plan, Definition, NewColumn};
 use crate::plan::units::SourceTable;
@@ -54,32 +54,23 @@ fn split_argument(argument: &str, text: &str) -> Result<(Option<String>, String)
 /// Reads the source table, in one transaction there. Also tells whether its partitions' names are unique in their table only.
 fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(SourceTable, Definition, bool)> {
     let target = super::connection(source, settings::connect_timeout())?;
-    let mut session = Session::open(
+    let session = Session::open(
         &target,
         "cgpsync create table",
         &session::encoding(),
         &session::timezone()?,
     )?;
-    // An interrupted query over there has to be stopped.
-    let described = report::catch(|| {
-        dialect::begin(&mut session, None)?;
+    let (session, (table, definition)) = session.and_then(|session| {
+        dialect::begin(session, None)?;
         let schemas = match schema {
             Some(schema) => vec![schema.clone()],
             None => session.described().schemas.clone(),
         };
-        dialect::describe(&mut session, &schemas, name)
-    });
-    match described {
-        Ok((table, definition)) => {
-            let prefixed = session.described().catalog == Catalog::OpenGauss;
-            session.close();
-            Ok((table, definition, prefixed))
-        }
-        Err(error) => {
-            session.abandon();
-            Err(error)
-        }
-    }
+        dialect::describe(session, &schemas, name)
+    })?;
+    let prefixed = session.described().catalog == Catalog::OpenGauss;
+    session.close();
+    Ok((table, definition, prefixed))
 }
 
 /// Creates the table, its partitions, then what needs all of them.

@@ -41,7 +41,8 @@ pub mod worker;
 use crate::connection::Target;
 use crate::error::{Error, Result};
 use crate::pg::{foreign, session, spi, xact};
-use crate::plan::retry::Retries;
+use crate::plan::retry::{self, Retries};
+use crate::source::Session;
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -83,6 +84,19 @@ impl Request {
     /// From here to the end of the transaction, waits for a lock are limited as the caller wants it.
     fn limit_lock_waits(&self) -> Result<()> {
         set_config("lock_timeout", &self.lock_timeout_ms.to_string(), true)
+    }
+
+    /// Opens a session of run `id`, with less than the server's time for connecting if `limit` is less. Outside of a transaction.
+    fn open_session(&self, id: i64, limit: Duration) -> Result<Session> {
+        let (mut target, timezone) = xact::transaction(|| Ok((self.connection()?, session::timezone()?)))?;
+        target.connect_timeout = target.connect_timeout.min(limit);
+        Session::open(&target, &format!("cgpsync run {id}"), &session::encoding(), &timezone)
+    }
+
+    /// How long to wait after attempt number `attempt` has failed with `error`; None when there is to be no other one.
+    fn next_attempt(&self, error: &Error, attempt: u32) -> Option<Duration> {
+        let again = retry::is_transient(error);
+        again.then(|| self.retries.delay_after(attempt, random())).flatten()
     }
 
     /// Where to connect. Inside a transaction.

@@ -3,9 +3,9 @@
 use super::caller::{self, Call};
 use super::planning::{self, Action, Plan, PlannedUnit};
 use super::record::Store;
-use super::{Request, pin_role_settings, set_config};
+use super::{Request, pin_role_settings};
 use crate::error::{Result, tame_remark};
-use crate::pg::{report, session};
+use crate::pg::session;
 use crate::plan::bound::End;
 use crate::plan::copy_sql::display_name;
 use crate::plan::select::Decision;
@@ -57,23 +57,15 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
 /// As the coordinator does it, but for the snapshot, which needs no second session here.
 fn plan(request: &Request) -> Result<(Plan, bool)> {
     let timezone = pin_role_settings(request)?;
-    set_config("lock_timeout", &request.lock_timeout_ms.to_string(), true)?;
-    let mut source = Session::open(&request.connection()?, "cgpsync plan", &session::encoding(), &timezone)?;
-    let result = report::catch(|| {
-        dialect::begin(&mut source, None)?;
-        planning::plan(request, &Store::open()?, &mut source)
-    });
+    request.limit_lock_waits()?;
+    let source = Session::open(&request.connection()?, "cgpsync plan", &session::encoding(), &timezone)?;
+    let (source, plan) = source.and_then(|source| {
+        dialect::begin(source, None)?;
+        planning::plan(request, &Store::open()?, source)
+    })?;
     let shared = source.described().shares_snapshots();
-    match result {
-        Ok(plan) => {
-            source.close();
-            Ok((plan, shared))
-        }
-        Err(error) => {
-            source.abandon();
-            Err(error)
-        }
-    }
+    source.close();
+    Ok((plan, shared))
 }
 
 fn line(planned: PlannedUnit, end_tm: Option<&str>, format: &'static str, snapshot: &'static str) -> Line {

@@ -86,7 +86,7 @@ impl Worker {
         while !background::termination_requested() {
             match xact::transaction(|| self.store.claim(self.id, self.run.request.retries))? {
                 Claim::Nothing => break,
-                Claim::Later(time) => self.sleep(time)?,
+                Claim::Later(time) => self.sleep(time),
                 Claim::Unit(unit) => {
                     session::show_activity(Some(&format!("run {}: copying {}", self.id, unit.name)));
                     let copied = match report::catch(|| self.connect(&unit)) {
@@ -103,17 +103,13 @@ impl Worker {
     }
 
     /// Waits with nothing in hand: a cancel leaves nothing half done.
-    fn sleep(&self, time: Duration) -> Result<()> {
+    fn sleep(&self, time: Duration) {
         session::show_activity(Some(&format!("run {}: waiting to try again", self.id)));
         let end = Instant::now() + time;
         while Instant::now() < end && !background::termination_requested() {
             let left = end.saturating_duration_since(Instant::now());
-            report::catch(|| {
-                wait::wait(None, left.min(Duration::from_secs(1)));
-                Ok(())
-            })?;
+            wait::wait(None, left.min(Duration::from_secs(1)));
         }
-        Ok(())
     }
 
     /// A source that cannot be reached is no failure of the unit that happened to be next: it goes back, and this worker waits.
@@ -128,14 +124,14 @@ impl Worker {
             return self.failed(unit, error);
         }
         self.outage += 1;
-        match self.run.request.retries.delay_after(self.outage, super::random()) {
+        match self.run.request.next_attempt(&error, self.outage) {
             Some(delay) => {
                 let remark = format!(
                     "waiting for the source: {}",
                     super::retry_remark(&error, self.outage, delay)
                 );
                 self.leave(unit, &remark)?;
-                self.sleep(delay)?;
+                self.sleep(delay);
             }
             None => {
                 let error = after_attempts(error, self.outage);
@@ -165,10 +161,11 @@ impl Worker {
         }
         // What changed under the run's snapshot is not undone by looking once more.
         let is_stale = error.sqlstate == sqlstate::SERIALIZATION_FAILURE && !error.remote && unit.snapshot.is_some();
-        let delay = match retry::is_transient(&error) && !is_stale {
-            true => self.run.request.retries.delay_after(unit.attempt, super::random()),
-            false => None,
-        };
+        let delay = self
+            .run
+            .request
+            .next_attempt(&error, unit.attempt)
+            .filter(|_| !is_stale);
         xact::transaction(|| match delay {
             Some(delay) => {
                 let remark = super::retry_remark(&error, unit.attempt, delay);
@@ -232,13 +229,14 @@ impl Worker {
         if let Some(session) = self.disconnect() {
             session.close();
         }
-        let (target, timezone) = xact::transaction(|| Ok((self.run.request.connection()?, session::timezone()?)))?;
-        let name = format!("cgpsync run {}", self.id);
-        let mut session = Session::open(&target, &name, &session::encoding(), &timezone)?;
-        session.send_unconverted()?;
-        if let Some(snapshot) = &unit.snapshot {
-            dialect::begin(&mut session, Some(snapshot))?;
-        }
+        let session = self.run.request.open_session(self.id, Duration::MAX)?;
+        let (session, ()) = session.and_then(|session| {
+            session.send_unconverted()?;
+            match &unit.snapshot {
+                Some(snapshot) => dialect::begin(session, Some(snapshot)),
+                None => Ok(()),
+            }
+        })?;
         self.board.count_connected();
         self.outage = 0;
         self.source = Some(Source {
@@ -261,8 +259,7 @@ fn after_attempts(error: Error, attempt: u32) -> Error {
         return error;
     }
     let text = format!("This was attempt {attempt}; the ones before failed too.");
-    let details: Vec<String> = error.detail.iter().cloned().chain([text]).collect();
-    error.detail(details.join("\n"))
+    error.more_detail(&text)
 }
 
 /// What a user needs besides the server's words: a termination arrives as a cancel of the current statement, and a lock that was not to
@@ -272,12 +269,9 @@ fn explain(error: Error, unit: &ClaimedUnit) -> Error {
         return Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated");
     }
     if error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && !error.remote {
-        let holders = xact::transaction(|| catalog::lock_holders(unit.partition));
-        let holders = holders.map(|pids| format!("Processes that hold a lock on it or its parents: {pids}."));
-        let details: Vec<String> = error.detail.iter().cloned().chain(holders.ok()).collect();
-        let error = match details.is_empty() {
-            true => error,
-            false => error.detail(details.join("\n")),
+        let error = match xact::transaction(|| catalog::lock_holders(unit.partition)) {
+            Ok(pids) => error.more_detail(&format!("Processes that hold a lock on it or its parents: {pids}.")),
+            Err(_) => error,
         };
         return error.hint("Raise cgpsync.lock_timeout, or sync when it is not in use.");
     }

@@ -187,20 +187,19 @@ impl Session {
     /// Connects, finds out which server this is, and pins its settings. `encoding` is the target's server_encoding, `timezone` the
     /// session's there.
     pub fn open(target: &Target, name: &str, encoding: &str, timezone: &str) -> Result<Session> {
-        let mut session = connect::connect(target, name)?;
-        // An interrupted query over there has to be stopped.
-        let described = report::catch(|| {
-            let described = dialect::server::identify(&mut session)?;
-            session.batch(&described.pin_sql(encoding, timezone))?;
-            Ok(described)
-        });
-        match described {
-            Ok(described) => {
-                session.described = described;
-                Ok(session)
-            }
+        let (session, ()) = connect::connect(target, name)?.and_then(|session| {
+            session.described = dialect::server::identify(session)?;
+            session.batch(&session.described.pin_sql(encoding, timezone))
+        })?;
+        Ok(session)
+    }
+
+    /// Runs `f` with the session and gives both. If that fails the session is abandoned: an interrupted query over there has to be stopped.
+    pub fn and_then<T>(mut self, f: impl FnOnce(&mut Session) -> Result<T>) -> Result<(Session, T)> {
+        match report::catch(|| f(&mut self)) {
+            Ok(value) => Ok((self, value)),
             Err(error) => {
-                session.abandon();
+                self.abandon();
                 Err(error)
             }
         }

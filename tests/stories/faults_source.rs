@@ -5,7 +5,7 @@ use crate::support::cluster::{Cluster, try_kill};
 use crate::support::dice::{Dice, rounds};
 use crate::support::events::{fill, partition};
 use crate::support::rounds::{Bench, Fault, Leeway, Outcome};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The partition that DDL is about.
 const TOUCHED: usize = 3;
@@ -161,16 +161,8 @@ impl Fault for Ddl {
     }
 
     fn during(&mut self, bench: &mut Bench, call: &Call) {
-        let mut client = bench.pair.source.connect();
-        client.batch_execute("SET lock_timeout = '20s'").expect("a setting");
-        bench.until_moment(call, self.moment);
-        let begun = Instant::now();
         // It waits for the run's sessions; if one of them waits for it, one of the two is a deadlock's victim.
-        let changed = client.batch_execute(&self.change);
-        assert!(
-            begun.elapsed() < Duration::from_secs(15),
-            "waited in vain until the change was done: {changed:?}"
-        );
+        let changed = bench.change_at(&bench.pair.source, call, self.moment, &self.change);
         if changed.is_err() {
             self.undo.clear();
         }

@@ -6,7 +6,6 @@ use crate::support::events::partition;
 use crate::support::rounds::{Bench, Fault, Leeway, Outcome, report};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 /// The partition that a fault is about.
 const TOUCHED: usize = 3;
@@ -223,15 +222,7 @@ impl Fault for Ddl {
     }
 
     fn during(&mut self, bench: &mut Bench, call: &Call) {
-        let mut client = bench.pair.target.connect();
-        client.batch_execute("SET lock_timeout = '20s'").expect("a setting");
-        bench.until_moment(call, self.moment);
-        let begun = Instant::now();
-        let changed = client.batch_execute(&self.change);
-        assert!(
-            begun.elapsed() < Duration::from_secs(15),
-            "waited in vain until the change was done: {changed:?}"
-        );
+        let changed = bench.change_at(&bench.pair.target, call, self.moment, &self.change);
         changed.expect("the change is nobody's victim");
     }
 

@@ -196,6 +196,20 @@ impl Bench {
         !call.until(self.span.mul_f64(percent as f64 / 100.0))
     }
 
+    /// Changes tables of `cluster` at that moment of the call, by waiting for whoever has them locked, which must not take long.
+    pub fn change_at(&self, cluster: &Cluster, call: &Call, percent: u64, change: &str) -> Result<(), postgres::Error> {
+        let mut client = cluster.connect();
+        client.batch_execute("SET lock_timeout = '20s'").expect("a setting");
+        self.until_moment(call, percent);
+        let begun = Instant::now();
+        let changed = client.batch_execute(change);
+        assert!(
+            begun.elapsed() < Duration::from_secs(15),
+            "waited in vain until the change was done: {changed:?}"
+        );
+        changed
+    }
+
     /// Waits until the server has thrown everybody out, `witness` included, and accepts connections again. A process that was ending by
     /// itself when it was killed is no reason for that: then nothing happens.
     pub fn until_recovered(cluster: &Cluster, witness: &mut Client) {

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 /// Workers are not looked after meanwhile.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
-const CHANGED: &str = "the run's snapshot was lost, and the source table has changed since";
 
 impl Run {
     /// When the session that holds the run's snapshot is lost, units still to do get a new snapshot. Workers go on meanwhile with what they
@@ -33,12 +32,19 @@ impl Run {
         }
         let attempt = attempts + 1;
         let remark = match report::catch(|| self.new_keeper()) {
-            Ok(()) => {
+            Ok(true) => {
                 self.renewal = None;
                 "the connection that held the run's snapshot was lost: partitions from here on are read in a new one"
                     .to_owned()
             }
-            Err(error) if error.is_cancel() || error.message == CHANGED => return Err(error),
+            Ok(false) => {
+                return Err(Error::new(
+                    sqlstate::OBJECT_IN_USE,
+                    "the run's snapshot was lost, and the source table has changed since",
+                )
+                .hint("Run the same call again; it plans anew and copies only the rest."));
+            }
+            Err(error) if error.is_cancel() => return Err(error),
             Err(error) => match self.request.retries.delay_after(attempt, random()) {
                 Some(delay) => {
                     self.renewal = Some((Instant::now() + delay, attempt));
@@ -56,41 +62,25 @@ impl Run {
         xact::transaction(|| self.store.add_message(self.id, &remark))
     }
 
-    fn new_keeper(&mut self) -> Result<()> {
-        let mut keeper = self.open_session_within(RENEWAL_TIMEOUT)?;
-        let snapshot = match report::catch(|| dialect::begin_shared(&mut keeper)) {
-            Ok(Some(snapshot)) => snapshot,
-            Ok(None) => {
-                return Err(Error::unsupported(
-                    "the source has no snapshot that sessions can share any more",
-                ));
-            }
-            Err(error) => {
-                keeper.abandon();
-                return Err(error);
-            }
-        };
-        let shape = report::catch(|| {
-            xact::transaction(|| {
+    /// A new session with a new snapshot, which becomes the run's. False if the source table is not what was planned with: a relation that was
+    /// replaced meanwhile is still there in the old plan.
+    fn new_keeper(&mut self) -> Result<bool> {
+        let keeper = self.request.open_session(self.id, RENEWAL_TIMEOUT)?;
+        let (keeper, (snapshot, shape)) = keeper.and_then(|keeper| {
+            let snapshot = dialect::begin_shared(keeper)?
+                .ok_or_else(|| Error::unsupported("the source has no snapshot that sessions can share any more"))?;
+            let shape = xact::transaction(|| {
                 self.request.limit_lock_waits()?;
-                planning::source_shape(&self.request, &mut keeper)
-            })
-        });
-        let shape = match shape {
-            Ok(shape) => shape,
-            Err(error) => {
-                keeper.abandon();
-                return Err(error);
-            }
-        };
-        // A relation that was replaced meanwhile is still there in the old plan.
-        if self.source.as_ref() != Some(&shape) {
+                planning::source_shape(&self.request, keeper)
+            })?;
+            Ok((snapshot, shape))
+        })?;
+        if self.source != shape {
             keeper.close();
-            return Err(Error::new(sqlstate::OBJECT_IN_USE, CHANGED)
-                .hint("Run the same call again; it plans anew and copies only the rest."));
+            return Ok(false);
         }
         xact::transaction(|| self.store.set_snapshot(self.id, &snapshot))?;
         self.keeper = Some(keeper);
-        Ok(())
+        Ok(true)
     }
 }
