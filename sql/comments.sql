@@ -1,10 +1,10 @@
 -- Runs last. A word on every object.
 
-COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[]) IS
+COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text) IS
     'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
-COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[]) IS
+COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[], text) IS
     'what cgpsync_sync with the same arguments would do, partition by partition, and why; touches nothing';
-COMMENT ON FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[]) IS
+COMMENT ON FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[], text) IS
     'starts what cgpsync_sync does and gives the run''s number at once; the run goes on when the session ends';
 COMMENT ON FUNCTION cgpsync_wait(bigint, interval) IS
     'waits for a run to end and gives what cgpsync_sync would, its error included';
@@ -93,6 +93,8 @@ COMMENT ON COLUMN cgpsync_run_partition.worker_pid IS 'process of the worker';
 COMMENT ON COLUMN cgpsync_run_partition.source_relation IS 'relation read on the source';
 COMMENT ON COLUMN cgpsync_run_partition.source_filter IS 'condition on its rows; null for all';
 COMMENT ON COLUMN cgpsync_run_partition.filter_here IS 'rows of other partitions come too and are dropped here, as only this server can tell HASH partitions apart';
+COMMENT ON COLUMN cgpsync_run_partition.way IS 'how its rows were replaced: swap or truncate';
+COMMENT ON COLUMN cgpsync_run_partition.processes IS 'how many processes loaded it';
 COMMENT ON COLUMN cgpsync_run_partition.attempts IS 'how often it was begun';
 COMMENT ON COLUMN cgpsync_run_partition.retry_at IS 'when it is tried again after a failure that may pass';
 

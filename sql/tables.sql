@@ -67,6 +67,8 @@ CREATE TABLE cgpsync_run_partition (
     filter_here     boolean NOT NULL DEFAULT false,
     attempts        integer NOT NULL DEFAULT 0,
     retry_at        timestamptz,
+    way             text CHECK (way IN ('swap', 'truncate')),
+    processes       integer,
     PRIMARY KEY (run_id, unit)
 );
 CREATE INDEX cgpsync_run_partition_relation_idx ON cgpsync_run_partition (relation, run_id);

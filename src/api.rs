@@ -31,7 +31,8 @@ CREATE FUNCTION cgpsync_sync(
     since text DEFAULT NULL,
     source_table text DEFAULT NULL,
     create_missing bool DEFAULT true,
-    columns text[] DEFAULT NULL)
+    columns text[] DEFAULT NULL,
+    replace text DEFAULT 'auto')
 RETURNS TABLE(partition regclass, status text, rows bigint, bytes bigint, seconds float8, message text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
@@ -46,6 +47,7 @@ fn cgpsync_sync(
     source_table: Option<String>,
     create_missing: Option<bool>,
     columns: Option<Vec<Option<String>>>,
+    replace: Option<String>,
 ) -> TableIterator<
     'static,
     (
@@ -66,6 +68,7 @@ fn cgpsync_sync(
         source_table,
         create_missing,
         columns,
+        replace,
     );
     let units = caller::sync(call).unwrap_or_else(|error| report::raise(error));
     TableIterator::new(units.into_iter().map(unit_row))
@@ -100,7 +103,8 @@ CREATE FUNCTION cgpsync_start(
     since text DEFAULT NULL,
     source_table text DEFAULT NULL,
     create_missing bool DEFAULT true,
-    columns text[] DEFAULT NULL)
+    columns text[] DEFAULT NULL,
+    replace text DEFAULT 'auto')
 RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
@@ -115,6 +119,7 @@ fn cgpsync_start(
     source_table: Option<String>,
     create_missing: Option<bool>,
     columns: Option<Vec<Option<String>>>,
+    replace: Option<String>,
 ) -> i64 {
     let call = call(
         table_name,
@@ -125,6 +130,7 @@ fn cgpsync_start(
         source_table,
         create_missing,
         columns,
+        replace,
     );
     caller::start(call).unwrap_or_else(|error| report::raise(error))
 }
@@ -245,6 +251,7 @@ fn call(
     source_table: Option<String>,
     create_missing: Option<bool>,
     columns: Option<Vec<Option<String>>>,
+    replace: Option<String>,
 ) -> Call {
     let Some(table) = table_name else {
         report::raise(Error::bad_parameter("table_name must not be null"));
@@ -258,6 +265,7 @@ fn call(
         source_table,
         create_missing: create_missing.unwrap_or(true),
         columns,
+        replace: replace.unwrap_or_else(|| "auto".to_owned()),
     }
 }
 
@@ -270,7 +278,8 @@ CREATE FUNCTION cgpsync_plan(
     since text DEFAULT NULL,
     source_table text DEFAULT NULL,
     create_missing bool DEFAULT true,
-    columns text[] DEFAULT NULL)
+    columns text[] DEFAULT NULL,
+    replace text DEFAULT 'auto')
 RETURNS TABLE(partition text, action text, source_relation text, source_filter text, range_start text, range_end text,
               estimated_bytes bigint, format text, snapshot text, reason text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -286,6 +295,7 @@ fn cgpsync_plan(
     source_table: Option<String>,
     create_missing: Option<bool>,
     columns: Option<Vec<Option<String>>>,
+    replace: Option<String>,
 ) -> TableIterator<
     'static,
     (
@@ -310,6 +320,7 @@ fn cgpsync_plan(
         source_table,
         create_missing,
         columns,
+        replace,
     );
     let lines = preview::preview(call).unwrap_or_else(|error| report::raise(error));
     TableIterator::new(lines.into_iter().map(|line| {
@@ -368,7 +379,17 @@ fn cgpsync_verify(
         name!(source_filter, Option<String>),
     ),
 > {
-    let call = call(table_name, end_tm, parallelism, source, since, source_table, None, None);
+    let call = call(
+        table_name,
+        end_tm,
+        parallelism,
+        source,
+        since,
+        source_table,
+        None,
+        None,
+        None,
+    );
     let units = Method::parse(method.as_deref().unwrap_or("count"))
         .and_then(|method| verify::verify(call, method))
         .unwrap_or_else(|error| report::raise(error));

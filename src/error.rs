@@ -45,7 +45,7 @@ pub mod sqlstate {
 }
 
 /// What went wrong, in the four fields a PostgreSQL client knows. Never holds a secret: option values don't enter it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub struct Error {
     /// five characters of errcodes.txt
     pub sqlstate: String,
@@ -57,6 +57,8 @@ pub struct Error {
     pub hint: Option<String>,
     /// reported by the source: its cancels and shutdowns are failures to us
     pub remote: bool,
+    /// another attempt would go the same way, whatever the SQLSTATE
+    pub is_final: bool,
 }
 
 /// Result of everything that can fail in the logic; raising happens in `api` and in the worker entry points only.
@@ -110,6 +112,7 @@ impl Error {
             detail: None,
             hint: None,
             remote: false,
+            is_final: false,
         }
     }
 
@@ -126,6 +129,12 @@ impl Error {
             None => text.to_owned(),
         };
         self.detail(detail)
+    }
+
+    /// The same, and not to be tried again.
+    pub fn final_one(mut self) -> Self {
+        self.is_final = true;
+        self
     }
 
     /// The same with HINT.

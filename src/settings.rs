@@ -16,6 +16,10 @@ static CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10);
 static MAX_RETRIES: GucSetting<i32> = GucSetting::<i32>::new(10);
 static RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static MAX_RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+/// A reader that takes longer holds a lock that nobody should have to guess; the rows loaded are kept waiting, and writers with them.
+static SWAP_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(600_000);
+/// Plans for new rows made with the statistics of the old ones are the usual surprise of the next morning.
+static ANALYZE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
 /// For administrators: every worker is a slot here and a connection there.
 static MAX_PARALLELISM: GucSetting<i32> = GucSetting::<i32>::new(PARALLELISM_LIMIT);
@@ -25,6 +29,7 @@ pub const PARALLELISM_LIMIT: i32 = 256;
 
 /// Defines the settings.
 pub fn init() {
+    init_replacing();
     GucRegistry::define_string_guc(
         c"cgpsync.source",
         c"Foreign server that is the source of a sync which names none.",
@@ -55,6 +60,27 @@ pub fn init() {
     );
     init_retries();
     init_limits();
+}
+
+fn init_replacing() {
+    GucRegistry::define_int_guc(
+        c"cgpsync.swap_timeout",
+        c"Longest time that a loaded partition waits for readers to let go, before it is given up.",
+        c"It is tried with short locks that readers hardly notice, then with longer ones, up to cgpsync.lock_timeout each. 0 tries for ever.",
+        &SWAP_TIMEOUT,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_bool_guc(
+        c"cgpsync.analyze",
+        c"Whether partitions are analyzed once they are replaced.",
+        c"Only if the calling role may analyze them.",
+        &ANALYZE,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
 }
 
 fn init_retries() {
@@ -124,6 +150,16 @@ pub fn source() -> Option<String> {
 /// cgpsync.lock_timeout in milliseconds; 0: none.
 pub fn lock_timeout_ms() -> i32 {
     LOCK_TIMEOUT.get()
+}
+
+/// cgpsync.swap_timeout in milliseconds; 0: none.
+pub fn swap_timeout_ms() -> i32 {
+    SWAP_TIMEOUT.get()
+}
+
+/// cgpsync.analyze.
+pub fn analyze() -> bool {
+    ANALYZE.get()
 }
 
 /// cgpsync.connect_timeout.

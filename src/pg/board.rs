@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const MAGIC: u64 = 0x6367_7073_796e_6302;
+const MAGIC: u64 = 0x6367_7073_796e_6303;
 /// Bytes may come this much ahead of an even flow.
 const BURST_US: u64 = 100_000;
 /// A clock that was set back must not stop the flow for much longer.
@@ -20,6 +20,9 @@ struct Header {
     units: u32,
     /// workers with a session on the source
     connected: AtomicU32,
+    /// processes that copy, or are about to
+    seats: AtomicU32,
+    _pad: u32,
     /// bytes per second of the whole run; 0: no limit
     max_rate: u64,
     /// microseconds of the Unix epoch until which the bytes so far are paid for
@@ -36,9 +39,13 @@ struct Header {
 struct Unit {
     rows: AtomicU64,
     bytes: AtomicU64,
+    /// of the present attempt, all its processes together
+    attempt_rows: AtomicU64,
+    attempt_bytes: AtomicU64,
     /// 1: copied and committed, or nothing to copy
     done: AtomicU32,
-    _pad: u32,
+    /// the next of its pieces that nobody has taken yet
+    next_piece: AtomicU32,
 }
 
 /// A mapped board.
@@ -97,6 +104,8 @@ impl Board {
                 run_id,
                 units,
                 connected: AtomicU32::new(0),
+                seats: AtomicU32::new(0),
+                _pad: 0,
                 max_rate,
                 paid_until: AtomicU64::new(0),
                 rate: AtomicU64::new(0),
@@ -201,6 +210,23 @@ impl Board {
         self.header().connected.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Takes a seat, whether or not there is one.
+    pub fn take_seat(&self) {
+        self.header().seats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes a seat if fewer than `limit` are taken.
+    pub fn try_take_seat(&self, limit: u32) -> bool {
+        let seats = &self.header().seats;
+        let more = |taken| (taken < limit).then_some(taken + 1);
+        seats.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Leaves a seat to somebody else.
+    pub fn leave_seat(&self) {
+        self.header().seats.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Workers with a session on the source.
     pub fn connected(&self) -> u32 {
         self.header().connected.load(Ordering::Relaxed)
@@ -212,11 +238,31 @@ impl Gauge {
         &self.board.units()[self.unit as usize]
     }
 
-    /// `rows` and `bytes` of this attempt so far. What an earlier attempt had reached stays, as progress does not go backwards.
-    pub fn set(&self, rows: u64, bytes: u64) {
+    /// A new attempt begins.
+    pub fn begin(&self) {
         let unit = self.unit();
+        unit.attempt_rows.store(0, Ordering::Relaxed);
+        unit.attempt_bytes.store(0, Ordering::Relaxed);
+        unit.next_piece.store(0, Ordering::Relaxed);
+    }
+
+    /// So much more has been received in this attempt. What an earlier one had reached stays, as progress does not go backwards.
+    pub fn add(&self, rows: u64, bytes: u64) {
+        let unit = self.unit();
+        let rows = unit.attempt_rows.fetch_add(rows, Ordering::Relaxed) + rows;
+        let bytes = unit.attempt_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         unit.rows.fetch_max(rows, Ordering::Relaxed);
         unit.bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes the next of the unit's pieces, from 0. Past the last one the numbers go on.
+    pub fn take_piece(&self) -> usize {
+        self.unit().next_piece.fetch_add(1, Ordering::Relaxed) as usize
+    }
+
+    /// Leaves no pieces to take: the attempt has failed.
+    pub fn end_pieces(&self) {
+        self.unit().next_piece.store(u32::MAX / 2, Ordering::Relaxed);
     }
 
     /// The unit is committed.

@@ -1,6 +1,6 @@
 //! Rows into the server's own COPY: BeginCopyFrom, CopyFrom with a read callback, EndCopyFrom, as tablesync.c does.
 
-use super::report;
+use super::{report, team};
 use crate::error::{Error, Result, tame};
 use pgrx::{pg_guard, pg_sys};
 use std::cell::{Cell, RefCell};
@@ -64,8 +64,9 @@ unsafe extern "C-unwind" fn keep_context(_argument: *mut core::ffi::c_void) {
     }
 }
 
-/// Loads everything `source` gives into the relation `oid`, which this transaction has locked, and returns the number of rows. Columns
-/// are named in the order of the data. Errors carry COPY's context line in DETAIL. Checks no privileges: the caller has.
+/// Loads everything `source` gives into the relation `oid`, which this transaction has locked and emptied, and returns the number of rows.
+/// They are frozen: also a snapshot that is older than the commit sees them, where it would see an empty table, and nobody has to
+/// write the pages again. Columns are named in the order of the data. Errors carry COPY's context line in DETAIL. Checks no privileges: the caller has.
 ///
 /// With `filter`, rows that the relation's partition constraint refuses are left out, as by COPY's WHERE, instead of being an error.
 pub fn load(
@@ -130,7 +131,7 @@ unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, fil
     // SAFETY: per the contract; the order of calls is tablesync.c's (copy_table). Strings outlive the calls; the lists are the
     // server's. All memory belongs to the transaction, so an ERROR leaks nothing.
     unsafe {
-        let relation = pg_sys::table_open(pg_sys::Oid::from_u32(oid), pg_sys::NoLock as i32);
+        let relation = open(oid);
         let parse_state = pg_sys::make_parsestate(std::ptr::null_mut());
         pg_sys::addRangeTableEntryForRelation(
             parse_state,
@@ -151,17 +152,81 @@ unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, fil
         };
         option(c"format", if binary { c"binary" } else { c"text" });
         option(c"encoding", encoding);
+        option(c"freeze", c"true");
         let filter = if filter {
             own_constraint(relation)
         } else {
             std::ptr::null_mut()
         };
         let state = begin(parse_state, relation, filter, names.into_pg(), options.into_pg());
-        let rows = pg_sys::CopyFrom(state);
+        let rows = match team::is_helper() {
+            true => team::as_leader(|| pg_sys::CopyFrom(state)),
+            false => pg_sys::CopyFrom(state),
+        };
         pg_sys::EndCopyFrom(state);
         pg_sys::free_parsestate(parse_state);
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        close(relation);
         rows
+    }
+}
+
+/// Opens the table. In a helper it is made to look as it does to the leader, whose transaction this is: new in it, which COPY FREEZE asks
+/// for.
+///
+/// # Safety
+/// As `copy`.
+unsafe fn open(oid: u32) -> pg_sys::Relation {
+    // SAFETY: per the contract; the lock is the group's.
+    unsafe {
+        if !team::is_helper() {
+            return pg_sys::table_open(pg_sys::Oid::from_u32(oid), pg_sys::NoLock as i32);
+        }
+        let relation = pg_sys::table_open(pg_sys::Oid::from_u32(oid), pg_sys::RowExclusiveLock as i32);
+        set_new_in(relation, pg_sys::GetCurrentSubTransactionId());
+        relation
+    }
+}
+
+/// # Safety
+/// `relation` comes from `open`.
+unsafe fn close(relation: pg_sys::Relation) {
+    // SAFETY: per the contract; the end of the transaction would not put it back, as it looks at what it knows to be new only.
+    unsafe {
+        if team::is_helper() {
+            set_new_in(relation, 0);
+            uncount(relation);
+        }
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+}
+
+/// Leaves it to the leader to tell the statistics of the rows: its own report, which is the later one, begins with a table that is empty.
+///
+/// # Safety
+/// `relation` is open.
+unsafe fn uncount(relation: pg_sys::Relation) {
+    // SAFETY: per the contract; the counters belong to this transaction until it ends, and nothing else in it inserts.
+    unsafe {
+        let status = (*relation).pgstat_info;
+        if !status.is_null() && !(*status).trans.is_null() {
+            (*(*status).trans).tuples_inserted = 0;
+        }
+    }
+}
+
+/// # Safety
+/// `relation` is open.
+unsafe fn set_new_in(relation: pg_sys::Relation, subtransaction: pg_sys::SubTransactionId) {
+    // SAFETY: per the contract.
+    unsafe {
+        #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+        {
+            (*relation).rd_newRelfilenodeSubid = subtransaction;
+        }
+        #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+        {
+            (*relation).rd_newRelfilelocatorSubid = subtransaction;
+        }
     }
 }
 

@@ -14,5 +14,7 @@ pub mod partition;
 pub mod report;
 pub mod session;
 pub mod spi;
+pub mod storage;
+pub mod team;
 pub mod wait;
 pub mod xact;

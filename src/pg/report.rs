@@ -57,5 +57,6 @@ fn from_caught(cause: &CaughtError) -> Error {
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
         remote: false,
+        is_final: false,
     }
 }

@@ -113,3 +113,13 @@ pub fn set_application_name(name: &str) {
         unsafe { pg_sys::pgstat_report_appname(name.as_ptr()) };
     }
 }
+
+/// Sets a setting of this process, `local` to the transaction or for good.
+pub fn set_config(name: &str, value: &str, local: bool) -> Result<()> {
+    let local = if local { "true" } else { "false" };
+    spi::execute(
+        "SELECT pg_catalog.set_config($1, $2, $3::pg_catalog.bool)",
+        &[Some(name), Some(value), Some(local)],
+    )
+    .map(|_| ())
+}

@@ -10,6 +10,8 @@ pub mod copy_sql;
 pub mod create_table;
 pub mod end;
 pub mod missing;
+pub mod pieces;
+pub mod replace;
 pub mod retry;
 pub mod select;
 #[cfg(test)]

@@ -31,6 +31,9 @@ impl Retries {
 /// True when the same attempt may succeed later: the connection or the source went away, it takes no more connections, or the attempt
 /// met others' locks or changes. A cancel over there is somebody's will, and a broken protocol no accident.
 pub fn is_transient(error: &Error) -> bool {
+    if error.is_final {
+        return false;
+    }
     match error.sqlstate.as_str() {
         sqlstate::PROTOCOL_VIOLATION => false,
         state if state.starts_with("08") => true,

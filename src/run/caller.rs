@@ -7,6 +7,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::handoff::Handoff;
 use crate::pg::{self, foreign, session, spi};
+use crate::plan::replace::Replace;
 use crate::settings;
 use crate::target::catalog;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct Call {
     pub create_missing: bool,
     /// names of columns; None: every column of the target
     pub columns: Option<Vec<Option<String>>>,
+    /// auto, swap or truncate
+    pub replace: String,
 }
 
 /// Runs a sync to its end: NOTICE per unit on the way, one error if any unit failed.
@@ -139,6 +142,7 @@ pub fn request(call: Call) -> Result<Request> {
     check_place()?;
     let parallelism = check_parallelism(call.parallelism)?;
     let columns = call.columns.map(check_columns).transpose()?;
+    let replace = Replace::parse(&call.replace)?;
     catalog::check_kind(call.table)?;
     let source = resolve_source(call.source)?;
     // Refuses a server that does not exist or may not be used, or has no mapping, while it costs nothing.
@@ -164,6 +168,9 @@ pub fn request(call: Call) -> Result<Request> {
         connect_timeout_s: settings::connect_timeout().as_secs(),
         retries: settings::retries(),
         max_rate: settings::max_rate(),
+        replace,
+        swap_timeout_ms: settings::swap_timeout_ms(),
+        analyze: settings::analyze(),
     })
 }
 

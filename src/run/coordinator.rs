@@ -6,7 +6,7 @@ use super::outlook::Outlook;
 use super::planning::{self, Plan};
 use super::record::Store;
 use super::rows::Planned;
-use super::{Request, prepare_session, set_config};
+use super::{Request, prepare_session};
 use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::board::Board;
@@ -153,7 +153,7 @@ impl Run {
             began: Instant::now(),
             replacements: 0,
         };
-        self.start_workers(to_copy.min(self.request.parallelism as usize))?;
+        self.start_workers(&course.board, to_copy.min(self.request.parallelism as usize))?;
         self.watch(course)?;
         self.finish(&plan)
     }
@@ -226,7 +226,7 @@ impl Run {
 
     fn plan_with(&self, keeper: &mut Session) -> Result<Plan> {
         xact::transaction(|| {
-            set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
+            session::set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
             self.request.limit_lock_waits()?;
             planning::plan(&self.request, &self.store, keeper)
         })
@@ -249,7 +249,7 @@ impl Run {
     }
 
     /// Starts `wanted` workers, or as many as there are free slots.
-    fn start_workers(&mut self, wanted: usize) -> Result<()> {
+    fn start_workers(&mut self, board: &Board, wanted: usize) -> Result<()> {
         self.check_termination()?;
         let before = self.workers.len();
         for number in before + 1..=before + wanted {
@@ -261,6 +261,7 @@ impl Run {
             match background::start(Role::Worker, birth, &format!("run {} #{number}", self.id))? {
                 Some(handle) => {
                     background::adopt(handle);
+                    board.take_seat();
                     self.workers.push(handle);
                 }
                 None if self.workers.len() == before => return Err(background::no_slot()),
@@ -325,7 +326,7 @@ impl Run {
             }
             wait::wait(None, TICK);
             course.replacements += 1;
-            self.start_workers(1)?;
+            self.start_workers(&course.board, 1)?;
         }
     }
 

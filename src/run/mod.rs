@@ -34,6 +34,7 @@ pub mod preview;
 pub mod progress;
 pub mod record;
 mod rows;
+pub mod team;
 pub mod verify;
 pub mod watch;
 pub mod worker;
@@ -41,8 +42,10 @@ pub mod worker;
 use crate::connection::Target;
 use crate::error::{Error, Result};
 use crate::pg::{foreign, session, spi, xact};
+use crate::plan::replace::Replace;
 use crate::plan::retry::{self, Retries};
 use crate::source::Session;
+use crate::target::swap::Limits;
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -78,12 +81,27 @@ pub struct Request {
     pub retries: Retries,
     /// cgpsync.max_rate, bytes per second; 0: none
     pub max_rate: u64,
+    /// how a unit is replaced
+    pub replace: Replace,
+    /// cgpsync.swap_timeout, milliseconds
+    pub swap_timeout_ms: i32,
+    /// cgpsync.analyze
+    pub analyze: bool,
 }
 
 impl Request {
     /// From here to the end of the transaction, waits for a lock are limited as the caller wants it.
     fn limit_lock_waits(&self) -> Result<()> {
-        set_config("lock_timeout", &self.lock_timeout_ms.to_string(), true)
+        session::set_config("lock_timeout", &self.lock_timeout_ms.to_string(), true)
+    }
+
+    /// How long a unit that is ready may wait to be shown, and make others wait.
+    fn swap_limits(&self) -> Limits {
+        let milliseconds = |ms: i32| Duration::from_millis(ms.max(0) as u64);
+        Limits {
+            attempt: milliseconds(self.lock_timeout_ms),
+            total: milliseconds(self.swap_timeout_ms),
+        }
     }
 
     /// Opens a session of run `id`, with less than the server's time for connecting if `limit` is less. Outside of a transaction.
@@ -150,7 +168,7 @@ fn prepare_session() -> Result<String> {
             .ok_or_else(|| Error::internal("no synchronous_commit"))?
             .string(0)?;
         if of_role != "off" {
-            set_config("synchronous_commit", "local", false)?;
+            session::set_config("synchronous_commit", "local", false)?;
         }
         for (name, value) in [
             ("search_path", "pg_catalog, pg_temp"),
@@ -170,7 +188,7 @@ fn prepare_session() -> Result<String> {
             ("idle_in_transaction_session_timeout", "0"),
             ("lock_timeout", "0"),
         ] {
-            set_config(name, value, false)?;
+            session::set_config(name, value, false)?;
         }
         // 17 and later only.
         spi::execute(
@@ -197,19 +215,9 @@ fn pin_role_settings(request: &Request) -> Result<String> {
         ("standard_conforming_strings", "on"),
         ("quote_all_identifiers", "off"),
     ] {
-        set_config(name, value, true)?;
+        session::set_config(name, value, true)?;
     }
     Ok(timezone)
-}
-
-/// Sets a setting of this process, `local` to the transaction or for good.
-fn set_config(name: &str, value: &str, local: bool) -> Result<()> {
-    let local = if local { "true" } else { "false" };
-    spi::execute(
-        "SELECT pg_catalog.set_config($1, $2, $3::pg_catalog.bool)",
-        &[Some(name), Some(value), Some(local)],
-    )
-    .map(|_| ())
 }
 
 /// In [0, 1).

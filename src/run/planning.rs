@@ -10,9 +10,8 @@ use super::Request;
 use super::points::Points;
 use super::record::Store;
 use super::rows::{NewUnit, SamePlan};
-use super::set_config;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::session::VERSION;
+use crate::pg::session::{self, VERSION};
 use crate::plan::columns::{Mapping, has_newer_values, match_columns};
 use crate::plan::constraint::without_hash;
 use crate::plan::copy_sql::split_name;
@@ -326,9 +325,9 @@ fn planned_units(
         reads.push(Some(read));
     }
     // A name that is a keyword only over there must be quoted.
-    set_config("quote_all_identifiers", "on", true)?;
+    session::set_config("quote_all_identifiers", "on", true)?;
     let constraints = catalog::partition_constraints(&sliced)?;
-    set_config("quote_all_identifiers", "off", true)?;
+    session::set_config("quote_all_identifiers", "off", true)?;
     let planned = leaves.into_iter().zip(reads).map(|((leaf, decision), read)| {
         let constraint = read
             .as_ref()

@@ -42,6 +42,8 @@ pub struct ClaimedUnit {
     pub snapshot: Option<String>,
     /// name for people
     pub shown_name: String,
+    /// size on the source, if known
+    pub estimated_bytes: Option<i64>,
 }
 
 /// What a worker finds when it asks for work.

@@ -4,11 +4,11 @@
 //! run side by side, a session each, in one snapshot there; this side's run one after the other, in one snapshot here, where the server
 //! may use parallel plans. The backend asks the sessions in turn and computes a unit of its own whenever none of them has an answer.
 
+use super::Request;
 use super::caller::{self, Call};
 use super::planning;
 use super::record::Store;
 use super::rows::NewUnit;
-use super::{Request, set_config};
 use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::{report, session, spi, wait};
 use crate::plan::checksum::{self, Compared};
@@ -130,7 +130,7 @@ fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Re
 fn pin_timezone() -> Result<String> {
     let rows = spi::execute("SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'", &[])?;
     let timezone = rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)?;
-    set_config("TimeZone", &timezone, true)?;
+    session::set_config("TimeZone", &timezone, true)?;
     Ok(timezone)
 }
 

@@ -167,6 +167,7 @@ impl Watch {
                 detail: row.text(5).map(str::to_owned),
                 hint: row.text(6).map(str::to_owned),
                 remote: false,
+                is_final: false,
             })),
             _ => None,
         };

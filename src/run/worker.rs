@@ -1,15 +1,16 @@
 //! A worker: claims a unit, copies it, records the result, takes the next, until none is left. What fails for a reason that may pass is put
 //! back, to be claimed again by whoever is free when its time has come.
 
+use super::prepare_session;
 use super::record::Store;
 use super::rows::{Claim, ClaimedUnit, RunInfo};
-use super::{prepare_session, set_config};
+use super::team::{Task, Team};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth};
 use crate::pg::board::Board;
 use crate::pg::{report, session, wait, xact};
 use crate::plan::copy_sql::copy_out;
-use crate::plan::retry;
+use crate::plan::{pieces, retry};
 use crate::source::{Session, dialect};
 use crate::target::{catalog, load};
 use std::time::{Duration, Instant};
@@ -73,6 +74,7 @@ impl Worker {
     fn work(&mut self) -> Result<()> {
         session::set_application_name(&format!("cgpsync run {}", self.id));
         let result = report::catch(|| self.copy_all());
+        self.board.leave_seat();
         session::show_activity(None);
         match (self.disconnect(), &result) {
             (Some(source), Ok(())) => source.close(),
@@ -184,16 +186,10 @@ impl Worker {
         let Some(Source { session: source, .. }) = &mut self.source else {
             return Err(Error::internal("no session on the source"));
         };
-        let copy_sql = copy_out(
-            &self.run.columns,
-            &unit.source_relation,
-            unit.source_filter.as_deref(),
-            self.run.binary,
-        );
         source.set_application_name(&format!("cgpsync run {}: {}", self.id, unit.name))?;
         let gauge = self.board.gauge(unit.unit);
         xact::transaction(|| {
-            set_config("synchronous_commit", &self.synchronous_commit, true)?;
+            session::set_config("synchronous_commit", &self.synchronous_commit, true)?;
             self.run.request.limit_lock_waits()?;
             if unit.snapshot.is_none() {
                 dialect::begin(source, None)?;
@@ -204,17 +200,44 @@ impl Worker {
                 columns: &self.run.columns,
                 binary: self.run.binary,
                 filter: unit.filter_here,
+                replace: self.run.request.replace,
                 gauge,
             };
-            let loaded = load::truncate_and_load(&what, &copy_sql, source)?;
+            let loaded = match team(self.id, &self.run, self.board, unit, source)? {
+                Some(mut team) => load::replace(&what, &team.first()?, Some(&mut team), source)?,
+                None => {
+                    let filter = unit.source_filter.as_deref();
+                    let copy_sql = copy_out(what.columns, &unit.source_relation, filter, what.binary);
+                    load::replace(&what, &copy_sql, None, source)?
+                }
+            };
             dialect::check_unchanged(source, &unit.source_relation)?;
             if unit.snapshot.is_none() {
                 source.batch("COMMIT")?;
             }
-            self.store.unit_done(self.id, unit.unit, loaded.rows, loaded.bytes)
+            self.store.unit_done(self.id, unit, &loaded)?;
+            loaded.show(self.run.request.swap_limits())
         })?;
         gauge.done();
+        if self.run.request.analyze {
+            self.analyze(unit)?;
+        }
         Ok(Next::Unit)
+    }
+
+    /// Statistics of the new rows. The unit is done, with them or without.
+    fn analyze(&self, unit: &ClaimedUnit) -> Result<()> {
+        let Err(error) = xact::transaction(|| load::analyze(unit.partition)) else {
+            return Ok(());
+        };
+        if background::termination_requested() {
+            return Err(error);
+        }
+        let remark = format!(
+            "{}: not analyzed: {} [{}]",
+            unit.shown_name, error.message, error.sqlstate
+        );
+        xact::transaction(|| self.store.add_message(self.id, &remark))
     }
 
     /// Makes sure of a session within the run's snapshot, if there is one: the present one, as the run gets another when the first is lost.
@@ -251,6 +274,41 @@ impl Worker {
         self.board.count_disconnected();
         Some(source.session)
     }
+}
+
+/// A team for a unit that is big enough and that several may read and load. Inside a transaction.
+fn team(run_id: i64, run: &RunInfo, board: Board, unit: &ClaimedUnit, source: &mut Session) -> Result<Option<Team>> {
+    let Some(snapshot) = &unit.snapshot else {
+        return Ok(None);
+    };
+    let processes = run.request.parallelism.max(1) as u32;
+    // What is said to be small is not asked about again.
+    let is_small = unit
+        .estimated_bytes
+        .is_some_and(|bytes| bytes < pieces::SMALLEST_UNIT / 2);
+    if processes < 2 || is_small {
+        return Ok(None);
+    }
+    let pieces = dialect::pieces::pieces(source, &unit.source_relation, processes)?;
+    if pieces.is_empty() || !load::can_be_shared(unit.partition, &run.columns)? {
+        return Ok(None);
+    }
+    let task = Task {
+        run_id,
+        request: run.request.clone(),
+        board: run.board,
+        number: unit.unit,
+        partition: unit.partition,
+        name: unit.name.clone(),
+        columns: run.columns.clone(),
+        binary: run.binary,
+        source_relation: unit.source_relation.clone(),
+        source_filter: unit.source_filter.clone(),
+        filter_here: unit.filter_here,
+        pieces,
+        snapshot: snapshot.clone(),
+    };
+    Team::new(task, board).map(Some)
 }
 
 /// The last error, and how many there were.

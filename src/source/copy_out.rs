@@ -21,6 +21,8 @@ pub struct CopyOut<'a> {
     /// frames of COPYs before this one
     frames_before: u64,
     gauge: Gauge,
+    /// rows that the gauge knows of
+    rows_shown: u64,
 }
 
 impl Session {
@@ -52,6 +54,7 @@ impl Session {
             rows: None,
             frames_before,
             gauge,
+            rows_shown: 0,
         })
     }
 }
@@ -160,8 +163,10 @@ impl copy::Source for CopyOut<'_> {
         }
         self.bytes += filled as u64;
         let frames = self.session.stream.frames() - self.frames_before;
-        self.gauge
-            .set(self.rows.unwrap_or(frames.saturating_sub(1)), self.bytes);
+        // COPY's header and trailer may come as frames of their own.
+        let rows = self.rows.unwrap_or(frames.saturating_sub(1)).max(self.rows_shown);
+        self.gauge.add(rows - self.rows_shown, filled as u64);
+        self.rows_shown = rows;
         self.gauge.throttle(filled);
         Ok(filled)
     }

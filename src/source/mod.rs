@@ -144,6 +144,7 @@ fn remote_error(error: &tokio_postgres::Error, what: &str) -> Error {
             detail: Some(detail),
             hint: db.hint().map(tame),
             remote: true,
+            is_final: false,
         };
     }
     let cause = std::error::Error::source(error);

@@ -1,11 +1,17 @@
 //! Replacing the rows of one unit, in the caller's transaction: afterwards the unit holds exactly what the source sent, or the
-//! transaction fails and it holds what it held. The one interface behind which other ways of replacing will stand.
+//! transaction fails and it holds what it held. The one interface behind which the ways of replacing stand.
 
 use super::catalog;
+use super::swap::{self, Limits, Swap};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
+use crate::pg::storage::{self, Against};
 use crate::pg::{copy, partition, session, spi};
+use crate::plan::replace::{Replace, Way};
 use crate::source::Session;
+use crate::source::copy_out::CopyOut;
+use serde::{Deserialize, Serialize};
+use std::ops::AddAssign;
 
 /// What is to be loaded.
 #[derive(Debug)]
@@ -20,28 +26,120 @@ pub struct What<'a> {
     pub binary: bool,
     /// the data holds rows of other partitions, which are dropped. The number of rows then only shows that there were not too many
     pub filter: bool,
+    /// how others see the new rows
+    pub replace: Replace,
     /// where its progress shows
     pub gauge: Gauge,
 }
 
-/// What a unit's copy moved.
-#[derive(Debug, Clone, Copy)]
+impl What<'_> {
+    /// Loads what a COPY of the source sends, all of it.
+    pub fn load(&self, mut rows_of_source: CopyOut<'_>) -> Result<Moved> {
+        let rows = copy::load(
+            self.unit,
+            self.columns,
+            self.binary,
+            &session::encoding(),
+            self.filter,
+            &mut rows_of_source,
+        )?;
+        let sent = rows_of_source.rows()?;
+        if sent != rows && !(self.filter && rows < sent) {
+            return Err(Error::protocol(format!("{sent} rows were sent and {rows} loaded"))
+                .detail("A trigger that skips rows makes the copy incomplete.")
+                .hint("Disable the trigger on this partition for the sync, or let it raise an error."));
+        }
+        let bytes = rows_of_source.bytes();
+        Ok(Moved { rows, bytes })
+    }
+
+    /// Loads the pieces after the first, together with the others.
+    fn load_rest(&self, pieces: &mut dyn Pieces, source: &mut Session) -> Result<Moved> {
+        let mut moved = Moved::default();
+        while let Some(copy_sql) = pieces.next()? {
+            moved += self.load(source.copy_out(&copy_sql, self.gauge)?)?;
+        }
+        let others = pieces.finish()?;
+        storage::count_loaded(self.unit, others.rows);
+        moved += others;
+        Ok(moved)
+    }
+}
+
+impl AddAssign for Moved {
+    fn add_assign(&mut self, other: Moved) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+    }
+}
+
+/// What became of a unit.
+#[derive(Debug)]
 pub struct Loaded {
     /// rows now in the unit
+    pub moved: Moved,
+    /// how it was done
+    pub way: Way,
+    /// how many loaded it
+    pub processes: u32,
+    /// why it was truncated where it would have been swapped
+    pub obstacle: Option<String>,
+    /// what readers see still
+    old: Option<Swap>,
+}
+
+impl Loaded {
+    /// The last thing before the commit: from here on others wait. `limits` bound how long they may, and this for them.
+    pub fn show(self, limits: Limits) -> Result<()> {
+        match self.old {
+            Some(swap) => swap.show(limits),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Rows that came, and bytes of COPY.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Moved {
+    /// rows loaded
     pub rows: u64,
-    /// COPY bytes received
+    /// bytes received
     pub bytes: u64,
 }
 
-/// Truncates the unit and fills it from `copy_sql` on the source. Readers wait from the TRUNCATE to the commit. The source's COPY is
-/// begun first: what it refuses has then not cost a lock. SQL runs under the caller's role; lock_timeout is the caller's.
-pub fn truncate_and_load(what: &What<'_>, copy_sql: &str, source: &mut Session) -> Result<Loaded> {
+/// The pieces of a unit that is loaded by more than one process.
+pub trait Pieces {
+    /// The unit is empty. Others may begin, if it is to be `shared`.
+    fn begin(&mut self, shared: bool) -> Result<()>;
+    /// The statement that reads the next piece; None when there is none left for this process.
+    fn next(&mut self) -> Result<Option<String>>;
+    /// Waits for the others; what they have loaded.
+    fn finish(&mut self) -> Result<Moved>;
+    /// How many have taken part, this process included.
+    fn processes(&self) -> u32;
+}
+
+/// Empties the unit and fills it from `copy_sql` on the source, then with what else there is of `pieces`. The source's COPY is begun first:
+/// what it refuses has then not cost a lock. SQL runs under the caller's role; lock_timeout is the caller's.
+pub fn replace(
+    what: &What<'_>,
+    copy_sql: &str,
+    pieces: Option<&mut dyn Pieces>,
+    source: &mut Session,
+) -> Result<Loaded> {
     let unit = what.unit;
+    what.gauge.begin();
     let name = catalog::qualified_name(unit)?;
     catalog::check_privileges(unit, &name)?;
-    let mut rows_of_source = source.copy_out(copy_sql, what.gauge)?;
+    let rows_of_source = source.copy_out(copy_sql, what.gauge)?;
     let parents = lock_parents(unit)?;
-    spi::execute(&format!("TRUNCATE ONLY {name}"), &[])?;
+    let obstacle = swap::obstacle(unit)?;
+    let way = what.replace.way(&name, obstacle.as_deref())?;
+    let mut old = None;
+    match way {
+        Way::Swap => storage::lock(unit, Against::Writers),
+        Way::Truncate => spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ())?,
+    }
     // TRUNCATE goes by name: with the lock held, make sure that it was this unit's, and not that of a table renamed to it meanwhile.
     if catalog::qualified_name(unit)? != name {
         return Err(Error::new(
@@ -58,24 +156,74 @@ pub fn truncate_and_load(what: &What<'_>, copy_sql: &str, source: &mut Session) 
         )
         .hint("Run the same call again."));
     }
-    let rows = copy::load(
-        unit,
-        what.columns,
-        what.binary,
-        &session::encoding(),
-        what.filter,
-        &mut rows_of_source,
-    )?;
-    let sent = rows_of_source.rows()?;
-    if sent != rows && !(what.filter && rows < sent) {
-        return Err(Error::protocol(format!("{sent} rows were sent and {rows} loaded"))
-            .detail("A trigger that skips rows makes the copy incomplete.")
-            .hint("Disable the trigger on this partition for the sync, or let it raise an error."));
+    if way == Way::Swap {
+        old = Some(Swap::begin(unit)?);
+    }
+    let (moved, processes) = match pieces {
+        None => (what.load(rows_of_source)?, 1),
+        Some(pieces) => {
+            pieces.begin(way == Way::Swap)?;
+            let mut moved = what.load(rows_of_source)?;
+            moved += what.load_rest(pieces, source)?;
+            (moved, pieces.processes())
+        }
+    };
+    if let Some(swap) = &old {
+        swap.build_indexes();
     }
     Ok(Loaded {
-        rows,
-        bytes: rows_of_source.bytes(),
+        moved,
+        processes,
+        way,
+        obstacle: obstacle.filter(|_| what.replace == Replace::Auto),
+        old,
     })
+}
+
+/// Whether processes that share a transaction may load the unit: nothing that its rows set off may write, or be confined to one process, and
+/// all of them have to log what they change.
+pub fn can_be_shared(unit: u32, columns: &[String]) -> Result<bool> {
+    let columns = serde_json::to_string(columns).map_err(|e| Error::internal(e.to_string()))?;
+    let rows = spi::execute(
+        "WITH own AS (
+           SELECT 'pg_constraint'::regclass AS class, oid FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c'
+           UNION ALL SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid = $1::oid
+           UNION ALL SELECT 'pg_constraint'::regclass, n.oid FROM pg_attribute a JOIN pg_constraint n ON n.contypid = a.atttypid
+                     WHERE a.attrelid = $1::oid)
+         SELECT current_setting('wal_level') <> 'minimal'
+            AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = $1::oid AND t.tgtype & 4 <> 0 AND t.tgenabled <> 'D')
+            AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+                            AND (a.atthasdef OR a.attidentity <> '') AND a.attgenerated = ''
+                            AND NOT to_jsonb(a.attname::text) <@ $2::jsonb)
+            AND NOT EXISTS (SELECT FROM own JOIN pg_depend d ON d.classid = own.class AND d.objid = own.oid
+                            LEFT JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+                            WHERE d.refclassid = 'pg_operator'::regclass OR p.proparallel <> 's')
+            AND NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                            JOIN pg_proc p ON p.oid IN (t.typinput, t.typreceive)
+                            WHERE a.attrelid = $1::oid AND a.attnum > 0 AND p.proparallel <> 's')",
+        &[Some(&unit.to_string()), Some(&columns)],
+    )?;
+    Ok(rows.first().is_some_and(|row| row.is(0)))
+}
+
+/// Gathers statistics of the unit, if the role may and nobody else is at it. An owner may; since 17 there is a privilege for it as well.
+pub fn analyze(unit: u32) -> Result<()> {
+    let may = match session::VERSION >= 170_000 {
+        true => "has_table_privilege(c.oid, 'MAINTAIN')",
+        false => "pg_has_role(c.relowner, 'USAGE')",
+    };
+    let rows = spi::execute(
+        &format!(
+            "SELECT {may} OR (pg_has_role(d.datdba, 'USAGE') AND NOT c.relisshared)
+             FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = $1::oid"
+        ),
+        &[Some(&unit.to_string())],
+    )?;
+    if rows.first().is_some_and(|row| row.is(0)) {
+        let name = catalog::qualified_name(unit)?;
+        spi::execute(&format!("ANALYZE (SKIP_LOCKED) {name}"), &[])?;
+    }
+    Ok(())
 }
 
 /// The partitioned tables above the unit, from the top.

@@ -4,4 +4,5 @@ pub mod catalog;
 pub mod create;
 pub mod define;
 pub mod load;
+pub mod swap;
 pub mod types;

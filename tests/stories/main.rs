@@ -52,6 +52,7 @@ mod selection;
 mod silence;
 mod sources;
 mod state;
+mod team;
 mod tls;
 mod tls_login;
 mod types;

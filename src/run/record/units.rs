@@ -5,6 +5,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::plan::retry::Retries;
 use crate::run::Request;
 use crate::run::rows::{Claim, ClaimedUnit, Counts, FinishedUnit, SamePlan};
+use crate::target::load::Loaded;
 use std::time::Duration;
 
 impl Store {
@@ -114,7 +115,7 @@ impl Store {
                  AND (q.retry_at IS NULL OR q.retry_at <= clock_timestamp()
                       OR q.retry_at > clock_timestamp() + $2::float8 * interval '1 ms')
                ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition",
+             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes",
             &[Some(&id), Some(&retries.max_delay_ms.to_string())],
         )?;
         if let Some(row) = rows.first() {
@@ -128,6 +129,7 @@ impl Store {
                 attempt: row.need(6)?,
                 snapshot: row.text(7).map(str::to_owned),
                 shown_name: row.string(8)?,
+                estimated_bytes: row.get(9)?,
             }));
         }
         let rows = self.write(
@@ -172,24 +174,34 @@ impl Store {
     }
 
     /// Records a unit as done, in the transaction that replaced it. One that is no longer this worker's is not replaced.
-    pub fn unit_done(&self, run_id: i64, unit: i32, rows: u64, bytes: u64) -> Result<()> {
+    pub fn unit_done(&self, run_id: i64, unit: &ClaimedUnit, loaded: &Loaded) -> Result<()> {
         let updated = self.write(
             "UPDATE @.cgpsync_run_partition
-             SET status = 'done', finished_at = clock_timestamp(), rows = $3::bigint, bytes = $4::bigint
+             SET status = 'done', finished_at = clock_timestamp(), rows = $3::bigint, bytes = $4::bigint, way = $5,
+                 processes = $6::int
              WHERE run_id = $1::bigint AND unit = $2::int AND status = 'copying' AND worker_pid = pg_backend_pid()
              RETURNING unit",
             &[
                 Some(&run_id.to_string()),
-                Some(&unit.to_string()),
-                Some(&rows.to_string()),
-                Some(&bytes.to_string()),
+                Some(&unit.unit.to_string()),
+                Some(&loaded.moved.rows.to_string()),
+                Some(&loaded.moved.bytes.to_string()),
+                Some(loaded.way.name()),
+                Some(&loaded.processes.to_string()),
             ],
         )?;
-        match updated.is_empty() {
-            true => Err(Error::internal(format!(
-                "unit {unit} of run {run_id} is not this worker's any more"
-            ))),
-            false => Ok(()),
+        if updated.is_empty() {
+            return Err(Error::internal(format!(
+                "unit {} of run {run_id} is not this worker's any more",
+                unit.unit
+            )));
+        }
+        match &loaded.obstacle {
+            Some(obstacle) => self.add_message(
+                run_id,
+                &format!("{}: truncated, so that readers wait: {obstacle}", unit.shown_name),
+            ),
+            None => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@ mod declarative;
 mod definition;
 mod greenplum;
 mod opengauss;
+pub mod pieces;
 pub mod server;
 mod storage;
 mod table;

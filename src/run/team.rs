@@ -1,0 +1,255 @@
+//! A big unit is loaded by several processes: the worker that has it, and helpers, one for each of the run's workers that has nothing to do. All of
+//! them take pieces of it until none is left; a helper's rows belong to the worker's transaction ([`crate::pg::team`]).
+
+use super::Request;
+use crate::error::{Error, Result};
+use crate::pg::board::{Board, Gauge};
+use crate::pg::team::{self, Helper, Report};
+use crate::pg::{report, session};
+use crate::plan::copy_sql::copy_out;
+use crate::plan::replace::Replace;
+use crate::source::{Session, dialect};
+use crate::target::load::{Moved, Pieces, What};
+use serde::{Deserialize, Serialize};
+
+/// What every process of a unit has to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Task {
+    /// the run
+    pub run_id: i64,
+    /// its call
+    pub request: Request,
+    /// handle of the run's board
+    pub board: i64,
+    /// the unit's number there
+    pub number: i32,
+    /// the target's partition
+    pub partition: u32,
+    /// its name for people
+    pub name: String,
+    /// columns to copy, in order
+    pub columns: Vec<String>,
+    /// COPY's binary format
+    pub binary: bool,
+    /// quoted, qualified
+    pub source_relation: String,
+    /// condition on all of its rows
+    pub source_filter: Option<String>,
+    /// rows of other units come too and are dropped here
+    pub filter_here: bool,
+    /// conditions, one for each piece
+    pub pieces: Vec<String>,
+    /// the run's snapshot
+    pub snapshot: String,
+}
+
+impl Task {
+    fn copy_sql(&self, piece: &str) -> String {
+        let filter = match &self.source_filter {
+            Some(filter) => format!("({filter}) AND {piece}"),
+            None => piece.to_owned(),
+        };
+        copy_out(&self.columns, &self.source_relation, Some(&filter), self.binary)
+    }
+
+    /// The statement for the next piece that nobody has taken.
+    fn take(&self, gauge: Gauge) -> Option<String> {
+        self.pieces.get(gauge.take_piece()).map(|piece| self.copy_sql(piece))
+    }
+}
+
+/// The pieces of a unit, and who is loading them.
+pub struct Team {
+    task: Task,
+    bytes: Vec<u8>,
+    board: Board,
+    gauge: Gauge,
+    helpers: Vec<Helper>,
+    /// this transaction may have helpers
+    entered: bool,
+    /// the server has given one each time
+    wants_helpers: bool,
+    moved: Moved,
+    processes: u32,
+}
+
+impl Team {
+    /// A team that so far is its leader.
+    pub fn new(task: Task, board: Board) -> Result<Team> {
+        let bytes = serde_json::to_vec(&task).map_err(|e| Error::internal(e.to_string()))?;
+        Ok(Team {
+            gauge: board.gauge(task.number),
+            task,
+            bytes,
+            board,
+            helpers: Vec::new(),
+            entered: false,
+            wants_helpers: true,
+            moved: Moved::default(),
+            processes: 1,
+        })
+    }
+
+    /// The statement to begin with.
+    pub fn first(&self) -> Result<String> {
+        let first = self.task.pieces.first();
+        first
+            .map(|piece| self.task.copy_sql(piece))
+            .ok_or_else(|| Error::internal("a unit without pieces"))
+    }
+
+    /// Starts a helper for every seat that nobody has.
+    fn recruit(&mut self) -> Result<()> {
+        let seats = self.task.request.parallelism.max(1) as u32;
+        while self.wants_helpers && self.helpers.len() + 1 < self.task.pieces.len() && self.board.try_take_seat(seats) {
+            if !self.entered {
+                team::enter();
+                self.entered = true;
+            }
+            match report::catch(|| Helper::start(&self.bytes)) {
+                Ok(Some(helper)) => {
+                    self.helpers.push(helper);
+                    self.processes += 1;
+                }
+                Ok(None) => {
+                    self.board.leave_seat();
+                    self.wants_helpers = false;
+                }
+                Err(error) => {
+                    self.board.leave_seat();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of a helper that has failed.
+    fn check(&self) -> Result<()> {
+        for helper in &self.helpers {
+            if let Report::Failed(answer) = helper.report() {
+                return Err(failure(&answer));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pieces for Team {
+    fn begin(&mut self, shared: bool) -> Result<()> {
+        self.wants_helpers = shared;
+        // The first is the leader's.
+        self.gauge.take_piece();
+        self.recruit()
+    }
+
+    fn next(&mut self) -> Result<Option<String>> {
+        self.check()?;
+        let next = self.task.take(self.gauge);
+        if next.is_some() {
+            self.recruit()?;
+        }
+        Ok(next)
+    }
+
+    fn finish(&mut self) -> Result<Moved> {
+        while let Some(helper) = self.helpers.pop() {
+            let report = helper.finish();
+            self.board.leave_seat();
+            match report {
+                Report::Done(answer) => {
+                    let moved: Moved = serde_json::from_slice(&answer).map_err(|e| Error::internal(e.to_string()))?;
+                    self.moved += moved;
+                }
+                Report::Failed(answer) => return Err(failure(&answer)),
+                Report::Running => return Err(Error::internal("a helper ended without a word")),
+            }
+        }
+        if self.entered {
+            team::leave();
+            self.entered = false;
+        }
+        Ok(self.moved)
+    }
+
+    fn processes(&self) -> u32 {
+        self.processes
+    }
+}
+
+impl Drop for Team {
+    /// After an error: the helpers end with the transaction.
+    fn drop(&mut self) {
+        if !self.helpers.is_empty() {
+            self.gauge.end_pieces();
+        }
+        self.helpers.iter().for_each(|_| self.board.leave_seat());
+    }
+}
+
+/// What a helper does: loads pieces until none is left. Gives what its leader gets to know.
+pub fn help(task: &[u8]) -> Result<Vec<u8>> {
+    let task: Task = serde_json::from_slice(task).map_err(|e| Error::internal(e.to_string()))?;
+    session::set_application_name(&format!("cgpsync run {}", task.run_id));
+    session::show_activity(Some(&format!("run {}: helping with {}", task.run_id, task.name)));
+    // Without a board the run is over.
+    let Some(board) = Board::attach(task.board, task.run_id) else {
+        return Err(Error::internal("the run is over"));
+    };
+    let moved = report::catch(|| help_on(&task, board));
+    if moved.is_err() {
+        board.gauge(task.number).end_pieces();
+    }
+    // Attached within the transaction, it would be missed at its end.
+    board.detach();
+    serde_json::to_vec(&moved?).map_err(|e| Error::internal(e.to_string()))
+}
+
+fn help_on(task: &Task, board: Board) -> Result<Moved> {
+    let source = open_source(task)?;
+    board.count_connected();
+    let moved = source.and_then(|source| load_pieces(task, board.gauge(task.number), source));
+    board.count_disconnected();
+    let (source, moved) = moved?;
+    source.close();
+    Ok(moved)
+}
+
+fn load_pieces(task: &Task, gauge: Gauge, source: &mut Session) -> Result<Moved> {
+    let what = What {
+        table: task.request.table,
+        unit: task.partition,
+        columns: &task.columns,
+        binary: task.binary,
+        filter: task.filter_here,
+        replace: Replace::Swap,
+        gauge,
+    };
+    let mut moved = Moved::default();
+    while let Some(copy_sql) = task.take(gauge) {
+        moved += what.load(source.copy_out(&copy_sql, gauge)?)?;
+    }
+    Ok(moved)
+}
+
+/// A session like the leader's, in the same snapshot.
+fn open_source(task: &Task) -> Result<Session> {
+    let target = task.request.connection()?;
+    let name = format!("cgpsync run {}: {}", task.run_id, task.name);
+    let source = Session::open(&target, &name, &session::encoding(), &session::timezone()?)?;
+    let (source, ()) = source.and_then(|source| {
+        source.send_unconverted()?;
+        dialect::begin(source, Some(&task.snapshot))
+    })?;
+    Ok(source)
+}
+
+/// An error as [`failure`] reads it.
+pub fn describe(error: &Error) -> Vec<u8> {
+    serde_json::to_vec(&error.clone().bounded()).unwrap_or_default()
+}
+
+fn failure(answer: &[u8]) -> Error {
+    let error = serde_json::from_slice(answer);
+    error.unwrap_or_else(|_| Error::internal("a helper failed and could not say why"))
+}

@@ -1,0 +1,175 @@
+//! Replacing a unit under its readers' eyes: new storage in place, loaded and indexed while everybody else reads the old files; only then a lock
+//! against readers, and the commit. The unit stays what it is (OID, grants, views, names and OIDs of indexes …): what changes are the
+//! file numbers in its row of pg_class, its TOAST table's and its indexes', and those changes are ordinary rows of this transaction.
+//!
+//! Locks, in this order: parents as a reader (by the caller), the unit against writers, its TOAST table against VACUUM; at the end the unit, its TOAST
+//! table with the index, and its indexes against everybody, which is how every statement locks them.
+
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::storage::{self, Against};
+use crate::pg::{session, spi, wait, xact};
+use crate::plan::replace::lock_attempt;
+use std::time::{Duration, Instant};
+
+/// How long a unit that is ready may wait for the lock that makes its rows visible.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// one attempt, behind which readers queue; zero: none
+    pub attempt: Duration,
+    /// all attempts; zero: none
+    pub total: Duration,
+}
+
+/// A unit with new storage that nobody else sees yet.
+#[derive(Debug)]
+pub struct Swap {
+    unit: u32,
+    /// the TOAST table and its index
+    toast: Vec<u32>,
+    indexes: Vec<u32>,
+}
+
+impl Swap {
+    /// Empties the unit, for this transaction. It is locked against writers.
+    pub fn begin(unit: u32) -> Result<Swap> {
+        let toast = toast_of(unit)?;
+        // Autovacuum works on a TOAST table by itself. It gives way to this wait, which it would not do to the short ones at the end.
+        toast.iter().for_each(|&part| storage::lock(part, Against::Vacuum));
+        storage::check_can_be_emptied(unit);
+        let indexes = indexes_of(unit)?;
+        storage::count_as_truncated(unit);
+        storage::renew(unit);
+        toast.iter().for_each(|&part| storage::renew(part));
+        if let [table, toast_indexes @ ..] = toast.as_slice() {
+            toast_indexes
+                .iter()
+                .for_each(|&index| storage::build_index(*table, index));
+        }
+        if !indexes.is_empty() {
+            storage::hide_indexes(unit)?;
+        }
+        Ok(Swap { unit, toast, indexes })
+    }
+
+    /// Builds every index from the rows loaded, which takes less than keeping it up row by row; violations are found here.
+    pub fn build_indexes(&self) {
+        for &index in &self.indexes {
+            storage::lock(index, Against::Vacuum);
+            storage::renew(index);
+            storage::build_index(self.unit, index);
+        }
+    }
+
+    /// Locks the unit against everybody. The commit has to follow at once.
+    pub fn show(&self, limits: Limits) -> Result<()> {
+        storage::settle();
+        let begin = Instant::now();
+        for attempt in 0.. {
+            let (patience, pause) = lock_attempt(attempt, limits.attempt);
+            let locked = xact::subtransaction(|| {
+                session::set_config("lock_timeout", &patience.as_millis().max(1).to_string(), true)?;
+                let parts = self.toast.iter().chain(&self.indexes);
+                std::iter::once(&self.unit)
+                    .chain(parts)
+                    .for_each(|&part| storage::lock(part, Against::Everybody));
+                Ok(())
+            });
+            match locked {
+                Ok(()) => break,
+                // A reader that now wants to write waits for this transaction: a deadlock, if this one waited for long.
+                Err(error)
+                    if [sqlstate::LOCK_NOT_AVAILABLE, sqlstate::DEADLOCK_DETECTED]
+                        .contains(&error.sqlstate.as_str()) => {}
+                Err(error) => return Err(error),
+            }
+            if !limits.total.is_zero() && begin.elapsed() + pause > limits.total {
+                return Err(waited_in_vain(attempt + 1, begin.elapsed()));
+            }
+            pause_for(pause);
+        }
+        Ok(())
+    }
+}
+
+fn pause_for(time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        wait::wait(None, end.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Not worth another attempt: it would load everything again to meet the same readers.
+fn waited_in_vain(attempts: u32, time: Duration) -> Error {
+    Error::new(
+        sqlstate::LOCK_NOT_AVAILABLE,
+        "the loaded rows could not be shown: others kept the partition locked",
+    )
+    .detail(format!(
+        "{attempts} attempts to lock it in {:.1} s; what was loaded is given up.",
+        time.as_secs_f64()
+    ))
+    .hint("Raise cgpsync.swap_timeout, or sync when no long transaction reads it.")
+    .final_one()
+}
+
+/// The unit's TOAST table, followed by that one's indexes; empty if it has none.
+fn toast_of(unit: u32) -> Result<Vec<u32>> {
+    oids(
+        "SELECT c.reltoastrelid FROM pg_class c WHERE c.oid = $1::oid AND c.reltoastrelid <> 0
+         UNION ALL
+         SELECT i.indexrelid FROM pg_class c JOIN pg_index i ON i.indrelid = c.reltoastrelid WHERE c.oid = $1::oid AND i.indislive",
+        unit,
+    )
+}
+
+/// What COPY would keep up, valid or not.
+fn indexes_of(unit: u32) -> Result<Vec<u32>> {
+    oids(
+        "SELECT indexrelid FROM pg_index WHERE indrelid = $1::oid AND indislive ORDER BY indexrelid",
+        unit,
+    )
+}
+
+fn oids(sql: &str, unit: u32) -> Result<Vec<u32>> {
+    let rows = spi::execute(sql, &[Some(&unit.to_string())])?;
+    rows.iter().map(|row| row.need(0)).collect()
+}
+
+/// Why the unit must be truncated, if it must: a clause that follows a colon.
+pub fn obstacle(unit: u32) -> Result<Option<String>> {
+    let rows = spi::execute(
+        "SELECT a.amname,
+                EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 32 <> 0 AND t.tgenabled <> 'D'),
+                EXISTS (SELECT FROM pg_replication_slots s
+                        WHERE s.slot_type = 'logical' AND s.database = current_database() AND s.plugin <> 'pgoutput'),
+                EXISTS (SELECT FROM pg_replication_slots s
+                        WHERE s.slot_type = 'logical' AND s.database = current_database() AND s.plugin = 'pgoutput')
+         FROM pg_class c LEFT JOIN pg_am a ON a.oid = c.relam WHERE c.oid = $1::oid",
+        &[Some(&unit.to_string())],
+    )?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let method = row.text(0).unwrap_or("none");
+    Ok(if method != "heap" {
+        Some(format!("its access method is {method}, and only heap can be swapped"))
+    } else if row.is(1) {
+        Some("it has a TRUNCATE trigger".to_owned())
+    } else if row.is(2) || (row.is(3) && is_published(unit)?) {
+        // Decoding would show the rows that come and not that the old ones go.
+        Some("it is decoded logically, and a swap shows no TRUNCATE there".to_owned())
+    } else {
+        None
+    })
+}
+
+/// Whether any publication has the unit, by itself or through what is above it.
+fn is_published(unit: u32) -> Result<bool> {
+    let rows = spi::execute(
+        "SELECT FROM pg_publication_tables p
+         JOIN pg_namespace n ON n.nspname = p.schemaname JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+         WHERE c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_ancestors($1::oid::regclass)) LIMIT 1",
+        &[Some(&unit.to_string())],
+    )?;
+    Ok(!rows.is_empty())
+}

@@ -1,0 +1,223 @@
+//! One big partition is loaded by several processes, as one: all of it or nothing.
+
+use crate::support::{Background, Pair, SOON, poll};
+use std::time::Instant;
+
+/// Rows of the source's big partition. Its pages are a tenth full, so that it is big without taking long.
+const ROWS: u32 = 120_000;
+
+const TABLE: &str = "CREATE TABLE big (id int NOT NULL, d date, t text, doubled int GENERATED ALWAYS AS (id * 2) STORED) PARTITION BY RANGE (d);
+     CREATE TABLE big_2017 PARTITION OF big FOR VALUES FROM ('2017-01-01') TO ('2018-01-01')";
+
+/// Both sides have the table, the target with an old row.
+fn big(pair: &Pair) {
+    pair.both(TABLE);
+    pair.source.sql(&format!(
+        "ALTER TABLE big_2017 SET (fillfactor = 10);
+         INSERT INTO big SELECT g, date '2017-01-01' + g % 365, 'text of row ' || g FROM generate_series(1, {ROWS}) g"
+    ));
+    pair.target.sql("INSERT INTO big VALUES (0, '2017-01-01', 'old')");
+}
+
+fn assert_old(pair: &Pair) {
+    assert_eq!(pair.target.text("SELECT string_agg(t, ',') FROM big"), "old");
+    assert_eq!(pair.target.text("SELECT count(*) FROM sync_table"), "0");
+}
+
+/// How many processes loaded the partition `name` last.
+fn processes(pair: &Pair, name: &str) -> i32 {
+    let processes = pair.target.text(&format!(
+        "SELECT processes FROM cgpsync_run_partition WHERE partition = '{name}' ORDER BY run_id DESC LIMIT 1"
+    ));
+    processes.parse().expect("a number")
+}
+
+/// Takes the big partition a quarter of a minute.
+const SLOW: &str = "300kB";
+
+/// A sync at a pace of `max_rate`, with all its processes at work.
+fn caught_loading(pair: &Pair, max_rate: &str) -> Background {
+    pair.target
+        .sql(&format!("ALTER ROLE postgres SET cgpsync.max_rate = '{max_rate}'"));
+    let run = pair.sync_in_background("'big', '20171231', 3");
+    poll("everybody is loading", SOON, || {
+        pair.target
+            .text("SELECT count(*) FROM pg_stat_progress_copy WHERE tuples_processed > 0")
+            == "3"
+    });
+    run
+}
+
+#[test]
+fn a_big_partition_is_loaded_by_as_many_as_are_free() {
+    let pair = Pair::new();
+    big(&pair);
+    pair.both(
+        "ALTER TABLE big ADD PRIMARY KEY (id, d); CREATE INDEX ON big (substr(t, 1, 20));
+         CREATE INDEX big_2017_hash ON big_2017 USING hash (id)",
+    );
+    // Some values that are kept out of line, on pages of several processes.
+    pair.both("ALTER TABLE big ALTER t SET STORAGE EXTERNAL");
+    pair.source
+        .sql("UPDATE big SET t = repeat(t, 300) WHERE id % 100 = 0; ANALYZE big");
+    pair.target.sql(
+        "CREATE EXTENSION amcheck; CREATE EXTENSION pg_visibility;
+         CREATE VIEW counters AS SELECT n_tup_ins, n_live_tup, n_dead_tup FROM pg_stat_all_tables WHERE relname = 'big_2017'",
+    );
+    pair.sync("'big', '20171231', 3").expect("a sync");
+    pair.same_rows("big", "true");
+    assert_eq!(processes(&pair, "big_2017"), 3);
+    assert_eq!(
+        pair.target.text("SELECT count(*) FROM pg_check_frozen('big_2017')"),
+        "0"
+    );
+    assert_eq!(
+        pair.target
+            .text("SELECT count(*) FROM verify_heapam('big_2017', check_toast => true)"),
+        "0"
+    );
+    pair.target.sql(
+        "SELECT bt_index_parent_check(indexrelid, heapallindexed => true) FROM pg_index i JOIN pg_class c ON c.oid = indexrelid
+         WHERE indrelid = 'big_2017'::regclass AND relam = 403",
+    );
+    // The old row was one that was inserted, too.
+    assert_eq!(
+        pair.target
+            .text("SELECT concat_ws(' ', n_tup_ins, n_dead_tup) FROM counters"),
+        format!("{} 0", ROWS + 1)
+    );
+    // Everything counts once, at any time.
+    assert_eq!(pair.target.text("SELECT rows FROM cgpsync_run"), ROWS.to_string());
+    assert!(!pair.target.log().contains("WARNING"), "{}", pair.target.log());
+}
+
+#[test]
+fn those_that_run_out_of_small_partitions_help_with_the_big_one() {
+    let pair = Pair::with("", "cgpsync.max_rate = '2MB'");
+    big(&pair);
+    pair.both("CREATE TABLE big_2016 PARTITION OF big FOR VALUES FROM ('2016-01-01') TO ('2017-01-01')");
+    pair.source
+        .sql("INSERT INTO big SELECT g, date '2016-01-01', 'small' FROM generate_series(1, 100) g; ANALYZE big");
+    pair.sync("'big', '20171231', 2").expect("a sync");
+    pair.same_rows("big", "true");
+    assert_eq!(processes(&pair, "big_2016"), 1);
+    assert_eq!(processes(&pair, "big_2017"), 2);
+}
+
+#[test]
+fn one_bad_row_in_any_piece_fails_the_partition_and_leaves_the_old_rows() {
+    for bad in [1, ROWS / 2, ROWS] {
+        let pair = Pair::new();
+        big(&pair);
+        pair.target.sql(&format!(
+            "ALTER TABLE big ADD CONSTRAINT no_bad_row CHECK (id <> {bad})"
+        ));
+        let error = pair.sync("'big', '20171231', 3").expect_err("a bad row");
+        assert_eq!(error.code().code(), "23514", "{error:?}");
+        assert!(
+            error
+                .detail()
+                .is_some_and(|d| d.contains("no_bad_row") && d.contains("COPY big_2017")),
+            "{error:?}"
+        );
+        pair.all_gone_within_two_seconds(Instant::now());
+        assert_old(&pair);
+    }
+}
+
+#[test]
+fn a_cancel_ends_all_of_them() {
+    let pair = Pair::new();
+    big(&pair);
+    let run = caught_loading(&pair, SLOW);
+    let start = Instant::now();
+    pair.target.sql("SELECT cgpsync_cancel(max(run_id)) FROM cgpsync_run");
+    pair.all_gone_within_two_seconds(start);
+    let helpers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'";
+    assert_eq!(pair.target.text(helpers), "0");
+    assert!(run.join().is_err());
+    assert_old(&pair);
+}
+
+#[test]
+fn a_helper_that_is_terminated_ends_the_run_with_the_old_rows() {
+    let pair = Pair::new();
+    big(&pair);
+    let run = caught_loading(&pair, SLOW);
+    let start = Instant::now();
+    pair.target
+        .sql("SELECT pg_terminate_backend(max(pid)) FROM pg_stat_activity WHERE backend_type = 'parallel worker'");
+    pair.all_gone_within_two_seconds(start);
+    assert!(run.join().is_err());
+    assert_old(&pair);
+}
+
+#[test]
+fn a_connection_that_one_of_them_loses_costs_an_attempt_of_all() {
+    let pair = Pair::with("", "cgpsync.retry_delay = '100ms'");
+    big(&pair);
+    // More than sockets hold, so that a session that is lost is missed.
+    pair.source
+        .sql("ALTER TABLE big_2017 SET (fillfactor = 100); UPDATE big SET t = repeat(t, 40)");
+    pair.source.sql("VACUUM FULL big");
+    let run = caught_loading(&pair, "8MB");
+    pair.source.sql(
+        "SELECT pg_terminate_backend(max(pid)) FROM pg_stat_activity
+         WHERE query LIKE 'COPY%' AND application_name LIKE 'cgpsync%' AND wait_event = 'ClientWrite'",
+    );
+    assert_eq!(run.join(), Ok(1));
+    pair.same_rows("big", "true");
+    assert_eq!(pair.target.text("SELECT attempts FROM cgpsync_run_partition"), "2");
+}
+
+#[test]
+fn a_crash_leaves_the_old_rows() {
+    let mut pair = Pair::new();
+    big(&pair);
+    let run = caught_loading(&pair, SLOW);
+    pair.target.kill_postmaster(SOON);
+    assert!(run.join().is_err());
+    pair.target.boot();
+    pair.target.sql("ALTER ROLE postgres RESET ALL");
+    assert_old(&pair);
+    pair.sync("'big', '20171231', 3").expect("a sync");
+    pair.same_rows("big", "true");
+}
+
+#[test]
+fn what_only_one_process_may_load_is_loaded_by_one() {
+    for (what, sql) in [
+        (
+            "a trigger",
+            "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+             CREATE TRIGGER nothing BEFORE INSERT ON big_2017 FOR EACH ROW EXECUTE FUNCTION nothing()",
+        ),
+        (
+            "a foreign key",
+            "CREATE TABLE days (d date PRIMARY KEY); INSERT INTO days SELECT date '2017-01-01' + g FROM generate_series(0, 364) g;
+             ALTER TABLE big ADD FOREIGN KEY (d) REFERENCES days",
+        ),
+        (
+            "a check by a function that is not parallel safe",
+            "CREATE FUNCTION fine(int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+             ALTER TABLE big ADD CHECK (fine(id))",
+        ),
+        ("no parallel workers", "ALTER ROLE postgres SET max_parallel_workers = 0"),
+    ] {
+        let pair = Pair::new();
+        big(&pair);
+        pair.target.sql(sql);
+        pair.sync("'big', '20171231', 3").expect(what);
+        pair.same_rows("big", "true");
+        assert_eq!(processes(&pair, "big_2017"), 1, "{what}");
+    }
+    let pair = Pair::with("", "wal_level = minimal\nmax_wal_senders = 0");
+    big(&pair);
+    pair.sync("'big', '20171231', 3").expect("a sync");
+    pair.same_rows("big", "true");
+    assert_eq!(processes(&pair, "big_2017"), 1, "wal_level = minimal");
+    pair.sync("'big', '20171231', 3, replace => 'truncate', since => '20161231'")
+        .expect("a sync");
+    pair.same_rows("big", "true");
+    assert_eq!(processes(&pair, "big_2017"), 1, "truncated");
+}
