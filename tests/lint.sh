@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Formatting, lints and documentation; every warning is an error.
+# Formatting, lints, documentation, and what deny.toml asks of the dependencies; every warning is an error.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-"$here/support/setup.sh"
+"$here/support/setup.sh" lint
 . "$here/support/env.sh"
 cd "$root"
 features=(--no-default-features --features "pg$PG stories")
@@ -13,5 +13,12 @@ RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --document-private-items 
 if grep -rn 'allow(unsafe_code)' src | grep -v '^src/pg/mod.rs:'; then
     echo "unsafe code is allowed outside src/pg" >&2
     exit 1
+fi
+cargo deny --log-level error --offline --locked check --hide-inclusion-graph bans licenses sources
+# The advisories come from the network, which not every machine has; those fetched before do as well.
+if cargo deny --log-level off fetch db 2>/dev/null || compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*/crates" >/dev/null; then
+    cargo deny --log-level error --offline --locked check --hide-inclusion-graph advisories
+else
+    echo "lint: the advisory database cannot be reached: advisories are not checked" >&2
 fi
 echo "lint: clean"

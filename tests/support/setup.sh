@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what a build needs and this machine lacks: a server with headers, libclang, a C compiler, OpenSSL, Rust, cargo-pgrx;
-# `setup.sh tests` also what only the stories need: pg_cron, the openssl command, and libfaketime if it is to be had. Does nothing, and asks for no rights,
+# `setup.sh lint` also cargo-deny, and `setup.sh tests` what only the stories need: pg_cron, the openssl command, and libfaketime if it is to be had. Does nothing, and asks for no rights,
 # where all of it is there.
 set -euo pipefail
 cargo_pgrx=0.18.1
+cargo_deny=0.20.2
 
 say() { echo "setup: $*" >&2; }
 
@@ -85,6 +86,10 @@ if [ "$pgrx_version" != "cargo-pgrx $cargo_pgrx" ]; then
     say "installing cargo-pgrx $cargo_pgrx (a few minutes)"
     # Not with this project's flags and not into its target directory: it is a tool of the user's.
     (cd / && cargo install --quiet --locked cargo-pgrx --version "$cargo_pgrx")
+fi
+if [ "${1:-}" = lint ] && [ "$(cargo deny --version 2>/dev/null || true)" != "cargo-deny $cargo_deny" ]; then
+    say "installing cargo-deny $cargo_deny (a few minutes)"
+    (cd / && cargo install --quiet --locked cargo-deny --version "$cargo_deny")
 fi
 if ! grep -qs "$PG_CONFIG" "$PGRX_HOME/config.toml"; then
     cargo pgrx init "--pg$PG=$PG_CONFIG" >"$PGRX_HOME/init.log" 2>&1 || { cat "$PGRX_HOME/init.log" >&2; exit 1; }
