@@ -93,7 +93,7 @@ impl Helper {
 
     /// How far it is. An error that it could not report itself is raised by waiting, or at the next interrupt.
     pub fn report(&self) -> Report {
-        // SAFETY: mapped until `finish`; the answer is complete once the state says so.
+        // SAFETY: mapped until `destroy`, or the end of the transaction; the answer is complete once the state says so.
         unsafe {
             let shared = &*self.shared;
             let state = shared.state.load(Ordering::Acquire);
@@ -107,15 +107,16 @@ impl Helper {
         }
     }
 
-    /// Waits for its end, and gives its report.
-    pub fn finish(self) -> Report {
+    /// Waits for its end; raises its error.
+    pub fn wait(&self) {
         // SAFETY: started in this transaction, in parallel mode still. What the helper has logged counts as this process's from here on.
-        unsafe {
-            pg_sys::WaitForParallelWorkersToFinish(self.context);
-            let report = self.report();
-            pg_sys::DestroyParallelContext(self.context);
-            report
-        }
+        unsafe { pg_sys::WaitForParallelWorkersToFinish(self.context) };
+    }
+
+    /// Forgets it. It has ended.
+    pub fn destroy(self) {
+        // SAFETY: as above; the memory goes with `self`.
+        unsafe { pg_sys::DestroyParallelContext(self.context) };
     }
 }
 
@@ -154,9 +155,10 @@ pub unsafe extern "C-unwind" fn cgpsync_helper_main(_segment: *mut pg_sys::dsm_s
         let task = std::slice::from_raw_parts(shared.add(1).cast::<u8>(), (*shared).task_length as usize);
         (shared, task)
     };
-    let (state, answer) = match report::catch(|| crate::run::team::help(task)) {
-        Ok(answer) => (DONE, answer),
-        Err(error) => (FAILED, crate::run::team::describe(&error)),
+    let result = report::catch(|| crate::run::team::help(task));
+    let (state, answer) = match &result {
+        Ok(answer) => (DONE, answer.clone()),
+        Err(error) => (FAILED, crate::run::team::describe(error)),
     };
     let length = answer.len().min(ANSWER);
     // SAFETY: the leader reads the answer after the state only.
@@ -164,5 +166,9 @@ pub unsafe extern "C-unwind" fn cgpsync_helper_main(_segment: *mut pg_sys::dsm_s
         std::ptr::copy_nonoverlapping(answer.as_ptr(), (&raw mut (*shared).answer).cast::<u8>(), length);
         (*shared).answer_length.store(length as u32, Ordering::Relaxed);
         (*shared).state.store(state, Ordering::Release);
+    }
+    // Nothing but an abort tidies up after an error. The server hands it to the leader as well, with less of what is known about it.
+    if let Err(error) = result {
+        report::raise(error);
     }
 }

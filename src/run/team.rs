@@ -125,13 +125,16 @@ impl Team {
     }
 
     /// The error of a helper that has failed.
-    fn check(&self) -> Result<()> {
-        for helper in &self.helpers {
-            if let Report::Failed(answer) = helper.report() {
-                return Err(failure(&answer));
-            }
-        }
-        Ok(())
+    fn failure(&self) -> Option<Error> {
+        self.helpers.iter().find_map(|helper| match helper.report() {
+            Report::Failed(answer) => Some(failure(&answer)),
+            _ => None,
+        })
+    }
+
+    /// Runs `f`, the loading. Where that fails because a helper did, gives the helper's error.
+    pub fn load<T>(&mut self, f: impl FnOnce(&mut Team) -> Result<T>) -> Result<T> {
+        report::catch(|| f(self)).map_err(|error| self.failure().unwrap_or(error))
     }
 }
 
@@ -144,7 +147,9 @@ impl Pieces for Team {
     }
 
     fn next(&mut self) -> Result<Option<String>> {
-        self.check()?;
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
         let next = self.task.take(self.gauge);
         if next.is_some() {
             self.recruit()?;
@@ -153,9 +158,14 @@ impl Pieces for Team {
     }
 
     fn finish(&mut self) -> Result<Moved> {
-        while let Some(helper) = self.helpers.pop() {
-            let report = helper.finish();
-            self.board.leave_seat();
+        while let Some(helper) = self.helpers.last() {
+            // Stays where `failure` finds it until it is known to have ended well.
+            helper.wait();
+            let report = helper.report();
+            if let Some(helper) = self.helpers.pop() {
+                helper.destroy();
+                self.board.leave_seat();
+            }
             match report {
                 Report::Done(answer) => {
                     let moved: Moved = serde_json::from_slice(&answer).map_err(|e| Error::internal(e.to_string()))?;

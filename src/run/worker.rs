@@ -204,7 +204,10 @@ impl Worker {
                 gauge,
             };
             let loaded = match team(self.id, &self.run, self.board, unit, source)? {
-                Some(mut team) => load::replace(&what, &team.first()?, Some(&mut team), source)?,
+                Some(mut team) => {
+                    let first = team.first()?;
+                    team.load(|team| load::replace(&what, &first, Some(team), source))?
+                }
                 None => {
                     let filter = unit.source_filter.as_deref();
                     let copy_sql = copy_out(what.columns, &unit.source_relation, filter, what.binary);
