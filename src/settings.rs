@@ -74,7 +74,7 @@ fn init_replacing() {
         GucFlags::UNIT_MS,
     );
     GucRegistry::define_bool_guc(
-        c"cgpsync.analyze",
+        c"cgpsync.analyze_partitions",
         c"Whether partitions are analyzed once they are replaced.",
         c"Only if the calling role may analyze them.",
         &ANALYZE,
@@ -157,7 +157,7 @@ pub fn swap_timeout_ms() -> i32 {
     SWAP_TIMEOUT.get()
 }
 
-/// cgpsync.analyze.
+/// cgpsync.analyze_partitions.
 pub fn analyze() -> bool {
     ANALYZE.get()
 }

@@ -85,7 +85,7 @@ pub struct Request {
     pub replace: Replace,
     /// cgpsync.swap_timeout, milliseconds
     pub swap_timeout_ms: i32,
-    /// cgpsync.analyze
+    /// cgpsync.analyze_partitions
     pub analyze: bool,
 }
 

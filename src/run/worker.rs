@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 pub fn main(birth: Birth) {
     let result = prepare_session().and_then(|synchronous_commit| {
         let id = birth.argument;
+        // After a crash the run is over: what a worker notes of it, but for the units themselves, need not survive one.
+        xact::transaction(|| session::set_config("synchronous_commit", "off", false))?;
         let (store, run) = xact::transaction(|| {
             let store = Store::open()?;
             let run = store.run_info(id)?;
