@@ -95,6 +95,7 @@ COMMENT ON COLUMN cgpsync_run_partition.source_filter IS 'condition on its rows;
 COMMENT ON COLUMN cgpsync_run_partition.filter_here IS 'rows of other partitions come too and are dropped here, as only this server can tell HASH partitions apart';
 COMMENT ON COLUMN cgpsync_run_partition.way IS 'how its rows were replaced: swap or truncate';
 COMMENT ON COLUMN cgpsync_run_partition.processes IS 'how many processes loaded it';
+COMMENT ON COLUMN cgpsync_run_partition.cut IS 'internal: how a slice of a table that is partitioned on the source can be read in pieces';
 COMMENT ON COLUMN cgpsync_run_partition.attempts IS 'how often it was begun';
 COMMENT ON COLUMN cgpsync_run_partition.retry_at IS 'when it is tried again after a failure that may pass';
 

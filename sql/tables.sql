@@ -69,6 +69,7 @@ CREATE TABLE cgpsync_run_partition (
     retry_at        timestamptz,
     way             text CHECK (way IN ('swap', 'truncate')),
     processes       integer,
+    cut             jsonb,
     PRIMARY KEY (run_id, unit)
 );
 CREATE INDEX cgpsync_run_partition_relation_idx ON cgpsync_run_partition (relation, run_id);

@@ -1,5 +1,8 @@
 //! A big unit in pieces that several processes can load: which rows of the source each of them reads.
 
+use super::copy_sql::{quote_ident, quote_literal};
+use serde::{Deserialize, Serialize};
+
 /// Below this a unit is read as a whole.
 pub const SMALLEST_UNIT: i64 = 64 << 20;
 const SMALLEST_PIECE: i64 = 16 << 20;
@@ -43,6 +46,77 @@ pub fn by_segments(segments: &[i32], count: u32) -> Vec<String> {
         .collect()
 }
 
+/// A slice whose rows can be told apart by the key: of a table that is partitioned on the source, where a range costs no more than its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// the key's name
+    pub column: String,
+    /// pg_type.typname, of those in `has_arithmetic`
+    pub type_name: String,
+    /// lower end
+    pub start: String,
+    /// upper end
+    pub end: String,
+    /// what the slice may hold
+    pub bytes: i64,
+}
+
+impl Cut {
+    /// Whether values of a type can be divided evenly between two of them.
+    pub fn has_arithmetic(type_name: &str) -> bool {
+        matches!(
+            type_name,
+            "date" | "timestamp" | "timestamptz" | "int2" | "int4" | "int8"
+        )
+    }
+
+    /// A query for the values that cut the range into at most `count` even parts, in their order. Its arithmetic is the source's.
+    pub fn points_sql(&self, count: u32) -> String {
+        let name = self.type_name.as_str();
+        let of_type = |as_type: &str| {
+            let value = |text: &str| format!("CAST({} AS {as_type})", quote_literal(text));
+            (value(&self.start), value(&self.end))
+        };
+        let point = match name {
+            "date" => {
+                let (start, end) = of_type(name);
+                format!("{start} + ({end} - {start}) * i / {count}")
+            }
+            "timestamp" | "timestamptz" => {
+                let (start, end) = of_type(name);
+                format!("{start} + ({end} - {start}) * (CAST(i AS float8) / {count})")
+            }
+            _ => {
+                let (start, end) = of_type("numeric");
+                format!("CAST({start} + ({end} - {start}) * i / {count} AS {name})")
+            }
+        };
+        format!(
+            "SELECT CAST(points.p AS text) FROM (SELECT DISTINCT {point} AS p FROM generate_series(1, {}) AS i) AS points
+             WHERE points.p > {} ORDER BY points.p",
+            count.saturating_sub(1),
+            of_type(name).0
+        )
+    }
+
+    /// Conditions for the parts between `points`. The first and the last are open: the slice's own condition bounds them.
+    pub fn conditions(&self, points: &[String]) -> Vec<String> {
+        let column = quote_ident(&self.column);
+        let compare = |operator: &str, point: &String| {
+            let value = format!("CAST({} AS {})", quote_literal(point), self.type_name);
+            format!("{column} {operator} {value}")
+        };
+        (0..=points.len())
+            .map(|part| {
+                let from = part.checked_sub(1).map(|before| compare(">=", &points[before]));
+                let to = points.get(part).map(|point| compare("<", point));
+                let both: Vec<String> = from.into_iter().chain(to).collect();
+                both.join(" AND ")
+            })
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +129,27 @@ mod tests {
         assert_eq!(count(1 << 30, 4), 16);
         assert_eq!(count(SMALLEST_UNIT, 4), 4);
         assert_eq!(count(1 << 40, 4), 1024);
+    }
+
+    #[test]
+    fn parts_of_a_range_meet_and_leave_nothing_out() {
+        let cut = Cut {
+            column: "d".to_owned(),
+            type_name: "date".to_owned(),
+            start: "2017-01-01".to_owned(),
+            end: "2018-01-01".to_owned(),
+            bytes: 0,
+        };
+        let points = ["2017-05-02".to_owned(), "2017-09-01".to_owned()];
+        assert_eq!(
+            cut.conditions(&points),
+            [
+                r#""d" < CAST('2017-05-02' AS date)"#,
+                r#""d" >= CAST('2017-05-02' AS date) AND "d" < CAST('2017-09-01' AS date)"#,
+                r#""d" >= CAST('2017-09-01' AS date)"#
+            ]
+        );
+        assert!(cut.points_sql(3).contains("generate_series(1, 2)"));
     }
 
     #[test]

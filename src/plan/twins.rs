@@ -15,6 +15,8 @@ pub struct ReadFrom {
     pub whole: bool,
     /// size of what is read, if known
     pub bytes: Option<i64>,
+    /// size, or 0, of a relation that is partitioned over there and of which a part is read
+    pub divided: Option<i64>,
 }
 
 /// What the source has for one leaf of the target.
@@ -105,6 +107,7 @@ impl<'a> Twins<'a> {
                 relation: twin.table.relation.clone(),
                 whole: true,
                 bytes,
+                divided: None,
             });
         }
         check_order(leaf, source)?;
@@ -112,6 +115,11 @@ impl<'a> Twins<'a> {
             relation: found.readable.table.relation.clone(),
             whole: false,
             bytes,
+            divided: found
+                .readable
+                .level
+                .is_some()
+                .then(|| found.readable.bytes().unwrap_or(0)),
         })
     }
 }

@@ -12,11 +12,13 @@ use super::record::Store;
 use super::rows::{NewUnit, SamePlan};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::session::{self, VERSION};
+use crate::plan::bound::End;
 use crate::plan::columns::{Mapping, has_newer_values, match_columns};
 use crate::plan::constraint::without_hash;
 use crate::plan::copy_sql::split_name;
 use crate::plan::end::KeyKind;
 use crate::plan::missing::{self, Creation, Missing, Reach};
+use crate::plan::pieces::Cut;
 use crate::plan::select::{Decision, decide};
 use crate::plan::tree::{KeyColumn, Ranks, values_by_ordering};
 use crate::plan::twins::{ReadFrom, Twins};
@@ -304,6 +306,7 @@ fn planned_units(
     create_missing: bool,
 ) -> Result<Vec<PlannedUnit>> {
     let twins = Twins::new(&sides.target.root, sides.source, &sides.ranks)?;
+    let number = leaves.len() as i64;
     let mut reads: Vec<Option<ReadFrom>> = Vec::with_capacity(leaves.len());
     let mut sliced = Vec::new();
     for (leaf, decision) in &leaves {
@@ -367,12 +370,30 @@ fn planned_units(
                 source_relation: read.as_ref().map_or_else(String::new, |read| read.relation.clone()),
                 source_filter: (!conditions.is_empty()).then(|| conditions.join(" AND ")),
                 filter_here,
+                cut: read.as_ref().and_then(|read| cut(sides, leaf, read, number)),
                 estimated_bytes: read.and_then(|read| read.bytes),
                 done_by: None,
             },
         }
     });
     Ok(planned.collect())
+}
+
+/// How a slice can be read in pieces. What it holds is guessed: as much as each of the target's `leaves` partitions would.
+fn cut(sides: &Sides<'_>, leaf: &Leaf<'_>, read: &ReadFrom, leaves: i64) -> Option<Cut> {
+    let (divided, key) = (read.divided?, sides.key?);
+    let (End::Value(start), End::Value(end)) = (&leaf.range.as_ref()?.start, &leaf.range.as_ref()?.end) else {
+        return None;
+    };
+    let mut there = sides.source.columns.iter();
+    let is_alike = there.any(|column| column.name == key.name && column.type_oid == key.type_oid);
+    (is_alike && Cut::has_arithmetic(&key.type_name)).then(|| Cut {
+        column: key.name.clone(),
+        type_name: key.type_name.clone(),
+        start: start.clone(),
+        end: end.clone(),
+        bytes: read.bytes.unwrap_or(divided / leaves.max(1)),
+    })
 }
 
 /// Adds the partitions that only the source has: to be created, or to be listed.
@@ -402,6 +423,7 @@ fn new_partitions(
                     source_relation: node.table.relation.clone(),
                     source_filter: None,
                     filter_here: false,
+                    cut: None,
                     estimated_bytes: node.bytes(),
                     done_by: None,
                 },

@@ -238,11 +238,11 @@ impl Store {
         let inserted = self.write(
             &format!(
                 "INSERT INTO @.cgpsync_run_partition
-                   (run_id, unit, partition, relation, status, source_relation, source_filter, filter_here, estimated_bytes, message)
+                   (run_id, unit, partition, relation, status, source_relation, source_filter, filter_here, estimated_bytes, cut, message)
                  SELECT $1::bigint, u.n, {SHOWN_NAME}, c.oid::regclass,
                         CASE WHEN u.j ->> 'done_by' IS NULL THEN 'pending' ELSE 'skipped' END,
                         u.j ->> 'source_relation', u.j ->> 'source_filter', (u.j ->> 'filter_here')::bool,
-                        (u.j ->> 'estimated_bytes')::bigint, 'copied by run ' || (u.j ->> 'done_by')
+                        (u.j ->> 'estimated_bytes')::bigint, NULLIF(u.j -> 'cut', 'null'), 'copied by run ' || (u.j ->> 'done_by')
                  FROM jsonb_array_elements($2::jsonb) WITH ORDINALITY AS u(j, n)
                  JOIN pg_class c ON c.oid = (u.j ->> 'partition')::oid JOIN pg_namespace n ON n.oid = c.relnamespace
                  RETURNING unit"

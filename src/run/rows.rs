@@ -1,6 +1,7 @@
 //! What goes into cgpsync's tables and comes out of them; `record` does the reading and writing.
 
 use super::Request;
+use crate::plan::pieces::Cut;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct NewUnit {
     pub source_filter: Option<String>,
     /// rows of other units come too and are dropped here: only this server can tell HASH partitions apart
     pub filter_here: bool,
+    /// how a slice can be read in pieces
+    pub cut: Option<Cut>,
     /// size on the source, if known
     pub estimated_bytes: Option<i64>,
     /// the failed run that copied it already
@@ -44,13 +47,15 @@ pub struct ClaimedUnit {
     pub shown_name: String,
     /// size on the source, if known
     pub estimated_bytes: Option<i64>,
+    /// how it can be read in pieces, if it is a slice
+    pub cut: Option<Cut>,
 }
 
 /// What a worker finds when it asks for work.
 #[derive(Debug)]
 pub enum Claim {
     /// a unit, its own from now on
-    Unit(ClaimedUnit),
+    Unit(Box<ClaimedUnit>),
     /// there will be some after this time
     Later(Duration),
     /// none is left

@@ -294,7 +294,10 @@ fn team(run_id: i64, run: &RunInfo, board: Board, unit: &ClaimedUnit, source: &m
     if processes < 2 || is_small {
         return Ok(None);
     }
-    let pieces = dialect::pieces::pieces(source, &unit.source_relation, processes)?;
+    let pieces = match &unit.cut {
+        Some(cut) => dialect::pieces::cut(source, cut, processes)?,
+        None => dialect::pieces::pieces(source, &unit.source_relation, processes)?,
+    };
     if pieces.is_empty() || !load::can_be_shared(unit.partition, &run.columns)? {
         return Ok(None);
     }

@@ -221,3 +221,37 @@ fn what_only_one_process_may_load_is_loaded_by_one() {
     pair.same_rows("big", "true");
     assert_eq!(processes(&pair, "big_2017"), 1, "truncated");
 }
+
+#[test]
+fn a_slice_of_a_table_that_is_partitioned_otherwise_is_read_by_ranges_of_its_key() {
+    for (column, value, ends) in [
+        (
+            "k date",
+            "date '2017-01-01' + g % 365",
+            ["2017-01-01", "2017-06-15", "2018-01-01"],
+        ),
+        (
+            "k timestamptz",
+            "timestamptz '2017-01-01' + g % 365 * interval '1 day 1 minute'",
+            ["2017-01-01", "2017-06-15 12:00", "2018-01-05"],
+        ),
+        ("k bigint", "g", ["0", "50000", "1000000"]),
+        ("k smallint", "g % 30000", ["-10", "10000", "30001"]),
+    ] {
+        let pair = Pair::new();
+        let [from, middle, to] = ends;
+        pair.both(&format!("CREATE TABLE big ({column}, t text) PARTITION BY RANGE (k)"));
+        pair.target.sql(&format!(
+            "CREATE TABLE big_all PARTITION OF big FOR VALUES FROM ('{from}') TO ('{to}')"
+        ));
+        pair.source.sql(&format!(
+            "CREATE TABLE big_1 PARTITION OF big FOR VALUES FROM ('{from}') TO ('{middle}') WITH (fillfactor = 10);
+             CREATE TABLE big_2 PARTITION OF big FOR VALUES FROM ('{middle}') TO ('{to}') WITH (fillfactor = 10);
+             INSERT INTO big SELECT {value}, 'text of row ' || g FROM generate_series(1, 150000) g;
+             ANALYZE big"
+        ));
+        pair.sync(&format!("'big', '{to}', 3")).expect(column);
+        pair.same_rows("big", "true");
+        assert!(processes(&pair, "big_all") > 1, "{column}");
+    }
+}

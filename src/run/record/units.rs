@@ -115,11 +115,11 @@ impl Store {
                  AND (q.retry_at IS NULL OR q.retry_at <= clock_timestamp()
                       OR q.retry_at > clock_timestamp() + $2::float8 * interval '1 ms')
                ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes",
+             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes, p.cut",
             &[Some(&id), Some(&retries.max_delay_ms.to_string())],
         )?;
         if let Some(row) = rows.first() {
-            return Ok(Claim::Unit(ClaimedUnit {
+            return Ok(Claim::Unit(Box::new(ClaimedUnit {
                 unit: row.need(0)?,
                 partition: row.need(1)?,
                 name: row.string(2)?,
@@ -130,7 +130,11 @@ impl Store {
                 snapshot: row.text(7).map(str::to_owned),
                 shown_name: row.string(8)?,
                 estimated_bytes: row.get(9)?,
-            }));
+                cut: row
+                    .text(10)
+                    .map(|text| serde_json::from_str(text).map_err(|e| Error::internal(e.to_string())))
+                    .transpose()?,
+            })));
         }
         let rows = self.write(
             "SELECT date_part('epoch', min(retry_at) - clock_timestamp()) FROM @.cgpsync_run_partition

@@ -4,7 +4,7 @@ use super::server::Product;
 use super::table::text;
 use crate::error::Result;
 use crate::plan::copy_sql::quote_literal;
-use crate::plan::pieces;
+use crate::plan::pieces::{self, Cut};
 use crate::source::Session;
 
 /// Conditions that split the rows of `relation` among `processes`; none when it is read as a whole: it is small, or not one table whose
@@ -14,6 +14,20 @@ pub fn pieces(session: &mut Session, relation: &str, processes: u32) -> Result<V
         Product::PostgreSql if session.version() >= 140_000 => blocks(session, relation, processes),
         Product::Greenplum(6.., ..) | Product::Cloudberry => segments(session, relation, processes),
         _ => Ok(Vec::new()),
+    }
+}
+
+/// Conditions that split a slice by its key among `processes`, likewise.
+pub fn cut(session: &mut Session, cut: &Cut, processes: u32) -> Result<Vec<String>> {
+    let count = pieces::count(cut.bytes, processes);
+    if count == 1 {
+        return Ok(Vec::new());
+    }
+    let rows = session.query(&cut.points_sql(count))?;
+    let points = rows.iter().map(|row| text(row, 0)).collect::<Result<Vec<String>>>()?;
+    match points.is_empty() {
+        true => Ok(Vec::new()),
+        false => Ok(cut.conditions(&points)),
     }
 }
 
