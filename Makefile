@@ -1,8 +1,8 @@
 # PG_CONFIG=/path/to/pg_config or PG=15 choose the server; without them the newest installed one with headers is taken.
 SHELL := bash
-.PHONY: demo test faults fuzz lint install clean
+.PHONY: demo test bench faults fuzz lint install clean
 .DEFAULT_GOAL := test
-export PG PG_CONFIG KEEP FUZZ_SECONDS
+export PG PG_CONFIG KEEP FUZZ_SECONDS SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
 
 # Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with.
 demo:
@@ -11,6 +11,11 @@ demo:
 # Every test. ARGS go to the stories, e.g. make test ARGS=cancel
 test:
 	@tests/run.sh $(ARGS)
+
+# How fast, beside the other ways: two throwaway clusters, a release build, under ten minutes. SCALE=1 is the full size, RESULTS=FILE
+# writes what it prints to a file. SETS, WAYS, ROUNDS, PARALLELISM: see tests/README.md.
+bench:
+	@tests/bench.sh
 
 # Hundreds of rounds of killed processes, broken networks and the like, with a table at the end; a quarter of an hour.
 # SEED, KILLS and ROUNDS: see the script.

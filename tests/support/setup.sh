@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a build needs and this machine lacks: a server with headers, libclang, a C compiler, OpenSSL, Rust, cargo-pgrx;
-# `setup.sh lint` also cargo-deny, and `setup.sh tests` what only the stories need: pg_cron, the openssl command, and libfaketime if it is to be had. Does nothing, and asks for no rights,
-# where all of it is there.
+# `setup.sh lint` also cargo-deny; `setup.sh tests` what only the stories need: pg_cron, the openssl command, and libfaketime if it is to be
+# had; `setup.sh bench` what the bench compares with: pgcopydb, if it is to be had. Does nothing, and asks for no rights, where all is there.
 set -euo pipefail
 cargo_pgrx=0.18.1
 cargo_deny=0.20.2
@@ -42,8 +42,8 @@ fi
 if [ ! -x "$(dirname "$PG_CONFIG")/postgres" ]; then
     packages+=("postgresql-$PG")
 fi
-# Certificates of the stories are made by the command.
-[ "${1:-}" != tests ] || want openssl openssl
+# Certificates of the stories and the bench are made by the command.
+case ${1:-} in tests | bench) want openssl openssl ;; esac
 # Only into the distribution's own servers: a package would not reach any other.
 if [ "${1:-}" = tests ] && [ "$(dirname "$PG_CONFIG")" = "/usr/lib/postgresql/$PG/bin" ] \
     && [ ! -e "/usr/lib/postgresql/$PG/lib/pg_cron.so" ]; then
@@ -74,6 +74,14 @@ fi
 if [ "${1:-}" = tests ] && ! compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null && command -v apt-get >/dev/null; then
     (as_root apt-get install -y -qq --no-install-recommends libfaketime || { as_root apt-get update -qq \
         && as_root apt-get install -y -qq --no-install-recommends libfaketime; }) >/dev/null 2>&1 || say "libfaketime cannot be installed"
+fi
+
+# Without it the bench shows that way as failed.
+if [ "${1:-}" = bench ] && ! command -v pgcopydb >/dev/null && command -v apt-get >/dev/null; then
+    say "installing pgcopydb"
+    export DEBIAN_FRONTEND=noninteractive
+    (as_root apt-get install -y -qq --no-install-recommends pgcopydb || { as_root apt-get update -qq \
+        && as_root apt-get install -y -qq --no-install-recommends pgcopydb; }) >/dev/null 2>&1 || say "pgcopydb cannot be installed"
 fi
 
 if ! command -v cargo >/dev/null; then

@@ -1,0 +1,148 @@
+//! What cgpsync is meant to reach, beside what was measured.
+
+use crate::ground::MAINTENANCE_WORK_MEM;
+use crate::readers::{OTHER, SWAP};
+use crate::report::{Results, SetResult};
+use crate::ways::Way;
+
+/// One of them: measured must be at most the limit.
+struct Target {
+    what: String,
+    limit: f64,
+    unit: &'static str,
+    /// like for like: without ANALYZE where the other way has none
+    measured: Option<f64>,
+    /// as a sync is by default, where that is something else
+    default: Option<f64>,
+}
+
+fn wall(set: &SetResult, way: Way) -> Option<f64> {
+    set.median(way, |usage| usage.wall)
+}
+
+/// cgpsync's wall clock divided by another way's.
+fn ratio(results: &Results, set: &str, ours: Way, way: Way) -> Option<f64> {
+    let set = results.set(set)?;
+    Some(wall(set, ours)? / wall(set, way)?)
+}
+
+/// Milliseconds that a small partition takes besides the transaction it needs.
+pub fn overhead(results: &Results, ours: Way) -> Option<f64> {
+    let set = results.set("many")?;
+    Some((wall(set, ours)? - wall(set, Way::Bare)?) * 1000.0 / set.partitions as f64)
+}
+
+fn cpu_over_floors(results: &Results, ours: Way) -> Option<f64> {
+    let set = results.set("plain")?;
+    let cpu = |way| set.median(way, |usage| usage.cpu);
+    Some(cpu(ours)? / (cpu(Way::SourceFloor)? + cpu(Way::TargetFloor)?))
+}
+
+fn single_over_plain(results: &Results, ours: Way) -> Option<f64> {
+    let wall_of = |name| wall(results.set(name)?, ours);
+    Some(wall_of("single")? / wall_of("plain")?)
+}
+
+/// MiB of the largest worker in sets with or without indexes.
+fn worker(results: &Results, indexed: bool) -> Option<f64> {
+    let sets = results.sets.iter().filter(|set| set.has_indexes == indexed);
+    let ours = sets
+        .flat_map(|set| &set.outcomes)
+        .filter(|outcome| outcome.way.is_ours() && outcome.error.is_none());
+    ours.map(|outcome| outcome.worker()).reduce(f64::max)
+}
+
+/// Longest wait beyond that of readers of another table at such a moment, ms.
+fn wait(results: &Results) -> Option<f64> {
+    let phases = &results.readers.as_ref()?.phases;
+    let longest = |names: &[&str]| {
+        let phase = phases.iter().find(|phase| names.contains(&phase.name.as_str()))?;
+        Some(phase.longest())
+    };
+    Some((longest(&[SWAP])? - longest(&[OTHER])?).max(0.0))
+}
+
+fn all(results: &Results) -> Vec<Target> {
+    let mut targets = Vec::new();
+    // What is compared with a way that does not ANALYZE is a sync that does not, either.
+    let mut like = |what: String, limit, unit, measure: &dyn Fn(Way) -> Option<f64>| {
+        targets.push(Target {
+            what,
+            limit,
+            unit,
+            measured: measure(Way::Unanalyzed),
+            default: measure(Way::Cgpsync),
+        });
+    };
+    let against = [
+        ("plain", Way::Old, "the old way", 0.58),
+        ("plain", Way::Binary, "psql binary pipe", 0.83),
+        ("plain", Way::Fdw, "postgres_fdw", 0.4),
+        ("plain", Way::Logical, "logical replication", 0.3),
+        ("indexed", Way::Old, "the old way", 0.55),
+        ("indexed", Way::Binary, "psql binary pipe", 0.7),
+    ];
+    for (set, way, name, limit) in against {
+        like(format!("{set}: wall clock against {name}"), limit, "", &|ours| {
+            ratio(results, set, ours, way)
+        });
+    }
+    let cpu = "plain: CPU against the sum of the two floors".to_owned();
+    like(cpu, 1.1, "", &|ours| cpu_over_floors(results, ours));
+    let single = "single against plain, the same rows in 14 partitions: wall clock".to_owned();
+    like(single, 1.2, "", &|ours| single_over_plain(results, ours));
+    let small = "many: per partition, over the bare transactions".to_owned();
+    like(small, 5.0, " ms", &|ours| overhead(results, ours));
+    let mut add = |what: String, limit, unit, measured| {
+        targets.push(Target {
+            what,
+            limit,
+            unit,
+            measured,
+            default: None,
+        });
+    };
+    for (set, limit) in [("plain", 0.5), ("indexed", 0.8)] {
+        let what = format!("{set}: wall clock against pgcopydb");
+        add(what, limit, "", ratio(results, set, Way::Cgpsync, Way::Pgcopydb));
+    }
+    add("many: second call".to_owned(), 0.5, " s", results.second_call);
+    if let Some((partitions, seconds)) = results.plan {
+        // A second for 5,000 of them.
+        let limit = partitions as f64 / 5000.0;
+        add(format!("plan of {partitions} partitions"), limit, " s", Some(seconds));
+    }
+    let memory = "private memory of a worker, sets without index".to_owned();
+    add(memory, 64.0, " MiB", worker(results, false));
+    let memory = "the same, indexed, maintenance_work_mem included".to_owned();
+    add(memory, 64.0 + MAINTENANCE_WORK_MEM, " MiB", worker(results, true));
+    let readers = "longest wait of a reader beyond that of readers of another table".to_owned();
+    add(readers, 20.0, " ms", wait(results));
+    targets
+}
+
+/// Those that were measured.
+pub fn table(results: &Results) -> String {
+    let mut text =
+        "### Targets\n\n| | at most | measured | | by default, with ANALYZE |\n| --- | --- | --- | --- | --- |\n"
+            .to_owned();
+    for target in all(results) {
+        let Some(measured) = target.measured else {
+            continue;
+        };
+        let verdict = match measured <= target.limit {
+            true => "met".to_owned(),
+            false => format!("missed by {:.0} %", (measured / target.limit - 1.0) * 100.0),
+        };
+        text += &format!(
+            "| {} | {}{u} | {measured:.2}{u} | {verdict} | {} |\n",
+            target.what,
+            target.limit,
+            target
+                .default
+                .map_or_else(String::new, |value| format!("{value:.2}{}", target.unit)),
+            u = target.unit
+        );
+    }
+    text + "\n"
+}

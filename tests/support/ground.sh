@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Sourced after env.sh, with the profile for cargo-pgrx (--debug, or an empty word for a release) and initdb's options: makes $dir with a
+# private installation in $bin and the template of a cluster, where CGPSYNC_TEST_DIR and CGPSYNC_TEST_BIN point to. Removes all of it at
+# the end, with whatever server may still run in it.
+
+profile=$1
+shift
+dir=$(mktemp -d "/tmp/cgpsync-test.XXXXXX")
+
+leave_ground() {
+    local pidfile pid
+    # A test that was killed leaves its servers behind.
+    for pidfile in "$dir"/*/postmaster.pid; do
+        pid=$(head -n 1 "$pidfile" 2>/dev/null) || continue
+        kill -QUIT "$pid" 2>/dev/null || continue
+        for _ in $(seq 100); do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.05
+        done
+    done
+    rm -rf "$dir"
+}
+trap leave_ground EXIT
+
+# shellcheck disable=SC2086 # no profile is no argument
+bin=$("$root/tests/support/prefix.sh" "$dir/prefix" $profile)
+
+# PostgreSQL refuses to run as root.
+as_user=()
+if [ "$(id -u)" = 0 ]; then
+    user=nobody
+    id postgres >/dev/null 2>&1 && user=postgres
+    as_user=(runuser -u "$user" --)
+    chown "$user" "$dir"
+    CGPSYNC_TEST_UID=$(id -u "$user")
+    CGPSYNC_TEST_GID=$(id -g "$user")
+    export CGPSYNC_TEST_UID CGPSYNC_TEST_GID
+fi
+chmod 755 "$dir"
+
+echo secret >"$dir/password"
+chmod 644 "$dir/password"
+"${as_user[@]}" "$bin/initdb" -D "$dir/template" -U postgres --pwfile "$dir/password" --auth-local trust \
+    --auth-host scram-sha-256 --encoding UTF8 --locale C.UTF-8 "$@" >/dev/null
+export CGPSYNC_TEST_BIN=$bin CGPSYNC_TEST_DIR=$dir
