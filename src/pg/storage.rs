@@ -30,6 +30,12 @@ pub fn lock(oid: u32, against: Against) {
     unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(oid), mode as i32) };
 }
 
+/// Gives back the lock against writers, of the two that the caller holds: the one against VACUUM stays.
+pub fn let_writers_in(oid: u32) {
+    // SAFETY: inside the transaction that locked it, outside of any subtransaction.
+    unsafe { pg_sys::UnlockRelationOid(pg_sys::Oid::from(oid), pg_sys::ShareRowExclusiveLock as i32) };
+}
+
 /// A relation, open and locked by the caller for as long as this lives.
 struct Open(pg_sys::Relation);
 

@@ -339,7 +339,10 @@ fn explain(error: Error, unit: &ClaimedUnit) -> Error {
             Ok(pids) => error.more_detail(&format!("Processes that hold a lock on it or its parents: {pids}.")),
             Err(_) => error,
         };
-        return error.hint("Raise cgpsync.lock_timeout, or sync when it is not in use.");
+        return match error.hint {
+            Some(_) => error,
+            None => error.hint("Raise cgpsync.lock_timeout, or sync when it is not in use."),
+        };
     }
     error
 }

@@ -170,6 +170,8 @@ pub fn replace(
     };
     if let Some(swap) = &old {
         swap.build_indexes();
+        // Deferred ones would run within the commit, when readers wait for it already.
+        spi::execute("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
     }
     Ok(Loaded {
         moved,

@@ -3,11 +3,13 @@
 //! file numbers in its row of pg_class, its TOAST table's and its indexes', and those changes are ordinary rows of this transaction.
 //!
 //! Locks, in this order: parents as a reader (by the caller), the unit against writers, its TOAST table against VACUUM; at the end the unit, its TOAST
-//! table with the index, and its indexes against everybody, which is how every statement locks them.
+//! table with the index, and its indexes against everybody, which is how every statement locks them. Writers are let in again before that last
+//! wait: who has read the unit and now writes it would wait for this transaction, and this one for the reader. What they write until then goes
+//! with the old rows, as if they had come before the load.
 
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::storage::{self, Against};
-use crate::pg::{session, spi, wait, xact};
+use crate::pg::{background, session, spi, wait, xact};
 use crate::plan::replace::lock_attempt;
 use std::time::{Duration, Instant};
 
@@ -27,16 +29,21 @@ pub struct Swap {
     /// the TOAST table and its index
     toast: Vec<u32>,
     indexes: Vec<u32>,
+    /// those that a CREATE INDEX CONCURRENTLY has left before they took rows
+    unready: Vec<u32>,
 }
 
 impl Swap {
     /// Empties the unit, for this transaction. It is locked against writers.
     pub fn begin(unit: u32) -> Result<Swap> {
+        // What stays when writers are let in.
+        storage::lock(unit, Against::Vacuum);
         let toast = toast_of(unit)?;
         // Autovacuum works on a TOAST table by itself. It gives way to this wait, which it would not do to the short ones at the end.
         toast.iter().for_each(|&part| storage::lock(part, Against::Vacuum));
         storage::check_can_be_emptied(unit);
-        let indexes = indexes_of(unit)?;
+        let indexes = indexes_of(unit, true)?;
+        let unready = indexes_of(unit, false)?;
         storage::count_as_truncated(unit);
         storage::renew(unit);
         toast.iter().for_each(|&part| storage::renew(part));
@@ -45,30 +52,45 @@ impl Swap {
                 .iter()
                 .for_each(|&index| storage::build_index(*table, index));
         }
-        if !indexes.is_empty() {
+        let swap = Swap {
+            unit,
+            toast,
+            indexes,
+            unready,
+        };
+        // COPY leaves these alone, so they stay empty, as TRUNCATE leaves them.
+        swap.unready.iter().for_each(|&index| swap.build_index(index));
+        if !swap.indexes.is_empty() {
             storage::hide_indexes(unit)?;
         }
-        Ok(Swap { unit, toast, indexes })
+        Ok(swap)
     }
 
     /// Builds every index from the rows loaded, which takes less than keeping it up row by row; violations are found here.
     pub fn build_indexes(&self) {
-        for &index in &self.indexes {
-            storage::lock(index, Against::Vacuum);
-            storage::renew(index);
-            storage::build_index(self.unit, index);
-        }
+        self.indexes.iter().for_each(|&index| self.build_index(index));
+    }
+
+    fn build_index(&self, index: u32) {
+        storage::lock(index, Against::Vacuum);
+        storage::renew(index);
+        storage::build_index(self.unit, index);
     }
 
     /// Locks the unit against everybody. The commit has to follow at once.
     pub fn show(&self, limits: Limits) -> Result<()> {
         storage::settle();
+        if background::termination_requested() {
+            // It may have ended the wait for standbys. The commit would wait for them again, and readers for it.
+            return Err(Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated"));
+        }
+        storage::let_writers_in(self.unit);
         let begin = Instant::now();
         for attempt in 0.. {
             let (patience, pause) = lock_attempt(attempt, limits.attempt);
             let locked = xact::subtransaction(|| {
                 session::set_config("lock_timeout", &patience.as_millis().max(1).to_string(), true)?;
-                let parts = self.toast.iter().chain(&self.indexes);
+                let parts = self.toast.iter().chain(&self.indexes).chain(&self.unready);
                 std::iter::once(&self.unit)
                     .chain(parts)
                     .for_each(|&part| storage::lock(part, Against::Everybody));
@@ -76,7 +98,6 @@ impl Swap {
             });
             match locked {
                 Ok(()) => break,
-                // A reader that now wants to write waits for this transaction: a deadlock, if this one waited for long.
                 Err(error)
                     if [sqlstate::LOCK_NOT_AVAILABLE, sqlstate::DEADLOCK_DETECTED]
                         .contains(&error.sqlstate.as_str()) => {}
@@ -122,10 +143,12 @@ fn toast_of(unit: u32) -> Result<Vec<u32>> {
     )
 }
 
-/// What COPY would keep up, valid or not.
-fn indexes_of(unit: u32) -> Result<Vec<u32>> {
+/// What COPY would keep up, valid or not, if `ready`; else what it leaves alone.
+fn indexes_of(unit: u32, ready: bool) -> Result<Vec<u32>> {
     oids(
-        "SELECT indexrelid FROM pg_index WHERE indrelid = $1::oid AND indislive ORDER BY indexrelid",
+        &format!(
+            "SELECT indexrelid FROM pg_index WHERE indrelid = $1::oid AND indislive AND indisready = {ready} ORDER BY indexrelid"
+        ),
         unit,
     )
 }

@@ -52,6 +52,8 @@ mod selection;
 mod silence;
 mod sources;
 mod state;
+mod swap_readers;
+mod swap_unchanged;
 mod team;
 mod tls;
 mod tls_login;

@@ -171,7 +171,8 @@ impl Cluster {
         }
     }
 
-    fn config(&self) -> Config {
+    /// How to connect as postgres to database postgres.
+    pub fn config(&self) -> Config {
         let mut config = Config::new();
         config
             .host_path(&self.dir)

@@ -11,6 +11,7 @@ pub mod proxy;
 pub mod readme;
 pub mod rounds;
 pub mod scene;
+pub mod swapped;
 
 use cluster::Cluster;
 use postgres::{Client, error::DbError};

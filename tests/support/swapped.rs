@@ -1,0 +1,227 @@
+//! A table that is replaced again and again, version by version, and those who look at it meanwhile.
+
+use super::Pair;
+use super::cluster::Cluster;
+use postgres::{Client, Config, NoTls};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Partitions of the table: `events_0` holds the keys 0 to 9, `events_1` 10 to 19.
+pub const PARTITIONS: usize = 2;
+/// Rows of each.
+pub const ROWS: usize = 200;
+/// Replaces all of it.
+pub const SYNC: &str = "'events', '19', 2, since => '0'";
+/// What [`look`] finds in a partition that is complete and of one version, and in the table.
+pub const PART_IS_WHOLE: &str = "1 true";
+pub const TABLE_IS_WHOLE: &str = "2 true";
+
+/// A query that tells whether every partition that `relation` shows is complete, of one version, and readable down to its TOAST.
+pub fn look(relation: &str) -> String {
+    format!(
+        "SELECT count(*) || ' ' || COALESCE(bool_and(n = {ROWS} AND low = high AND own = {ROWS}), false)
+         FROM (SELECT count(*) AS n, min(version) AS low, max(version) AS high,
+                      count(*) FILTER (WHERE note LIKE version || ' %' AND length(note) > 20) AS own
+               FROM {relation} GROUP BY tableoid) p"
+    )
+}
+
+/// `events` on both sides: there a view whose rows are all of one version, here partitions with indexes and long texts that are stored apart.
+pub fn events(pair: &Pair) {
+    pair.source.sql(&format!(
+        "CREATE TABLE edition (version int); INSERT INTO edition VALUES (0);
+         CREATE TABLE rows AS SELECT g AS id, g % {keys} AS k, repeat(md5(g::text), CASE WHEN g % 10 = 0 THEN 90 ELSE 1 END) AS body
+         FROM generate_series(1, {rows}) g;
+         CREATE VIEW events AS SELECT id, k, version, version || ' ' || body AS note FROM rows, edition",
+        keys = PARTITIONS * 10,
+        rows = ROWS * PARTITIONS,
+    ));
+    pair.target.sql(
+        "CREATE TABLE events (id int NOT NULL, k int NOT NULL, version int, note text) PARTITION BY RANGE (k);
+         ALTER TABLE events ALTER note SET STORAGE EXTERNAL;
+         CREATE TABLE events_0 PARTITION OF events FOR VALUES FROM (0) TO (10);
+         CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (10) TO (20);
+         ALTER TABLE events ADD PRIMARY KEY (id, k);
+         CREATE INDEX events_version ON events (version);
+         CREATE INDEX events_0_own ON events_0 (note text_pattern_ops) WHERE id % 10 <> 0",
+    );
+}
+
+/// The next version on the source.
+pub fn advance(pair: &Pair) {
+    pair.source.sql("UPDATE edition SET version = version + 1");
+}
+
+/// Brings the next version, by a swap; gives it.
+pub fn replace(pair: &Pair) -> String {
+    advance(pair);
+    pair.copied(SYNC);
+    all_swapped(pair);
+    pair.target.text("SELECT max(version) FROM events")
+}
+
+/// Asserts that the last run has swapped all it copied.
+pub fn all_swapped(pair: &Pair) {
+    let ways = "SELECT DISTINCT way FROM cgpsync_run_partition WHERE run_id = (SELECT max(run_id) FROM cgpsync_run)";
+    assert_eq!(pair.target.list(ways), ["swap"]);
+}
+
+/// The server's major version.
+pub fn major(cluster: &Cluster) -> u32 {
+    let number: u32 = cluster.text("SHOW server_version_num").parse().expect("a number");
+    number / 10_000
+}
+
+/// Asserts that every heap and every B-tree of the table and its partitions is sound and holds what it should, and that the visibility map tells the
+/// truth. On a standby what cannot be written must be there already: `checks` on its primary.
+pub fn is_sound(cluster: &Cluster, table: &str) {
+    let leaves = format!(
+        "SELECT c.oid FROM pg_class c WHERE c.relkind = 'r'
+         AND (c.oid = '{table}'::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree('{table}')))"
+    );
+    let indexes = format!(
+        "SELECT x.oid FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am a ON a.oid = x.relam
+         WHERE a.amname = 'btree' AND i.indisready AND (i.indrelid IN ({leaves})
+           OR i.indrelid IN (SELECT reltoastrelid FROM pg_class WHERE oid IN ({leaves})))"
+    );
+    cluster.sql(&format!("SELECT bt_index_check(oid, true) FROM ({indexes}) i"));
+    if major(cluster) >= 14 {
+        let wrong = format!("SELECT l.oid::regclass || ': ' || v.msg FROM ({leaves}) l, verify_heapam(l.oid::regclass, check_toast => true) v");
+        assert_eq!(cluster.list(&wrong), [""; 0]);
+    }
+    let lies = format!("SELECT (SELECT count(*) FROM pg_check_visible(oid)) + (SELECT count(*) FROM pg_check_frozen(oid)) FROM ({leaves}) l");
+    assert!(cluster.list(&lies).iter().all(|n| n == "0"), "{table}: the visibility map");
+}
+
+/// What [`is_sound`] asks.
+pub fn checks(cluster: &Cluster) {
+    cluster.sql("CREATE EXTENSION amcheck; CREATE EXTENSION pg_visibility");
+}
+
+/// How a reader reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// a text at a time
+    Simple,
+    /// one statement, prepared before the first swap
+    Prepared,
+    /// a new connection for each query
+    Anew,
+    /// through indexes
+    Indexed,
+}
+
+/// What a reader has seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub queries: usize,
+    /// answers that are neither the old rows nor the new ones, and errors
+    pub wrong: Vec<String>,
+    pub longest: Duration,
+}
+
+/// Readers at work.
+pub struct Readers {
+    stop: Arc<AtomicBool>,
+    /// queries answered, by reader
+    counts: Vec<Arc<AtomicUsize>>,
+    threads: Vec<JoinHandle<Seen>>,
+}
+
+impl Readers {
+    /// Starts one in each way, of the first partition and of the table.
+    pub fn start(cluster: &Cluster, ways: &[How]) -> Readers {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut readers = Readers {
+            stop,
+            counts: Vec::new(),
+            threads: Vec::new(),
+        };
+        for &how in ways {
+            for (relation, whole) in [("events_0", PART_IS_WHOLE), ("events", TABLE_IS_WHOLE)] {
+                let (stop, count) = (readers.stop.clone(), Arc::new(AtomicUsize::new(0)));
+                readers.counts.push(count.clone());
+                let config = cluster.config();
+                readers.threads.push(std::thread::spawn(move || {
+                    read(&config, how, &look(relation), whole, &stop, &count)
+                }));
+            }
+        }
+        readers.until_each_has_read(1);
+        readers
+    }
+
+    /// Waits until each has got `more` answers.
+    pub fn until_each_has_read(&self, more: usize) {
+        let before: Vec<usize> = self.counts.iter().map(|c| c.load(Ordering::SeqCst)).collect();
+        super::poll("every reader has read", super::SOON, || {
+            let now = self.counts.iter().map(|c| c.load(Ordering::SeqCst));
+            now.zip(&before).all(|(now, before)| now >= before + more)
+        });
+    }
+
+    /// Stops them; asserts that none has seen anything odd. The longest that any query took.
+    pub fn finish(self) -> Duration {
+        self.stop.store(true, Ordering::SeqCst);
+        let seen: Vec<Seen> = self.threads.into_iter().map(|t| t.join().expect("a reader ends")).collect();
+        let wrong: BTreeSet<&String> = seen.iter().flat_map(|s| &s.wrong).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        let queries: usize = seen.iter().map(|s| s.queries).sum();
+        let longest = seen.iter().map(|s| s.longest).max().unwrap_or_default();
+        println!("{queries} queries, the longest {longest:?}");
+        longest
+    }
+}
+
+fn read(config: &Config, how: How, sql: &str, whole: &str, stop: &AtomicBool, count: &AtomicUsize) -> Seen {
+    let mut client = config.connect(NoTls).expect("a connection");
+    if how == How::Indexed {
+        client
+            .batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+            .expect("settings");
+    }
+    let statement = client.prepare(sql).expect("a statement");
+    let mut seen = Seen::default();
+    while !stop.load(Ordering::SeqCst) {
+        let begun = Instant::now();
+        let answer = match how {
+            How::Prepared => client.query_one(&statement, &[]).map(|row| row.get::<_, String>(0)),
+            How::Anew => config
+                .connect(NoTls)
+                .and_then(|mut client| client.query_one(sql, &[]))
+                .map(|row| row.get(0)),
+            How::Simple | How::Indexed => client.simple_query(sql).map(|rows| first(&rows)),
+        };
+        seen.longest = seen.longest.max(begun.elapsed());
+        seen.queries += 1;
+        match answer {
+            Ok(answer) if answer == whole => {}
+            Ok(answer) => seen.wrong.push(format!("{how:?} {sql}: {answer}")),
+            Err(error) => seen.wrong.push(format!("{how:?} {sql}: {error:?}")),
+        }
+        count.fetch_add(1, Ordering::SeqCst);
+        // On a busy machine, readers that never rest would be all that a swap could wait for.
+        std::thread::park_timeout(Duration::from_millis(3));
+    }
+    seen
+}
+
+fn first(rows: &[postgres::SimpleQueryMessage]) -> String {
+    let row = rows.iter().find_map(|message| match message {
+        postgres::SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    row.unwrap_or_default().to_owned()
+}
+
+/// The single text of a query in an open session.
+pub fn ask(client: &mut Client, sql: &str) -> String {
+    first(
+        &client
+            .simple_query(sql)
+            .unwrap_or_else(|e| panic!("{e:?} in: {sql}")),
+    )
+}
