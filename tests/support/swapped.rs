@@ -84,7 +84,7 @@ pub fn is_sound(cluster: &Cluster, table: &str) {
     );
     let indexes = format!(
         "SELECT x.oid FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am a ON a.oid = x.relam
-         WHERE a.amname = 'btree' AND i.indisready AND (i.indrelid IN ({leaves})
+         WHERE a.amname = 'btree' AND i.indisvalid AND (i.indrelid IN ({leaves})
            OR i.indrelid IN (SELECT reltoastrelid FROM pg_class WHERE oid IN ({leaves})))"
     );
     cluster.sql(&format!("SELECT bt_index_check(oid, true) FROM ({indexes}) i"));
@@ -204,7 +204,7 @@ fn read(config: &Config, how: How, sql: &str, whole: &str, stop: &AtomicBool, co
         }
         count.fetch_add(1, Ordering::SeqCst);
         // On a busy machine, readers that never rest would be all that a swap could wait for.
-        std::thread::park_timeout(Duration::from_millis(3));
+        std::thread::park_timeout(Duration::from_millis(10));
     }
     seen
 }
