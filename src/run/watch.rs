@@ -286,7 +286,8 @@ impl Watch {
 }
 
 impl SelfCheck {
-    /// An error if `coordinator`, or a worker of the run where that is known already, waits for this transaction. Looks now and then.
+    /// An error if `coordinator`, or a worker of the run where that is known already, waits for this transaction, or will: whoever replaces a
+    /// partition needs it alone in the end, and asks for that in short attempts. Looks now and then.
     pub fn run(&mut self, coordinator: i32, run: Option<(&Store, i64)>) -> Result<()> {
         let now = Instant::now();
         if now - *self.last.get_or_insert(now) < SELF_CHECK {
@@ -303,7 +304,13 @@ impl SelfCheck {
               WHERE NOT l.granted AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(l.pid))
                 AND (l.pid = $2::pg_catalog.int4 OR l.pid IN (
                   SELECT p.worker_pid FROM @.cgpsync_run_partition p
-                  WHERE p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'))",
+                  WHERE p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'))
+             UNION ALL
+             SELECT p.worker_pid, p.partition, 'AccessExclusiveLock'
+              FROM pg_catalog.pg_locks l JOIN @.cgpsync_run_partition p ON l.relation = p.relation::pg_catalog.oid
+              WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+                AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+                AND p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'",
             &[
                 run.map(|(_, id)| id.to_string()).as_deref(),
                 Some(&coordinator.to_string()),
@@ -317,7 +324,7 @@ impl SelfCheck {
             "the calling transaction holds a lock that the run needs",
         )
         .detail(format!(
-            "Process {} waits for {} on {}, held by this session.",
+            "Process {} needs {} on {}, held by this session.",
             row.text(0).unwrap_or("?"),
             row.text(2).unwrap_or("?"),
             row.text(1).unwrap_or("?")

@@ -224,25 +224,26 @@ impl Worker {
             loaded.show(self.run.request.swap_limits())
         })?;
         gauge.done();
-        if self.run.request.analyze {
-            self.analyze(unit)?;
+        match self.run.request.analyze {
+            true => self.analyze(unit),
+            false => Ok(Next::Unit),
         }
-        Ok(Next::Unit)
     }
 
-    /// Statistics of the new rows. The unit is done, with them or without.
-    fn analyze(&self, unit: &ClaimedUnit) -> Result<()> {
+    /// Statistics of the new rows. The unit is done, with them or without, and on record as such: an error from here would put another end there.
+    fn analyze(&self, unit: &ClaimedUnit) -> Result<Next> {
         let Err(error) = xact::transaction(|| load::analyze(unit.partition)) else {
-            return Ok(());
+            return Ok(Next::Unit);
         };
         if background::termination_requested() {
-            return Err(error);
+            return Ok(Next::Leave);
         }
         let remark = format!(
             "{}: not analyzed: {} [{}]",
             unit.shown_name, error.message, error.sqlstate
         );
-        xact::transaction(|| self.store.add_message(self.id, &remark))
+        xact::transaction(|| self.store.add_message(self.id, &remark))?;
+        Ok(Next::Unit)
     }
 
     /// Makes sure of a session within the run's snapshot, if there is one: the present one, as the run gets another when the first is lost.

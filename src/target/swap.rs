@@ -9,7 +9,7 @@
 
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::storage::{self, Against};
-use crate::pg::{background, session, spi, wait, xact};
+use crate::pg::{background, report, session, spi, wait, xact};
 use crate::plan::replace::lock_attempt;
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,11 @@ impl Swap {
         let indexes = indexes_of(unit, true)?;
         let unready = indexes_of(unit, false)?;
         storage::count_as_truncated(unit);
-        storage::renew(unit);
+        report::catch(|| {
+            storage::renew(unit);
+            Ok(())
+        })
+        .map_err(row_changed)?;
         toast.iter().for_each(|&part| storage::renew(part));
         if let [table, toast_indexes @ ..] = toast.as_slice() {
             toast_indexes
@@ -131,6 +135,20 @@ fn waited_in_vain(attempts: u32, time: Duration) -> Error {
     ))
     .hint("Raise cgpsync.swap_timeout, or sync when no long transaction reads it.")
     .final_one()
+}
+
+/// A GRANT takes no lock on the table. One that commits while its row of pg_class is to be changed makes that fail as if the server were
+/// broken; the next attempt finds the row as it is then.
+fn row_changed(error: Error) -> Error {
+    if error.sqlstate != sqlstate::INTERNAL {
+        return error;
+    }
+    Error::new(
+        sqlstate::LOCK_NOT_AVAILABLE,
+        "the partition was altered at the same moment",
+    )
+    .detail(error.message)
+    .hint("Run the same call again.")
 }
 
 /// The unit's TOAST table, followed by that one's indexes; empty if it has none.

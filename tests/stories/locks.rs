@@ -17,7 +17,9 @@ fn a_unit_locked_by_someone_else_fails_after_lock_timeout_and_keeps_its_rows() {
     client
         .batch_execute("SET cgpsync.lock_timeout = '300ms'")
         .expect("a setting");
-    let error = pair.sync_as(&mut client, "'persons', '20170201'").expect_err("locked");
+    let error = pair
+        .sync_as(&mut client, "'persons', '20170201', replace => 'truncate'")
+        .expect_err("locked");
     assert_eq!(error.code().code(), "55P03");
     assert!(
         error.message().contains("persons_201701") && !error.message().contains("persons_201702"),

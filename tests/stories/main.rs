@@ -52,6 +52,8 @@ mod selection;
 mod silence;
 mod sources;
 mod state;
+mod swap_after;
+mod swap_crash;
 mod swap_kinds;
 mod swap_locks;
 mod swap_obstacles;

@@ -211,7 +211,9 @@ fn no_more_retries_than_allowed_and_none_for_what_will_not_pass() {
     client
         .batch_execute("SET cgpsync.lock_timeout = '50ms'")
         .expect("a setting");
-    let error = pair.sync_as(&mut client, "'persons', '20170101'").expect_err("locked");
+    let error = pair
+        .sync_as(&mut client, "'persons', '20170101', replace => 'truncate'")
+        .expect_err("locked");
     assert_eq!(error.code().code(), "55P03");
     assert!(error.detail().is_some_and(|d| d.contains("attempt 3")), "{error:?}");
     assert_eq!(attempts(&pair), 3);
@@ -227,7 +229,7 @@ fn no_more_retries_than_allowed_and_none_for_what_will_not_pass() {
 }
 
 #[test]
-fn a_long_reader_delays_its_partition_and_nobody_waits_behind_the_sync_for_long() {
+fn a_long_reader_delays_a_truncation_and_nobody_waits_behind_the_sync_for_long() {
     let pair = Pair::with("", QUICK);
     pair.persons(5);
     let mut reader = pair.target.connect();
@@ -236,7 +238,7 @@ fn a_long_reader_delays_its_partition_and_nobody_waits_behind_the_sync_for_long(
         .expect("a reader");
     pair.target
         .sql("ALTER ROLE postgres SET cgpsync.lock_timeout = '200ms'");
-    let run = pair.sync_in_background("'persons', '20170201'");
+    let run = pair.sync_in_background("'persons', '20170201', replace => 'truncate'");
     poll("it has tried twice", SOON, || {
         pair.target
             .text("SELECT count(*) FROM cgpsync_run_partition WHERE attempts > 2")

@@ -33,7 +33,9 @@ fn refused(pair: &Pair, code: &str, words: &str) {
     let before = pair.target.text(files);
     let mut client = pair.target.connect();
     client.batch_execute("SET cgpsync.max_retries = 0").expect("a setting");
-    let error = pair.sync_as(&mut client, "'t', replace => 'swap'").expect_err("refused");
+    let error = pair
+        .sync_as(&mut client, "'t', replace => 'swap'")
+        .expect_err("refused");
     assert_eq!(error.code().code(), code, "{error:?}");
     assert!(error.detail().is_some_and(|d| d.contains(words)), "{error:?}");
     assert_eq!(pair.target.text("SELECT string_agg(v, ',') FROM t"), "old");
@@ -76,14 +78,27 @@ fn every_kind_of_index_is_built_anew() {
             "BEGIN; SET enable_seqscan = off; UPDATE pg_index SET indisvalid = indexrelid = '{index}'::regclass WHERE indrelid = 't'::regclass"
         );
         client.batch_execute(&alone).expect("settings");
-        let plan = client.query(&format!("EXPLAIN {COUNT} WHERE {condition}"), &[]).expect("a plan");
+        let plan = client
+            .query(&format!("EXPLAIN {COUNT} WHERE {condition}"), &[])
+            .expect("a plan");
         let plan: String = plan.iter().map(|row| row.get::<_, String>(0)).collect();
         assert!(plan.contains(index), "{index}: {plan}");
-        assert_eq!(swapped::ask(&mut client, &format!("{COUNT} WHERE {condition}")), expected, "{index}");
+        assert_eq!(
+            swapped::ask(&mut client, &format!("{COUNT} WHERE {condition}")),
+            expected,
+            "{index}"
+        );
     }
     // They guard what comes later.
-    for (row, code) in [("(1, 'x')", "23505"), ("(9999, 'x', NULL, NULL, NULL, '[10,11]')", "23P01")] {
-        let error = pair.target.connect().batch_execute(&format!("INSERT INTO t VALUES {row}")).expect_err("refused");
+    for (row, code) in [
+        ("(1, 'x')", "23505"),
+        ("(9999, 'x', NULL, NULL, NULL, '[10,11]')", "23P01"),
+    ] {
+        let error = pair
+            .target
+            .connect()
+            .batch_execute(&format!("INSERT INTO t VALUES {row}"))
+            .expect_err("refused");
         assert_eq!(error.code().map(|c| c.code()), Some(code), "{row}");
     }
 }
@@ -97,18 +112,31 @@ fn long_values_are_stored_apart_or_compressed_as_the_columns_say() {
         "ALTER TABLE t ALTER external SET STORAGE EXTERNAL, ALTER main SET STORAGE MAIN",
     );
     swaps(&pair);
-    assert_eq!(pair.target.text("SELECT bool_and(pg_column_size(external) = length(external)) FROM t WHERE length(external) > 3000"), "t");
-    assert_ne!(pair.target.text("SELECT count(*) FROM t WHERE pg_column_size(v) < length(v) / 5"), "0");
+    assert_eq!(
+        pair.target
+            .text("SELECT bool_and(pg_column_size(external) = length(external)) FROM t WHERE length(external) > 3000"),
+        "t"
+    );
+    assert_ne!(
+        pair.target
+            .text("SELECT count(*) FROM t WHERE pg_column_size(v) < length(v) / 5"),
+        "0"
+    );
     let toast = "SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = 't'";
     let size = pair.target.text(toast);
     pair.copied("'t'");
-    assert_eq!(pair.target.text(toast), size, "the old long values are gone with the old rows");
+    assert_eq!(
+        pair.target.text(toast),
+        size,
+        "the old long values are gone with the old rows"
+    );
 }
 
 #[test]
 fn generated_identity_and_defaulted_columns_get_their_values() {
     let pair = Pair::new();
-    pair.source.sql("CREATE TABLE t (i int, v text); INSERT INTO t SELECT g, 'v' || g FROM generate_series(1, 500) g");
+    pair.source
+        .sql("CREATE TABLE t (i int, v text); INSERT INTO t SELECT g, 'v' || g FROM generate_series(1, 500) g");
     pair.target.sql(
         "CREATE TABLE t (gone text, i int, twice int GENERATED ALWAYS AS (i * 2) STORED, v text, n bigint GENERATED ALWAYS AS IDENTITY, s serial,
                          gone_too int, made date DEFAULT '2017-01-01');
@@ -123,7 +151,11 @@ fn generated_identity_and_defaulted_columns_get_their_values() {
             pair.target.text("SELECT count(*) FROM t WHERE twice = i * 2 AND v = 'v' || i AND made = '2017-01-01' AND late = 'fast' AND last IS NULL"),
             "500"
         );
-        assert_eq!(pair.target.text("SELECT max(n) || ' ' || max(s) || ' ' || count(DISTINCT n) FROM t"), format!("{last} {last} 500"));
+        assert_eq!(
+            pair.target
+                .text("SELECT max(n) || ' ' || max(s) || ' ' || count(DISTINCT n) FROM t"),
+            format!("{last} {last} 500")
+        );
         is_sound(&pair.target, "t");
     }
 }
@@ -158,7 +190,10 @@ fn unlogged_tables_tables_without_indexes_and_empty_ones_are_swapped() {
         "",
         "CREATE INDEX ON t (i)",
     ] {
-        let more = more.replace("CREATE INDEX ON t USING gin (v) WHERE false", "CREATE INDEX ON t USING gist (point(i, i))");
+        let more = more.replace(
+            "CREATE INDEX ON t USING gin (v) WHERE false",
+            "CREATE INDEX ON t USING gist (point(i, i))",
+        );
         let mut pair = pair_with("i int, v text", rows, &more);
         swaps(&pair);
         pair.source.sql("DELETE FROM t");
@@ -179,11 +214,27 @@ fn rows_that_a_constraint_refuses_leave_the_old_ones() {
     let rows = "SELECT g % 999, 'v' || g FROM generate_series(1, 1000) g";
     for (more, code, words) in [
         ("ALTER TABLE t ADD PRIMARY KEY (i)", "23505", "t_pkey"),
-        ("CREATE UNIQUE INDEX t_late ON t ((i + 1)) WHERE i < 5", "23505", "t_late"),
-        ("ALTER TABLE t ADD CONSTRAINT t_later UNIQUE (i) DEFERRABLE INITIALLY DEFERRED", "23505", "t_later"),
-        ("ALTER TABLE t ADD CONSTRAINT t_apart EXCLUDE USING hash (i WITH =)", "23P01", "t_apart"),
+        (
+            "CREATE UNIQUE INDEX t_late ON t ((i + 1)) WHERE i < 5",
+            "23505",
+            "t_late",
+        ),
+        (
+            "ALTER TABLE t ADD CONSTRAINT t_later UNIQUE (i) DEFERRABLE INITIALLY DEFERRED",
+            "23505",
+            "t_later",
+        ),
+        (
+            "ALTER TABLE t ADD CONSTRAINT t_apart EXCLUDE USING hash (i WITH =)",
+            "23P01",
+            "t_apart",
+        ),
         ("ALTER TABLE t ADD CONSTRAINT t_few CHECK (i < 900)", "23514", "t_few"),
-        ("ALTER TABLE t ADD CONSTRAINT t_few CHECK (i < 900) NOT VALID", "23514", "t_few"),
+        (
+            "ALTER TABLE t ADD CONSTRAINT t_few CHECK (i < 900) NOT VALID",
+            "23514",
+            "t_few",
+        ),
         (
             "CREATE TABLE ref (i int PRIMARY KEY); INSERT INTO ref SELECT generate_series(0, 900); ALTER TABLE t ADD CONSTRAINT t_ref FOREIGN KEY (i) REFERENCES ref",
             "23503",
@@ -195,7 +246,11 @@ fn rows_that_a_constraint_refuses_leave_the_old_ones() {
             "23503",
             "t_ref",
         ),
-        ("CREATE INDEX t_fails ON t ((1 / (i - 77)))", "22012", "division by zero"),
+        (
+            "CREATE INDEX t_fails ON t ((1 / (i - 77)))",
+            "22012",
+            "division by zero",
+        ),
     ] {
         refused(&pair_with("i int, v text", rows, more), code, words);
     }
@@ -243,17 +298,26 @@ fn an_index_that_was_never_finished_stays_as_it_is() {
     assert_eq!(pair.target.text(state), "false false true");
     pair.target.sql("DROP INDEX t_v");
     swaps(&pair);
-    assert_eq!(pair.target.text("SELECT relhasindex FROM pg_class WHERE relname = 't'"), "t");
+    assert_eq!(
+        pair.target.text("SELECT relhasindex FROM pg_class WHERE relname = 't'"),
+        "t"
+    );
     // One that was waiting for others when it was cancelled takes rows, and counts for nothing else.
     pair.target.sql("DROP INDEX t_broken");
     let mut writer = pair.target.connect();
-    writer.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").expect("a snapshot");
+    writer
+        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        .expect("a snapshot");
     let mut builder = pair.target.connect();
     let cancel = builder.cancel_token();
     let build = std::thread::spawn(move || builder.batch_execute("CREATE INDEX CONCURRENTLY t_waiting ON t (i)"));
     let ready = "SELECT indisready AND NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass('t_waiting')";
     poll("it waits for old snapshots", SOON, || {
-        pair.target.text(ready) == "t" && pair.target.text("SELECT count(*) FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for old%'") == "1"
+        pair.target.text(ready) == "t"
+            && pair
+                .target
+                .text("SELECT count(*) FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for old%'")
+                == "1"
     });
     cancel.cancel_query(postgres::NoTls).expect("a cancel request");
     build.join().expect("the thread ends").expect_err("cancelled");

@@ -73,21 +73,30 @@ fn a_reader_beyond_swap_timeout_is_named_and_nothing_is_loaded_twice() {
     let error = pair.sync_as(&mut client, SYNC).expect_err("the reader stays");
     assert_eq!(error.code().code(), "55P03", "{error:?}");
     let detail = error.detail().unwrap_or_default();
-    assert!(detail.contains(&format!("Processes that hold a lock on it or its parents: {pid}.")), "{detail}");
+    assert!(
+        detail.contains(&format!("Processes that hold a lock on it or its parents: {pid}.")),
+        "{detail}"
+    );
     let row = "SELECT concat_ws(' ', status, attempts, error_hint) FROM cgpsync_run_partition WHERE run_id = 2 AND partition LIKE '%events_0'";
     let row = pair.target.text(row);
-    assert!(row.starts_with("failed 1 ") && row.contains("cgpsync.swap_timeout"), "{row}");
+    assert!(
+        row.starts_with("failed 1 ") && row.contains("cgpsync.swap_timeout"),
+        "{row}"
+    );
     assert_eq!(versions(&pair), ["events_0 1", "events_1 2"]);
     reader.batch_execute("COMMIT").expect("the end");
-    // The same call copies what is missing.
-    assert_eq!(pair.copied("'events', '19'"), ["events_0"]);
+    pair.copied(SYNC);
     assert_eq!(versions(&pair), ["events_0 2", "events_1 2"]);
 }
 
 #[test]
 fn a_reader_that_goes_on_to_write_neither_fails_nor_stops_the_swap() {
     let pair = with_events("deadlock_timeout = '100ms'");
-    for write in ["UPDATE events_0 SET version = -1 WHERE id = 20", "DELETE FROM events WHERE k = 3", "INSERT INTO events VALUES (0, 0, -1, '')"] {
+    for write in [
+        "UPDATE events_0 SET version = -1 WHERE id = 20",
+        "DELETE FROM events WHERE k = 3",
+        "INSERT INTO events VALUES (0, 0, -1, '')",
+    ] {
         let mut reader = long_reader(&pair);
         let run = until_one_waits(&pair);
         reader.batch_execute(write).expect("the write");
@@ -109,8 +118,14 @@ fn a_reader_that_writes_during_the_load_waits_for_it_or_it_is_loaded_again() {
     let mut writer = long_reader(&pair);
     // Slow enough to be met while it loads.
     let mut client = pair.target.connect();
-    client.batch_execute("SET cgpsync.max_rate = '60kB'").expect("a setting");
-    let run = std::thread::spawn(move || client.query(&format!("SELECT * FROM cgpsync_sync({SYNC})"), &[]).map(|rows| rows.len()));
+    client
+        .batch_execute("SET cgpsync.max_rate = '60kB'")
+        .expect("a setting");
+    let run = std::thread::spawn(move || {
+        client
+            .query(&format!("SELECT * FROM cgpsync_sync({SYNC})"), &[])
+            .map(|rows| rows.len())
+    });
     poll("it has the lock", SOON, || {
         pair.target
             .text("SELECT count(*) FROM pg_locks WHERE relation = 'events_0'::regclass AND mode = 'ShareRowExclusiveLock' AND granted")
@@ -133,10 +148,23 @@ fn pg_dump_gets_its_rows_and_the_swap_comes_after_it() {
         "CREATE TABLE gate (i int); CREATE FUNCTION pass(int) RETURNS int STABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN $1; END'",
     );
     let mut gate = pair.target.connect();
-    gate.batch_execute("BEGIN; LOCK TABLE gate IN ACCESS EXCLUSIVE MODE").expect("a gate");
+    gate.batch_execute("BEGIN; LOCK TABLE gate IN ACCESS EXCLUSIVE MODE")
+        .expect("a gate");
     let mut dump = crate::support::cluster::command("pg_dump");
-    dump.args(["-U", "postgres", "-d", "postgres", "-t", "events*", "-t", "gate", "-p", &pair.target.port.to_string(), "-h"])
-        .arg(&pair.target.dir);
+    dump.args([
+        "-U",
+        "postgres",
+        "-d",
+        "postgres",
+        "-t",
+        "events*",
+        "-t",
+        "gate",
+        "-p",
+        &pair.target.port.to_string(),
+        "-h",
+    ])
+    .arg(&pair.target.dir);
     let dump = std::thread::spawn(move || dump.output().expect("pg_dump runs"));
     poll("pg_dump waits at the gate", SOON, || {
         pair.target
@@ -145,7 +173,9 @@ fn pg_dump_gets_its_rows_and_the_swap_comes_after_it() {
     });
     let run = pair.sync_in_background(SYNC);
     poll("both partitions are loaded or done", SOON, || {
-        pair.target.text("SELECT count(*) FROM cgpsync_run_partition WHERE run_id = 2 AND status <> 'pending'") == "2"
+        pair.target
+            .text("SELECT count(*) FROM cgpsync_run_partition WHERE run_id = 2 AND status <> 'pending'")
+            == "2"
     });
     gate.batch_execute("COMMIT").expect("the gate opens");
     let output = dump.join().expect("pg_dump ends");
@@ -158,67 +188,67 @@ fn pg_dump_gets_its_rows_and_the_swap_comes_after_it() {
             .nth(1)
             .and_then(|rest| rest.split("\n\\.").next())
             .unwrap_or_default();
-        let versions: std::collections::BTreeSet<&str> = rows.lines().skip(1).filter_map(|row| row.split('\t').nth(2)).collect();
-        assert_eq!((rows.lines().count() - 1, versions.len()), (swapped::ROWS, 1), "{partition}");
+        let versions: std::collections::BTreeSet<&str> =
+            rows.lines().skip(1).filter_map(|row| row.split('\t').nth(2)).collect();
+        assert_eq!(
+            (rows.lines().count() - 1, versions.len()),
+            (swapped::ROWS, 1),
+            "{partition}"
+        );
     }
     assert_eq!(run.join(), Ok(2));
     assert_eq!(versions(&pair), ["events_0 2", "events_1 2"]);
 }
 
+/// Waits until a worker waits for a lock of `mode`.
+fn until_load_waits(pair: &Pair, run: &Background, mode: &str) {
+    let waiting = format!(
+        "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+         WHERE a.backend_type = 'cgpsync worker' AND l.mode = '{mode}' AND NOT l.granted"
+    );
+    poll(&format!("the load waits for {mode}"), SOON, || {
+        pair.target.text(&waiting) == "1"
+    });
+    assert!(!run.is_finished());
+}
+
 #[test]
-fn vacuum_on_the_partition_or_its_long_values_is_waited_for() {
+fn the_load_waits_for_a_vacuum_of_the_partition() {
+    let pair = with_events("");
+    // VACUUM's lock, held for as long as the story wants.
+    let mut vacuum = pair.target.connect();
+    vacuum
+        .batch_execute("BEGIN; LOCK TABLE events_0 IN SHARE UPDATE EXCLUSIVE MODE")
+        .expect("a lock");
+    let run = pair.sync_in_background(SYNC);
+    until_load_waits(&pair, &run, "ShareRowExclusiveLock");
+    vacuum.batch_execute("COMMIT").expect("the end");
+    assert_eq!(run.join(), Ok(2));
+    assert_eq!(versions(&pair), ["events_0 2", "events_1 2"]);
+}
+
+#[test]
+fn the_load_waits_for_a_vacuum_of_the_long_values() {
     let pair = with_events("");
     let toast = pair
         .target
         .text("SELECT reltoastrelid::regclass FROM pg_class WHERE relname = 'events_0'");
-    for relation in ["events_0", &toast] {
-        // VACUUM's lock, held for as long as the story wants; a TOAST table cannot be locked by name, but its VACUUM can be stopped.
-        let mut vacuum = pair.target.connect();
-        if relation == "events_0" {
-            vacuum
-                .batch_execute("BEGIN; LOCK TABLE events_0 IN SHARE UPDATE EXCLUSIVE MODE")
-                .expect("a lock");
-        } else {
-            vacuum
-                .batch_execute("DELETE FROM events_0 WHERE id < 100; SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1; SET vacuum_cost_page_miss = 1")
-                .expect("settings");
-        }
-        let name = relation.to_owned();
-        let cancel = vacuum.cancel_token();
-        let busy = (relation != "events_0").then(|| {
-            let thread = std::thread::spawn(move || vacuum.batch_execute(&format!("VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) {name}")));
-            poll("VACUUM is on", SOON, || {
-                pair.target.text("SELECT count(*) FROM pg_stat_progress_vacuum") == "1"
-            });
-            thread
-        });
-        let run = pair.sync_in_background(SYNC);
-        poll("the load waits for VACUUM", SOON, || {
-            run.is_finished()
-                || pair.target.text(
-                    "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                     WHERE a.backend_type = 'cgpsync worker' AND l.mode = 'ShareUpdateExclusiveLock' AND NOT l.granted",
-                ) == "1"
-                || pair.target.text(
-                    "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                     WHERE a.backend_type = 'cgpsync worker' AND l.mode = 'ShareRowExclusiveLock' AND NOT l.granted",
-                ) == "1"
-        });
-        assert!(!run.is_finished(), "{relation}");
-        if let Some(thread) = busy {
-            let _ = cancel.cancel_query(postgres::NoTls);
-            let _ = thread.join().expect("VACUUM ends");
-        }
-        // The other one's lock ends with its session, at the end of the block above at the latest.
-        drop(cancel);
-        pair.target.sql(
-            "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-             WHERE l.relation = 'events_0'::regclass AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted AND a.backend_type = 'client backend'",
-        );
-        assert_eq!(run.join(), Ok(2), "{relation}");
-        pair.same_rows("events", "true");
-        swapped::advance(&pair);
-    }
+    let mut vacuum = pair.target.connect();
+    vacuum
+        .batch_execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1; SET vacuum_cost_page_hit = 1; SET vacuum_cost_page_miss = 1")
+        .expect("settings");
+    let cancel = vacuum.cancel_token();
+    let vacuum =
+        std::thread::spawn(move || vacuum.batch_execute(&format!("VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) {toast}")));
+    poll("VACUUM is on", SOON, || {
+        pair.target.text("SELECT count(*) FROM pg_stat_progress_vacuum") == "1"
+    });
+    let run = pair.sync_in_background(SYNC);
+    until_load_waits(&pair, &run, "ShareUpdateExclusiveLock");
+    cancel.cancel_query(postgres::NoTls).expect("a cancel request");
+    vacuum.join().expect("the thread ends").expect_err("cancelled");
+    assert_eq!(run.join(), Ok(2));
+    assert_eq!(versions(&pair), ["events_0 2", "events_1 2"]);
 }
 
 #[test]
@@ -256,11 +286,15 @@ fn grants_wait_for_the_load_and_never_stop_it() {
             || pair.target.text(
                 "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cgpsync worker' AND wait_event_type = 'Lock'",
             ) == "1"
-            || pair.target.text("SELECT max(attempts) FROM cgpsync_run_partition") > "1".to_owned()
+            || pair.target.text("SELECT max(attempts) > 1 FROM cgpsync_run_partition") == "t"
     });
     early.batch_execute("COMMIT").expect("the end");
     assert_eq!(run.join(), Ok(2));
-    assert_eq!(pair.target.text("SELECT has_table_privilege('someone', 'events_0', 'SELECT')"), "t");
+    assert_eq!(
+        pair.target
+            .text("SELECT has_table_privilege('someone', 'events_0', 'SELECT')"),
+        "t"
+    );
     swapped::advance(&pair);
     // One that comes while it is loaded.
     let mut reader = long_reader(&pair);
@@ -277,8 +311,14 @@ fn grants_wait_for_the_load_and_never_stop_it() {
     reader.batch_execute("COMMIT").expect("the end");
     assert_eq!(run.join(), Ok(2));
     let granted = grant.join().expect("the thread ends");
-    let has = pair.target.text("SELECT has_table_privilege('sometwo', 'events_0', 'SELECT')");
+    let has = pair
+        .target
+        .text("SELECT has_table_privilege('sometwo', 'events_0', 'SELECT')");
     assert_eq!(has == "t", granted.is_ok(), "{granted:?}");
-    assert_eq!(pair.target.text("SELECT has_table_privilege('someone', 'events_0', 'SELECT')"), "t");
+    assert_eq!(
+        pair.target
+            .text("SELECT has_table_privilege('someone', 'events_0', 'SELECT')"),
+        "t"
+    );
     pair.same_rows("events", "true");
 }

@@ -3,7 +3,8 @@
 use crate::support::swapped::{self, PARTITIONS, ROWS};
 use crate::support::{Pair, SOON, poll};
 
-const WAYS: &str = "SELECT DISTINCT way FROM cgpsync_run_partition WHERE run_id = (SELECT max(run_id) FROM cgpsync_run)";
+const WAYS: &str =
+    "SELECT DISTINCT way FROM cgpsync_run_partition WHERE run_id = (SELECT max(run_id) FROM cgpsync_run)";
 
 fn with_events(conf: &str) -> Pair {
     let pair = Pair::with("", conf);
@@ -32,8 +33,15 @@ fn refuses_to_swap(pair: &Pair, reason: &str) {
         .sync(&format!("{}, replace => 'swap'", swapped::SYNC))
         .expect_err("cannot be swapped");
     assert_eq!(error.code().code(), "0A000", "{error:?}");
-    assert!(error.detail().is_some_and(|d| d.contains(&format!("cannot be swapped: {reason}"))), "{error:?}");
-    let hint = pair.target.text("SELECT error_hint FROM cgpsync_run_partition WHERE status = 'failed' LIMIT 1");
+    assert!(
+        error
+            .detail()
+            .is_some_and(|d| d.contains(&format!("cannot be swapped: {reason}"))),
+        "{error:?}"
+    );
+    let hint = pair
+        .target
+        .text("SELECT error_hint FROM cgpsync_run_partition WHERE status = 'failed' LIMIT 1");
     assert!(hint.contains("replace => 'truncate'"), "{hint}");
     assert_eq!(pair.target.text("SELECT pg_relation_filepath('events_0')"), before);
     pair.same_rows("events", "true");
@@ -58,7 +66,11 @@ fn the_argument_replace_chooses_the_way() {
         assert_eq!(error.code().code(), "22023");
         assert!(error.message().contains(&format!("not \"{nonsense}\"")), "{error:?}");
     }
-    assert_eq!(pair.target.text("SELECT cgpsync_start('events', '19', since => '0', replace => 'truncate')"), "4");
+    assert_eq!(
+        pair.target
+            .text("SELECT cgpsync_start('events', '19', since => '0', replace => 'truncate')"),
+        "4"
+    );
     assert_eq!(pair.target.text("SELECT count(*) FROM cgpsync_wait(4)"), "2");
     assert_eq!(pair.target.list(WAYS), ["truncate"]);
 }
@@ -162,7 +174,10 @@ fn a_trigger_on_truncate_fires() {
          CREATE TRIGGER t AFTER TRUNCATE ON events_1 EXECUTE FUNCTION note()",
     );
     truncates(&pair, "it has a TRUNCATE trigger");
-    assert_eq!(pair.target.list("SELECT t FROM fired ORDER BY 1"), ["events_0", "events_1"]);
+    assert_eq!(
+        pair.target.list("SELECT t FROM fired ORDER BY 1"),
+        ["events_0", "events_1"]
+    );
     pair.target
         .sql("ALTER TABLE events_0 DISABLE TRIGGER t; ALTER TABLE events_1 DISABLE TRIGGER t");
     swapped::replace(&pair);
@@ -185,11 +200,15 @@ fn what_other_tables_refer_to_is_an_error_in_every_way() {
         assert_eq!(error.code().code(), "0A000", "{replace}: {error:?}");
         let detail = error.detail().unwrap_or_default();
         assert!(
-            detail.contains("cannot truncate a table referenced in a foreign key constraint") && detail.contains("refers"),
+            detail.contains("cannot truncate a table referenced in a foreign key constraint")
+                && detail.contains("refers"),
             "{replace}: {detail}"
         );
         assert!(!detail.contains("events_1:"), "the other one is replaced: {detail}");
-        assert_eq!(pair.target.text("SELECT min(version) || ' ' || count(*) FROM events_0"), before);
+        assert_eq!(
+            pair.target.text("SELECT min(version) || ' ' || count(*) FROM events_0"),
+            before
+        );
     }
     // An empty one that refers counts as well: it may get a row at any moment.
     pair.target.sql("TRUNCATE refers");

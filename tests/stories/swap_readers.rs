@@ -100,7 +100,8 @@ fn a_stable_function_that_was_called_before_the_swap_sees_the_rows_whole() {
             == "1"
     });
     swapped::replace(&pair);
-    gate.batch_execute("SELECT pg_advisory_unlock(1)").expect("the gate opens");
+    gate.batch_execute("SELECT pg_advisory_unlock(1)")
+        .expect("the gate opens");
     assert_eq!(answer.join().expect("an answer"), PART_IS_WHOLE);
 }
 

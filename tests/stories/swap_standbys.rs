@@ -21,11 +21,14 @@ fn readers_are_not_kept_waiting_while_the_load_waits_for_a_synchronous_standby()
     pair.target.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
     pair.target.sql("SELECT pg_reload_conf()");
     poll("it is synchronous", SOON, || {
-        pair.target.text("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'") == "1"
+        pair.target
+            .text("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'")
+            == "1"
     });
     for level in ["on", "remote_apply", "remote_write"] {
-        pair.target
-            .sql(&format!("SET synchronous_commit = local; ALTER ROLE postgres SET synchronous_commit = {level}"));
+        pair.target.sql(&format!(
+            "SET synchronous_commit = local; ALTER ROLE postgres SET synchronous_commit = {level}"
+        ));
         let version = swapped::replace(&pair);
         poll("the standby has it", SOON, || {
             standby.text("SELECT min(version) FROM events") == version
@@ -34,19 +37,29 @@ fn readers_are_not_kept_waiting_while_the_load_waits_for_a_synchronous_standby()
         kill("STOP", stopped);
         swapped::advance(&pair);
         let run = pair.sync_in_background(swapped::SYNC);
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cgpsync worker' AND wait_event = 'SyncRep'";
-        poll("both loads wait for the standby", SOON, || pair.target.text(waiting) == "2");
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cgpsync worker' AND wait_event = 'SyncRep'";
+        poll("both loads wait for the standby", SOON, || {
+            pair.target.text(waiting) == "2"
+        });
         // One locks while it waits for the commit of the last record of all, which is sent when the standby is back; none of them locks now.
         let readers = Readers::start(&pair.target, &[How::Simple]);
         readers.until_each_has_read(20);
         let longest = readers.finish();
         assert!(longest < Duration::from_secs(5), "{level}: {longest:?}");
-        assert_eq!(pair.target.text("SELECT max(version) FROM events"), version, "not before the standby has it");
+        assert_eq!(
+            pair.target.text("SELECT max(version) FROM events"),
+            version,
+            "not before the standby has it"
+        );
         assert!(!run.is_finished());
         kill("CONT", stopped);
         assert_eq!(run.join(), Ok(2));
         swapped::all_swapped(&pair);
-        assert_eq!(pair.target.text("SELECT min(version)::text FROM events"), (version.parse::<i32>().expect("a number") + 1).to_string());
+        assert_eq!(
+            pair.target.text("SELECT min(version)::text FROM events"),
+            (version.parse::<i32>().expect("a number") + 1).to_string()
+        );
     }
 }
 
@@ -62,8 +75,11 @@ fn a_cancel_while_the_load_waits_for_a_standby_that_is_gone_ends_it_and_readers_
     });
     swapped::advance(&pair);
     let run = pair.sync_in_background(swapped::SYNC);
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cgpsync worker' AND wait_event = 'SyncRep'";
-    poll("both loads wait for the standby", SOON, || pair.target.text(waiting) == "2");
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cgpsync worker' AND wait_event = 'SyncRep'";
+    poll("both loads wait for the standby", SOON, || {
+        pair.target.text(waiting) == "2"
+    });
     let readers = Readers::start(&pair.target, &[How::Simple, How::Indexed]);
     readers.until_each_has_read(10);
     let begun = Instant::now();
@@ -74,5 +90,8 @@ fn a_cancel_while_the_load_waits_for_a_standby_that_is_gone_ends_it_and_readers_
     assert!(longest < Duration::from_secs(2), "{longest:?}");
     assert!(run.join().is_err_and(|error| error.starts_with("57014")));
     assert_eq!(pair.target.text("SELECT DISTINCT version FROM events"), version);
-    assert_eq!(pair.target.text("SELECT status FROM cgpsync_run WHERE run_id = 2"), "cancelled");
+    assert_eq!(
+        pair.target.text("SELECT status FROM cgpsync_run WHERE run_id = 2"),
+        "cancelled"
+    );
 }

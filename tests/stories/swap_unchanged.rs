@@ -121,8 +121,7 @@ fn tablespace(cluster: &Cluster) {
 fn goods() -> Pair {
     let pair = Pair::new();
     tablespace(&pair.target);
-    pair.target
-        .sql(&TARGET.replace("goods_name_of_0", "goods_0_name_idx"));
+    pair.target.sql(&TARGET.replace("goods_name_of_0", "goods_0_name_idx"));
     pair.source.sql(SOURCE);
     swapped::checks(&pair.target);
     pair
@@ -136,8 +135,11 @@ fn nothing_in_the_catalogs_changes_but_the_storage() {
     for _ in 0..3 {
         let mut client = pair.target.connect();
         // Statistics are rows of pg_statistic and pg_statistic_ext_data: those are to change.
-        client.batch_execute("SET cgpsync.analyze_partitions = off").expect("a setting");
-        pair.sync_as(&mut client, "'goods', '99', since => '0'").expect("the sync succeeds");
+        client
+            .batch_execute("SET cgpsync.analyze_partitions = off")
+            .expect("a setting");
+        pair.sync_as(&mut client, "'goods', '99', since => '0'")
+            .expect("the sync succeeds");
         swapped::all_swapped(&pair);
         let after = catalogs(&pair.target);
         let changed: Vec<&String> = before.iter().filter(|line| !after.contains(line)).collect();
@@ -149,9 +151,15 @@ fn nothing_in_the_catalogs_changes_but_the_storage() {
         assert_ne!(before, after, "the storage is new");
         assert_eq!(place(before), place(after), "in the same tablespace");
     }
-    assert!(files_after.iter().any(|file| file.contains("pg_tblspc")), "{files_after:?}");
+    assert!(
+        files_after.iter().any(|file| file.contains("pg_tblspc")),
+        "{files_after:?}"
+    );
     pair.same("SELECT sum(hashtextextended(ROW(id, k, price, name, note, kind, tags)::text, 0)::numeric) FROM goods");
-    assert_eq!(pair.target.text("SELECT count(*) FROM goods WHERE total = price * 2"), "300");
+    assert_eq!(
+        pair.target.text("SELECT count(*) FROM goods WHERE total = price * 2"),
+        "300"
+    );
     swapped::is_sound(&pair.target, "goods_0");
 }
 
@@ -159,7 +167,9 @@ fn nothing_in_the_catalogs_changes_but_the_storage() {
 fn what_depends_on_the_partition_works_on_afterwards() {
     let pair = goods();
     let mut early = pair.target.connect();
-    let prepared = early.prepare("SELECT count(*) FROM goods_0 WHERE lower(name) LIKE 'new%' AND price > 1").expect("a statement");
+    let prepared = early
+        .prepare("SELECT count(*) FROM goods_0 WHERE lower(name) LIKE 'new%' AND price > 1")
+        .expect("a statement");
     assert_eq!(early.query_one(&prepared, &[]).expect("a row").get::<_, i64>(0), 0);
     pair.copied("'goods', '99'");
     swapped::all_swapped(&pair);
@@ -178,7 +188,12 @@ fn what_depends_on_the_partition_works_on_afterwards() {
          UPDATE goods SET price = price + 1; DELETE FROM goods WHERE id < 10;
          INSERT INTO goods (id, k, price, name, note) VALUES (15, 15, 1, 'x', 'x') ON CONFLICT (k, id) DO UPDATE SET price = 1",
     );
-    for command in ["VACUUM goods_0", "VACUUM FULL goods_0", "CLUSTER goods_0", "REINDEX TABLE goods_0"] {
+    for command in [
+        "VACUUM goods_0",
+        "VACUUM FULL goods_0",
+        "CLUSTER goods_0",
+        "REINDEX TABLE goods_0",
+    ] {
         pair.target.sql(command);
     }
     pair.target.sql(

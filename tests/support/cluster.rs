@@ -154,6 +154,18 @@ impl Cluster {
         stubborn.len()
     }
 
+    /// Kills all its processes at once, as if the machine had lost power but for what is in the kernel's hands.
+    pub fn kill_all(&mut self) -> usize {
+        if let Some(server) = &self.server {
+            // Stopped first: it must not notice the others' deaths and begin to recover.
+            try_kill("STOP", server.id());
+            children_of(server.id()).into_iter().for_each(|pid| {
+                try_kill("KILL", pid);
+            });
+        }
+        self.kill_postmaster(Duration::from_secs(5))
+    }
+
     fn log_path(&self) -> PathBuf {
         self.dir.with_extension("log")
     }

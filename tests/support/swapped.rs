@@ -76,7 +76,7 @@ pub fn major(cluster: &Cluster) -> u32 {
 }
 
 /// Asserts that every heap and every B-tree of the table and its partitions is sound and holds what it should, and that the visibility map tells the
-/// truth. On a standby what cannot be written must be there already: `checks` on its primary.
+/// truth. A standby has the extensions from its primary: [`checks`].
 pub fn is_sound(cluster: &Cluster, table: &str) {
     let leaves = format!(
         "SELECT c.oid FROM pg_class c WHERE c.relkind = 'r'
@@ -89,11 +89,18 @@ pub fn is_sound(cluster: &Cluster, table: &str) {
     );
     cluster.sql(&format!("SELECT bt_index_check(oid, true) FROM ({indexes}) i"));
     if major(cluster) >= 14 {
-        let wrong = format!("SELECT l.oid::regclass || ': ' || v.msg FROM ({leaves}) l, verify_heapam(l.oid::regclass, check_toast => true) v");
+        let wrong = format!(
+            "SELECT l.oid::regclass || ': ' || v.msg FROM ({leaves}) l, verify_heapam(l.oid::regclass, check_toast => true) v"
+        );
         assert_eq!(cluster.list(&wrong), [""; 0]);
     }
-    let lies = format!("SELECT (SELECT count(*) FROM pg_check_visible(oid)) + (SELECT count(*) FROM pg_check_frozen(oid)) FROM ({leaves}) l");
-    assert!(cluster.list(&lies).iter().all(|n| n == "0"), "{table}: the visibility map");
+    let lies = format!(
+        "SELECT (SELECT count(*) FROM pg_check_visible(oid)) + (SELECT count(*) FROM pg_check_frozen(oid)) FROM ({leaves}) l"
+    );
+    assert!(
+        cluster.list(&lies).iter().all(|n| n == "0"),
+        "{table}: the visibility map"
+    );
 }
 
 /// What [`is_sound`] asks.
@@ -166,7 +173,11 @@ impl Readers {
     /// Stops them; asserts that none has seen anything odd. The longest that any query took.
     pub fn finish(self) -> Duration {
         self.stop.store(true, Ordering::SeqCst);
-        let seen: Vec<Seen> = self.threads.into_iter().map(|t| t.join().expect("a reader ends")).collect();
+        let seen: Vec<Seen> = self
+            .threads
+            .into_iter()
+            .map(|t| t.join().expect("a reader ends"))
+            .collect();
         let wrong: BTreeSet<&String> = seen.iter().flat_map(|s| &s.wrong).collect();
         assert!(wrong.is_empty(), "{wrong:?}");
         let queries: usize = seen.iter().map(|s| s.queries).sum();
@@ -219,9 +230,5 @@ fn first(rows: &[postgres::SimpleQueryMessage]) -> String {
 
 /// The single text of a query in an open session.
 pub fn ask(client: &mut Client, sql: &str) -> String {
-    first(
-        &client
-            .simple_query(sql)
-            .unwrap_or_else(|e| panic!("{e:?} in: {sql}")),
-    )
+    first(&client.simple_query(sql).unwrap_or_else(|e| panic!("{e:?} in: {sql}")))
 }

@@ -209,7 +209,7 @@ impl Store {
         }
     }
 
-    /// Records how a unit failed or was cancelled.
+    /// Records how a unit failed or was cancelled. One that is done stays done, whatever went wrong afterwards.
     pub fn unit_failed(&self, run_id: i64, unit: i32, error: &Error) -> Result<()> {
         let status = if error.is_cancel() { "cancelled" } else { "failed" };
         let error = error.clone().bounded();
@@ -217,7 +217,7 @@ impl Store {
             "UPDATE @.cgpsync_run_partition
              SET status = $3, finished_at = clock_timestamp(), error_code = $4, error_message = $5, error_detail = $6,
                  error_hint = $7
-             WHERE run_id = $1::bigint AND unit = $2::int",
+             WHERE run_id = $1::bigint AND unit = $2::int AND status <> 'done'",
             &[
                 Some(&run_id.to_string()),
                 Some(&unit.to_string()),

@@ -1,0 +1,75 @@
+//! The server is killed in the middle of a swap, or of its commit. Each partition is the old one or the new one, and sound.
+
+use crate::support::Pair;
+use crate::support::call::Call;
+use crate::support::dice::{Dice, rounds};
+use crate::support::swapped::{self, ROWS, SYNC};
+use std::time::Duration;
+
+/// A call that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Kills at random moments of a call, of which most are in the second half, where the swaps and their commits are.
+fn kill_and_look(conf: &str, stream: u64) {
+    let mut pair = Pair::with("", conf);
+    swapped::events(&pair);
+    swapped::checks(&pair.target);
+    swapped::replace(&pair);
+    let call = Call::start(&pair.target, SYNC);
+    let begun = call.begun;
+    call.join(LIMIT).expect("the call ends").expect("it succeeds");
+    let span = begun.elapsed();
+    let mut dice = Dice::new(stream);
+    let mut seen = [0, 0];
+    for round in 0..rounds("FAULTS_KILLS", 10) {
+        let old = pair.target.text("SELECT max(version) FROM events");
+        swapped::advance(&pair);
+        let new = pair.source.text("SELECT max(version) FROM edition");
+        let call = Call::start(&pair.target, SYNC);
+        call.until(span.mul_f64((50 + dice.below(90)) as f64 / 100.0));
+        let stubborn = pair.target.kill_all();
+        assert_eq!(stubborn, 0);
+        pair.target.boot();
+        let done = pair.target.list(
+            "SELECT substring(partition, 'events_\\d') FROM cgpsync_run_partition WHERE status = 'done' AND run_id = (SELECT max(run_id) FROM cgpsync_run)",
+        );
+        for partition in ["events_0", "events_1"] {
+            let now = pair.target.text(&format!(
+                "SELECT concat_ws(' ', count(*), min(version), max(version)) FROM {partition}"
+            ));
+            let is_new = now == format!("{ROWS} {new} {new}");
+            assert!(
+                is_new || now == format!("{ROWS} {old} {old}"),
+                "round {round}: {partition} holds {now}, not {old} or {new}"
+            );
+            // A crash before the run is on record leaves the run before as the last one, which has done both.
+            let on_record = pair
+                .target
+                .text("SELECT status FROM cgpsync_run ORDER BY run_id DESC LIMIT 1")
+                != "done";
+            assert!(
+                !on_record || done.contains(&partition.to_owned()) == is_new,
+                "round {round}: {partition}: {now}, done are {done:?}"
+            );
+            seen[usize::from(is_new)] += 1;
+        }
+        swapped::is_sound(&pair.target, "events");
+        drop(call);
+        // Both are of one version again.
+        pair.copied(SYNC);
+        swapped::all_swapped(&pair);
+        pair.same_rows("events", "true");
+    }
+    println!("old and new partitions after kills: {seen:?}");
+    swapped::is_sound(&pair.target, "events");
+}
+
+#[test]
+fn a_crash_at_any_moment_leaves_old_rows_or_new_ones() {
+    kill_and_look("", 21);
+}
+
+#[test]
+fn and_so_it_does_where_new_files_are_not_logged() {
+    kill_and_look("wal_level = minimal\nmax_wal_senders = 0\nwal_skip_threshold = 0", 22);
+}
