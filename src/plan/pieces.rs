@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub const SMALLEST_UNIT: i64 = 64 << 20;
 const SMALLEST_PIECE: i64 = 16 << 20;
 const LARGEST_PIECE: i64 = 1 << 30;
+/// What a source says of a table's size must not cost memory here.
+const MOST_PIECES: i64 = 4096;
 /// Pieces for each process, so that none has long to wait for the last one.
 const PIECES_EACH: i64 = 4;
 
@@ -16,7 +18,7 @@ pub fn count(bytes: i64, processes: u32) -> u32 {
         return 1;
     }
     let piece = (bytes / (i64::from(processes) * PIECES_EACH)).clamp(SMALLEST_PIECE, LARGEST_PIECE);
-    u32::try_from(bytes / piece).unwrap_or(u32::MAX).max(1)
+    (bytes / piece).clamp(1, MOST_PIECES) as u32
 }
 
 /// Conditions on the blocks of a table that has `blocks` now. Together they take every row once: the last has no end, as rows may have been added.
@@ -129,6 +131,8 @@ mod tests {
         assert_eq!(count(1 << 30, 4), 16);
         assert_eq!(count(SMALLEST_UNIT, 4), 4);
         assert_eq!(count(1 << 40, 4), 1024);
+        assert_eq!(count(i64::MAX, 4), 4096);
+        assert_eq!(count(i64::MIN, 4), 1);
     }
 
     #[test]

@@ -151,9 +151,13 @@ fn kill_9_of_a_worker_leaves_the_old_rows_and_the_next_call_finishes_the_job() {
     pair.same_rows("big", "true");
     let first = "SELECT r.status || ' ' || p.status || ' ' || r.error_message FROM cgpsync_run r JOIN cgpsync_run_partition p USING (run_id)
                  WHERE run_id = 1";
-    assert_eq!(
-        pair.target.text(first),
-        "failed failed the processes of the run are gone"
+    // Whether it was begun is a note that a crash may swallow.
+    assert!(
+        [
+            "failed failed the processes of the run are gone",
+            "failed cancelled the processes of the run are gone"
+        ]
+        .contains(&pair.target.text(first).as_str())
     );
 }
 

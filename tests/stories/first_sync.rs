@@ -189,7 +189,7 @@ fn all_units_show_the_source_at_one_moment() {
     pair.persons(20000);
     // While the run goes on, every transaction on the source adds one row to each of two months.
     pair.source.sql(
-        "CREATE PROCEDURE churn() LANGUAGE plpgsql AS $$ BEGIN FOR i IN 1..100000 LOOP
+        "CREATE PROCEDURE churn() LANGUAGE plpgsql AS $$ BEGIN FOR i IN 1..10000000 LOOP
         INSERT INTO persons VALUES (i, 'churn', '2017-01-01', NULL), (i, 'churn', '2017-12-01', NULL); COMMIT;
         END LOOP; END $$",
     );

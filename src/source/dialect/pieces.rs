@@ -2,10 +2,10 @@
 
 use super::server::Product;
 use super::table::text;
-use crate::error::Result;
+use crate::error::{Error, Result, tame};
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::pieces::{self, Cut};
-use crate::source::Session;
+use crate::source::{Session, TextRow};
 
 /// Conditions that split the rows of `relation` among `processes`; none when it is read as a whole: it is small, or not one table whose
 /// parts can be told apart without reading all of it.
@@ -24,7 +24,11 @@ pub fn cut(session: &mut Session, cut: &Cut, processes: u32) -> Result<Vec<Strin
         return Ok(Vec::new());
     }
     let rows = session.query(&cut.points_sql(count))?;
-    let points = rows.iter().map(|row| text(row, 0)).collect::<Result<Vec<String>>>()?;
+    let points = rows
+        .iter()
+        .take(count as usize)
+        .map(|row| text(row, 0))
+        .collect::<Result<Vec<String>>>()?;
     match points.is_empty() {
         true => Ok(Vec::new()),
         false => Ok(cut.conditions(&points)),
@@ -42,35 +46,37 @@ fn blocks(session: &mut Session, relation: &str, processes: u32) -> Result<Vec<S
     let Some(row) = rows.first() else {
         return Ok(Vec::new());
     };
-    let number = |at| text(row, at).map(|n| n.parse::<i64>().unwrap_or(0));
-    let (blocks, bytes) = (number(0)?, number(1)?);
-    Ok(split(bytes, processes, |count| {
-        pieces::by_blocks(blocks.max(0) as u64, count)
-    }))
+    let (blocks, bytes) = (number(row, 0)?, number(row, 1)?);
+    match pieces::count(bytes, processes) {
+        1 => Ok(Vec::new()),
+        count => Ok(pieces::by_blocks(blocks.max(0) as u64, count)),
+    }
 }
 
-/// By segments, unless every one of them has all rows: each of them reads its own rows only for the pieces that name it, but looks at its part of the table for every piece. So there are
-/// no more pieces than processes.
+/// By segments, unless every one of them has all rows. A segment sends its own rows only for the pieces that name it, but looks at its part of
+/// the table for every piece: so there are no more pieces than processes.
 fn segments(session: &mut Session, relation: &str, processes: u32) -> Result<Vec<String>> {
     let name = quote_literal(relation);
-    let rows = session.query(&format!(
-        "SELECT s.content, pg_relation_size(CAST({name} AS regclass)) FROM gp_segment_configuration s
-         WHERE s.content >= 0 AND s.role = 'p' AND EXISTS (
-           SELECT 1 FROM gp_distribution_policy p WHERE p.localoid = CAST({name} AS regclass) AND p.policytype = 'p')
-         ORDER BY 1"
-    ))?;
-    let Some(row) = rows.first() else {
+    let sizes = session.query(&format!("SELECT pg_relation_size(CAST({name} AS regclass))"))?;
+    let bytes = sizes.first().map_or(Ok(0), |row| number(row, 0))?;
+    if pieces::count(bytes, processes) == 1 {
         return Ok(Vec::new());
-    };
-    let bytes = text(row, 1)?.parse().unwrap_or(0);
-    let numbers = rows.iter().map(|row| text(row, 0).map(|n| n.parse().unwrap_or(0)));
-    let numbers = numbers.collect::<Result<Vec<i32>>>()?;
-    Ok(split(bytes, processes, |_| pieces::by_segments(&numbers, processes)))
+    }
+    let rows = session.query(&format!(
+        "SELECT s.content FROM gp_segment_configuration s, gp_distribution_policy p
+         WHERE s.content >= 0 AND s.role = 'p' AND p.localoid = CAST({name} AS regclass) AND p.policytype = 'p' ORDER BY 1"
+    ))?;
+    let segments = rows.iter().map(|row| number(row, 0).map(|n| n as i32));
+    let segments = segments.collect::<Result<Vec<i32>>>()?;
+    match segments.len() {
+        0 | 1 => Ok(Vec::new()),
+        _ => Ok(pieces::by_segments(&segments, processes)),
+    }
 }
 
-fn split(bytes: i64, processes: u32, conditions: impl FnOnce(u32) -> Vec<String>) -> Vec<String> {
-    match pieces::count(bytes, processes) {
-        1 => Vec::new(),
-        count => conditions(count),
-    }
+fn number(row: &TextRow, at: usize) -> Result<i64> {
+    let value = text(row, at)?;
+    value
+        .parse()
+        .map_err(|_| Error::protocol(format!("the source sent {} where a number was to be", tame(&value))))
 }
