@@ -1,12 +1,13 @@
 //! Processes that load rows into a table on behalf of this process's transaction: all of it or nothing, and nobody else sees any of it
 //! before the commit.
 //!
-//! They are the server's own parallel workers (access/transam/README.parallel): each joins this transaction, its locks and its
-//! view of the catalogs, ends with it, and passes its errors on. The server uses them for reading only. About writing it says
-//! "We have the infrastructure to allow parallel inserts in general except for the cases where inserts generate a new CommandId (eg. inserts
-//! into a table having a foreign key column)" (heapam.c, heap_prepare_insert, since 13): locks on a table's end conflict within a group, and the
-//! transaction id is shared. What stands in the way is a check, which [`as_leader`] gets round for the time of a COPY. So the caller must have made sure that loading
-//! runs no triggers and no functions that write, and that the table's changes are logged by everybody (not at wal_level = minimal).
+//! They are the server's own parallel workers (access/transam/README.parallel): each joins this transaction, its locks and its view of the
+//! catalogs, ends with it, and passes its errors on. The server has them read only. Of writing it says: "We have the infrastructure to
+//! allow parallel inserts in general except for the cases where inserts generate a new CommandId (eg. inserts into a table having a foreign
+//! key column)" (heapam.c, heap_prepare_insert, since 13): the lock on a table's end is contended within a group, and the transaction
+//! id is shared. What stands in the way is a check, which [`as_leader`] gets round for the time of a COPY. So the caller has made sure that
+//! loading runs no triggers and no functions that write, and that everybody logs what they change (not at wal_level = minimal, where
+//! the leader's new files are synced instead).
 
 use super::report;
 use crate::error::{Error, Result};

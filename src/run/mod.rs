@@ -12,8 +12,9 @@
 //! Protocol. The caller's backend writes its request into a hand-over segment ([`crate::pg::handoff`]) and starts the coordinator. That
 //! takes the table's lock (an advisory one: it dies with its holder), inserts the run, answers with its id, plans, inserts the units and
 //! starts workers. A worker claims a unit with FOR UPDATE SKIP LOCKED and commits that, then replaces the unit and records it as done in
-//! one transaction. The coordinator watches rows and processes; when every unit is done it moves sync_table and finishes the run in one
-//! transaction. The caller polls the rows, sends NOTICEs, and raises the run's error if there is one.
+//! one transaction. A big unit is cut into pieces; for each seat that no worker has any more its worker starts a helper, which joins its
+//! transaction and takes pieces too ([`team`]). The coordinator watches rows and processes; when every unit is done it moves sync_table and
+//! finishes the run in one transaction. The caller polls the rows, sends NOTICEs, and raises the run's error if there is one.
 //!
 //! Interleavings worth knowing:
 //! - caller cancelled, terminated or aborted: its segment goes, which sends SIGTERM to the coordinator; that cancels the workers, waits for
@@ -22,6 +23,7 @@
 //! - coordinator gone without a word (FATAL): its exit hook has sent SIGTERM to the workers; the run's row still says running. Whoever
 //!   calls next finds the lock free and marks the run failed (`record::mark_orphans`).
 //! - worker terminated: it stops the source's query and records its unit as cancelled; the coordinator then ends the run.
+//! - helper cancelled, terminated or failed: its error is the worker's, and the unit's. A worker that ends takes its helpers along.
 //! - server crash: nothing is left but rows that say running; see the orphans above. Units are old or complete, as transactions are.
 
 pub mod caller;

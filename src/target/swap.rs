@@ -2,10 +2,10 @@
 //! against readers, and the commit. The unit stays what it is (OID, grants, views, names and OIDs of indexes …): what changes are the
 //! file numbers in its row of pg_class, its TOAST table's and its indexes', and those changes are ordinary rows of this transaction.
 //!
-//! Locks, in this order: parents as a reader (by the caller), the unit against writers, its TOAST table against VACUUM; at the end the unit, its TOAST
-//! table with the index, and its indexes against everybody, which is how every statement locks them. Writers are let in again before that last
-//! wait: who has read the unit and now writes it would wait for this transaction, and this one for the reader. What they write until then goes
-//! with the old rows, as if they had come before the load.
+//! Locks, in this order: parents as a reader (by the caller), the unit against writers, its TOAST table against VACUUM; at the end the unit,
+//! its TOAST table with the index, and its indexes against everybody, which is how every statement locks them. Writers are let in again
+//! before that last wait: who has read the unit and now writes it would wait for this transaction, and this one for the reader. What they
+//! write until then goes with the old rows, as if they had come before the load.
 
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::storage::{self, Against};
