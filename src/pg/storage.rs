@@ -146,13 +146,22 @@ pub fn build_index(table: u32, index: u32) {
     }
 }
 
-/// Writes out what this transaction has logged so far, and waits for the standbys that its commit would wait for: the commit, which readers
-/// wait for, then has next to nothing left to do. A cancel ends the wait for standbys without an error, as in a commit.
-pub fn settle() {
+/// Less than this a commit flushes as quickly as it flushes nothing: one write to disk.
+const WORTH_FLUSHING: u64 = 1 << 20;
+
+/// Writes out what this transaction has logged so far, if `bytes` of data make that worth while, and waits for the standbys that its commit would
+/// wait for: the commit, which readers wait for, then has next to nothing left to do. A cancel ends the wait for standbys without an
+/// error, as in a commit.
+pub fn settle(bytes: u64) {
     // SAFETY: between two statements of a transaction; the end of its last record is what its commit would flush up to, were it none itself
-    // (xact.c, RecordTransactionCommit). SyncRepWaitForLSN returns at once unless synchronous standbys are defined and synchronous_commit
-    // asks for them; it wants interrupts held (syncrep.c).
+    // (xact.c, RecordTransactionCommit). The names are the setting's value. SyncRepWaitForLSN returns at once unless synchronous_commit
+    // asks for standbys; it wants interrupts held (syncrep.c).
     unsafe {
+        let names = pg_sys::SyncRepStandbyNames;
+        let has_standbys = !names.is_null() && *names != 0;
+        if bytes < WORTH_FLUSHING && !has_standbys {
+            return;
+        }
         let end = pg_sys::XactLastRecEnd;
         pg_sys::XLogFlush(end);
         pg_sys::InterruptHoldoffCount += 1;

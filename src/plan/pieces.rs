@@ -12,12 +12,22 @@ const MOST_PIECES: i64 = 4096;
 /// Pieces for each process, so that none has long to wait for the last one.
 const PIECES_EACH: i64 = 4;
 
-/// How many pieces a unit of `bytes` makes for `processes`; 1: read it as a whole.
-pub fn count(bytes: i64, processes: u32) -> u32 {
-    if bytes < SMALLEST_UNIT || processes < 2 {
+/// Among whom the work of a run is shared.
+#[derive(Debug, Clone, Copy)]
+pub struct Shares {
+    /// workers of the run
+    pub processes: u32,
+    /// what each of them would copy if all sizes were known and even, bytes
+    pub each: i64,
+}
+
+/// How many pieces a unit of `bytes` makes; 1: read it as a whole, which costs the source less. That is so unless it is more than one
+/// worker's share, as the run would then end with one worker at work.
+pub fn count(bytes: i64, shares: Shares) -> u32 {
+    if bytes < SMALLEST_UNIT || bytes <= shares.each || shares.processes < 2 {
         return 1;
     }
-    let piece = (bytes / (i64::from(processes) * PIECES_EACH)).clamp(SMALLEST_PIECE, LARGEST_PIECE);
+    let piece = (bytes / (i64::from(shares.processes) * PIECES_EACH)).clamp(SMALLEST_PIECE, LARGEST_PIECE);
     (bytes / piece).clamp(1, MOST_PIECES) as u32
 }
 
@@ -125,14 +135,16 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn small_units_and_lone_workers_read_as_a_whole() {
-        assert_eq!(count(SMALLEST_UNIT - 1, 8), 1);
-        assert_eq!(count(1 << 40, 1), 1);
-        assert_eq!(count(1 << 30, 4), 16);
-        assert_eq!(count(SMALLEST_UNIT, 4), 4);
-        assert_eq!(count(1 << 40, 4), 1024);
-        assert_eq!(count(i64::MAX, 4), 4096);
-        assert_eq!(count(i64::MIN, 4), 1);
+    fn what_is_no_more_than_a_share_is_read_as_a_whole() {
+        let count = |bytes, processes, each| count(bytes, Shares { processes, each });
+        assert_eq!(count(SMALLEST_UNIT - 1, 8, 0), 1);
+        assert_eq!(count(1 << 40, 1, 0), 1);
+        assert_eq!(count(1 << 30, 4, 1 << 28), 16);
+        assert_eq!(count(1 << 30, 4, 1 << 30), 1);
+        assert_eq!(count(SMALLEST_UNIT, 4, 0), 4);
+        assert_eq!(count(1 << 40, 4, 0), 1024);
+        assert_eq!(count(i64::MAX, 4, 0), 4096);
+        assert_eq!(count(i64::MIN, 4, 0), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::pg::session::{self, as_role};
 use crate::pg::spi::{self, Row};
 use crate::pg::wait;
 use crate::plan::copy_sql::quote_ident;
+use crate::plan::pieces::Shares;
 use std::time::{Duration, Instant};
 
 /// First key of the advisory lock on a table being synced ("cgps"); the second is the table's OID.
@@ -329,18 +330,28 @@ impl Store {
     /// A worker's view of its run.
     pub fn run_info(&self, run_id: i64) -> Result<RunInfo> {
         let rows = self.write(
-            "SELECT arguments, to_jsonb(columns), format, board FROM @.cgpsync_run WHERE run_id = $1::bigint",
+            "SELECT arguments, to_jsonb(columns), format, board,
+                    (SELECT COALESCE(sum(COALESCE(p.estimated_bytes, (p.cut ->> 'bytes')::bigint)), 0)::bigint
+                     FROM @.cgpsync_run_partition p WHERE p.run_id = $1::bigint AND p.status <> 'skipped')
+             FROM @.cgpsync_run WHERE run_id = $1::bigint",
             &[Some(&run_id.to_string())],
         )?;
         let row = rows
             .first()
             .ok_or_else(|| Error::internal(format!("run {run_id} is gone")))?;
         let parse = |e: serde_json::Error| Error::internal(e.to_string());
+        let request: Request = serde_json::from_str(&row.string(0)?).map_err(parse)?;
+        let processes = request.parallelism.max(1) as u32;
+        let bytes: i64 = row.need(4)?;
         Ok(RunInfo {
-            request: serde_json::from_str(&row.string(0)?).map_err(parse)?,
+            request,
             columns: serde_json::from_str(&row.string(1)?).map_err(parse)?,
             binary: row.text(2) == Some("binary"),
             board: row.need(3)?,
+            shares: Shares {
+                processes,
+                each: bytes / i64::from(processes),
+            },
         })
     }
 }

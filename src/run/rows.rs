@@ -1,7 +1,7 @@
 //! What goes into cgpsync's tables and comes out of them; `record` does the reading and writing.
 
 use super::Request;
-use crate::plan::pieces::Cut;
+use crate::plan::pieces::{Cut, Shares};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -73,6 +73,8 @@ pub struct RunInfo {
     pub binary: bool,
     /// handle of the run's board
     pub board: i64,
+    /// how its work is shared
+    pub shares: Shares,
 }
 
 /// Counts of a run's units.

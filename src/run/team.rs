@@ -58,6 +58,14 @@ impl Task {
     }
 }
 
+/// What a helper has to say at its end.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Answer {
+    moved: Moved,
+    /// why it has not helped
+    remark: Option<String>,
+}
+
 /// The pieces of a unit, and who is loading them.
 pub struct Team {
     task: Task,
@@ -71,6 +79,8 @@ pub struct Team {
     wants_helpers: bool,
     moved: Moved,
     processes: u32,
+    /// why there are fewer than there might be
+    remark: Option<String>,
 }
 
 impl Team {
@@ -87,6 +97,7 @@ impl Team {
             wants_helpers: true,
             moved: Moved::default(),
             processes: 1,
+            remark: None,
         })
     }
 
@@ -114,6 +125,7 @@ impl Team {
                 Ok(None) => {
                     self.board.leave_seat();
                     self.wants_helpers = false;
+                    self.remark = Some("no parallel worker of this server is free to help".to_owned());
                 }
                 Err(error) => {
                     self.board.leave_seat();
@@ -168,8 +180,12 @@ impl Pieces for Team {
             }
             match report {
                 Report::Done(answer) => {
-                    let moved: Moved = serde_json::from_slice(&answer).map_err(|e| Error::internal(e.to_string()))?;
-                    self.moved += moved;
+                    let answer: Answer = serde_json::from_slice(&answer).map_err(|e| Error::internal(e.to_string()))?;
+                    self.moved += answer.moved;
+                    if answer.remark.is_some() {
+                        self.processes -= 1;
+                        self.remark = answer.remark;
+                    }
                 }
                 Report::Failed(answer) => return Err(failure(&answer)),
                 Report::Running => return Err(Error::internal("a helper ended without a word")),
@@ -184,6 +200,10 @@ impl Pieces for Team {
 
     fn processes(&self) -> u32 {
         self.processes
+    }
+
+    fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
     }
 }
 
@@ -206,23 +226,36 @@ pub fn help(task: &[u8]) -> Result<Vec<u8>> {
     let Some(board) = Board::attach(task.board, task.run_id) else {
         return Err(Error::internal("the run is over"));
     };
-    let moved = report::catch(|| help_on(&task, board));
-    if moved.is_err() {
+    let answer = report::catch(|| help_on(&task, board));
+    if answer.is_err() {
         board.gauge(task.number).end_pieces();
     }
     // Attached within the transaction, it would be missed at its end.
     board.detach();
-    serde_json::to_vec(&moved?).map_err(|e| Error::internal(e.to_string()))
+    serde_json::to_vec(&answer?).map_err(|e| Error::internal(e.to_string()))
 }
 
-fn help_on(task: &Task, board: Board) -> Result<Moved> {
-    let source = open_source(task)?;
+fn help_on(task: &Task, board: Board) -> Result<Answer> {
+    let source = match report::catch(|| open_source(task)) {
+        Ok(source) => source,
+        Err(error) if error.is_cancel() => return Err(error),
+        // The others can do without, as a source with too few connections has them do.
+        Err(error) => {
+            return Ok(Answer {
+                remark: Some(format!(
+                    "loaded with a helper less: {} [{}]",
+                    error.message, error.sqlstate
+                )),
+                ..Answer::default()
+            });
+        }
+    };
     board.count_connected();
     let moved = source.and_then(|source| load_pieces(task, board.gauge(task.number), source));
     board.count_disconnected();
     let (source, moved) = moved?;
     source.close();
-    Ok(moved)
+    Ok(Answer { moved, remark: None })
 }
 
 fn load_pieces(task: &Task, gauge: Gauge, source: &mut Session) -> Result<Moved> {

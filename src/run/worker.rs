@@ -190,7 +190,7 @@ impl Worker {
         };
         source.set_application_name(&format!("cgpsync run {}: {}", self.id, unit.name))?;
         let gauge = self.board.gauge(unit.unit);
-        xact::transaction(|| {
+        let remarks = xact::transaction(|| {
             session::set_config("synchronous_commit", &self.synchronous_commit, true)?;
             self.run.request.limit_lock_waits()?;
             if unit.snapshot.is_none() {
@@ -221,9 +221,18 @@ impl Worker {
                 source.batch("COMMIT")?;
             }
             self.store.unit_done(self.id, unit, &loaded)?;
-            loaded.show(self.run.request.swap_limits())
+            let remarks = loaded.remarks();
+            loaded.show(self.run.request.swap_limits())?;
+            Ok(remarks)
         })?;
         gauge.done();
+        // Not in the same transaction: others would wait for the run's row as long as that one does for readers.
+        for remark in remarks {
+            xact::transaction(|| {
+                self.store
+                    .add_message(self.id, &format!("{}: {remark}", unit.shown_name))
+            })?;
+        }
         match self.run.request.analyze {
             true => self.analyze(unit),
             false => Ok(Next::Unit),
@@ -287,17 +296,15 @@ fn team(run_id: i64, run: &RunInfo, board: Board, unit: &ClaimedUnit, source: &m
     let Some(snapshot) = &unit.snapshot else {
         return Ok(None);
     };
-    let processes = run.request.parallelism.max(1) as u32;
     // What is said to be small is not asked about again.
-    let is_small = unit
-        .estimated_bytes
-        .is_some_and(|bytes| bytes < pieces::SMALLEST_UNIT / 2);
-    if processes < 2 || is_small {
+    let worth_asking = pieces::SMALLEST_UNIT.max(run.shares.each) / 2;
+    let is_small = unit.estimated_bytes.is_some_and(|bytes| bytes < worth_asking);
+    if run.shares.processes < 2 || is_small {
         return Ok(None);
     }
     let pieces = match &unit.cut {
-        Some(cut) => dialect::pieces::cut(source, cut, processes)?,
-        None => dialect::pieces::pieces(source, &unit.source_relation, processes)?,
+        Some(cut) => dialect::pieces::cut(source, cut, run.shares)?,
+        None => dialect::pieces::pieces(source, &unit.source_relation, run.shares)?,
     };
     if pieces.is_empty() || !load::can_be_shared(unit.partition, &run.columns)? {
         return Ok(None);

@@ -82,6 +82,8 @@ pub struct Loaded {
     pub way: Way,
     /// how many loaded it
     pub processes: u32,
+    /// why they were not more
+    pub remark: Option<String>,
     /// why it was truncated where it would have been swapped
     pub obstacle: Option<String>,
     /// what readers see still
@@ -89,10 +91,17 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// What the user should know.
+    pub fn remarks(&self) -> Vec<String> {
+        let obstacle = self.obstacle.as_ref();
+        let truncated = obstacle.map(|obstacle| format!("truncated, so that readers wait: {obstacle}"));
+        truncated.into_iter().chain(self.remark.clone()).collect()
+    }
+
     /// The last thing before the commit: from here on others wait. `limits` bound how long they may, and this for them.
     pub fn show(self, limits: Limits) -> Result<()> {
         match self.old {
-            Some(swap) => swap.show(limits),
+            Some(swap) => swap.show(self.moved.bytes, limits),
             None => Ok(()),
         }
     }
@@ -117,6 +126,8 @@ pub trait Pieces {
     fn finish(&mut self) -> Result<Moved>;
     /// How many have taken part, this process included.
     fn processes(&self) -> u32;
+    /// Why they were not more.
+    fn remark(&self) -> Option<&str>;
 }
 
 /// Empties the unit and fills it from `copy_sql` on the source, then with what else there is of `pieces`. The source's COPY is begun first:
@@ -159,13 +170,13 @@ pub fn replace(
     if way == Way::Swap {
         old = Some(Swap::begin(unit)?);
     }
-    let (moved, processes) = match pieces {
-        None => (what.load(rows_of_source)?, 1),
+    let (moved, processes, remark) = match pieces {
+        None => (what.load(rows_of_source)?, 1, None),
         Some(pieces) => {
             pieces.begin(way == Way::Swap)?;
             let mut moved = what.load(rows_of_source)?;
             moved += what.load_rest(pieces, source)?;
-            (moved, pieces.processes())
+            (moved, pieces.processes(), pieces.remark().map(str::to_owned))
         }
     };
     if let Some(swap) = &old {
@@ -176,6 +187,7 @@ pub fn replace(
     Ok(Loaded {
         moved,
         processes,
+        remark,
         way,
         obstacle: obstacle.filter(|_| what.replace == Replace::Auto),
         old,

@@ -81,9 +81,9 @@ impl Swap {
         storage::build_index(self.unit, index);
     }
 
-    /// Locks the unit against everybody. The commit has to follow at once.
-    pub fn show(&self, limits: Limits) -> Result<()> {
-        storage::settle();
+    /// Locks the unit, with its `bytes` of data, against everybody. The commit has to follow at once.
+    pub fn show(&self, bytes: u64, limits: Limits) -> Result<()> {
+        storage::settle(bytes);
         if background::termination_requested() {
             // It may have ended the wait for standbys. The commit would wait for them again, and readers for it.
             return Err(Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated"));

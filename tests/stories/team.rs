@@ -185,6 +185,26 @@ fn a_crash_leaves_the_old_rows() {
 }
 
 #[test]
+fn helpers_that_get_no_connection_are_done_without() {
+    let pair = Pair::new();
+    big(&pair);
+    // For the coordinator, the worker and one more.
+    pair.source.sql(
+        "CREATE ROLE few LOGIN PASSWORD 'few' CONNECTION LIMIT 3; GRANT SELECT ON ALL TABLES IN SCHEMA public TO few",
+    );
+    pair.target
+        .sql("ALTER USER MAPPING FOR postgres SERVER src OPTIONS (SET user 'few', SET password 'few')");
+    pair.sync("'big', '20171231', 4").expect("a sync");
+    pair.same_rows("big", "true");
+    assert_eq!(processes(&pair, "big_2017"), 2);
+    let message = pair.target.text("SELECT message FROM cgpsync_run");
+    assert!(
+        message.contains("big_2017: loaded with a helper less: ") && message.contains("[53300]"),
+        "{message}"
+    );
+}
+
+#[test]
 fn what_only_one_process_may_load_is_loaded_by_one() {
     for (what, sql) in [
         (

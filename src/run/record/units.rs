@@ -200,13 +200,7 @@ impl Store {
                 unit.unit
             )));
         }
-        match &loaded.obstacle {
-            Some(obstacle) => self.add_message(
-                run_id,
-                &format!("{}: truncated, so that readers wait: {obstacle}", unit.shown_name),
-            ),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Records how a unit failed or was cancelled. One that is done stays done, whatever went wrong afterwards.

@@ -4,22 +4,22 @@ use super::server::Product;
 use super::table::text;
 use crate::error::{Error, Result, tame};
 use crate::plan::copy_sql::quote_literal;
-use crate::plan::pieces::{self, Cut};
+use crate::plan::pieces::{self, Cut, Shares};
 use crate::source::{Session, TextRow};
 
-/// Conditions that split the rows of `relation` among `processes`; none when it is read as a whole: it is small, or not one table whose
+/// Conditions that split the rows of `relation` among a run's workers; none when it is read as a whole: it is small, or not one table whose
 /// parts can be told apart without reading all of it.
-pub fn pieces(session: &mut Session, relation: &str, processes: u32) -> Result<Vec<String>> {
+pub fn pieces(session: &mut Session, relation: &str, shares: Shares) -> Result<Vec<String>> {
     match session.described().product {
-        Product::PostgreSql if session.version() >= 140_000 => blocks(session, relation, processes),
-        Product::Greenplum(6.., ..) | Product::Cloudberry => segments(session, relation, processes),
+        Product::PostgreSql if session.version() >= 140_000 => blocks(session, relation, shares),
+        Product::Greenplum(6.., ..) | Product::Cloudberry => segments(session, relation, shares),
         _ => Ok(Vec::new()),
     }
 }
 
-/// Conditions that split a slice by its key among `processes`, likewise.
-pub fn cut(session: &mut Session, cut: &Cut, processes: u32) -> Result<Vec<String>> {
-    let count = pieces::count(cut.bytes, processes);
+/// Conditions that split a slice by its key, likewise.
+pub fn cut(session: &mut Session, cut: &Cut, shares: Shares) -> Result<Vec<String>> {
+    let count = pieces::count(cut.bytes, shares);
     if count == 1 {
         return Ok(Vec::new());
     }
@@ -36,7 +36,7 @@ pub fn cut(session: &mut Session, cut: &Cut, processes: u32) -> Result<Vec<Strin
 }
 
 /// By blocks of a heap: before 14 a condition on ctid reads the whole table.
-fn blocks(session: &mut Session, relation: &str, processes: u32) -> Result<Vec<String>> {
+fn blocks(session: &mut Session, relation: &str, shares: Shares) -> Result<Vec<String>> {
     let rows = session.query(&format!(
         "SELECT pg_relation_size(c.oid) / CAST(current_setting('block_size') AS bigint), pg_relation_size(c.oid)
          FROM pg_class c JOIN pg_am a ON a.oid = c.relam
@@ -47,7 +47,7 @@ fn blocks(session: &mut Session, relation: &str, processes: u32) -> Result<Vec<S
         return Ok(Vec::new());
     };
     let (blocks, bytes) = (number(row, 0)?, number(row, 1)?);
-    match pieces::count(bytes, processes) {
+    match pieces::count(bytes, shares) {
         1 => Ok(Vec::new()),
         count => Ok(pieces::by_blocks(blocks.max(0) as u64, count)),
     }
@@ -55,11 +55,11 @@ fn blocks(session: &mut Session, relation: &str, processes: u32) -> Result<Vec<S
 
 /// By segments, unless every one of them has all rows. A segment sends its own rows only for the pieces that name it, but looks at its part of
 /// the table for every piece: so there are no more pieces than processes.
-fn segments(session: &mut Session, relation: &str, processes: u32) -> Result<Vec<String>> {
+fn segments(session: &mut Session, relation: &str, shares: Shares) -> Result<Vec<String>> {
     let name = quote_literal(relation);
     let sizes = session.query(&format!("SELECT pg_relation_size(CAST({name} AS regclass))"))?;
     let bytes = sizes.first().map_or(Ok(0), |row| number(row, 0))?;
-    if pieces::count(bytes, processes) == 1 {
+    if pieces::count(bytes, shares) == 1 {
         return Ok(Vec::new());
     }
     let rows = session.query(&format!(
@@ -70,7 +70,7 @@ fn segments(session: &mut Session, relation: &str, processes: u32) -> Result<Vec
     let segments = segments.collect::<Result<Vec<i32>>>()?;
     match segments.len() {
         0 | 1 => Ok(Vec::new()),
-        _ => Ok(pieces::by_segments(&segments, processes)),
+        _ => Ok(pieces::by_segments(&segments, shares.processes)),
     }
 }
 
