@@ -186,7 +186,8 @@ fn a_crash_leaves_the_old_rows() {
 
 #[test]
 fn helpers_that_get_no_connection_are_done_without() {
-    let pair = Pair::new();
+    // So slow that nobody has left before all have tried to connect.
+    let pair = Pair::with("", "cgpsync.max_rate = '1MB'");
     big(&pair);
     // For the coordinator, the worker and one more.
     pair.source.sql(
