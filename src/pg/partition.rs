@@ -27,9 +27,3 @@ pub fn children_in_bound_order(parent: pg_sys::Oid) -> Vec<pg_sys::Oid> {
         children
     }
 }
-
-/// Locks a relation as a reader does, until the transaction ends. One that is gone does no harm: the lock is on the OID.
-pub fn lock_as_reader(oid: u32) {
-    // SAFETY: inside a transaction; LockRelationOid takes any OID. It leaves with an error when lock_timeout is over.
-    unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(oid), pg_sys::AccessShareLock as i32) };
-}

@@ -10,6 +10,8 @@ use pgrx::pg_sys;
 /// Whom a lock keeps out.
 #[derive(Debug, Clone, Copy)]
 pub enum Against {
+    /// who drops, detaches or alters it, as a reader's lock does: ACCESS SHARE
+    Removal,
     /// VACUUM and whoever changes storage: SHARE UPDATE EXCLUSIVE
     Vacuum,
     /// writers too: SHARE ROW EXCLUSIVE
@@ -22,6 +24,7 @@ pub enum Against {
 /// lock_timeout is over.
 pub fn lock(oid: u32, against: Against) {
     let mode = match against {
+        Against::Removal => pg_sys::AccessShareLock,
         Against::Vacuum => pg_sys::ShareUpdateExclusiveLock,
         Against::Writers => pg_sys::ShareRowExclusiveLock,
         Against::Everybody => pg_sys::AccessExclusiveLock,

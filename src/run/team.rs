@@ -44,6 +44,11 @@ pub struct Task {
 }
 
 impl Task {
+    /// As [`help`] reads it.
+    fn encode(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|e| Error::internal(e.to_string()))
+    }
+
     fn copy_sql(&self, piece: &str) -> String {
         let filter = match &self.source_filter {
             Some(filter) => format!("({filter}) AND {piece}"),
@@ -69,7 +74,6 @@ struct Answer {
 /// The pieces of a unit, and who is loading them.
 pub struct Team {
     task: Task,
-    bytes: Vec<u8>,
     board: Board,
     gauge: Gauge,
     helpers: Vec<Helper>,
@@ -85,12 +89,10 @@ pub struct Team {
 
 impl Team {
     /// A team that so far is its leader.
-    pub fn new(task: Task, board: Board) -> Result<Team> {
-        let bytes = serde_json::to_vec(&task).map_err(|e| Error::internal(e.to_string()))?;
-        Ok(Team {
+    pub fn new(task: Task, board: Board) -> Team {
+        Team {
             gauge: board.gauge(task.number),
             task,
-            bytes,
             board,
             helpers: Vec::new(),
             entered: false,
@@ -98,7 +100,7 @@ impl Team {
             moved: Moved::default(),
             processes: 1,
             remark: None,
-        })
+        }
     }
 
     /// The statement to begin with.
@@ -117,7 +119,7 @@ impl Team {
                 team::enter();
                 self.entered = true;
             }
-            match report::catch(|| Helper::start(&self.bytes)) {
+            match report::catch(|| Helper::start(&self.task.encode()?)) {
                 Ok(Some(helper)) => {
                     self.helpers.push(helper);
                     self.processes += 1;

@@ -324,7 +324,7 @@ fn team(run_id: i64, run: &RunInfo, board: Board, unit: &ClaimedUnit, source: &m
         pieces,
         snapshot: snapshot.clone(),
     };
-    Team::new(task, board).map(Some)
+    Ok(Some(Team::new(task, board)))
 }
 
 /// The last error, and how many there were.

@@ -1,7 +1,8 @@
 //! What the target table looks like. Runs in a coordinator or in the caller's backend, always under a search_path of pg_catalog.
 
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::{partition, spi};
+use crate::pg::spi;
+use crate::pg::storage::{self, Against};
 use crate::plan::bound::Bound;
 use crate::plan::columns::TargetColumn;
 use crate::plan::copy_sql::quote_qualified;
@@ -201,7 +202,7 @@ pub fn partition_constraints(leaves: &[u32]) -> Result<HashMap<u32, String>> {
         &[Some(&list)],
     )?;
     for parent in &parents {
-        partition::lock_as_reader(parent.need(0)?);
+        storage::lock(parent.need(0)?, Against::Removal);
     }
     let rows = spi::execute(
         "SELECT o, c FROM unnest($1::oid[]) AS u(o), LATERAL (SELECT pg_get_partition_constraintdef(o)) AS d(c) WHERE c IS NOT NULL",

@@ -6,7 +6,7 @@ use super::swap::{self, Limits, Swap};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
 use crate::pg::storage::{self, Against};
-use crate::pg::{copy, partition, session, spi};
+use crate::pg::{copy, session, spi};
 use crate::plan::replace::{Replace, Way};
 use crate::source::Session;
 use crate::source::copy_out::CopyOut;
@@ -144,9 +144,12 @@ pub fn replace(
     catalog::check_privileges(unit, &name)?;
     let rows_of_source = source.copy_out(copy_sql, what.gauge)?;
     let parents = lock_parents(unit)?;
-    let obstacle = swap::obstacle(unit)?;
+    // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
+    let obstacle = match what.replace {
+        Replace::Truncate => None,
+        Replace::Auto | Replace::Swap => swap::obstacle(unit)?,
+    };
     let way = what.replace.way(&name, obstacle.as_deref())?;
-    let mut old = None;
     match way {
         Way::Swap => storage::lock(unit, Against::Writers),
         Way::Truncate => spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ())?,
@@ -167,9 +170,10 @@ pub fn replace(
         )
         .hint("Run the same call again."));
     }
-    if way == Way::Swap {
-        old = Some(Swap::begin(unit)?);
-    }
+    let old = match way {
+        Way::Swap => Some(Swap::begin(unit)?),
+        Way::Truncate => None,
+    };
     let (moved, processes, remark) = match pieces {
         None => (what.load(rows_of_source)?, 1, None),
         Some(pieces) => {
@@ -189,7 +193,7 @@ pub fn replace(
         processes,
         remark,
         way,
-        obstacle: obstacle.filter(|_| what.replace == Replace::Auto),
+        obstacle,
         old,
     })
 }
@@ -260,7 +264,9 @@ fn lock_parents(unit: u32) -> Result<Vec<u32>> {
         if parents == locked {
             return Ok(locked);
         }
-        parents.iter().for_each(|parent| partition::lock_as_reader(*parent));
+        parents
+            .iter()
+            .for_each(|parent| storage::lock(*parent, Against::Removal));
         locked = parents;
     }
 }
