@@ -50,7 +50,9 @@ CROSS JOIN LATERAL (
     FROM cgpsync_run_partition p
     LEFT JOIN _cgpsync_live(r.run_id) f ON f.unit OPERATOR(pg_catalog.=) p.unit
     WHERE p.run_id OPERATOR(pg_catalog.=) r.run_id) u
-WHERE r.status OPERATOR(pg_catalog.=) ANY ('{planning,running}')
+WHERE (r.status OPERATOR(pg_catalog.=) 'planning'
+       -- A run that ends while this looks at it has no figures any more.
+       OR (r.status OPERATOR(pg_catalog.=) 'running' AND live.rows IS NOT NULL))
   AND (r.role_name OPERATOR(pg_catalog.=) CURRENT_USER OR pg_catalog.pg_has_role(CURRENT_USER, 'pg_monitor', 'USAGE')
        OR NOT pg_catalog.row_security_active('cgpsync_run'::pg_catalog.regclass))
   AND EXISTS (

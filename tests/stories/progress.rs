@@ -53,6 +53,8 @@ fn progress_shows_a_run_while_it_is_on_and_never_goes_backwards() {
         }
         assert_eq!(row.get::<_, &str>("table_name"), "persons");
         assert_eq!(row.get::<_, Option<i32>>("units_total"), Some(12));
+        // A run that ends during the look is not shown, rather than without figures.
+        assert!(row.get::<_, Option<i64>>("rows").is_some(), "running, but no figures");
         let count = |column: &str| row.get::<_, Option<i64>>(column).unwrap_or(0);
         let now = (
             number(row, "percent"),
