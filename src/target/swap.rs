@@ -107,6 +107,9 @@ impl Swap {
                         .contains(&error.sqlstate.as_str()) => {}
                 Err(error) => return Err(error),
             }
+            if let Some(pid) = self.waiting_reader()? {
+                return Err(waited_for(pid));
+            }
             if !limits.total.is_zero() && begin.elapsed() + pause > limits.total {
                 return Err(waited_in_vain(attempt + 1, begin.elapsed()));
             }
@@ -114,6 +117,31 @@ impl Swap {
         }
         Ok(())
     }
+
+    /// A process that has the unit locked and waits for this transaction: neither would go on, and attempts that are shorter than deadlock_timeout
+    /// show that to nobody. A GRANT is one since PostgreSQL 18, and on all versions who reads and then wants to alter.
+    fn waiting_reader(&self) -> Result<Option<i32>> {
+        let rows = spi::execute(
+            "SELECT l.pid FROM pg_locks l
+             WHERE l.relation = $1::oid AND l.granted AND l.pid <> pg_backend_pid()
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid)) LIMIT 1",
+            &[Some(&self.unit.to_string())],
+        )?;
+        rows.first().map(|row| row.need(0)).transpose()
+    }
+}
+
+/// The other one goes on when this one gives up, and the next attempt finds what it leaves.
+fn waited_for(pid: i32) -> Error {
+    Error::new(
+        sqlstate::DEADLOCK_DETECTED,
+        "a process that uses the partition waits for the load to end",
+    )
+    .detail(format!(
+        "Process {pid} has it locked and wants to alter it; what was loaded is given up."
+    ))
+    .hint("Run GRANT and the like when no sync is on.")
 }
 
 fn pause_for(time: Duration) {
@@ -137,8 +165,8 @@ fn waited_in_vain(attempts: u32, time: Duration) -> Error {
     .final_one()
 }
 
-/// A GRANT takes no lock on the table. One that commits while its row of pg_class is to be changed makes that fail as if the server were
-/// broken; the next attempt finds the row as it is then.
+/// A GRANT takes no lock on the table before PostgreSQL 18. One that commits while its row of pg_class is to be changed makes that fail as if the
+/// server were broken; the next attempt finds the row as it is then.
 fn row_changed(error: Error) -> Error {
     if error.sqlstate != sqlstate::INTERNAL {
         return error;

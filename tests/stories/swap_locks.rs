@@ -272,6 +272,29 @@ fn autovacuum_gives_way_to_the_load() {
 }
 
 #[test]
+fn whoever_has_read_and_then_alters_goes_on_and_the_partition_is_loaded_again() {
+    let pair = with_events("");
+    let mut reader = long_reader(&pair);
+    reader
+        .batch_execute("SET statement_timeout = '15s'")
+        .expect("a setting");
+    let run = until_one_waits(&pair);
+    // This waits for the load, and the load for this transaction.
+    reader
+        .batch_execute("ALTER TABLE events_0 SET (fillfactor = 90); COMMIT")
+        .expect("one of the two gives way");
+    assert_eq!(run.join(), Ok(2));
+    let message = pair
+        .target
+        .text("SELECT message FROM cgpsync_run ORDER BY run_id DESC LIMIT 1");
+    assert!(
+        message.contains("waits for the load to end") && message.contains("40P01"),
+        "{message}"
+    );
+    pair.same_rows("events", "true");
+}
+
+#[test]
 fn grants_wait_for_the_load_and_never_stop_it() {
     let pair = with_events("");
     pair.target.sql("CREATE ROLE someone; CREATE ROLE sometwo");
