@@ -1,8 +1,8 @@
 # PG_CONFIG=/path/to/pg_config or PG=15 choose the server; without them the newest installed one with headers is taken.
 SHELL := bash
-.PHONY: demo test bench faults fuzz lint install clean
+.PHONY: demo test bench faults fuzz package test-package lint install clean
 .DEFAULT_GOAL := test
-export PG PG_CONFIG KEEP FUZZ_SECONDS SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
+export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG KEEP FUZZ_SECONDS SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
 
 # Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with.
 demo:
@@ -25,6 +25,14 @@ faults:
 # Wild input for whatever reads bytes or text from outside: FUZZ_SECONDS (60) for each kind.
 fuzz:
 	@tests/fuzz.sh $(ARGS)
+
+# dist/: sources for PGXN, a tarball of what is built, and a .deb where the server is a distribution's.
+package:
+	@.ci/package
+
+# Builds them and uses them.
+test-package:
+	@tests/package.sh
 
 lint:
 	@tests/lint.sh

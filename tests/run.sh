@@ -7,9 +7,31 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/support/env.sh"
 cd "$root"
 
-# Every story starts clusters of its own from the template; small WAL files make that quick.
+# A server without TLS has its sources from one that has it, if there is one.
+case $PG_CONFIG in
+    "$servers"/*)
+        if [ -z "${SOURCE_PG:-}${SOURCE_PG_CONFIG:-}" ] && system=$(compgen -G '/usr/lib/postgresql/*/bin/pg_config'); then
+            SOURCE_PG_CONFIG=${system%%$'\n'*}
+        fi
+        ;;
+esac
+
+# Every story starts clusters of its own from the template and removes them; small WAL files make that quick, and so does memory: a file system
+# may look long for room among files that were removed just now.
+free() { awk '/^MemAvailable/ { print int($2 / 1048576) }' /proc/meminfo; }
+if [ -w /dev/shm ] && [ "$(free)" -ge 12 ] && [ "$(df --output=avail -BG /dev/shm | tail -n 1 | tr -dc 0-9)" -ge 8 ] \
+    && ! findmnt -no OPTIONS /dev/shm 2>/dev/null | grep -q noexec; then
+    ground_below=/dev/shm
+fi
 . "$here/support/ground.sh" --debug --wal-segsize 4 -N
+# The first versions, to be upgraded from.
+cp sql/released/*.sql "$("$bin/pg_config" --sharedir)/extension/"
+echo "target: $("$bin/postgres" --version), source: $("${CGPSYNC_TEST_SOURCE_BIN:-$bin}/postgres" --version)"
 
 features="pg$PG"
 cargo test --lib --no-default-features --features "$features"
 cargo test --test stories --no-default-features --features "$features stories" -- "$@"
+if [ -e "$dir/left-out" ]; then
+    echo "stories that were left out, all of them or a part:"
+    sort -u "$dir/left-out"
+fi

@@ -88,7 +88,7 @@ impl Ground {
             settings.parallelism,
             settings.parallelism + 4
         );
-        let source = Cluster::start(&format!("{BOTH}{SOURCE}{tls}"));
+        let source = Cluster::source(&format!("{BOTH}{SOURCE}{tls}"));
         let target = Cluster::start(&format!("{BOTH}{subscriber}"));
         let options = |more: &str| format!("port '{}', dbname 'postgres', {more}", source.port);
         let plain = options("host '127.0.0.1', sslmode 'disable'");

@@ -1,7 +1,7 @@
 //! Coming from the old command-line tool: its config.json, its sync_table. The README's own lines are what runs here.
 
 use crate::support::cluster::Cluster;
-use crate::support::{Pair, readme};
+use crate::support::{Pair, needs, readme};
 use std::process::Output;
 
 /// Logs everything a server can log, and has the extensions that show statements look into functions too.
@@ -48,6 +48,9 @@ fn options(pair: &Pair) -> (String, String) {
 
 #[test]
 fn the_old_file_makes_a_source_that_works_and_no_log_shows_the_password() {
+    if needs::lacks_module("pg_stat_statements") {
+        return;
+    }
     let pair = Pair::with("", TALKATIVE);
     pair.target.sql("DROP SERVER src CASCADE");
     pair.persons(5);
@@ -84,6 +87,9 @@ fn the_old_file_makes_a_source_that_works_and_no_log_shows_the_password() {
 
 #[test]
 fn a_failed_import_shows_no_password_and_leaves_nothing() {
+    if needs::lacks_module("pg_stat_statements") {
+        return;
+    }
     let pair = Pair::with("", TALKATIVE);
     pair.target.sql(
         "CREATE ROLE plain LOGIN; CREATE FOREIGN DATA WRAPPER other; CREATE SERVER cgpsync_source FOREIGN DATA WRAPPER other",

@@ -2,7 +2,7 @@
 //! happen at once happens in it. More nights are restarts of the server: jobs scheduled for `@reboot` begin with it.
 
 use crate::support::cluster::Cluster;
-use crate::support::{Pair, poll, readme};
+use crate::support::{Pair, needs, poll, readme};
 use std::time::Duration;
 
 /// Longest wait for pg_cron's next minute and what begins with it.
@@ -186,6 +186,9 @@ fn more_nights(pair: &mut Pair) {
 /// Both ways wait for the same minute.
 #[test]
 fn pg_cron_runs_syncs_at_night_over_connections_and_in_background_workers() {
+    if needs::lacks_module("pg_cron") {
+        return;
+    }
     let ways = ["off", "on"].map(|background_workers| {
         let nights = move || {
             let mut pair = with_pg_cron(background_workers);

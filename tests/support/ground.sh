@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # Sourced after env.sh, with the profile for cargo-pgrx (--debug, or an empty word for a release) and initdb's options: makes $dir with a
 # private installation in $bin and the template of a cluster, where CGPSYNC_TEST_DIR and CGPSYNC_TEST_BIN point to. Removes all of it at
-# the end, with whatever server may still run in it.
+# the end, with whatever server may still run in it. SOURCE_PG or SOURCE_PG_CONFIG choose another server for the sources, which then has a template
+# of its own; CGPSYNC_TEST_SOURCE_BIN says where its commands are. $ground_below is another place than /tmp.
 
 profile=$1
 shift
-dir=$(mktemp -d "/tmp/cgpsync-test.XXXXXX")
+dir=$(mktemp -d "${ground_below:-/tmp}/cgpsync-test.XXXXXX")
 
 leave_ground() {
     local pidfile pid
@@ -40,6 +41,20 @@ chmod 755 "$dir"
 
 echo secret >"$dir/password"
 chmod 644 "$dir/password"
-"${as_user[@]}" "$bin/initdb" -D "$dir/template" -U postgres --pwfile "$dir/password" --auth-local trust \
-    --auth-host scram-sha-256 --encoding UTF8 --locale C.UTF-8 "$@" >/dev/null
+
+# template BIN DIRECTORY OPTION...
+template() {
+    local bin=$1 to=$2
+    shift 2
+    "${as_user[@]}" "$bin/initdb" -D "$to" -U postgres --pwfile "$dir/password" --auth-local trust \
+        --auth-host scram-sha-256 --encoding UTF8 --locale C.UTF-8 "$@" >/dev/null
+}
+template "$bin" "$dir/template" "$@"
 export CGPSYNC_TEST_BIN=$bin CGPSYNC_TEST_DIR=$dir
+
+if [ -n "${SOURCE_PG:-}${SOURCE_PG_CONFIG:-}" ]; then
+    PG=${SOURCE_PG:-} PG_CONFIG=${SOURCE_PG_CONFIG:-} "$root/tests/support/setup.sh" server
+    CGPSYNC_TEST_SOURCE_BIN=$(PG=${SOURCE_PG:-} PG_CONFIG=${SOURCE_PG_CONFIG:-} "$root/tests/support/prefix.sh" "$dir/source" --bare)
+    export CGPSYNC_TEST_SOURCE_BIN
+    template "$CGPSYNC_TEST_SOURCE_BIN" "$dir/template-source" "$@"
+fi

