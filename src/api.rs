@@ -17,10 +17,13 @@ use pgrx::{AnyNumeric, JsonB, name, pg_extern, pg_sys};
 use std::ffi::CStr;
 use std::time::Duration;
 
+mod outdated;
+
 /// Longest timeout of cgpsync_wait, a century: what is longer overflows somewhere.
 const MAX_TIMEOUT_US: i128 = 100 * 366 * 86_400 * 1_000_000;
 
-// A search_path of their own keeps the functions' SQL away from objects in the caller's.
+// A search_path of their own keeps the functions' SQL away from objects in the caller's. A function that changes its arguments changes its name
+// here, and the old one goes to `outdated`.
 
 #[pg_extern(sql = r#"
 CREATE FUNCTION cgpsync_sync(
@@ -38,7 +41,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 #[allow(clippy::type_complexity, clippy::too_many_arguments)] // pgrx reads names of columns and arguments from the signature
-fn cgpsync_sync(
+fn cgpsync_sync_v2(
     table_name: Option<pg_sys::Oid>,
     end_tm: Option<String>,
     parallelism: Option<i32>,
@@ -110,7 +113,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 #[allow(clippy::too_many_arguments)] // as above
-fn cgpsync_start(
+fn cgpsync_start_v2(
     table_name: Option<pg_sys::Oid>,
     end_tm: Option<String>,
     parallelism: Option<i32>,
@@ -286,7 +289,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 #[allow(clippy::type_complexity, clippy::too_many_arguments)] // as above
-fn cgpsync_plan(
+fn cgpsync_plan_v2(
     table_name: Option<pg_sys::Oid>,
     end_tm: Option<String>,
     parallelism: Option<i32>,

@@ -64,5 +64,6 @@ mod team;
 mod tls;
 mod tls_login;
 mod types;
+mod upgrade;
 mod verify;
 mod verify_types;

@@ -23,13 +23,13 @@ fn dump_and_restore_keep_history_and_watermarks() {
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let file = pair.target.dir.join("dump.sql");
     std::fs::write(&file, dump.stdout).expect("a file");
-    pair.source.sql("CREATE DATABASE copy");
+    pair.target.sql("CREATE DATABASE copy");
     let restore = command("psql")
         .args([
             "-h",
-            &pair.source.dir.display().to_string(),
+            &pair.target.dir.display().to_string(),
             "-p",
-            &pair.source.port.to_string(),
+            &pair.target.port.to_string(),
             "-U",
             "postgres",
         ])
@@ -39,7 +39,7 @@ fn dump_and_restore_keep_history_and_watermarks() {
         .expect("psql runs");
     assert!(restore.status.success(), "{}", String::from_utf8_lossy(&restore.stderr));
     let shown = command("psql")
-        .args(["-h", &pair.source.dir.display().to_string(), "-p", &pair.source.port.to_string(), "-U", "postgres", "-X", "-At", "-d", "copy"])
+        .args(["-h", &pair.target.dir.display().to_string(), "-p", &pair.target.port.to_string(), "-U", "postgres", "-X", "-At", "-d", "copy"])
         .args(["-c", "SELECT s.*, run_id, status, (SELECT count(*) FROM cgpsync_run_partition WHERE partition::text LIKE 'persons%'), nextval('cgpsync_run_id_seq')
                       FROM sync_table s, cgpsync_run"])
         .output()

@@ -1,0 +1,129 @@
+//! Upgrades of the extension: every released version, with what it had recorded, becomes the same as a fresh installation.
+
+use crate::support::Pair;
+use crate::support::cluster::Cluster;
+use std::path::Path;
+
+/// Everything that can be said of the extension's objects, a line each.
+const OBJECTS: &str = "
+WITH own AS (
+  SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+  WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'cgpsync'),
+ relations AS (SELECT c.* FROM pg_class c JOIN own ON own.classid = 'pg_class'::regclass AND own.objid = c.oid)
+SELECT i.type || ' ' || i.identity FROM own, pg_identify_object(classid, objid, 0) i
+UNION ALL
+SELECT 'function ' || pg_get_functiondef(p.oid) || concat_ws('|', p.proacl::text, p.proparallel, p.procost, p.prosrc, obj_description(p.oid, 'pg_proc'))
+FROM pg_proc p JOIN own ON own.classid = 'pg_proc'::regclass AND own.objid = p.oid
+UNION ALL
+SELECT concat_ws('|', 'relation', relname, relkind, relacl::text, reloptions::text, relrowsecurity, relforcerowsecurity, relpersistence,
+                 obj_description(oid, 'pg_class'), CASE relkind WHEN 'v' THEN pg_get_viewdef(oid) END)
+FROM relations
+UNION ALL
+SELECT concat_ws('|', 'column', r.relname, row_number() OVER (PARTITION BY r.oid ORDER BY attnum), attname, format_type(atttypid, atttypmod), attnotnull,
+                 pg_get_expr(d.adbin, d.adrelid), attacl::text, attstorage, attcompression, col_description(r.oid, attnum))
+FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid LEFT JOIN pg_attrdef d ON d.adrelid = r.oid AND d.adnum = attnum
+WHERE attnum > 0 AND NOT attisdropped
+UNION ALL
+SELECT concat_ws('|', 'constraint', r.relname, conname, pg_get_constraintdef(c.oid), convalidated)
+FROM relations r JOIN pg_constraint c ON c.conrelid = r.oid
+UNION ALL
+SELECT concat_ws('|', 'index', pg_get_indexdef(indexrelid), indisvalid) FROM relations r JOIN pg_index i ON i.indrelid = r.oid
+UNION ALL
+SELECT concat_ws('|', 'policy', tablename, policyname, permissive, roles, cmd, qual, with_check)
+FROM pg_policies WHERE tablename IN (SELECT relname FROM relations)
+UNION ALL
+SELECT concat_ws('|', 'dumped', c.relname, condition)
+FROM pg_extension e, unnest(extconfig, extcondition) AS x(relation, condition), pg_class c
+WHERE e.extname = 'cgpsync' AND c.oid = x.relation
+UNION ALL
+SELECT concat_ws('|', 'version', extversion, extrelocatable) FROM pg_extension WHERE extname = 'cgpsync'
+ORDER BY 1";
+
+fn objects(cluster: &Cluster, database: &str) -> Vec<String> {
+    let old = major(cluster) < 14;
+    let sql = match old {
+        true => OBJECTS.replace("attcompression, ", ""),
+        false => OBJECTS.to_owned(),
+    };
+    let rows = cluster
+        .connect_to(database)
+        .query(&sql, &[])
+        .expect("a list of objects");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+fn major(cluster: &Cluster) -> u32 {
+    crate::support::swapped::major(cluster)
+}
+
+/// Versions whose installation scripts are kept.
+fn released() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/released");
+    let files = std::fs::read_dir(directory).expect("released versions");
+    let names = files.map(|file| file.expect("a file").file_name().into_string().expect("its name"));
+    let versions = names.filter_map(|name| Some(name.strip_prefix("cgpsync--")?.strip_suffix(".sql")?.to_owned()));
+    let versions: Vec<String> = versions.collect();
+    assert!(!versions.is_empty());
+    versions
+}
+
+#[test]
+fn every_released_version_becomes_the_present_one_and_goes_on_where_it_was() {
+    let pair = Pair::new();
+    pair.persons(5);
+    let fresh = objects(&pair.target, "postgres");
+    assert!(fresh.len() > 100, "{}", fresh.len());
+    for version in released() {
+        let database = format!("v{}", version.replace('.', "_"));
+        pair.target.sql(&format!("CREATE DATABASE {database}"));
+        let mut client = pair.target.connect_to(&database);
+        let state = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/state-{version}.sql"));
+        let state = std::fs::read_to_string(state).expect("what that version had recorded");
+        client
+            .batch_execute(&format!("CREATE EXTENSION cgpsync VERSION '{version}'"))
+            .expect("that version");
+        client
+            .batch_execute(&format!(
+                "CREATE SERVER src FOREIGN DATA WRAPPER cgpsync OPTIONS (host '127.0.0.1', port '{}', dbname 'postgres');
+                 CREATE USER MAPPING FOR postgres SERVER src OPTIONS (user 'postgres', password 'secret')",
+                pair.source.port
+            ))
+            .expect("a server");
+        client.batch_execute(&state).expect("its state");
+        assert_ne!(objects(&pair.target, &database), fresh, "nothing to upgrade");
+
+        // The package is new already, the database is not.
+        for call in ["cgpsync_sync", "cgpsync_start", "cgpsync_plan"] {
+            let error = client
+                .query(&format!("SELECT * FROM {call}('persons', '201703')"), &[])
+                .expect_err("an old function");
+            let error = error.as_db_error().expect("an error of the server");
+            assert_eq!(error.code().code(), "55000", "{error:?}");
+            assert_eq!(error.hint(), Some("ALTER EXTENSION cgpsync UPDATE;"));
+        }
+
+        let count = "SELECT (SELECT string_agg(concat_ws(' ', table_name, end_tm), ',') FROM sync_table) || ' '
+                     || (SELECT string_agg(concat_ws(' ', run_id, status, rows), ',' ORDER BY run_id) FROM cgpsync_run) || ' '
+                     || (SELECT concat_ws(' ', count(*), sum(rows), count(DISTINCT relation)) FROM cgpsync_run_partition)";
+        let recorded =
+            |client: &mut postgres::Client| client.query_one(count, &[]).expect("a state").get::<_, String>(0);
+        let before = recorded(&mut client);
+        client
+            .batch_execute("ALTER EXTENSION cgpsync UPDATE")
+            .expect("an upgrade");
+        let upgraded = objects(&pair.target, &database);
+        for (upgraded, fresh) in upgraded.iter().zip(&fresh) {
+            assert_eq!(upgraded, fresh, "from {version}");
+        }
+        assert_eq!(upgraded.len(), fresh.len(), "from {version}");
+        assert_eq!(recorded(&mut client), before);
+        assert_eq!(before, "persons 20170201 1 done 10 2 10 2", "from {version}");
+
+        let mut client = pair.target.connect_to(&database);
+        let rows = client
+            .query("SELECT partition::text FROM cgpsync_sync('persons', '20170301')", &[])
+            .expect("a sync");
+        let copied: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(copied, ["persons_201702", "persons_201703"]);
+    }
+}
