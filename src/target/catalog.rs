@@ -158,14 +158,14 @@ fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
 
 /// Columns. A key column is needed as a NOT NULL one is: no RANGE partition takes a NULL. Binary is safe for pinned built-in base and
 /// range types and their arrays, except object identifiers, whose binary form is a number that means something else on another server,
-/// money, whose scale follows lc_monetary, int2vector and oidvector, which don't read the empty one they write, and types (or elements of
-/// arrays) without binary functions.
+/// money, whose scale follows lc_monetary, int2vector, oidvector and (in some minor versions) tsquery, which don't read the empty one they write,
+/// and types (or elements of arrays) without binary functions.
 fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
     let rows = spi::execute(
         "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod),
                 a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, a.attgenerated <> '',
                 t.oid < 10000 AND t.typtype IN ('b', 'r', 'm') AND t.typsend <> 0 AND t.typreceive <> 0
-                  AND t.typname !~ '^_?(reg|aclitem$|money$|(int2|oid)vector$)'
+                  AND t.typname !~ '^_?(reg|aclitem$|money$|tsquery$|(int2|oid)vector$)'
                   AND NOT EXISTS (SELECT FROM pg_type e
                     WHERE e.typarray = t.oid AND (e.typtype NOT IN ('b', 'r', 'm') OR e.typsend = 0)),
                 a.attnotnull OR t.typnotnull OR EXISTS (SELECT FROM pg_partitioned_table p

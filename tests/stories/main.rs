@@ -42,6 +42,7 @@ mod plan_preview;
 mod privileges;
 mod progress;
 mod psql;
+mod readme;
 mod resume;
 mod retries;
 mod roles;

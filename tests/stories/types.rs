@@ -107,7 +107,11 @@ const LATER: &[(u32, &str, &str)] = &[
 
 /// Types whose binary form is missing, cannot be read back or means something else on another server, and so go as text.
 fn is_text_only(name: &str) -> bool {
-    name.starts_with("reg") || matches!(name, "money" | "aclitem" | "gtsvector" | "int2vector" | "oidvector")
+    name.starts_with("reg")
+        || matches!(
+            name,
+            "money" | "aclitem" | "tsquery" | "gtsvector" | "int2vector" | "oidvector"
+        )
 }
 
 /// `value` as a literal.

@@ -16,6 +16,25 @@ pub fn blocks(section: &str, language: &str) -> Vec<&'static str> {
     text.split(&format!("```{language}\n")).skip(1).map(end).collect()
 }
 
+/// Every block of the README in a language that can be run: its section (empty before the first), language and text.
+pub fn examples() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let sections = README.split("\n## ").enumerate();
+    sections.flat_map(|(number, text)| {
+        let title = if number == 0 {
+            ""
+        } else {
+            text.lines().next().expect("a title")
+        };
+        let blocks = text.split("```").skip(1).step_by(2);
+        blocks.filter_map(move |block| {
+            let (language, text) = block.split_once('\n')?;
+            ["sql", "sh"]
+                .contains(&language)
+                .then(|| (title, language, text.trim_end()))
+        })
+    })
+}
+
 /// A shell in which psql is the tested server's, and its connection one to database postgres of `cluster`.
 pub fn sh(cluster: &Cluster, user: &str, script: &str) -> Command {
     let psql = command("psql");

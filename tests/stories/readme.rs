@@ -1,0 +1,96 @@
+//! Every example of the README runs: here, or in the story that is about the same thing.
+
+use crate::support::{Pair, readme};
+
+/// Blocks that other stories run, and how many of each language: psql.rs, cron.rs, config.rs; commands of this project are what CI runs.
+const ELSEWHERE: &[(&str, &str, usize)] = &[
+    ("Two commands", "sh", 1),
+    ("From pg_cron and psql", "sql", 2),
+    ("From pg_cron and psql", "sh", 1),
+    ("Coming from the old command-line tool", "sql", 1),
+    ("Coming from the old command-line tool", "sh", 1),
+];
+/// The block of its section, from 0, that psql.rs runs.
+const WATCHING: (&str, usize) = ("At night: start, watch, cancel", 1);
+
+/// A source with `persons` and `dw.persons`, read by reader; a target with nothing.
+fn scene() -> Pair {
+    let pair = Pair::new();
+    pair.persons(20);
+    pair.target
+        .sql("DROP EXTENSION cgpsync CASCADE; DROP TABLE persons; CREATE SCHEMA stage");
+    pair.source.sql(
+        "CREATE ROLE reader LOGIN PASSWORD 'secret'; CREATE SCHEMA dw; GRANT USAGE ON SCHEMA dw TO reader;
+         CREATE TABLE dw.persons (LIKE public.persons); GRANT SELECT ON persons, dw.persons TO reader",
+    );
+    pair
+}
+
+/// What psql prints when it is given the block as it stands, but for names of machines, the password, and the number of a run.
+fn type_in(pair: &Pair, block: &str, run: &str) -> String {
+    let script = block
+        .replace("source.example", "127.0.0.1")
+        .replace("'5432'", &format!("'{}'", pair.source.port))
+        .replace("dbname 'dw'", "dbname 'postgres'")
+        .replace("'…'", "'secret'")
+        .replace("42", run);
+    let file = pair.target.dir.join("block.sql");
+    std::fs::write(&file, script).expect("a file");
+    let psql = format!("psql -X -q -At -v ON_ERROR_STOP=1 -f '{}'", file.display());
+    let output = readme::sh(&pair.target, "postgres", &psql).output().expect("sh runs");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{block}\n{errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn every_example_is_run_by_some_story() {
+    for (section, language, count) in ELSEWHERE {
+        assert_eq!(readme::blocks(section, language).len(), *count, "{section}");
+    }
+    assert_eq!(
+        readme::examples().filter(|(_, language, _)| *language == "sh").count(),
+        3
+    );
+
+    let pair = scene();
+    let mut run = 0;
+    let start = readme::blocks("Start with your own servers", "sql")[0];
+    type_in(&pair, start, "");
+    pair.same_rows("persons", "born < '2017-03-01'");
+    let mut seen = 0;
+    let mut last_section = "";
+    for (section, language, block) in readme::examples() {
+        seen = if section == last_section && language == "sql" {
+            seen + 1
+        } else {
+            0
+        };
+        last_section = section;
+        let is_elsewhere = ELSEWHERE
+            .iter()
+            .any(|(of, in_language, _)| *of == section && *in_language == language);
+        if language != "sql" || is_elsewhere || block == start || (section, seen) == WATCHING {
+            continue;
+        }
+        if block.contains("cgpsync_create_table('persons')") {
+            pair.target.sql("DROP TABLE persons");
+        }
+        if block.contains("cgpsync_wait(42)") {
+            let (begin, rest) = block.split_once('\n').expect("more lines");
+            type_in(&pair, begin, "");
+            let id = pair.target.text("SELECT max(run_id) FROM cgpsync_run");
+            type_in(&pair, rest, &id);
+        } else {
+            type_in(&pair, block, "");
+        }
+        run += 1;
+    }
+    assert!(run >= 8, "{run}");
+    // What the recipe for a first load has left.
+    assert_eq!(
+        pair.target
+            .text("SELECT count(*) FROM cgpsync_run WHERE status <> 'done'"),
+        "0"
+    );
+}
