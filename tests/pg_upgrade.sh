@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# pg_upgrade of a target: OLD (15) to NEW (18), major versions or paths of a pg_config. A table that was synced to February before goes on in March
-# after, with its history, server and mapping.
+# pg_upgrade of a target: OLD (16) to NEW (18), major versions or paths of a pg_config. A table that was synced to February before goes on in March
+# after, with its history, server and mapping. Not from Debian's 15 by default: a new server has to be as recent as the old one's last security fixes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-old=${OLD:-15}
+old=${OLD:-16}
 new=${NEW:-18}
 
 # with VERSION COMMAND...: the server is this one.
@@ -58,7 +58,7 @@ persons="CREATE TABLE persons (id bigint, born date NOT NULL, note text, PRIMARY
 state="SELECT (SELECT string_agg(s::text, ' ') FROM sync_table s),
     (SELECT string_agg(concat_ws(' ', run_id, relation, status, rows), ', ') FROM cgpsync_run),
     (SELECT string_agg(concat_ws(' ', relation, status, rows, way), ', ' ORDER BY unit) FROM cgpsync_run_partition),
-    (SELECT count(*) || ' ' || sum(id) FROM persons), (SELECT string_agg(option, ' ') FROM pg_foreign_server, unnest(srvoptions) option)"
+    (SELECT count(*) || ' ' || sum(id) FROM persons), (SELECT string_agg(option, ' ' ORDER BY option) FROM pg_foreign_server, unnest(srvoptions) option)"
 
 start "$old_bin" origin "$port"
 sql "$port" -c "$persons" -c "INSERT INTO persons SELECT g, date '2017-01-01' + g % 90, 'note ' || g FROM generate_series(1, 9000) g"
@@ -66,12 +66,12 @@ start "$old_bin" before $((port + 1))
 sql $((port + 1)) -c "$persons" -c "CREATE EXTENSION cgpsync" \
     -c "CREATE SERVER src FOREIGN DATA WRAPPER cgpsync OPTIONS (host '127.0.0.1', port '$port', dbname 'postgres')" \
     -c "CREATE USER MAPPING FOR postgres SERVER src OPTIONS (user 'postgres', password 'secret')" \
-    -c "SET client_min_messages = warning" -c "SELECT count(*) FROM cgpsync_sync('persons', '20170201')"
+    -c "SET client_min_messages = warning" -c "SELECT count(*) FROM cgpsync_sync('persons', '20170201')" >/dev/null
 state_before=$(sql $((port + 1)) -c "$state")
 run "$old_bin/pg_ctl" -D "$dir/before" -w -m fast stop >/dev/null
 
 run "$bin/pg_upgrade" --old-bindir "$old_bin" --new-bindir "$bin" --old-datadir "$dir/before" --new-datadir "$dir/template" \
-    --username postgres --socketdir "$dir/socket" >"$dir/pg_upgrade.log" 2>&1 || { cat "$dir/pg_upgrade.log" >&2; exit 1; }
+    --username postgres --socketdir "$dir/socket" >"$dir/pg_upgrade.log" 2>&1 || { cat "$dir/pg_upgrade.log" >&2; grep -hE -A4 "error:|ERROR" "$dir"/template/pg_upgrade_output.d/*/log/*.log >&2; exit 1; }
 start "$bin" template $((port + 1))
 state_after=$(sql $((port + 1)) -c "$state")
 echo "before: $state_before"
