@@ -1,4 +1,4 @@
-# PG_CONFIG=/path/to/pg_config or PG=15 choose the server; without them the newest installed one with headers is taken.
+# PG=18 or PG_CONFIG=/path/to/pg_config choose the server, 15 before others otherwise; SOURCE_PG or SOURCE_PG_CONFIG that of the tests' sources.
 SHELL := bash
 .PHONY: demo test bench faults fuzz package test-package lint install clean
 .DEFAULT_GOAL := test

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Formatting, lints, documentation, and what deny.toml asks of the dependencies; every warning is an error.
+# Formatting, lints, documentation, and what deny.toml asks of the dependencies; every warning is an error. `lint.sh all` looks at the code as it is
+# for each version of PostgreSQL, too.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 "$here/support/setup.sh" lint
@@ -8,6 +9,15 @@ cd "$root"
 features=(--no-default-features --features "pg$PG stories")
 cargo fmt --check
 cargo clippy --quiet --all-targets "${features[@]}" -- -D warnings
+if [ "${1:-}" = all ]; then
+    for version in $supported; do
+        [ "$version" != "$PG" ] || continue
+        echo "lint: as for PostgreSQL $version"
+        # No headers are needed: pgrx has bindings to every version's, for its documentation.
+        DOCS_RS=1 CARGO_TARGET_DIR=target/versions RUSTC_WRAPPER=$here/support/rustc-as-documented.sh \
+            cargo clippy --quiet --lib --no-default-features --features "pg$version" -- -D warnings
+    done
+fi
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --document-private-items "${features[@]}"
 # The fence: the compiler denies unsafe code, and only the fence's own module may allow it.
 if grep -rn 'allow(unsafe_code)' src | grep -v '^src/pg/mod.rs:'; then
