@@ -30,8 +30,10 @@ echo "target: $("$bin/postgres" --version), source: $("${CGPSYNC_TEST_SOURCE_BIN
 
 features="pg$PG"
 cargo test --lib --no-default-features --features "$features"
-cargo test --test stories --no-default-features --features "$features stories" -- "$@"
+result=0
+cargo test --test stories --no-default-features --features "$features stories" -- "$@" || result=$?
 if [ -e "$dir/left-out" ]; then
     echo "stories that were left out, all of them or a part:"
     sort -u "$dir/left-out"
 fi
+exit "$result"

@@ -26,6 +26,13 @@ pub fn database() -> u32 {
 /// This server's version as a number: 150010 for 15.10.
 pub const VERSION: u32 = pg_sys::PG_VERSION_NUM;
 
+/// Whether the current role may ANALYZE table `c` of pg_class, in SQL: its owner may, and since 17 there is a privilege for it.
+pub const MAY_MAINTAIN: &str = if VERSION >= 170_000 {
+    "has_table_privilege(c.oid, 'MAINTAIN')"
+} else {
+    "pg_has_role(c.relowner, 'USAGE')"
+};
+
 /// True where a statement may not leave its sandbox: maintenance of somebody else's index or materialised view.
 pub fn is_security_restricted() -> bool {
     // SAFETY: a plain getter.

@@ -92,7 +92,10 @@ fn walk<'a>(
     let by_place: HashMap<&Place, &'a Node<TargetRel>> = ours.iter().zip(&level.children).collect();
     let on_key = is_on_key(level, reach.key);
     let has_default = ours.iter().any(|place| matches!(place, Place::Default(_)));
-    for (child, place) in other.children.iter().zip(&theirs) {
+    // The oldest first, in whatever order the catalog gives them: each is created in a transaction of its own.
+    let mut children: Vec<_> = other.children.iter().zip(&theirs).collect();
+    children.sort_by_key(|(_, place)| *place);
+    for (child, place) in children {
         let range = if on_key {
             LeafRange::of(child.bound.as_ref())
         } else {

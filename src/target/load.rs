@@ -226,10 +226,7 @@ pub fn can_be_shared(unit: u32, columns: &[String]) -> Result<bool> {
 
 /// Gathers statistics of the unit, if the role may and nobody else is at it. An owner may; since 17 there is a privilege for it as well.
 pub fn analyze(unit: u32) -> Result<()> {
-    let may = match session::VERSION >= 170_000 {
-        true => "has_table_privilege(c.oid, 'MAINTAIN')",
-        false => "pg_has_role(c.relowner, 'USAGE')",
-    };
+    let may = session::MAY_MAINTAIN;
     let rows = spi::execute(
         &format!(
             "SELECT {may} OR (pg_has_role(d.datdba, 'USAGE') AND NOT c.relisshared)

@@ -1,6 +1,7 @@
 //! The main job: the first sync, the second, what they show.
 
 use crate::support::Pair;
+use crate::types::intervals_go_as_text;
 
 #[test]
 fn the_first_sync_copies_all_up_to_end_tm_and_the_second_only_the_last_partition() {
@@ -58,7 +59,8 @@ fn every_value_a_warehouse_has_arrives_unchanged() {
     pair.source
         .sql("INSERT INTO t (a, f, g) SELECT g, random(), repeat(chr(256 + g), g) FROM generate_series(1, 500) g");
     pair.copied("'t', '20170101'");
-    assert_eq!(pair.target.text("SELECT format FROM cgpsync_run"), "binary");
+    let format = if intervals_go_as_text(&pair) { "text" } else { "binary" };
+    assert_eq!(pair.target.text("SELECT format FROM cgpsync_run"), format);
     pair.same_rows("t", "true");
     // The same through COPY's text format, which a differing column type asks for.
     pair.target.sql("ALTER TABLE t ALTER a TYPE numeric");

@@ -69,7 +69,7 @@ const TYPES_DDL: &str = "CREATE TYPE mood AS ENUM ('sad', 'ok');
 /// Makes the table; its columns but `id`.
 fn wide(pair: &Pair) -> Vec<&'static str> {
     pair.source.sql("CREATE TYPE shifts_the_oids AS ENUM ()");
-    let has_xml = !needs::lacks_xml(&pair.target);
+    let has_xml = !needs::lacks_xml(&[&pair.source, &pair.target]);
     let types = || TYPES.iter().filter(|(_, kind, _)| *kind != "xml" || has_xml);
     let columns: Vec<String> = types().map(|(name, kind, _)| format!("\"{name}\" {kind}")).collect();
     let values: Vec<&str> = types().map(|(_, _, value)| *value).collect();

@@ -33,11 +33,12 @@ pub fn lacks_tls() -> bool {
     lacks
 }
 
-/// True if a server that the story has started was built without libxml; the story that asks is then noted.
-pub fn lacks_xml(cluster: &Cluster) -> bool {
-    let lacks = cluster.connect().batch_execute("SELECT '<a/>'::xml").is_err();
+/// True if one of the servers was built without libxml; the story that asks is then noted.
+pub fn lacks_xml(clusters: &[&Cluster]) -> bool {
+    let fails = |cluster: &&Cluster| cluster.connect().batch_execute("SELECT '<a/>'::xml").is_err();
+    let lacks = clusters.iter().any(fails);
     if lacks {
-        note("the server was built without libxml");
+        note("a server was built without libxml");
     }
     lacks
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # prefix.sh DIR [--debug | --bare | --deb]: makes DIR a private installation of the server with cgpsync in it: a release, a debug build, none, or
-# what `make package` has put into dist/. A PostgreSQL installation finds its files relative to its own binaries, so a copy needs no rights on the system's directories, and nothing of ours ends up there.
+# what `make package` has put into dist/. A PostgreSQL installation finds its files relative to its own binaries, so a copy needs no rights on the
+# system's directories, and nothing of ours ends up there.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 prefix=$1
