@@ -74,11 +74,17 @@ fn partitions_between_below_and_above_ours_are_created_within_reach() {
 }
 
 #[test]
+fn the_oldest_is_created_first_whatever_the_catalogs_order() {
+    let source = table("range k", years(&[("b", 10), ("a", 0), ("c", 20)]));
+    assert_eq!(found(&table("range k", []), &source, ALL).create, ["a", "b", "c"]);
+}
+
+#[test]
 fn an_empty_table_gets_every_partition() {
     let source = table("range k", years(&[("a", 0), ("b", 10)]));
     assert_eq!(found(&table("range k", []), &source, ALL).create, ["a", "b"]);
     let source = table("list k", [leaf("a", "in (1)"), leaf("n", "in (NULL)")]);
-    assert_eq!(found(&table("list k", []), &source, (None, None)).create, ["a", "n"]);
+    assert_eq!(found(&table("list k", []), &source, (None, None)).create, ["n", "a"]);
     let source = table(
         "hash k",
         [
