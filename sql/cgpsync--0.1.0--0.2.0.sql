@@ -1,5 +1,5 @@
--- 0.1.0 to 0.2.0: partitions are replaced under their readers (argument replace). Grants on the three functions below have to be given again, as
--- an argument cannot be added to a function that is there.
+-- 0.1.0 to 0.2.0: partitions are replaced under their readers (argument replace). Grants and revokes on the three functions below have to be given
+-- again: an argument cannot be added to a function that is there, and privileges that a script gives count as the extension's own.
 \echo Use "ALTER EXTENSION cgpsync UPDATE TO '0.2.0'" to load this file. \quit
 
 ALTER TABLE cgpsync_run_partition
@@ -9,6 +9,18 @@ ALTER TABLE cgpsync_run_partition
 COMMENT ON COLUMN cgpsync_run_partition.way IS 'how its rows were replaced: swap or truncate';
 COMMENT ON COLUMN cgpsync_run_partition.processes IS 'how many processes loaded it';
 COMMENT ON COLUMN cgpsync_run_partition.cut IS 'internal: how a slice of a table that is partitioned on the source can be read in pieces';
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_proc p
+               WHERE p.proacl IS NOT NULL AND p.oid OPERATOR(pg_catalog.=) ANY (ARRAY[
+                   'cgpsync_sync(regclass, text, int, name, text, text, bool, text[])'::pg_catalog.regprocedure::pg_catalog.oid,
+                   'cgpsync_start(regclass, text, int, name, text, text, bool, text[])'::pg_catalog.regprocedure::pg_catalog.oid,
+                   'cgpsync_plan(regclass, text, int, name, text, text, bool, text[])'::pg_catalog.regprocedure::pg_catalog.oid]))
+    THEN
+        RAISE WARNING 'everybody may call cgpsync_sync, cgpsync_start and cgpsync_plan again: repeat your GRANT and REVOKE statements for them';
+    END IF;
+END $$;
 
 DROP FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[]);
 CREATE FUNCTION cgpsync_sync(
@@ -70,7 +82,7 @@ SELECT r.run_id, r.table_name, r.source, r.status,
        pg_catalog.round(live.percent::pg_catalog.numeric, 1) AS percent,
        pg_catalog.round((live.bytes_per_second OPERATOR(pg_catalog./) 1e6)::pg_catalog.numeric, 1) AS mb_per_s_now,
        pg_catalog.round((live.bytes OPERATOR(pg_catalog./) NULLIF(pg_catalog.date_part('epoch',
-           pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) u.began), 0) OPERATOR(pg_catalog./) 1e6)::pg_catalog.numeric, 1) AS mb_per_s,
+           pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) u.began), 0::pg_catalog.float8) OPERATOR(pg_catalog./) 1e6)::pg_catalog.numeric, 1) AS mb_per_s,
        r.started_at,
        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) r.started_at AS elapsed,
        pg_catalog.date_trunc('second', pg_catalog.clock_timestamp()
@@ -85,7 +97,7 @@ CROSS JOIN LATERAL (
            pg_catalog.count(*) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS workers,
            pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', p.partition, pg_catalog.pg_size_pretty(f.bytes),
                                                   COALESCE(pg_catalog.pg_size_pretty(p.estimated_bytes), '?'), p.worker_pid)
-                                ORDER BY p.unit) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS copying
+                                ORDER BY p.unit) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying' AND f.bytes IS NOT NULL) AS copying
     FROM cgpsync_run_partition p
     LEFT JOIN _cgpsync_live(r.run_id) f ON f.unit OPERATOR(pg_catalog.=) p.unit
     WHERE p.run_id OPERATOR(pg_catalog.=) r.run_id) u

@@ -31,7 +31,7 @@ SELECT r.run_id, r.table_name, r.source, r.status,
        pg_catalog.round(live.percent::pg_catalog.numeric, 1) AS percent,
        pg_catalog.round((live.bytes_per_second OPERATOR(pg_catalog./) 1e6)::pg_catalog.numeric, 1) AS mb_per_s_now,
        pg_catalog.round((live.bytes OPERATOR(pg_catalog./) NULLIF(pg_catalog.date_part('epoch',
-           pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) u.began), 0) OPERATOR(pg_catalog./) 1e6)::pg_catalog.numeric, 1) AS mb_per_s,
+           pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) u.began), 0::pg_catalog.float8) OPERATOR(pg_catalog./) 1e6)::pg_catalog.numeric, 1) AS mb_per_s,
        r.started_at,
        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) r.started_at AS elapsed,
        pg_catalog.date_trunc('second', pg_catalog.clock_timestamp()
@@ -46,7 +46,7 @@ CROSS JOIN LATERAL (
            pg_catalog.count(*) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS workers,
            pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', p.partition, pg_catalog.pg_size_pretty(f.bytes),
                                                   COALESCE(pg_catalog.pg_size_pretty(p.estimated_bytes), '?'), p.worker_pid)
-                                ORDER BY p.unit) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS copying
+                                ORDER BY p.unit) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying' AND f.bytes IS NOT NULL) AS copying
     FROM cgpsync_run_partition p
     LEFT JOIN _cgpsync_live(r.run_id) f ON f.unit OPERATOR(pg_catalog.=) p.unit
     WHERE p.run_id OPERATOR(pg_catalog.=) r.run_id) u

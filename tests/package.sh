@@ -33,8 +33,8 @@ for file in cgpsync.control "cgpsync--$version.sql" $(cd sql && ls cgpsync--*--*
     [ -s "$dir/files$("$PG_CONFIG" --sharedir)/extension/$file" ] || fail "$file is missing"
 done
 [ "$(dpkg-deb --field dist/"$package"_*.deb Version)" = "$version-1" ] || fail "the version is not Cargo.toml's"
-! unzip -l "dist/cgpsync-$version.zip" 2>/dev/null | grep -q ' cgpsync-.*/target/' || fail "the sources have what was built"
+python3 -m zipfile -l "dist/cgpsync-$version.zip" | grep "^cgpsync-$version/META.json " >/dev/null || fail "the sources are not as PGXN takes them"
 
-dpkg --root="$dir/prefix" --force-not-root --remove "$package" >/dev/null
+PATH=$PATH:/usr/sbin:/sbin dpkg --root="$dir/prefix" --force-not-root --remove "$package" >/dev/null
 [ -z "$(find "$dir/prefix" -name '*cgpsync*' -not -path '*/var/lib/dpkg/*')" ] || fail "something stays behind: $(find "$dir/prefix" -name '*cgpsync*')"
 echo "package: installed, used and removed"

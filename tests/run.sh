@@ -10,9 +10,11 @@ cd "$root"
 # A server without TLS has its sources from one that has it, if there is one.
 case $PG_CONFIG in
     "$servers"/*)
-        if [ -z "${SOURCE_PG:-}${SOURCE_PG_CONFIG:-}" ] && system=$(compgen -G '/usr/lib/postgresql/*/bin/pg_config'); then
-            SOURCE_PG_CONFIG=${system%%$'\n'*}
-        fi
+        for version in $supported; do
+            if [ -z "${SOURCE_PG:-}${SOURCE_PG_CONFIG:-}" ] && [ -x "/usr/lib/postgresql/$version/bin/postgres" ]; then
+                SOURCE_PG_CONFIG=/usr/lib/postgresql/$version/bin/pg_config
+            fi
+        done
         ;;
 esac
 

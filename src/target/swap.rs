@@ -22,6 +22,10 @@ pub struct Limits {
     pub total: Duration,
 }
 
+/// How long somebody may wait for the load and hold it up, before the load gives way: the server's own default for looking. A statement with a
+/// lock_timeout may be gone by then.
+const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A unit with new storage that nobody else sees yet.
 #[derive(Debug)]
 pub struct Swap {
@@ -90,6 +94,7 @@ impl Swap {
         }
         storage::let_writers_in(self.unit);
         let begin = Instant::now();
+        let mut waiting: Option<(i32, Instant)> = None;
         for attempt in 0.. {
             let (patience, pause) = lock_attempt(attempt, limits.attempt);
             let locked = xact::subtransaction(|| {
@@ -107,8 +112,13 @@ impl Swap {
                         .contains(&error.sqlstate.as_str()) => {}
                 Err(error) => return Err(error),
             }
-            if let Some(pid) = self.waiting_reader()? {
-                return Err(waited_for(pid));
+            match (self.waiting_reader()?, waiting) {
+                (Some(pid), Some((same, since))) if pid == same => {
+                    if since.elapsed() >= DEADLOCK_TIMEOUT {
+                        return Err(waited_for(pid));
+                    }
+                }
+                (found, _) => waiting = found.map(|pid| (pid, Instant::now())),
             }
             if !limits.total.is_zero() && begin.elapsed() + pause > limits.total {
                 return Err(waited_in_vain(attempt + 1, begin.elapsed()));
@@ -118,14 +128,16 @@ impl Swap {
         Ok(())
     }
 
-    /// A process that has the unit locked and waits for this transaction: neither would go on, and attempts that are shorter than deadlock_timeout
-    /// show that to nobody. A GRANT is one since PostgreSQL 18, and on all versions who reads and then wants to alter.
+    /// A process that has the unit locked and waits for this transaction, be it by way of others: neither would go on, and attempts that are shorter
+    /// than deadlock_timeout show that to nobody. A GRANT is one since PostgreSQL 18, and on all versions who reads and then wants to alter.
     fn waiting_reader(&self) -> Result<Option<i32>> {
         let rows = spi::execute(
-            "SELECT l.pid FROM pg_locks l
-             WHERE l.relation = $1::oid AND l.granted AND l.pid <> pg_backend_pid()
-               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid)) LIMIT 1",
+            "WITH RECURSIVE chain(holder, pid) AS (
+               SELECT l.pid, l.pid FROM pg_locks l
+               WHERE l.relation = $1::oid AND l.granted AND l.pid <> pg_backend_pid()
+                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               UNION SELECT c.holder, b FROM chain c, unnest(pg_blocking_pids(c.pid)) b)
+             SELECT holder FROM chain WHERE pid = pg_backend_pid() ORDER BY holder LIMIT 1",
             &[Some(&self.unit.to_string())],
         )?;
         rows.first().map(|row| row.need(0)).transpose()
@@ -139,7 +151,7 @@ fn waited_for(pid: i32) -> Error {
         "a process that uses the partition waits for the load to end",
     )
     .detail(format!(
-        "Process {pid} has it locked and wants to alter it; what was loaded is given up."
+        "Process {pid} has it locked, and waits for this transaction or for one that does; what was loaded is given up."
     ))
     .hint("Run GRANT and the like when no sync is on.")
 }

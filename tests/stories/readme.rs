@@ -29,11 +29,11 @@ fn scene() -> Pair {
 /// What psql prints when it is given the block as it stands, but for names of machines, the password, and the number of a run.
 fn type_in(pair: &Pair, block: &str, run: &str) -> String {
     let script = block
+        .replace("(42", &format!("({run}"))
         .replace("source.example", "127.0.0.1")
         .replace("'5432'", &format!("'{}'", pair.source.port))
         .replace("dbname 'dw'", "dbname 'postgres'")
-        .replace("'…'", "'secret'")
-        .replace("42", run);
+        .replace("'…'", "'secret'");
     let file = pair.target.dir.join("block.sql");
     std::fs::write(&file, script).expect("a file");
     let psql = format!("psql -X -q -At -v ON_ERROR_STOP=1 -f '{}'", file.display());

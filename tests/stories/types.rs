@@ -263,7 +263,8 @@ fn every_built_in_type_arrives_as_it_was_in_binary_and_in_text() {
     objects(&pair);
     let all = Columns::of_built_in_types(&pair, |_| true);
     let binary = Columns::of_built_in_types(&pair, |name| {
-        !is_text_only(name) && !(name == "interval" && intervals_go_as_text(&pair))
+        let as_text = is_text_only(name) || (name == "interval" && intervals_go_as_text(&pair));
+        !as_text
     });
     pair.both(&binary.create("in_binary", "int"));
     pair.source.sql(&binary.insert("in_binary"));

