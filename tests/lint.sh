@@ -25,7 +25,7 @@ if grep -rn 'allow(unsafe_code)' src | grep -v '^src/pg/mod.rs:'; then
     exit 1
 fi
 # The version is Cargo.toml's; PGXN wants it twice in META.json, and a database that has the one before wants a way from there.
-version=$(cargo pkgid | sed 's/.*[#@]//')
+version=$(cgpsync_version)
 if [ "$(grep -c "\"version\": \"$version\"" META.json)" != 2 ] || ! grep -q "^## $version" CHANGELOG.md; then
     echo "META.json or CHANGELOG.md is not of version $version" >&2
     exit 1

@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$root"
 rm -rf dist
 .ci/package
-version=$(cargo pkgid | sed 's/.*[#@]//')
+version=$(cgpsync_version)
 
 . "$here/support/ground.sh" --deb --wal-segsize 4 -N
 cp sql/released/*.sql "$("$bin/pg_config" --sharedir)/extension/"

@@ -2,6 +2,7 @@
 
 use crate::support::Pair;
 use crate::support::cluster::Cluster;
+use crate::support::swapped::major;
 use std::path::Path;
 
 /// Everything that can be said of the extension's objects, a line each.
@@ -50,10 +51,6 @@ fn objects(cluster: &Cluster, database: &str) -> Vec<String> {
         .query(&sql, &[])
         .expect("a list of objects");
     rows.iter().map(|row| row.get(0)).collect()
-}
-
-fn major(cluster: &Cluster) -> u32 {
-    crate::support::swapped::major(cluster)
 }
 
 /// An operator that fits better than the server's own where one is written without its schema.

