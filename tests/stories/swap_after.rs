@@ -106,6 +106,11 @@ fn an_analyze_that_somebody_holds_up_is_left_out() {
     poll("the other one is done", SOON, || {
         count("cgpsync_run_partition WHERE run_id = 2 AND status = 'done'") == "1"
     });
+    // Whoever comes before the load has locked it is waited for by the load.
+    let locks = "pg_locks WHERE relation = 'events_0'::regclass AND mode = 'ShareUpdateExclusiveLock'";
+    poll("the load has it locked", SOON, || {
+        count(&format!("{locks} AND granted")) == "1"
+    });
     let mut holder = pair.target.connect();
     let holding = std::thread::spawn(move || {
         holder
@@ -114,8 +119,7 @@ fn an_analyze_that_somebody_holds_up_is_left_out() {
         holder
     });
     poll("somebody waits", SOON, || {
-        count("pg_locks WHERE relation = 'events_0'::regclass AND mode = 'ShareUpdateExclusiveLock' AND NOT granted")
-            == "1"
+        count(&format!("{locks} AND NOT granted")) == "1"
     });
     reader.batch_execute("COMMIT").expect("the end");
     assert_eq!(run.join(), Ok(2));
