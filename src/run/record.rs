@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const LOCK_CLASS: i32 = 0x6367_7073;
 
 /// How long it may take until a run that has just taken its table's lock is visible, or one that is over has let it go.
-const LOCK_CLEAR: Duration = Duration::from_secs(1);
+const LOCK_CLEAR: Duration = Duration::from_secs(5);
 
 /// Where the tables are and whose they are.
 #[derive(Debug, Clone)]
