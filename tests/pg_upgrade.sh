@@ -47,7 +47,6 @@ start() {
     run "$1/pg_ctl" -D "$dir/$2" -w -l "$dir/$2.log" start >/dev/null \
         -o "-p $3 -k $dir/socket -c listen_addresses=127.0.0.1 -c fsync=off -c max_worker_processes=16" || { cat "$dir/$2.log" >&2; exit 1; }
 }
-port=$((20000 + RANDOM % 10000))
 sql() {
     run "$bin/psql" -XqAt -v ON_ERROR_STOP=1 -h "$dir/socket" -U postgres -p "$@" postgres
 }
@@ -60,25 +59,27 @@ state="SELECT (SELECT string_agg(s::text, ' ') FROM sync_table s),
     (SELECT string_agg(concat_ws(' ', relation, status, rows, way), ', ' ORDER BY unit) FROM cgpsync_run_partition),
     (SELECT count(*) || ' ' || sum(id) FROM persons), (SELECT string_agg(option, ' ' ORDER BY option) FROM pg_foreign_server, unnest(srvoptions) option)"
 
+port=$(free_port $((20000 + RANDOM % 10000)))
 start "$old_bin" origin "$port"
 sql "$port" -c "$persons" -c "INSERT INTO persons SELECT g, date '2017-01-01' + g % 90, 'note ' || g FROM generate_series(1, 9000) g"
-start "$old_bin" before $((port + 1))
-sql $((port + 1)) -c "$persons" -c "CREATE EXTENSION cgpsync" \
+before=$(free_port $((port + 1)))
+start "$old_bin" before "$before"
+sql "$before" -c "$persons" -c "CREATE EXTENSION cgpsync" \
     -c "CREATE SERVER src FOREIGN DATA WRAPPER cgpsync OPTIONS (host '127.0.0.1', port '$port', dbname 'postgres')" \
     -c "CREATE USER MAPPING FOR postgres SERVER src OPTIONS (user 'postgres', password 'secret')" \
     -c "SET client_min_messages = warning" -c "SELECT count(*) FROM cgpsync_sync('persons', '20170201')" >/dev/null
-state_before=$(sql $((port + 1)) -c "$state")
+state_before=$(sql "$before" -c "$state")
 run "$old_bin/pg_ctl" -D "$dir/before" -w -m fast stop >/dev/null
 
 run "$bin/pg_upgrade" --old-bindir "$old_bin" --new-bindir "$bin" --old-datadir "$dir/before" --new-datadir "$dir/template" \
     --username postgres --socketdir "$dir/socket" >"$dir/pg_upgrade.log" 2>&1 || { cat "$dir/pg_upgrade.log" >&2; grep -hE -A4 "error:|ERROR" "$dir"/template/pg_upgrade_output.d/*/log/*.log >&2; exit 1; }
-start "$bin" template $((port + 1))
-state_after=$(sql $((port + 1)) -c "$state")
+start "$bin" template "$before"
+state_after=$(sql "$before" -c "$state")
 echo "before: $state_before"
 echo "after:  $state_after"
 [ "$state_after" = "$state_before" ]
-copied=$(sql $((port + 1)) -c "SET client_min_messages = warning" -c "SELECT string_agg(partition::text, ' ') FROM cgpsync_sync('persons', '20170331')")
+copied=$(sql "$before" -c "SET client_min_messages = warning" -c "SELECT string_agg(partition::text, ' ') FROM cgpsync_sync('persons', '20170331')")
 [ "$copied" = "persons_201702 persons_201703" ] || { echo "copied: $copied" >&2; exit 1; }
-matches=$(sql $((port + 1)) -c "SELECT string_agg(matches::text, ' ') FROM cgpsync_verify('persons', method => 'checksum')")
+matches=$(sql "$before" -c "SELECT string_agg(matches::text, ' ') FROM cgpsync_verify('persons', method => 'checksum')")
 [ "$matches" = "true true true" ] || { echo "matches: $matches" >&2; exit 1; }
 echo "pg_upgrade: goes on where it was"

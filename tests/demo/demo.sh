@@ -63,6 +63,7 @@ trap 'exit 143' TERM
 
 say '1. what the build needs and this machine lacks gets installed'
 "$here/../support/setup.sh"
+. "$here/../support/env.sh"
 
 say '2. the build, and a private copy of the PostgreSQL installation to install it in (minutes the first time)'
 bin=$("$here/../support/prefix.sh" "$dir/prefix")
@@ -85,18 +86,12 @@ say "3. two clusters in $dir, run by $user"
 (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >password)
 chown "$user" password
 
-free_port() {
-    local port=$1
-    while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-        port=$((port + 1))
-    done
-    echo "$port"
-}
-
+# start NAME: on a port that is free, which is $port then.
 start() {
-    local name=$1 port=$2
+    local name=$1
     run "$bin/initdb" -D "$dir/$name" -U postgres --pwfile "$dir/password" --auth-local trust --auth-host scram-sha-256 \
         --encoding UTF8 --locale C.UTF-8 --no-sync >/dev/null
+    port=$(free_port 54321)
     # fsync is off because what is thrown away need not survive a crash. Never do this to data you want back.
     run tee -a "$dir/$name/postgresql.conf" >/dev/null <<-CONF
 		port = $port
@@ -118,10 +113,10 @@ sql() {
     run "$bin/psql" -X -v ON_ERROR_STOP=1 -P pager=off -P 'null=(null)' -h "$dir" -p "$port" -U postgres "$@" "$name" 2>&1
 }
 
-source_port=$(free_port 54321)
-start source "$source_port"
-target_port=$(free_port $((source_port + 1)))
-start target "$target_port"
+start source
+source_port=$port
+start target
+target_port=$port
 
 say '4. the source: 2,000,000 persons in 24 monthly partitions'
 sql source "$source_port" -e <"$here/source.sql"

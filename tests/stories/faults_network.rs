@@ -7,7 +7,7 @@ use crate::support::rounds::{Bench, Fault, Leeway, Outcome};
 use std::time::Duration;
 
 /// A network that is dead everywhere comes back after this time.
-const OUTAGE: Duration = Duration::from_secs(4);
+const OUTAGE: Duration = Duration::from_secs(7);
 /// A message that announces more than will come cannot be told from a slow source: the user ends that call.
 const PATIENCE: Duration = Duration::from_secs(3);
 

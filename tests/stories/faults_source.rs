@@ -11,7 +11,11 @@ use std::time::Duration;
 const TOUCHED: usize = 3;
 
 /// Limits that the source's administrator has set for the role: the longest statement, the longest idleness in a transaction.
-struct RoleLimits;
+#[derive(Default)]
+struct RoleLimits {
+    /// of before them
+    client: Option<postgres::Client>,
+}
 
 impl Fault for RoleLimits {
     fn name(&self) -> String {
@@ -19,28 +23,34 @@ impl Fault for RoleLimits {
     }
 
     fn before(&mut self, bench: &mut Bench) {
-        bench.pair.source.sql(
-            "ALTER ROLE postgres SET statement_timeout = '300ms'; ALTER ROLE postgres SET idle_in_transaction_session_timeout = '300ms'",
-        );
+        let client = self.client.insert(bench.pair.source.connect());
+        client
+            .batch_execute(
+                "ALTER ROLE postgres SET statement_timeout = '1s'; ALTER ROLE postgres SET idle_in_transaction_session_timeout = '1s'",
+            )
+            .expect("settings");
     }
 
     /// Holds a COPY up for longer than allowed.
-    fn during(&mut self, bench: &mut Bench, call: &Call) {
-        let mut client = bench.pair.source.connect();
+    fn during(&mut self, _: &mut Bench, call: &Call) {
+        let client = self.client.as_mut().expect("a session");
         while !call.is_finished() {
             let sql = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active' LIMIT 1";
             if let Some(row) = client.query(sql, &[]).expect("processes").first() {
                 let pid = row.get::<_, i32>(0) as u32;
                 try_kill("STOP", pid);
-                call.until(call.begun.elapsed() + Duration::from_millis(600));
+                call.until(call.begun.elapsed() + Duration::from_secs(2));
                 try_kill("CONT", pid);
                 return;
             }
+            std::thread::park_timeout(Duration::from_millis(2));
         }
     }
 
-    fn after(&mut self, bench: &mut Bench) {
-        bench.pair.source.sql("ALTER ROLE postgres RESET ALL");
+    fn after(&mut self, _: &mut Bench) {
+        if let Some(mut client) = self.client.take() {
+            client.batch_execute("ALTER ROLE postgres RESET ALL").expect("settings");
+        }
     }
 
     fn leeway(&self) -> Leeway {
@@ -189,7 +199,7 @@ fn a_source_that_stops_or_changes_in_the_middle_leaves_every_partition_old_or_ne
     for number in 0..rounds("FAULTS_ROUNDS", 6) {
         let moment = 10 + dice.below(60);
         match number % 6 {
-            0 => bench.round(&mut RoleLimits),
+            0 => bench.round(&mut RoleLimits::default()),
             kind @ (1 | 2) => bench.round(&mut Signalled {
                 function: ["pg_terminate_backend", "pg_cancel_backend"][kind - 1],
                 everyone: dice.below(2) == 0,

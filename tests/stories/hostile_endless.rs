@@ -1,9 +1,9 @@
 //! A source that does not stop, and one that is too loud.
 
+use crate::support::clock::Clock;
 use crate::support::fake::{Lie, message, report, row};
 use crate::support::poll;
 use crate::support::scene::*;
-use std::time::{Duration, Instant};
 
 #[test]
 fn what_has_no_end_is_refused_or_ends_with_a_cancel() {
@@ -65,10 +65,11 @@ fn what_has_no_end_is_refused_or_ends_with_a_cancel() {
                 .text("SELECT count(*) FROM cgpsync_run_partition WHERE status = 'copying'")
                 == "1"
         });
-        // In the middle of it.
-        std::thread::park_timeout(Duration::from_millis(500));
+        poll("the source has been asked", LIMIT, || {
+            scene.fake.heard().iter().any(|sql| sql.contains("COPY"))
+        });
         assert!(!run.is_finished(), "{what} ended: {:?}", run.join());
-        let began = Instant::now();
+        let began = Clock::start();
         run.cancel.cancel_query(postgres::NoTls).expect("a cancel");
         let error = run.join().expect_err("cancelled");
         assert!(error.starts_with("57014"), "{what}: {error}");

@@ -1,7 +1,7 @@
 //! Locks, slots and runs that meet.
 
+use crate::support::clock::Clock;
 use crate::support::{Pair, SOON, poll};
-use std::time::Instant;
 
 #[test]
 fn a_unit_locked_by_someone_else_fails_after_lock_timeout_and_keeps_its_rows() {
@@ -50,7 +50,7 @@ fn a_lock_of_the_calling_transaction_is_detected_instead_of_waiting_for_ever() {
         client
             .batch_execute(&format!("SET cgpsync.lock_timeout = 0; BEGIN; {statement}"))
             .expect("a lock");
-        let start = Instant::now();
+        let start = Clock::start();
         let error = pair
             .sync_as(&mut client, "'persons', '20170301'")
             .expect_err("it would wait for itself");
@@ -60,9 +60,10 @@ fn a_lock_of_the_calling_transaction_is_detected_instead_of_waiting_for_ever() {
             "{error:?}"
         );
         assert!(error.hint().is_some_and(|h| h.contains("Commit first")), "{error:?}");
-        assert!(start.elapsed().as_secs() < 5, "{statement}: {:?}", start.elapsed());
+        let took = start.elapsed();
+        assert!(took < SOON, "{statement}: {took:?}");
         drop(client);
-        pair.all_gone_within_two_seconds(Instant::now());
+        pair.all_gone_within_two_seconds(Clock::start());
     }
     assert_eq!(pair.copied("'persons', '20170301', since => '20170101'").len(), 3);
 }
@@ -83,12 +84,23 @@ fn a_table_created_by_the_calling_transaction_cannot_be_synced_yet() {
     );
 }
 
+/// A source's view that gives its row when nobody has the gate closed.
+const GATED: &str = "CREATE VIEW gated AS SELECT g AS i FROM generate_series(1, 1) g, LATERAL (SELECT pg_advisory_xact_lock_shared(1) WHERE g > 0) s";
+
+/// The gate, closed until this session ends.
+fn closed(pair: &Pair) -> postgres::Client {
+    let mut gate = pair.source.connect();
+    gate.batch_execute("SELECT pg_advisory_lock(1)").expect("a lock");
+    gate
+}
+
 #[test]
 fn the_second_run_on_a_table_fails_at_once_and_names_the_first() {
     let pair = Pair::new();
     pair.both("CREATE TABLE t (i int); CREATE TABLE u (i int)");
-    pair.source.sql("CREATE VIEW crawling AS SELECT g AS i FROM generate_series(1, 5) g, LATERAL (SELECT pg_sleep(0.4) WHERE g > 0) s");
-    let first = pair.sync_in_background("'t', '20170101', source_table => 'crawling'");
+    pair.source.sql(GATED);
+    let gate = closed(&pair);
+    let first = pair.sync_in_background("'t', '20170101', source_table => 'gated'");
     poll("the first run is on", SOON, || {
         pair.target.text("SELECT status FROM cgpsync_run") == "running"
     });
@@ -98,6 +110,7 @@ fn the_second_run_on_a_table_fails_at_once_and_names_the_first() {
     assert!(error.detail().is_some_and(|d| d.contains("postgres")), "{error:?}");
     // Another table is another matter.
     pair.copied("'u', '20170101'");
+    drop(gate);
     assert_eq!(first.join(), Ok(1));
     pair.copied("'t', '20170101'");
 }
@@ -151,19 +164,17 @@ fn a_locked_source_partition_that_is_not_needed_is_not_waited_for() {
 fn a_run_does_not_outlive_its_caller_while_it_waits_for_a_standby() {
     let pair = Pair::new();
     pair.persons(5);
-    pair.target.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-    let mut client = pair.target.connect();
-    client
-        .batch_execute("SELECT pg_reload_conf(); SET statement_timeout = '1s'; SET synchronous_commit = off")
-        .expect("settings");
-    poll("the setting is in force", SOON, || {
-        pair.target.text("SHOW synchronous_standby_names") == "nobody"
+    pair.target.set_synchronous_standbys("nobody");
+    let run = pair.sync_in_background("'persons', '20170301'");
+    poll("a unit waits to be committed", SOON, || {
+        pair.target.text(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cgpsync worker' AND wait_event = 'SyncRep'",
+        ) != "0"
     });
-    let error = pair
-        .sync_as(&mut client, "'persons', '20170301'")
-        .expect_err("no unit can be committed");
-    assert_eq!(error.code().code(), "57014");
-    pair.all_gone_within_two_seconds(Instant::now());
+    let start = Clock::start();
+    run.cancel.cancel_query(postgres::NoTls).expect("a cancel request");
+    pair.all_gone_within_two_seconds(start);
+    assert!(run.join().is_err_and(|error| error.starts_with("57014")));
     assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "cancelled");
 }
 
@@ -171,11 +182,15 @@ fn a_run_does_not_outlive_its_caller_while_it_waits_for_a_standby() {
 fn of_two_calls_at_the_same_moment_one_does_the_work_and_the_other_names_it() {
     let pair = Pair::new();
     pair.both("CREATE TABLE t (i int)");
-    pair.source
-        .sql("CREATE VIEW crawling AS SELECT g AS i FROM generate_series(1, 1) g, LATERAL (SELECT pg_sleep(0.2) WHERE g > 0) s");
+    pair.source.sql(GATED);
     // Between the lock and the row that tells of it are milliseconds: meeting there takes a few attempts.
     for _ in 0..30 {
-        let calls = [(); 2].map(|()| pair.sync_in_background("'t', '20170101', source_table => 'crawling'"));
+        let gate = closed(&pair);
+        let calls = [(); 2].map(|()| pair.sync_in_background("'t', '20170101', source_table => 'gated'"));
+        poll("one of them has ended", SOON, || {
+            calls.iter().any(|call| call.is_finished())
+        });
+        drop(gate);
         let mut results = calls.map(|call| call.join());
         results.sort();
         let [done, busy] = results;

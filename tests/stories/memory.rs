@@ -10,7 +10,7 @@ fn peak_of_workers(pair: &Pair, arguments: &str) -> u64 {
     let mut peak = 0;
     loop {
         let row = client.query_one("SELECT count(finished_at) FROM cgpsync_run", &[]);
-        if row.expect("a count").get::<_, i64>(0) > 0 {
+        if row.expect("a count").get::<_, i64>(0) > 0 || run.is_finished() {
             break;
         }
         let rows = client.query(

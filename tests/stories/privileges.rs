@@ -130,7 +130,7 @@ fn a_monitoring_role_sees_every_run_and_can_touch_none() {
     let pair = Pair::new();
     pair.both("CREATE TABLE slow (i int)");
     pair.source
-        .sql("CREATE VIEW crawling AS SELECT g AS i FROM generate_series(1, 100) g, LATERAL (SELECT pg_sleep(0.1) WHERE g > 0) s");
+        .sql("CREATE VIEW crawling AS SELECT g AS i FROM generate_series(1, 600) g, LATERAL (SELECT pg_sleep(0.1) WHERE g > 0) s");
     pair.target.sql("CREATE ROLE watcher LOGIN IN ROLE pg_monitor");
     let run_id = pair
         .target

@@ -12,7 +12,7 @@ fn progress_shows_a_run_while_it_is_on_and_never_goes_backwards() {
     pair.persons(400);
     pair.source.sql(
         "CREATE ROLE reader LOGIN PASSWORD 'r'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader;
-         CREATE VIEW slow AS SELECT id, name, born, note || COALESCE(pg_sleep(0.0005)::text, '') AS note FROM persons;
+         CREATE VIEW slow AS SELECT id, name, born, note || COALESCE(pg_sleep(0.001)::text, '') AS note FROM persons;
          GRANT SELECT ON slow TO reader; ANALYZE",
     );
     pair.target.sql(

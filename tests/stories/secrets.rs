@@ -100,7 +100,7 @@ fn no_log_view_message_or_table_shows_a_password() {
     assert!(!told.contains(PASSWORD), "an error or a NOTICE shows it");
 
     pair.source
-        .sql("CREATE VIEW crawling AS SELECT i FROM closed, LATERAL (SELECT pg_sleep(5) WHERE i > 0) s; GRANT SELECT ON crawling TO reader");
+        .sql("CREATE VIEW crawling AS SELECT i FROM closed, LATERAL (SELECT pg_sleep(60) WHERE i > 0) s; GRANT SELECT ON crawling TO reader");
     let run = pair.sync_in_background("'closed', '20170201', source => 'good', source_table => 'crawling'");
     poll("the source is at work", SOON, || {
         pair.source

@@ -101,16 +101,7 @@ fn an_analyze_that_somebody_holds_up_is_left_out() {
     reader
         .batch_execute("BEGIN; SELECT count(*) FROM events_0")
         .expect("a reader");
-    let run = pair.sync_in_background(SYNC);
-    let count = |sql: &str| pair.target.text(&format!("SELECT count(*) FROM {sql}"));
-    poll("the other one is done", SOON, || {
-        count("cgpsync_run_partition WHERE run_id = 2 AND status = 'done'") == "1"
-    });
-    // Whoever comes before the load has locked it is waited for by the load.
-    let locks = "pg_locks WHERE relation = 'events_0'::regclass AND mode = 'ShareUpdateExclusiveLock'";
-    poll("the load has it locked", SOON, || {
-        count(&format!("{locks} AND granted")) == "1"
-    });
+    let run = swapped::until_first_waits(&pair);
     let mut holder = pair.target.connect();
     let holding = std::thread::spawn(move || {
         holder
@@ -119,7 +110,10 @@ fn an_analyze_that_somebody_holds_up_is_left_out() {
         holder
     });
     poll("somebody waits", SOON, || {
-        count(&format!("{locks} AND NOT granted")) == "1"
+        pair.target.text(
+            "SELECT count(*) FROM pg_locks
+             WHERE relation = 'events_0'::regclass AND mode = 'ShareUpdateExclusiveLock' AND NOT granted",
+        ) == "1"
     });
     reader.batch_execute("COMMIT").expect("the end");
     assert_eq!(run.join(), Ok(2));

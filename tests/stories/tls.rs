@@ -1,12 +1,13 @@
 //! TLS: what each sslmode makes of each source, and runs over it. Who gets in is told in tls_login.rs.
 
+use crate::support::clock::Clock;
+use crate::support::cluster::listener;
 use crate::support::pki::{Authority, Issued};
 use crate::support::proxy::Proxy;
 use crate::support::{Pair, SOON, needs, poll};
 use postgres::NoTls;
 use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Protocol number that asks for TLS, and the one that cancels.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -295,7 +296,7 @@ fn names_addresses_versions_and_revoked_sources() {
 
 /// A source that says `answer` to the first eight bytes; gives what else it is sent.
 fn imposter(answer: &'static [u8]) -> (u16, std::thread::JoinHandle<Vec<u8>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = listener();
     let port = listener.local_addr().expect("an address").port();
     let thread = std::thread::spawn(move || {
         let (mut client, _) = listener.accept().expect("a connection");
@@ -419,7 +420,7 @@ fn a_cancelled_run_ends_within_two_seconds_and_its_requests_are_encrypted() {
                 == "1"
         });
         let connections = proxy.openings().len();
-        let start = Instant::now();
+        let start = Clock::start();
         run.cancel.cancel_query(NoTls).expect("a cancel request");
         pair.all_gone_within_two_seconds(start);
         assert!(run.join().expect_err("cancelled").starts_with("57014"));

@@ -1,8 +1,8 @@
 //! Comparing both sides: what is equal is called equal however it prints, what is not is found, and nothing changes.
 
+use crate::support::clock::Clock;
 use crate::support::{Pair, SOON, poll};
 use postgres::{Client, NoTls, error::DbError};
-use std::time::Instant;
 
 /// Partition, matches, source's and target's rows.
 pub type Row = (String, bool, i64, i64);
@@ -190,10 +190,10 @@ fn it_takes_select_and_no_policy_may_hide_rows() {
     );
 }
 
-/// A view that takes `seconds` on the source whatever part of it is read, and a table of four partitions here.
-fn slow(pair: &Pair, seconds: u32) {
+/// A view whose every part asks for `wait` on the source before it gives a row, and a table of four partitions here.
+fn slow(pair: &Pair, wait: &str) {
     pair.source.sql(&format!(
-        "CREATE VIEW crawling AS SELECT s.k FROM (SELECT 1 AS k, pg_sleep({seconds}) OFFSET 0) s"
+        "CREATE VIEW crawling AS SELECT s.k FROM (SELECT 1 AS k, {wait} OFFSET 0) s"
     ));
     pair.target.sql(
         "CREATE TABLE t (k int) PARTITION BY RANGE (k);
@@ -204,23 +204,43 @@ fn slow(pair: &Pair, seconds: u32) {
     );
 }
 
+const GATE: &str = "pg_advisory_xact_lock_shared(1)";
+
+/// The gate of a source whose view waits for it, closed until this session ends.
+fn closed(pair: &Pair) -> Client {
+    let mut gate = pair.source.connect();
+    gate.batch_execute("SELECT pg_advisory_lock(1)").expect("a lock");
+    gate
+}
+
+/// Waits until as many of the source's statements wait at the gate.
+fn until_at_gate(pair: &Pair, statements: u32) {
+    poll("they are at the gate", SOON, || {
+        pair.source
+            .text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            == statements.to_string()
+    });
+}
+
 #[test]
 fn the_sources_units_run_side_by_side() {
     let pair = Pair::new();
-    slow(&pair, 1);
-    let start = Instant::now();
-    assert_eq!(
-        differing(&pair, "'t', source_table => 'crawling', parallelism => 4"),
-        [""; 0]
-    );
-    let taken = start.elapsed();
-    assert!((1.0..3.0).contains(&taken.as_secs_f32()), "{taken:?}");
+    slow(&pair, GATE);
+    let gate = closed(&pair);
+    let mut client = pair.target.connect();
+    let compare = "'t', source_table => 'crawling', parallelism => 4";
+    let call = std::thread::spawn(move || try_verify(&mut client, compare));
+    until_at_gate(&pair, 4);
+    drop(gate);
+    let rows = call.join().expect("the thread ends").expect("a comparison");
+    assert!(rows.len() == 4 && rows.iter().all(|row| row.1), "{rows:?}");
 }
 
 #[test]
 fn all_of_the_source_is_read_in_one_snapshot() {
     let pair = Pair::with("log_statement = all", "");
-    slow(&pair, 1);
+    slow(&pair, GATE);
+    let gate = closed(&pair);
     pair.source.sql(
         "CREATE TABLE rows (k int); INSERT INTO rows VALUES (1);
          CREATE VIEW creeping AS SELECT r.k FROM crawling c, rows r",
@@ -228,13 +248,10 @@ fn all_of_the_source_is_read_in_one_snapshot() {
     let mut client = pair.target.connect();
     let compare = "'t', source_table => 'creeping', parallelism => 2";
     let call = std::thread::spawn(move || try_verify(&mut client, compare));
-    poll("both sessions are at work", SOON, || {
-        pair.source
-            .text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-            == "2"
-    });
-    // Two of the four partitions are read after this.
+    until_at_gate(&pair, 2);
+    // Two of the four partitions are asked for after this.
     pair.source.sql("INSERT INTO rows SELECT generate_series(0, 3)");
+    drop(gate);
     let rows = call.join().expect("the thread ends").expect("a comparison");
     assert!(rows.len() == 4 && rows.iter().all(|row| row.1), "{rows:?}");
     assert_eq!(
@@ -316,8 +333,8 @@ fn ended_early(pair: &Pair, settings: &str, waits_for: &str, end: impl FnOnce(i3
     poll("three statements are under way", SOON, || {
         pair.source.text(there) == "3" && pair.target.text(&here) == waits_for
     });
-    let start = Instant::now();
     end(pid, &cancel);
+    let start = Clock::start();
     let code = call.join().expect("the thread ends");
     pair.all_gone_within_two_seconds(start);
     code
@@ -326,13 +343,19 @@ fn ended_early(pair: &Pair, settings: &str, waits_for: &str, end: impl FnOnce(i3
 #[test]
 fn whatever_ends_it_nothing_is_left_on_the_source() {
     let pair = Pair::new();
-    slow(&pair, 60);
+    slow(&pair, "pg_sleep(60)");
     let cancel = |_, token: &postgres::CancelToken| token.cancel_query(NoTls).expect("a cancel request");
     let terminate = |pid, _: &postgres::CancelToken| pair.target.sql(&format!("SELECT pg_terminate_backend({pid})"));
     assert_eq!(ended_early(&pair, "", "Extension", cancel), "57014");
-    // The clock starts when the statements are seen, which is before the timeout.
+    let timed_out = |pid, _: &postgres::CancelToken| {
+        poll("the timeout is over", SOON, || {
+            pair.target
+                .text(&format!("SELECT state FROM pg_stat_activity WHERE pid = {pid}"))
+                != "active"
+        });
+    };
     assert_eq!(
-        ended_early(&pair, "SET statement_timeout = '1s'", "Extension", |_, _| {}),
+        ended_early(&pair, "SET statement_timeout = '5s'", "Extension", timed_out),
         "57014"
     );
     // The stories' client may see the end of the connection before it looks at the server's last message.

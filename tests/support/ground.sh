@@ -15,11 +15,13 @@ leave_ground() {
         pid=$(head -n 1 "$pidfile" 2>/dev/null) || continue
         kill -QUIT "$pid" 2>/dev/null || continue
         for _ in $(seq 100); do
-            kill -0 "$pid" 2>/dev/null || break
+            kill -0 "$pid" 2>/dev/null || continue 2
             sleep 0.05
         done
+        kill -KILL "$pid" 2>/dev/null || true
     done
-    rm -rf "$dir"
+    # Once more if somebody was still writing. What cannot be removed does not make a test fail.
+    rm -rf "$dir" 2>/dev/null || rm -rf "$dir" || true
 }
 trap leave_ground EXIT
 

@@ -1,8 +1,9 @@
 //! A network between target and source that fails on demand: all of it at once, or at a moment of the protocol, which it reads along.
 
+use super::cluster::listener;
 use socket2::{SockFilter, SockRef};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -90,7 +91,7 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on a free port and forwards to `upstream`.
     pub fn start(upstream: u16) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = listener();
         let port = listener.local_addr().expect("an address").port();
         let state = Arc::new(State {
             upstream: AtomicU16::new(upstream),

@@ -43,7 +43,7 @@ const ALL: &str = "SELECT concat_ws(' ', (SELECT count(*) FROM pg_class), (SELEC
 
 /// Sets it.
 pub fn scene() -> Scene {
-    let pair = Pair::with("", "cgpsync.max_retries = 1\ncgpsync.connect_timeout = '2s'");
+    let pair = Pair::with("", "cgpsync.max_retries = 1");
     pair.persons(20);
     pair.source.sql(
         "CREATE TABLE t (i int, t text); INSERT INTO t SELECT g, 'row ' || g FROM generate_series(1, 20) g;

