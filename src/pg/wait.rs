@@ -79,6 +79,28 @@ pub fn wait_any(sockets: &[Socket], timeout: Duration) {
     check_interrupts();
 }
 
+/// Runs `work` with interrupts held: a cancel or termination does not leave it in the middle. It has to have a deadline of its own. What came
+/// meanwhile is served at the next occasion after it.
+pub fn without_interrupts<R>(work: impl FnOnce() -> R) -> R {
+    struct Held {
+        before: u32,
+    }
+    impl Drop for Held {
+        fn drop(&mut self) {
+            // An error in between has set it to zero (elog.c, errfinish), so counting down would be wrong.
+            // SAFETY: a plain counter of this process, which has one thread.
+            unsafe { pg_sys::InterruptHoldoffCount = self.before };
+        }
+    }
+    // SAFETY: as above.
+    let _held = unsafe {
+        let before = pg_sys::InterruptHoldoffCount;
+        pg_sys::InterruptHoldoffCount = before + 1;
+        Held { before }
+    };
+    work()
+}
+
 /// Serves pending interrupts; leaves with an error if there is a cancel or termination among them.
 pub fn check_interrupts() {
     pgrx::check_for_interrupts!();

@@ -8,7 +8,7 @@ use super::{Canceller, Connection, Server, Session, block_on, remote_error};
 use crate::connection::Target;
 use crate::connection::tls::{Binding, Mode};
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::report;
+use crate::pg::{report, wait};
 use socket2::SockAddr;
 use std::convert::Infallible;
 use std::future::{Ready, poll_fn, ready};
@@ -240,28 +240,31 @@ fn login_error(error: &tokio_postgres::Error, what: &str) -> Error {
 }
 
 impl Canceller {
-    /// Best effort: whatever goes wrong here, another cancel included, must not hide why the session is abandoned. What cannot be
-    /// reached is ended by the keepalives over there. Encrypted as its session is, or not at all: the request holds the session's key.
+    /// Best effort: whatever goes wrong here must not hide why the session is abandoned. What cannot be reached is ended by the keepalives over
+    /// there. Another cancel does not come in between: the server itself may send a second one (to the process and to its group, postmaster.c,
+    /// signal_child), and the statement would run on over there. Encrypted as its session is, or not at all: the request holds the session's key.
     pub(super) fn cancel(&self, deadline: Instant) {
-        let _ = report::catch(|| {
-            let socket = socket::connect_to(&self.address, &self.target, deadline)?;
-            let fd = socket.as_raw_fd();
-            let socket: Box<dyn Socket> = match &self.connector {
-                None => Box::new(Plain::new(socket)),
-                Some(connector) => match connector.encrypt(socket, &self.target, deadline) {
-                    Ok(Answer::Encrypted(done)) => done.socket,
-                    Ok(Answer::None(_)) => return Ok(()),
-                    Err(failed) => return Err(failed.error),
-                },
-            };
-            let stream = Stream::new(socket);
-            let cancel = self.token.cancel_query_raw(stream.clone(), AsItIs);
-            let _ = block_on(fd, &stream, Some(deadline), |_| Ok(()), cancel)?;
-            if self.connector.is_some() {
-                // Closing a socket with something unread, as a session ticket, resets the connection, and the request could be lost.
-                block_on(fd, &stream, Some(deadline), |_| Ok(()), poll_fn(|_| stream.poll_end()))?;
-            }
-            Ok(())
-        });
+        let _ = wait::without_interrupts(|| report::catch(|| self.request(deadline)));
+    }
+
+    fn request(&self, deadline: Instant) -> Result<()> {
+        let socket = socket::connect_to(&self.address, &self.target, deadline)?;
+        let fd = socket.as_raw_fd();
+        let socket: Box<dyn Socket> = match &self.connector {
+            None => Box::new(Plain::new(socket)),
+            Some(connector) => match connector.encrypt(socket, &self.target, deadline) {
+                Ok(Answer::Encrypted(done)) => done.socket,
+                Ok(Answer::None(_)) => return Ok(()),
+                Err(failed) => return Err(failed.error),
+            },
+        };
+        let stream = Stream::new(socket);
+        let cancel = self.token.cancel_query_raw(stream.clone(), AsItIs);
+        let _ = block_on(fd, &stream, Some(deadline), |_| Ok(()), cancel)?;
+        if self.connector.is_some() {
+            // Closing a socket with something unread, as a session ticket, resets the connection, and the request could be lost.
+            block_on(fd, &stream, Some(deadline), |_| Ok(()), poll_fn(|_| stream.poll_end()))?;
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::clock::Clock;
 use crate::support::proxy::Proxy;
-use crate::support::{Background, Pair, SOON, poll};
+use crate::support::{Background, Pair, SOON, cancel_impatiently, poll};
 use postgres::NoTls;
 use std::time::Duration;
 
@@ -63,10 +63,24 @@ fn ctrl_c_ends_a_run_that_waits_for_the_source() {
 }
 
 #[test]
+fn ctrl_c_again_and_again_is_ctrl_c() {
+    let pair = Pair::new();
+    let run = start_slow(&pair);
+    let start = Clock::start();
+    cancel_impatiently(&run.cancel);
+    pair.all_gone_within_two_seconds(start);
+    assert!(run.join().expect_err("cancelled").starts_with("57014"));
+    assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "cancelled");
+}
+
+#[test]
 fn ctrl_c_in_the_middle_of_loading() {
-    let pair = Pair::with("", "cgpsync.max_rate = '20MB'");
+    let pair = Pair::new();
     big(&pair);
-    let run = pair.sync_in_background("'big', '20170101'");
+    // It would take minutes, at full speed: nothing waits for anything.
+    pair.source
+        .sql("CREATE VIEW long AS SELECT i, repeat('x', 1000) AS t FROM (SELECT generate_series(1, 50000000) AS i) g");
+    let run = pair.sync_in_background("'big', '20170101', source_table => 'public.long'");
     pair.until_copying();
     let start = Clock::start();
     run.cancel.cancel_query(NoTls).expect("a cancel request");
@@ -89,9 +103,9 @@ fn statement_timeout_ends_the_run() {
         .expect_err("a timeout");
     assert_eq!(error.code().code(), "57014");
     assert!(error.message().contains("statement timeout"), "{error:?}");
+    pair.all_gone();
     let took = start.elapsed();
     assert!(took < Duration::from_millis(2500), "{took:?}");
-    pair.all_gone_within_two_seconds(Clock::start());
     assert_eq!(pair.target.text("SELECT sum(i) FROM slow"), "0");
 }
 
@@ -224,6 +238,7 @@ fn pg_stat_activity_shows_what_each_process_does() {
 fn a_cancel_at_any_moment_leaves_every_partition_old_or_complete() {
     let pair = Pair::new();
     pair.persons(3000);
+    let mut cancelled = 0;
     for step in 0..25 {
         pair.target
             .sql("TRUNCATE persons; DELETE FROM sync_table; DELETE FROM cgpsync_run");
@@ -236,7 +251,10 @@ fn a_cancel_at_any_moment_leaves_every_partition_old_or_complete() {
         match &result {
             // It came before the call or after it, which promises nothing then.
             Ok(_) => pair.all_gone(),
-            Err(_) => pair.all_gone_within_two_seconds(start),
+            Err(_) => {
+                pair.all_gone_within_two_seconds(start);
+                cancelled += 1;
+            }
         }
         let counts = pair.target.list(
             "SELECT DISTINCT count(p.id) FROM pg_inherits i LEFT JOIN persons p ON p.tableoid = i.inhrelid
@@ -256,4 +274,5 @@ fn a_cancel_at_any_moment_leaves_every_partition_old_or_complete() {
             .text("SELECT count(*) FROM cgpsync_run WHERE finished_at IS NULL");
         assert_eq!(open, "0", "every run says how it ended");
     }
+    assert!(cancelled > 0, "no cancel met its call");
 }

@@ -1,7 +1,8 @@
 //! Comparing both sides: what is equal is called equal however it prints, what is not is found, and nothing changes.
 
 use crate::support::clock::Clock;
-use crate::support::{Pair, SOON, poll};
+use crate::support::cluster::GATE;
+use crate::support::{Pair, SOON, cancel_impatiently, poll};
 use postgres::{Client, NoTls, error::DbError};
 
 /// Partition, matches, source's and target's rows.
@@ -204,33 +205,15 @@ fn slow(pair: &Pair, wait: &str) {
     );
 }
 
-const GATE: &str = "pg_advisory_xact_lock_shared(1)";
-
-/// The gate of a source whose view waits for it, closed until this session ends.
-fn closed(pair: &Pair) -> Client {
-    let mut gate = pair.source.connect();
-    gate.batch_execute("SELECT pg_advisory_lock(1)").expect("a lock");
-    gate
-}
-
-/// Waits until as many of the source's statements wait at the gate.
-fn until_at_gate(pair: &Pair, statements: u32) {
-    poll("they are at the gate", SOON, || {
-        pair.source
-            .text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            == statements.to_string()
-    });
-}
-
 #[test]
 fn the_sources_units_run_side_by_side() {
     let pair = Pair::new();
     slow(&pair, GATE);
-    let gate = closed(&pair);
+    let gate = pair.source.close_gate();
     let mut client = pair.target.connect();
     let compare = "'t', source_table => 'crawling', parallelism => 4";
     let call = std::thread::spawn(move || try_verify(&mut client, compare));
-    until_at_gate(&pair, 4);
+    pair.source.until_at_gate(4);
     drop(gate);
     let rows = call.join().expect("the thread ends").expect("a comparison");
     assert!(rows.len() == 4 && rows.iter().all(|row| row.1), "{rows:?}");
@@ -240,7 +223,7 @@ fn the_sources_units_run_side_by_side() {
 fn all_of_the_source_is_read_in_one_snapshot() {
     let pair = Pair::with("log_statement = all", "");
     slow(&pair, GATE);
-    let gate = closed(&pair);
+    let gate = pair.source.close_gate();
     pair.source.sql(
         "CREATE TABLE rows (k int); INSERT INTO rows VALUES (1);
          CREATE VIEW creeping AS SELECT r.k FROM crawling c, rows r",
@@ -248,7 +231,7 @@ fn all_of_the_source_is_read_in_one_snapshot() {
     let mut client = pair.target.connect();
     let compare = "'t', source_table => 'creeping', parallelism => 2";
     let call = std::thread::spawn(move || try_verify(&mut client, compare));
-    until_at_gate(&pair, 2);
+    pair.source.until_at_gate(2);
     // Two of the four partitions are asked for after this.
     pair.source.sql("INSERT INTO rows SELECT generate_series(0, 3)");
     drop(gate);
@@ -355,12 +338,18 @@ fn whatever_ends_it_nothing_is_left_on_the_source() {
         });
     };
     assert_eq!(
-        ended_early(&pair, "SET statement_timeout = '5s'", "Extension", timed_out),
+        ended_early(&pair, "SET statement_timeout = '12s'", "Extension", timed_out),
         "57014"
     );
     // The stories' client may see the end of the connection before it looks at the server's last message.
     let terminated = |code: String| assert!(["57P01", "connection closed"].contains(&code.as_str()), "{code}");
     terminated(ended_early(&pair, "", "Extension", terminate));
+
+    // Somebody who asks again and again, and the server does it twice by itself: for the process, and for its group.
+    let impatient = |_, token: &postgres::CancelToken| cancel_impatiently(token);
+    for _ in 0..3 {
+        assert_eq!(ended_early(&pair, "", "Extension", impatient), "57014");
+    }
 
     // In the middle of a statement here, too.
     pair.target

@@ -68,6 +68,9 @@ pub fn command(program: &str) -> Command {
     Side::Target.command(program)
 }
 
+/// SQL that waits for as long as somebody has the gate of its cluster closed.
+pub const GATE: &str = "pg_advisory_xact_lock_shared(1)";
+
 /// A listener on a port that no other one of the stories has had: a server that is down for a while finds its port free.
 pub fn listener() -> TcpListener {
     static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
@@ -222,6 +225,21 @@ impl Cluster {
             });
         }
         self.kill_postmaster(Duration::from_secs(5))
+    }
+
+    /// Closes the gate, at which [`GATE`] waits, until this session ends.
+    pub fn close_gate(&self) -> Client {
+        let mut gate = self.connect();
+        gate.batch_execute("SELECT pg_advisory_lock(1)").expect("a lock");
+        gate
+    }
+
+    /// Waits until as many sessions wait at the gate.
+    pub fn until_at_gate(&self, sessions: u32) {
+        poll("they are at the gate", SOON, || {
+            self.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                == sessions.to_string()
+        });
     }
 
     /// Sets synchronous_standby_names, and waits until commits wait for them: it is the checkpointer that says so, on its way to a checkpoint.

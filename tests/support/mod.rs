@@ -175,6 +175,15 @@ impl Background {
     }
 }
 
+/// Cancels again and again, so that a cancel meets what the one before it has begun.
+pub fn cancel_impatiently(token: &postgres::CancelToken) {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..30).for_each(|_| token.cancel_query(postgres::NoTls).expect("a cancel request")));
+        }
+    });
+}
+
 /// Polls `condition` until it holds; fails the story after `limit`.
 pub fn poll(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
