@@ -62,24 +62,24 @@ state="SELECT (SELECT string_agg(s::text, ' ') FROM sync_table s),
 port=$(free_port $((20000 + RANDOM % 10000)))
 start "$old_bin" origin "$port"
 sql "$port" -c "$persons" -c "INSERT INTO persons SELECT g, date '2017-01-01' + g % 90, 'note ' || g FROM generate_series(1, 9000) g"
-before=$(free_port $((port + 1)))
-start "$old_bin" before "$before"
-sql "$before" -c "$persons" -c "CREATE EXTENSION cgpsync" \
+target_port=$(free_port $((port + 1)))
+start "$old_bin" before "$target_port"
+sql "$target_port" -c "$persons" -c "CREATE EXTENSION cgpsync" \
     -c "CREATE SERVER src FOREIGN DATA WRAPPER cgpsync OPTIONS (host '127.0.0.1', port '$port', dbname 'postgres')" \
     -c "CREATE USER MAPPING FOR postgres SERVER src OPTIONS (user 'postgres', password 'secret')" \
     -c "SET client_min_messages = warning" -c "SELECT count(*) FROM cgpsync_sync('persons', '20170201')" >/dev/null
-state_before=$(sql "$before" -c "$state")
+state_before=$(sql "$target_port" -c "$state")
 run "$old_bin/pg_ctl" -D "$dir/before" -w -m fast stop >/dev/null
 
 run "$bin/pg_upgrade" --old-bindir "$old_bin" --new-bindir "$bin" --old-datadir "$dir/before" --new-datadir "$dir/template" \
     --username postgres --socketdir "$dir/socket" >"$dir/pg_upgrade.log" 2>&1 || { cat "$dir/pg_upgrade.log" >&2; grep -hE -A4 "error:|ERROR" "$dir"/template/pg_upgrade_output.d/*/log/*.log >&2; exit 1; }
-start "$bin" template "$before"
-state_after=$(sql "$before" -c "$state")
+start "$bin" template "$target_port"
+state_after=$(sql "$target_port" -c "$state")
 echo "before: $state_before"
 echo "after:  $state_after"
 [ "$state_after" = "$state_before" ]
-copied=$(sql "$before" -c "SET client_min_messages = warning" -c "SELECT string_agg(partition::text, ' ') FROM cgpsync_sync('persons', '20170331')")
+copied=$(sql "$target_port" -c "SET client_min_messages = warning" -c "SELECT string_agg(partition::text, ' ') FROM cgpsync_sync('persons', '20170331')")
 [ "$copied" = "persons_201702 persons_201703" ] || { echo "copied: $copied" >&2; exit 1; }
-matches=$(sql "$before" -c "SELECT string_agg(matches::text, ' ') FROM cgpsync_verify('persons', method => 'checksum')")
+matches=$(sql "$target_port" -c "SELECT string_agg(matches::text, ' ') FROM cgpsync_verify('persons', method => 'checksum')")
 [ "$matches" = "true true true" ] || { echo "matches: $matches" >&2; exit 1; }
 echo "pg_upgrade: goes on where it was"

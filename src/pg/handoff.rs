@@ -134,7 +134,7 @@ impl Handoff {
         }
     }
 
-    /// True once the caller has gone, whether it was cancelled, terminated or has simply returned.
+    /// True once the caller has gone, whether it was cancelled, terminated or has simply returned, which it does when the run's end is on record.
     pub fn is_caller_gone(self) -> bool {
         self.header().caller_gone.load(Ordering::Acquire) != 0
     }

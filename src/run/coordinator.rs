@@ -278,8 +278,9 @@ impl Run {
         Ok(())
     }
 
-    /// A request to end that something else has swallowed, such as a commit's wait for a standby, still ends the run. One that is on its way yet,
-    /// from a caller whose locks are gone with it, does so too.
+    /// A request to end that something else has swallowed, such as a commit's wait for a standby, still ends the run. So does one that is on its
+    /// way: a caller marks itself gone before its locks go, and the signal comes through the postmaster, so this process could have inherited
+    /// such a lock meanwhile.
     fn check_termination(&self) -> Result<()> {
         if background::termination_requested() || self.handoff.is_caller_gone() {
             return Err(Error::new(sqlstate::QUERY_CANCELED, "the run was asked to end"));

@@ -61,8 +61,8 @@ impl Store {
         sql.replace("@.", &format!("{}.", self.schema))
     }
 
-    /// Inserts the run and takes its table's lock for the life of this process. When another run holds that, the new one is failed at
-    /// once, with an error naming the other, which is given too.
+    /// Inserts the run and takes its table's lock for the life of this process. When another run holds that, the new one is failed, as
+    /// soon as the other can be named, with an error that names it, which is given too.
     pub fn begin_run(&self, request: &Request, role: u32) -> Result<(i64, Option<Error>)> {
         self.mark_orphans()?;
         let table = request.table.to_string();

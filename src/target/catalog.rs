@@ -278,15 +278,18 @@ pub fn check_privileges(oid: u32, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Processes that hold a lock on the partition or on what is above it, for the error of one that could not get its own.
+/// Processes that hold a lock on the partition or on what is above it, for the error of one that could not get its own. Those of the same run
+/// have it too, and keep nobody waiting.
 pub fn lock_holders(oid: u32) -> Result<String> {
     let rows = spi::execute(
         "SELECT string_agg(DISTINCT pid::text, ', ') FROM pg_locks l
          WHERE relation IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_ancestors($1::oid::regclass))
            AND granted AND pid <> pg_backend_pid()
            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND NOT EXISTS (SELECT FROM pg_stat_activity a JOIN pg_stat_activity w ON w.pid = COALESCE(a.leader_pid, a.pid)
-                           WHERE a.pid = l.pid AND w.backend_type LIKE 'cgpsync %' AND w.application_name = current_setting('application_name'))",
+           AND NOT EXISTS (SELECT FROM pg_stat_activity me, pg_stat_activity a
+                           JOIN pg_stat_activity w ON w.pid = COALESCE(a.leader_pid, a.pid)
+                           WHERE me.pid = pg_backend_pid() AND a.pid = l.pid
+                             AND w.backend_type LIKE 'cgpsync %' AND w.application_name = me.application_name)",
         &[Some(&oid.to_string())],
     )?;
     Ok(rows

@@ -3,11 +3,11 @@
 use crate::support::call::{Call, cancel};
 use crate::support::dice::{Dice, rounds};
 use crate::support::proxy::{Damage, Mishap, Moment};
-use crate::support::rounds::{Bench, Fault, Leeway, Outcome};
+use crate::support::rounds::{Bench, CONNECT_TIMEOUT, Fault, Leeway, Outcome};
 use std::time::Duration;
 
 /// A network that is dead everywhere comes back after this time.
-const OUTAGE: Duration = Duration::from_secs(7);
+const OUTAGE: Duration = CONNECT_TIMEOUT.saturating_add(Duration::from_secs(2));
 /// A message that announces more than will come cannot be told from a slow source: the user ends that call.
 const PATIENCE: Duration = Duration::from_secs(3);
 

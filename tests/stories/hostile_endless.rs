@@ -4,6 +4,7 @@ use crate::support::clock::Clock;
 use crate::support::fake::{Lie, message, report, row};
 use crate::support::poll;
 use crate::support::scene::*;
+use std::time::Duration;
 
 #[test]
 fn what_has_no_end_is_refused_or_ends_with_a_cancel() {
@@ -68,6 +69,8 @@ fn what_has_no_end_is_refused_or_ends_with_a_cancel() {
         poll("the source has been asked", LIMIT, || {
             scene.fake.heard().iter().any(|sql| sql.contains("COPY"))
         });
+        // Not a wait for something: the run bears it for a while.
+        std::thread::park_timeout(Duration::from_millis(500));
         assert!(!run.is_finished(), "{what} ended: {:?}", run.join());
         let began = Clock::start();
         run.cancel.cancel_query(postgres::NoTls).expect("a cancel");

@@ -224,12 +224,12 @@ fn left_out_end_tm_is_today_for_dates_and_an_error_for_numbers() {
                CREATE TABLE i_2 PARTITION OF i FOR VALUES FROM (20180101) TO (99990101)",
     );
     pair.both(&partitions("d", &["2017-01-01", "2018-01-01", "infinity"]));
-    let yesterday = pair.target.text("SELECT current_date");
+    let begun_on = pair.target.text("SELECT current_date");
     assert_eq!(pair.copied("'d'"), ["d_1", "d_2"]);
     // Midnight may have come meanwhile.
     assert_eq!(
         pair.target.text(&format!(
-            "SELECT end_tm IN (to_char(date '{yesterday}', 'YYYYMMDD'), to_char(current_date, 'YYYYMMDD')) FROM sync_table"
+            "SELECT end_tm IN (to_char(date '{begun_on}', 'YYYYMMDD'), to_char(current_date, 'YYYYMMDD')) FROM sync_table"
         )),
         "t"
     );
@@ -284,11 +284,11 @@ fn words_and_local_forms_of_dates_are_remembered_as_the_day_they_mean() {
         .expect("the third of April");
     assert_eq!(units.len(), 2);
     assert_eq!(pair.target.text("SELECT end_tm FROM sync_table"), "2017-04-03");
-    let yesterday = pair.target.text("SELECT current_date");
+    let begun_on = pair.target.text("SELECT current_date");
     pair.copied("'t', 'today'");
     for table in ["sync_table", "cgpsync_run WHERE run_id = 2"] {
         // Midnight may have come meanwhile.
-        let today = format!("SELECT end_tm IN ('{yesterday}', current_date::text) FROM {table}");
+        let today = format!("SELECT end_tm IN ('{begun_on}', current_date::text) FROM {table}");
         assert_eq!(pair.target.text(&today), "t", "{table}");
     }
 }

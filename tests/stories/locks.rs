@@ -1,6 +1,7 @@
 //! Locks, slots and runs that meet.
 
 use crate::support::clock::Clock;
+use crate::support::cluster::GATE;
 use crate::support::{Pair, SOON, poll};
 
 #[test]
@@ -34,6 +35,39 @@ fn a_unit_locked_by_someone_else_fails_after_lock_timeout_and_keeps_its_rows() {
         pair.copied("'persons', '20170201'"),
         ["persons_201701", "persons_201702"]
     );
+}
+
+#[test]
+fn of_those_that_have_the_partition_locked_the_runs_own_are_not_named() {
+    let pair = Pair::new();
+    pair.persons(5);
+    // More than the source keeps back, so that the worker of February is loading when it waits at the gate.
+    pair.source.sql(&format!(
+        "CREATE VIEW gated AS SELECT id, name, born, note FROM persons WHERE born < '2017-02-01'
+         UNION ALL SELECT g, 'x', date '2017-02-01', repeat('x', 100) FROM generate_series(1, 1000) g
+         UNION ALL SELECT g, 'y', date '2017-02-01', NULL FROM generate_series(1, 1) g, LATERAL (SELECT {GATE} WHERE g > 0) s"
+    ));
+    let gate = pair.source.close_gate();
+    let mut reader = pair.target.connect();
+    let pid: i32 = reader.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
+    reader
+        .batch_execute("BEGIN; SELECT * FROM persons_201701")
+        .expect("a reader");
+    pair.target
+        .sql("ALTER ROLE postgres SET cgpsync.lock_timeout = '3s'; ALTER ROLE postgres SET cgpsync.max_retries = 0");
+    let run = pair.sync_in_background("'persons', '20170201', 2, source_table => 'gated', replace => 'truncate'");
+    pair.source.until_at_gate(1);
+    poll("January has failed", SOON, || {
+        pair.target
+            .text("SELECT count(*) FROM cgpsync_run_partition WHERE status = 'failed'")
+            == "1"
+    });
+    let detail = pair
+        .target
+        .text("SELECT error_detail FROM cgpsync_run_partition WHERE status = 'failed'");
+    assert!(detail.contains(&format!("or its parents: {pid}.")), "{detail}");
+    drop(gate);
+    assert!(run.join().is_err_and(|error| error.starts_with("55P03")));
 }
 
 #[test]
@@ -85,21 +119,18 @@ fn a_table_created_by_the_calling_transaction_cannot_be_synced_yet() {
 }
 
 /// A source's view that gives its row when nobody has the gate closed.
-const GATED: &str = "CREATE VIEW gated AS SELECT g AS i FROM generate_series(1, 1) g, LATERAL (SELECT pg_advisory_xact_lock_shared(1) WHERE g > 0) s";
-
-/// The gate, closed until this session ends.
-fn closed(pair: &Pair) -> postgres::Client {
-    let mut gate = pair.source.connect();
-    gate.batch_execute("SELECT pg_advisory_lock(1)").expect("a lock");
-    gate
+fn gated(pair: &Pair) {
+    pair.source.sql(&format!(
+        "CREATE VIEW gated AS SELECT g AS i FROM generate_series(1, 1) g, LATERAL (SELECT {GATE} WHERE g > 0) s"
+    ));
 }
 
 #[test]
 fn the_second_run_on_a_table_fails_at_once_and_names_the_first() {
     let pair = Pair::new();
     pair.both("CREATE TABLE t (i int); CREATE TABLE u (i int)");
-    pair.source.sql(GATED);
-    let gate = closed(&pair);
+    gated(&pair);
+    let gate = pair.source.close_gate();
     let first = pair.sync_in_background("'t', '20170101', source_table => 'gated'");
     poll("the first run is on", SOON, || {
         pair.target.text("SELECT status FROM cgpsync_run") == "running"
@@ -182,10 +213,10 @@ fn a_run_does_not_outlive_its_caller_while_it_waits_for_a_standby() {
 fn of_two_calls_at_the_same_moment_one_does_the_work_and_the_other_names_it() {
     let pair = Pair::new();
     pair.both("CREATE TABLE t (i int)");
-    pair.source.sql(GATED);
+    gated(&pair);
     // Between the lock and the row that tells of it are milliseconds: meeting there takes a few attempts.
     for _ in 0..30 {
-        let gate = closed(&pair);
+        let gate = pair.source.close_gate();
         let calls = [(); 2].map(|()| pair.sync_in_background("'t', '20170101', source_table => 'gated'"));
         poll("one of them has ended", SOON, || {
             calls.iter().any(|call| call.is_finished())

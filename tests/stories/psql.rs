@@ -1,7 +1,7 @@
 //! From psql scripts: what a shell gets to see. The README's own lines are what runs here.
 
 use crate::support::{Pair, SOON, poll, readme};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 /// Runs a script of the shell against the target.
 fn sh(pair: &Pair, script: &str) -> Output {
@@ -21,10 +21,11 @@ fn persons_until_march(pair: &Pair) {
 
 /// Runs SQL with psql, as an argument or as a script.
 fn psql(pair: &Pair, arguments: &str, sql: &str) -> Output {
-    sh(
-        pair,
-        &format!("psql -X -v ON_ERROR_STOP=1 {arguments} <<'SQL'\n{sql}\nSQL\n"),
-    )
+    sh(pair, &psql_script(arguments, sql))
+}
+
+fn psql_script(arguments: &str, sql: &str) -> String {
+    format!("psql -X -v ON_ERROR_STOP=1 {arguments} <<'SQL'\n{sql}\nSQL\n")
 }
 
 #[test]
@@ -128,23 +129,22 @@ fn a_cancel_ends_the_statement_for_several_tables_and_not_just_one_of_them() {
     reader
         .batch_execute("BEGIN; SELECT FROM customers_1")
         .expect("a reader");
-    let output = std::thread::scope(|scope| {
-        let call = scope.spawn(|| psql(&pair, "-q", several));
-        poll("it is being copied", SOON, || {
-            pair.target.text("SELECT status FROM cgpsync_run_partition") == "copying"
-        });
-        pair.target
-            .sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'psql'");
-        call.join().expect("psql ends")
+    let call = psql_script("-q", several);
+    let call = readme::sh(&pair.target, "postgres", &call)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sh runs");
+    poll("it is being copied", SOON, || {
+        pair.target.text("SELECT status FROM cgpsync_run_partition") == "copying"
     });
+    pair.target
+        .sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'psql'");
+    let output = call.wait_with_output().expect("psql ends");
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{told}");
     assert!(told.contains("canceling statement due to user request"), "{told}");
-    poll("nothing is left", SOON, || {
-        pair.target
-            .text("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'cgpsync %'")
-            == "0"
-    });
+    pair.all_gone();
     assert_eq!(
         pair.target.list("SELECT table_name || ' ' || status FROM cgpsync_run"),
         ["customers cancelled"]

@@ -15,7 +15,12 @@ fn slow(pair: &Pair, rows: u32) {
 const START: &str = "SELECT cgpsync_start('slow', '20170101', source_table => 'crawling')";
 
 fn start(pair: &Pair) -> i64 {
-    pair.target.connect().query_one(START, &[]).expect("a run").get(0)
+    let mut client = pair.target.connect();
+    // It does not wait for the run, which takes longer.
+    client
+        .batch_execute("SET statement_timeout = '20s'")
+        .expect("a setting");
+    client.query_one(START, &[]).expect("a run").get(0)
 }
 
 fn error_of(client: &mut postgres::Client, sql: &str) -> (String, String) {

@@ -90,18 +90,12 @@ fn a_stable_function_that_was_called_before_the_swap_sees_the_rows_whole() {
          BEGIN PERFORM pg_advisory_xact_lock(1); RETURN ({}); END $f$",
         look("events_0")
     ));
-    let mut gate = pair.target.connect();
-    gate.batch_execute("SELECT pg_advisory_lock(1)").expect("a gate");
+    let gate = pair.target.close_gate();
     let mut client = pair.target.connect();
     let answer = std::thread::spawn(move || ask(&mut client, "SELECT look()"));
-    poll("the function is at the gate", SOON, || {
-        pair.target
-            .text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            == "1"
-    });
+    pair.target.until_at_gate(1);
     swapped::replace(&pair);
-    gate.batch_execute("SELECT pg_advisory_unlock(1)")
-        .expect("the gate opens");
+    drop(gate);
     assert_eq!(answer.join().expect("an answer"), PART_IS_WHOLE);
 }
 

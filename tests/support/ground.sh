@@ -14,7 +14,7 @@ leave_ground() {
     for pidfile in "$dir"/*/postmaster.pid; do
         pid=$(head -n 1 "$pidfile" 2>/dev/null) || continue
         kill -QUIT "$pid" 2>/dev/null || continue
-        for _ in $(seq 100); do
+        for _ in $(seq 200); do
             kill -0 "$pid" 2>/dev/null || continue 2
             sleep 0.05
         done
