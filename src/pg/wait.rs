@@ -88,8 +88,14 @@ pub fn without_interrupts<R>(work: impl FnOnce() -> R) -> R {
     impl Drop for Held {
         fn drop(&mut self) {
             // An error in between has set it to zero (elog.c, errfinish), so counting down would be wrong.
-            // SAFETY: a plain counter of this process, which has one thread.
-            unsafe { pg_sys::InterruptHoldoffCount = self.before };
+            // SAFETY: plain variables of this process, which has one thread; MyLatch is its own.
+            unsafe {
+                pg_sys::InterruptHoldoffCount = self.before;
+                if pg_sys::InterruptPending != 0 {
+                    // Somebody may have reset it in between: what is pending must not wait for the next timeout.
+                    pg_sys::SetLatch(pg_sys::MyLatch);
+                }
+            }
         }
     }
     // SAFETY: as above.

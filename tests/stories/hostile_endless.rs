@@ -76,8 +76,8 @@ fn what_has_no_end_is_refused_or_ends_with_a_cancel() {
         run.cancel.cancel_query(postgres::NoTls).expect("a cancel");
         let error = run.join().expect_err("cancelled");
         assert!(error.starts_with("57014"), "{what}: {error}");
-        println!("{what} was cancelled");
         scene.pair.all_gone_within_two_seconds(began);
+        println!("{what} was cancelled, in {:?}", began.elapsed());
         scene.fake.tell(Vec::new());
         scene.is_as_before(what);
     }

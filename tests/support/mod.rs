@@ -138,21 +138,35 @@ impl Pair {
 
     /// Waits until no process of a run is left here and no connection of one there.
     pub fn all_gone(&self) {
-        let here = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'cgpsync %'";
-        let there = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
-        let mut target = self.target.connect();
-        let mut source = self.source.connect();
-        let count = |client: &mut Client, sql| client.query_one(sql, &[]).expect("a count").get::<_, i64>(0);
-        poll("every process of the run is gone", SOON, || {
-            count(&mut target, here) == 0 && count(&mut source, there) == 0
-        });
+        self.watch_them_go(Clock::start());
     }
 
     /// Asserts that it is so within two seconds of `since`.
     pub fn all_gone_within_two_seconds(&self, since: Clock) {
-        self.all_gone();
+        let seen = self.watch_them_go(since);
         let took = since.elapsed();
-        assert!(took < Duration::from_secs(2), "it took {took:?}");
+        assert!(took < Duration::from_secs(2), "it took {took:?}: {seen:?}");
+    }
+
+    /// Looks until nothing is left; what was there, and until when.
+    fn watch_them_go(&self, since: Clock) -> Vec<(Duration, String)> {
+        let here = "SELECT backend_type || ' ' || pid FROM pg_stat_activity WHERE backend_type LIKE 'cgpsync %'";
+        let there =
+            "SELECT application_name || ' ' || pid FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
+        let mut sides = [(self.target.connect(), here), (self.source.connect(), there)];
+        let mut seen = vec![(since.elapsed(), "the first look".to_owned())];
+        poll("every process of the run is gone", SOON, || {
+            let mut left = Vec::new();
+            for (client, sql) in &mut sides {
+                let rows = client.query(*sql, &[]).expect("processes");
+                left.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+            }
+            let is_over = left.is_empty();
+            seen.push((since.elapsed(), left.join(", ")));
+            is_over
+        });
+        seen.dedup_by(|next, last| next.1 == last.1);
+        seen
     }
 }
 
