@@ -4,6 +4,7 @@
 //!
 //! Nothing here checks privileges: the caller has.
 
+use super::wait;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 
@@ -167,8 +168,6 @@ pub fn settle(bytes: u64) {
         }
         let end = pg_sys::XactLastRecEnd;
         pg_sys::XLogFlush(end);
-        pg_sys::InterruptHoldoffCount += 1;
-        pg_sys::SyncRepWaitForLSN(end, true);
-        pg_sys::InterruptHoldoffCount -= 1;
+        wait::without_interrupts(|| pg_sys::SyncRepWaitForLSN(end, true));
     }
 }

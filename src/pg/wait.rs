@@ -79,7 +79,7 @@ pub fn wait_any(sockets: &[Socket], timeout: Duration) {
     check_interrupts();
 }
 
-/// Runs `work` with interrupts held: a cancel or termination does not leave it in the middle. It has to have a deadline of its own. What came
+/// Runs `work` with interrupts held: a cancel or termination does not leave it in the middle. It has to end by itself. What came
 /// meanwhile is served at the next occasion after it.
 pub fn without_interrupts<R>(work: impl FnOnce() -> R) -> R {
     struct Held {
