@@ -1,6 +1,6 @@
 //! cgpsync_create_table: an empty table as the source's, which a sync then fills.
 
-use crate::support::{Pair, SOON, poll};
+use crate::support::Pair;
 use postgres::Client;
 use postgres::error::DbError;
 
@@ -329,11 +329,7 @@ fn it_is_the_callers_transaction() {
         .batch_execute("BEGIN READ ONLY; SELECT cgpsync_create_table('t', 'public.u')")
         .expect_err("read-only");
     assert_eq!(error.code().expect("a code").code(), "25006");
-    poll("nobody is left there", SOON, || {
-        pair.source
-            .text("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'")
-            == "0"
-    });
+    pair.all_gone();
 }
 
 #[test]

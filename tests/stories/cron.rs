@@ -1,7 +1,7 @@
 //! Nights with pg_cron, the real one, in both of its ways to run a job. Its clock has minutes, so one minute has to pass; all that can
 //! happen at once happens in it. More nights are restarts of the server: jobs scheduled for `@reboot` begin with it.
 
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, GATE};
 use crate::support::{Pair, needs, poll, readme};
 use std::time::Duration;
 
@@ -80,12 +80,12 @@ fn tables(pair: &Pair) {
          CREATE TABLE broken (i int);
          CREATE TABLE busy (i int)",
     );
-    pair.source.sql(
+    pair.source.sql(&format!(
         "INSERT INTO customers VALUES ('2016-05-05'), ('2017-05-05');
          INSERT INTO orders VALUES ('2017-01-01');
          INSERT INTO broken VALUES (0);
-         CREATE VIEW gated AS SELECT g AS i FROM generate_series(1, 1) g, LATERAL (SELECT pg_advisory_xact_lock_shared(1) WHERE g > 0) s",
-    );
+         CREATE VIEW gated AS SELECT g AS i FROM generate_series(1, 1) g, LATERAL (SELECT {GATE} WHERE g > 0) s",
+    ));
     pair.target.sql(
         "ALTER TABLE orders ADD CONSTRAINT recent CHECK (born > '2017-01-01');
          ALTER TABLE broken ADD CONSTRAINT positive CHECK (i > 0)",

@@ -2,6 +2,7 @@
 
 use crate::support::clock::Clock;
 use crate::support::{Pair, SOON, poll};
+use std::time::Duration;
 
 /// A table whose copy takes as long as the source sleeps: `rows` tenths of a second.
 fn slow(pair: &Pair, rows: u32) {
@@ -16,11 +17,16 @@ const START: &str = "SELECT cgpsync_start('slow', '20170101', source_table => 'c
 
 fn start(pair: &Pair) -> i64 {
     let mut client = pair.target.connect();
-    // It does not wait for the run, which takes longer.
+    let begun = Clock::start();
+    // If it waited for the run, which takes longer, it should say so.
     client
         .batch_execute("SET statement_timeout = '20s'")
         .expect("a setting");
-    client.query_one(START, &[]).expect("a run").get(0)
+    let run_id = client.query_one(START, &[]).expect("a run").get(0);
+    let took = begun.elapsed();
+    println!("started in {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    run_id
 }
 
 fn error_of(client: &mut postgres::Client, sql: &str) -> (String, String) {
