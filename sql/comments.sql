@@ -1,10 +1,10 @@
 -- Runs last. A word on every object.
 
-COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text) IS
+COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text, text) IS
     'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
-COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[], text) IS
+COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[], text, text) IS
     'what cgpsync_sync with the same arguments would do, partition by partition, and why; touches nothing';
-COMMENT ON FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[], text) IS
+COMMENT ON FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[], text, text) IS
     'starts what cgpsync_sync does and gives the run''s number at once; the run goes on when the session ends';
 COMMENT ON FUNCTION cgpsync_wait(bigint, interval) IS
     'waits for a run to end and gives what cgpsync_sync would, its error included';
@@ -72,6 +72,11 @@ COMMENT ON COLUMN cgpsync_run.format IS 'format of COPY: binary or text';
 COMMENT ON COLUMN cgpsync_run.snapshot IS 'snapshot on the source that all workers share; null where each partition is read in one of its own';
 COMMENT ON COLUMN cgpsync_run.arguments IS 'arguments and settings of the call';
 COMMENT ON COLUMN cgpsync_run.board IS 'internal: shared memory with the live figures of a run that is on';
+COMMENT ON COLUMN cgpsync_run.source_system IS
+    'system identifier of the server read; null where it tells none';
+COMMENT ON COLUMN cgpsync_run.source_database IS 'database read';
+COMMENT ON COLUMN cgpsync_run.remembered IS
+    'end_tm that this run left in sync_table; null if it left that alone';
 
 COMMENT ON TABLE cgpsync_run_partition IS 'one row for each partition of a run';
 COMMENT ON COLUMN cgpsync_run_partition.run_id IS 'the run';
@@ -90,7 +95,8 @@ COMMENT ON COLUMN cgpsync_run_partition.error_message IS 'message of its error';
 COMMENT ON COLUMN cgpsync_run_partition.error_detail IS 'DETAIL of its error, with the line and column COPY was at';
 COMMENT ON COLUMN cgpsync_run_partition.error_hint IS 'HINT of its error';
 COMMENT ON COLUMN cgpsync_run_partition.worker_pid IS 'process of the worker';
-COMMENT ON COLUMN cgpsync_run_partition.source_relation IS 'relation read on the source';
+COMMENT ON COLUMN cgpsync_run_partition.source_relation IS
+    'relation read on the source; null where nothing is read';
 COMMENT ON COLUMN cgpsync_run_partition.source_filter IS 'condition on its rows; null for all';
 COMMENT ON COLUMN cgpsync_run_partition.filter_here IS 'rows of other partitions come too and are dropped here, as only this server can tell HASH partitions apart';
 COMMENT ON COLUMN cgpsync_run_partition.way IS 'how its rows were replaced: swap or truncate';
@@ -98,6 +104,15 @@ COMMENT ON COLUMN cgpsync_run_partition.processes IS 'how many processes loaded 
 COMMENT ON COLUMN cgpsync_run_partition.cut IS 'internal: how a slice of a table that is partitioned on the source can be read in pieces';
 COMMENT ON COLUMN cgpsync_run_partition.attempts IS 'how often it was begun';
 COMMENT ON COLUMN cgpsync_run_partition.retry_at IS 'when it is tried again after a failure that may pass';
+COMMENT ON COLUMN cgpsync_run_partition.file_number IS
+    'number of the file that the run left the partition in';
+COMMENT ON COLUMN cgpsync_run_partition.server_start IS 'when this server had been started then';
+COMMENT ON COLUMN cgpsync_run_partition.source_state IS
+    'internal: what the source relation was when planned, where each partition is read in a snapshot of its own';
+COMMENT ON COLUMN cgpsync_run_partition.vanished_filter IS
+    'internal: condition on rows here whose range the source no longer has a partition for: the partition is not replaced while it holds any';
+COMMENT ON COLUMN cgpsync_run_partition.bound IS
+    'internal: bounds of the partition and of those above it when planned';
 
 COMMENT ON VIEW cgpsync_progress IS 'runs of this role that are on: how far they are and when they will end';
 COMMENT ON COLUMN cgpsync_progress.run_id IS 'number of the run';

@@ -37,7 +37,10 @@ CREATE TABLE cgpsync_run (
     format          text CHECK (format IN ('binary', 'text')),
     snapshot        text,
     arguments       jsonb NOT NULL,
-    board           bigint
+    board           bigint,
+    source_system   text,
+    source_database text,
+    remembered      text
 );
 CREATE INDEX cgpsync_run_table_name_idx ON cgpsync_run (table_name, run_id);
 CREATE INDEX cgpsync_run_relation_idx ON cgpsync_run (relation, run_id);
@@ -62,7 +65,7 @@ CREATE TABLE cgpsync_run_partition (
     error_detail    text,
     error_hint      text,
     worker_pid      integer,
-    source_relation text NOT NULL,
+    source_relation text,
     source_filter   text,
     filter_here     boolean NOT NULL DEFAULT false,
     attempts        integer NOT NULL DEFAULT 0,
@@ -70,6 +73,11 @@ CREATE TABLE cgpsync_run_partition (
     way             text CHECK (way IN ('swap', 'truncate')),
     processes       integer,
     cut             jsonb,
+    file_number     oid,
+    server_start    timestamptz,
+    source_state    text,
+    vanished_filter text,
+    bound           text,
     PRIMARY KEY (run_id, unit)
 );
 CREATE INDEX cgpsync_run_partition_relation_idx ON cgpsync_run_partition (relation, run_id);

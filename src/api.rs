@@ -8,7 +8,7 @@ use crate::import;
 use crate::pg::{foreign, partition, report, session};
 use crate::run::caller::{self, Call};
 use crate::run::create_table::create_table;
-use crate::run::verify::{self, Method};
+use crate::run::verify::{self, Figures, Method};
 use crate::run::watch::UnitResult;
 use crate::run::{preview, progress};
 use pgrx::datum::Interval;
@@ -35,13 +35,14 @@ CREATE FUNCTION cgpsync_sync(
     source_table text DEFAULT NULL,
     create_missing bool DEFAULT true,
     columns text[] DEFAULT NULL,
-    replace text DEFAULT 'auto')
-RETURNS TABLE(partition regclass, status text, rows bigint, bytes bigint, seconds float8, message text)
+    replace text DEFAULT 'auto',
+    vanished text DEFAULT 'keep')
+RETURNS TABLE(partition text, status text, rows bigint, bytes bigint, seconds float8, message text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 #[allow(clippy::type_complexity, clippy::too_many_arguments)] // pgrx reads names of columns and arguments from the signature
-fn cgpsync_sync_v2(
+fn cgpsync_sync_v3(
     table_name: Option<pg_sys::Oid>,
     end_tm: Option<String>,
     parallelism: Option<i32>,
@@ -51,10 +52,11 @@ fn cgpsync_sync_v2(
     create_missing: Option<bool>,
     columns: Option<Vec<Option<String>>>,
     replace: Option<String>,
+    vanished: Option<String>,
 ) -> TableIterator<
     'static,
     (
-        name!(partition, pg_sys::Oid),
+        name!(partition, String),
         name!(status, String),
         name!(rows, Option<i64>),
         name!(bytes, Option<i64>),
@@ -72,23 +74,17 @@ fn cgpsync_sync_v2(
         create_missing,
         columns,
         replace,
+        vanished,
     );
     let units = caller::sync(call).unwrap_or_else(|error| report::raise(error));
     TableIterator::new(units.into_iter().map(unit_row))
 }
 
-type UnitRow = (
-    pg_sys::Oid,
-    String,
-    Option<i64>,
-    Option<i64>,
-    Option<f64>,
-    Option<String>,
-);
+type UnitRow = (String, String, Option<i64>, Option<i64>, Option<f64>, Option<String>);
 
 fn unit_row(unit: UnitResult) -> UnitRow {
     (
-        pg_sys::Oid::from_u32(unit.partition),
+        unit.partition,
         unit.status,
         unit.rows,
         unit.bytes,
@@ -107,13 +103,14 @@ CREATE FUNCTION cgpsync_start(
     source_table text DEFAULT NULL,
     create_missing bool DEFAULT true,
     columns text[] DEFAULT NULL,
-    replace text DEFAULT 'auto')
+    replace text DEFAULT 'auto',
+    vanished text DEFAULT 'keep')
 RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 #[allow(clippy::too_many_arguments)] // as above
-fn cgpsync_start_v2(
+fn cgpsync_start_v3(
     table_name: Option<pg_sys::Oid>,
     end_tm: Option<String>,
     parallelism: Option<i32>,
@@ -123,6 +120,7 @@ fn cgpsync_start_v2(
     create_missing: Option<bool>,
     columns: Option<Vec<Option<String>>>,
     replace: Option<String>,
+    vanished: Option<String>,
 ) -> i64 {
     let call = call(
         table_name,
@@ -134,24 +132,25 @@ fn cgpsync_start_v2(
         create_missing,
         columns,
         replace,
+        vanished,
     );
     caller::start(call).unwrap_or_else(|error| report::raise(error))
 }
 
 #[pg_extern(sql = r#"
 CREATE FUNCTION cgpsync_wait(run_id bigint, timeout interval DEFAULT NULL)
-RETURNS TABLE(partition regclass, status text, rows bigint, bytes bigint, seconds float8, message text)
+RETURNS TABLE(partition text, status text, rows bigint, bytes bigint, seconds float8, message text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 #[allow(clippy::type_complexity)] // as above
-fn cgpsync_wait(
+fn cgpsync_wait_v2(
     run_id: Option<i64>,
     timeout: Option<Interval>,
 ) -> TableIterator<
     'static,
     (
-        name!(partition, pg_sys::Oid),
+        name!(partition, String),
         name!(status, String),
         name!(rows, Option<i64>),
         name!(bytes, Option<i64>),
@@ -255,6 +254,7 @@ fn call(
     create_missing: Option<bool>,
     columns: Option<Vec<Option<String>>>,
     replace: Option<String>,
+    vanished: Option<String>,
 ) -> Call {
     let Some(table) = table_name else {
         report::raise(Error::bad_parameter("table_name must not be null"));
@@ -269,6 +269,7 @@ fn call(
         create_missing: create_missing.unwrap_or(true),
         columns,
         replace: replace.unwrap_or_else(|| "auto".to_owned()),
+        vanished: vanished.unwrap_or_else(|| "keep".to_owned()),
     }
 }
 
@@ -282,14 +283,15 @@ CREATE FUNCTION cgpsync_plan(
     source_table text DEFAULT NULL,
     create_missing bool DEFAULT true,
     columns text[] DEFAULT NULL,
-    replace text DEFAULT 'auto')
+    replace text DEFAULT 'auto',
+    vanished text DEFAULT 'keep')
 RETURNS TABLE(partition text, action text, source_relation text, source_filter text, range_start text, range_end text,
               estimated_bytes bigint, format text, snapshot text, reason text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 #[allow(clippy::type_complexity, clippy::too_many_arguments)] // as above
-fn cgpsync_plan_v2(
+fn cgpsync_plan_v3(
     table_name: Option<pg_sys::Oid>,
     end_tm: Option<String>,
     parallelism: Option<i32>,
@@ -299,6 +301,7 @@ fn cgpsync_plan_v2(
     create_missing: Option<bool>,
     columns: Option<Vec<Option<String>>>,
     replace: Option<String>,
+    vanished: Option<String>,
 ) -> TableIterator<
     'static,
     (
@@ -324,6 +327,7 @@ fn cgpsync_plan_v2(
         create_missing,
         columns,
         replace,
+        vanished,
     );
     let lines = preview::preview(call).unwrap_or_else(|error| report::raise(error));
     TableIterator::new(lines.into_iter().map(|line| {
@@ -353,7 +357,7 @@ CREATE FUNCTION cgpsync_verify(
     source_table text DEFAULT NULL,
     method text DEFAULT 'count',
     parallelism int DEFAULT 3)
-RETURNS TABLE(partition regclass, matches boolean, source_rows bigint, target_rows bigint, source_checksum numeric,
+RETURNS TABLE(partition text, matches boolean, source_rows bigint, target_rows bigint, source_checksum numeric,
               target_checksum numeric, source_relation text, source_filter text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 3 SET bytea_output = 'hex' SET TimeZone = 'UTC' SET row_security = off SET jit = off
@@ -361,7 +365,7 @@ SET standard_conforming_strings = on
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 #[allow(clippy::type_complexity)] // pgrx reads the columns' names from the signature
-fn cgpsync_verify(
+fn cgpsync_verify_v2(
     table_name: Option<pg_sys::Oid>,
     end_tm: Option<String>,
     since: Option<String>,
@@ -372,13 +376,13 @@ fn cgpsync_verify(
 ) -> TableIterator<
     'static,
     (
-        name!(partition, pg_sys::Oid),
-        name!(matches, bool),
-        name!(source_rows, i64),
-        name!(target_rows, i64),
+        name!(partition, Option<String>),
+        name!(matches, Option<bool>),
+        name!(source_rows, Option<i64>),
+        name!(target_rows, Option<i64>),
         name!(source_checksum, Option<AnyNumeric>),
         name!(target_checksum, Option<AnyNumeric>),
-        name!(source_relation, String),
+        name!(source_relation, Option<String>),
         name!(source_filter, Option<String>),
     ),
 > {
@@ -392,20 +396,24 @@ fn cgpsync_verify(
         None,
         None,
         None,
+        None,
     );
     let units = Method::parse(method.as_deref().unwrap_or("count"))
         .and_then(|method| verify::verify(call, method))
         .unwrap_or_else(|error| report::raise(error));
     // Both servers print the sum of whole numbers alike.
-    let number = |text: Option<String>| text.and_then(|t| AnyNumeric::try_from(t.as_str()).ok());
+    let number = |figures: Option<Figures>| {
+        let text = figures?.checksum?;
+        AnyNumeric::try_from(text.as_str()).ok()
+    };
     TableIterator::new(units.into_iter().map(move |unit| {
         (
-            pg_sys::Oid::from_u32(unit.partition),
-            unit.here == unit.there,
-            unit.there.rows,
-            unit.here.rows,
-            number(unit.there.checksum),
-            number(unit.here.checksum),
+            unit.partition.clone(),
+            unit.matches(),
+            unit.there.as_ref().map(|there| there.rows),
+            unit.here.as_ref().map(|here| here.rows),
+            number(unit.there),
+            number(unit.here),
             unit.source_relation,
             unit.source_filter,
         )

@@ -24,16 +24,28 @@ if grep -rn 'allow(unsafe_code)' src | grep -v '^src/pg/mod.rs:'; then
     echo "unsafe code is allowed outside src/pg" >&2
     exit 1
 fi
-# The version is Cargo.toml's; PGXN wants it twice in META.json, and a database that has the one before wants a way from there.
+# The version is Cargo.toml's; PGXN wants it twice in META.json, and a database that has an earlier one wants a way from there.
 version=$(cgpsync_version)
 if [ "$(grep -c "\"version\": \"$version\"" META.json)" != 2 ] || ! grep -q "^## $version" CHANGELOG.md; then
     echo "META.json or CHANGELOG.md is not of version $version" >&2
     exit 1
 fi
+# Versions that scripts lead from to this one, in as many steps as it takes.
+led=" $version "
+while :; do
+    before=$led
+    for script in sql/cgpsync--*--*.sql; do
+        IFS=' ' read -r from to <<<"$(basename "$script" .sql | sed 's/^cgpsync--//; s/--/ /')"
+        if [[ $led == *" $to "* && $led != *" $from "* ]]; then
+            led+="$from "
+        fi
+    done
+    [ "$led" != "$before" ] || break
+done
 for script in sql/released/cgpsync--*.sql; do
     released=$(basename "$script" .sql)
-    if [ ! -e "sql/$released--$version.sql" ]; then
-        echo "sql/$released--$version.sql is missing" >&2
+    if [[ $led != *" ${released#cgpsync--} "* ]]; then
+        echo "no scripts in sql/ lead from ${released#cgpsync--} to $version" >&2
         exit 1
     fi
 done

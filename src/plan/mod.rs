@@ -19,3 +19,4 @@ mod sketch;
 pub mod tree;
 pub mod twins;
 pub mod units;
+pub mod vanished;

@@ -8,6 +8,7 @@ use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::handoff::Handoff;
 use crate::pg::{self, foreign, session, spi};
 use crate::plan::replace::Replace;
+use crate::plan::vanished::Vanished;
 use crate::settings;
 use crate::target::catalog;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Call {
     pub columns: Option<Vec<Option<String>>>,
     /// auto, swap or truncate
     pub replace: String,
+    /// keep, empty or drop
+    pub vanished: String,
 }
 
 /// Runs a sync to its end: NOTICE per unit on the way, one error if any unit failed.
@@ -143,6 +146,7 @@ pub fn request(call: Call) -> Result<Request> {
     let parallelism = check_parallelism(call.parallelism)?;
     let columns = call.columns.map(check_columns).transpose()?;
     let replace = Replace::parse(&call.replace)?;
+    let vanished = Vanished::parse(&call.vanished)?;
     catalog::check_kind(call.table)?;
     let source = resolve_source(call.source)?;
     // Refuses a server that does not exist or may not be used, or has no mapping, while it costs nothing.
@@ -171,6 +175,7 @@ pub fn request(call: Call) -> Result<Request> {
         replace,
         swap_timeout_ms: settings::swap_timeout_ms(),
         analyze: settings::analyze(),
+        vanished,
     })
 }
 

@@ -46,6 +46,7 @@ use crate::error::{Error, Result};
 use crate::pg::{foreign, session, spi, xact};
 use crate::plan::replace::Replace;
 use crate::plan::retry::{self, Retries};
+use crate::plan::vanished::Vanished;
 use crate::source::Session;
 use crate::target::swap::Limits;
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,8 @@ pub struct Request {
     pub swap_timeout_ms: i32,
     /// cgpsync.analyze_partitions
     pub analyze: bool,
+    /// what becomes of a partition here whose range the source has no partition for any more
+    pub vanished: Vanished,
 }
 
 impl Request {

@@ -378,7 +378,8 @@ fn busy(table: u32, run: &str) -> Error {
     .hint("Wait for it to end; cgpsync_run shows its state.")
 }
 
-fn shown_name(oid: u32) -> Result<String> {
+/// The name of relation `oid` in our tables.
+pub fn shown_name(oid: u32) -> Result<String> {
     let rows = spi::execute(
         &format!(
             "SELECT {SHOWN_NAME} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid"

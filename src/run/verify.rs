@@ -7,7 +7,7 @@
 use super::Request;
 use super::caller::{self, Call};
 use super::planning;
-use super::record::Store;
+use super::record::{self, Store};
 use super::rows::NewUnit;
 use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::{report, session, spi, wait};
@@ -56,16 +56,23 @@ pub struct Figures {
 /// A unit, compared.
 #[derive(Debug)]
 pub struct Verified {
-    /// the target's partition
-    pub partition: u32,
-    /// on the source
-    pub there: Figures,
-    /// here
-    pub here: Figures,
+    /// name of the target's partition, as cgpsync_run_partition has it; None: only the source has it
+    pub partition: Option<String>,
+    /// on the source; None: nothing is read there
+    pub there: Option<Figures>,
+    /// here; None: only the source has it
+    pub here: Option<Figures>,
     /// relation read on the source
-    pub source_relation: String,
+    pub source_relation: Option<String>,
     /// condition on its rows
     pub source_filter: Option<String>,
+}
+
+impl Verified {
+    /// Whether both sides are alike; None where the source has nothing to compare with.
+    pub fn matches(&self) -> Option<bool> {
+        self.there.as_ref().map(|there| self.here.as_ref() == Some(there))
+    }
 }
 
 /// A unit and its statements.
@@ -73,6 +80,8 @@ struct Work {
     unit: NewUnit,
     /// quoted, qualified name of the partition
     name: String,
+    /// the same, as it is shown
+    shown_name: String,
     here: String,
     there: String,
 }
@@ -116,10 +125,10 @@ fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Re
     let mut figures: Vec<_> = work.into_iter().zip(here.into_iter().zip(there)).collect();
     figures.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     let verified = figures.into_iter().map(|(work, (here, there))| Verified {
-        partition: work.unit.partition,
-        there,
-        here,
-        source_relation: work.unit.source_relation,
+        partition: Some(work.shown_name),
+        there: Some(there),
+        here: Some(here),
+        source_relation: Some(work.unit.source_relation),
         source_filter: work.unit.source_filter,
     });
     Ok(verified.collect())
@@ -210,6 +219,7 @@ fn statements(
         Ok(Work {
             here: statement(&here, &format!("ONLY {name}"), None),
             there: statement(&there, &unit.source_relation, unit.source_filter.as_deref()),
+            shown_name: record::shown_name(unit.partition)?,
             unit,
             name,
         })
@@ -323,4 +333,28 @@ fn figures(row: Option<&TextRow>) -> Result<Figures> {
         rows: rows.ok_or_else(|| Error::protocol("a count of rows is missing"))?,
         checksum: value(1),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_one_side_has_does_not_match_or_cannot_be_compared() {
+        let figures = |rows| Some(Figures { rows, checksum: None });
+        let matches = |there, here| {
+            let verified = Verified {
+                partition: None,
+                there,
+                here,
+                source_relation: None,
+                source_filter: None,
+            };
+            verified.matches()
+        };
+        assert_eq!(matches(figures(1), figures(1)), Some(true));
+        assert_eq!(matches(figures(1), figures(2)), Some(false));
+        assert_eq!(matches(figures(0), None), Some(false));
+        assert_eq!(matches(None, figures(1)), None);
+    }
 }

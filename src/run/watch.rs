@@ -20,8 +20,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A unit as the call returns it.
 #[derive(Debug)]
 pub struct UnitResult {
-    /// the target's partition
-    pub partition: u32,
+    /// name of the target's partition, as cgpsync_run_partition has it
+    pub partition: String,
     /// done or skipped
     pub status: String,
     /// rows copied
@@ -241,14 +241,14 @@ impl Watch {
 
     fn results(&self) -> Result<Vec<UnitResult>> {
         let rows = self.select(
-            "SELECT relation::pg_catalog.oid, status, rows, bytes,
+            "SELECT partition, status, rows, bytes,
                     pg_catalog.date_part('epoch', finished_at - started_at), message
              FROM @.cgpsync_run_partition WHERE run_id = $1::pg_catalog.int8 ORDER BY partition",
         )?;
         rows.iter()
             .map(|row| {
                 Ok(UnitResult {
-                    partition: row.need(0)?,
+                    partition: row.string(0)?,
                     status: row.string(1)?,
                     rows: row.get(2)?,
                     bytes: row.get(3)?,

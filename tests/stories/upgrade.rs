@@ -1,7 +1,7 @@
 //! Upgrades of the extension: every released version, with what it had recorded, becomes the same as a fresh installation.
 
 use crate::support::Pair;
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, Side};
 use crate::support::swapped::major;
 use std::path::Path;
 
@@ -65,6 +65,15 @@ fn foreign_operators(client: &mut postgres::Client) -> i64 {
     client.query_one(sql, &[]).expect("a count").get(0)
 }
 
+/// A call of each function that has other arguments or another result than it once had.
+const CALLS: [&str; 5] = [
+    "cgpsync_sync('persons', '201703')",
+    "cgpsync_start('persons', '201703')",
+    "cgpsync_plan('persons', '201703')",
+    "cgpsync_wait(1)",
+    "cgpsync_verify('persons')",
+];
+
 /// Versions whose installation scripts are kept.
 fn released() -> Vec<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/released");
@@ -108,9 +117,9 @@ fn every_released_version_becomes_the_present_one_and_goes_on_where_it_was() {
         assert_ne!(objects(&pair.target, &database), fresh, "nothing to upgrade");
 
         // The package is new already, the database is not.
-        for call in ["cgpsync_sync", "cgpsync_start", "cgpsync_plan"] {
+        for call in CALLS {
             let error = client
-                .query(&format!("SELECT * FROM {call}('persons', '201703')"), &[])
+                .query(&format!("SELECT * FROM {call}"), &[])
                 .expect_err("an old function");
             let error = error.as_db_error().expect("an error of the server");
             assert_eq!(error.code().code(), "55000", "{error:?}");
@@ -142,4 +151,134 @@ fn every_released_version_becomes_the_present_one_and_goes_on_where_it_was() {
         let copied: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         assert_eq!(copied, ["persons_201702", "persons_201703"]);
     }
+}
+
+/// Names, owners and privileges of the functions that the extension has.
+const FUNCTIONS: &str = "SELECT string_agg(concat_ws(' ', proname, proowner::regrole, (
+        SELECT string_agg(a::text, ' ' ORDER BY a::text)
+        FROM unnest(COALESCE(proacl, acldefault('f', proowner))) a)), E'\\n' ORDER BY proname)
+    FROM pg_proc WHERE proname LIKE 'cgpsync%'";
+
+/// Privileges that differ from what CREATE EXTENSION gives.
+fn dumped_privileges(cluster: &Cluster) -> Vec<String> {
+    let dump = Side::Target
+        .command("pg_dump")
+        .args(["-s", "-U", "postgres", "-p", &cluster.port.to_string(), "-h"])
+        .arg(&cluster.dir)
+        .arg("postgres")
+        .output()
+        .expect("pg_dump runs");
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let lines = String::from_utf8_lossy(&dump.stdout).into_owned();
+    let starts = |line: &str| line.starts_with("GRANT") || line.starts_with("REVOKE");
+    let lines = lines
+        .lines()
+        .filter(|line| starts(line) && line.contains(" ON FUNCTION "));
+    // Their arguments may differ.
+    let mut lines: Vec<String> = lines
+        .map(|line| match (line.find('('), line.rfind(')')) {
+            (Some(from), Some(to)) => format!("{}{}", &line[..from], &line[to + 1..]),
+            _ => line.to_owned(),
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn who_may_call_a_function_is_the_same_after_an_upgrade_and_in_a_dump() {
+    let target = Cluster::start("");
+    target.sql(
+        "CREATE ROLE boss SUPERUSER; CREATE ROLE nightly; CREATE ROLE \"Odd one\";
+         CREATE ROLE carol; CREATE ROLE dave; CREATE ROLE erin; CREATE ROLE plain",
+    );
+    let mut client = target.connect();
+    client
+        .batch_execute(
+            "CREATE SCHEMA \"an odd schema\";
+             GRANT USAGE ON SCHEMA \"an odd schema\" TO nightly, carol;
+             SET search_path = \"an odd schema\";
+             SET ROLE boss;
+             CREATE EXTENSION cgpsync SCHEMA \"an odd schema\" VERSION '0.2.0';
+             RESET ROLE;
+             REVOKE ALL ON FUNCTION cgpsync_sync FROM PUBLIC;
+             GRANT EXECUTE ON FUNCTION cgpsync_sync TO nightly, \"Odd one\";
+             GRANT EXECUTE ON FUNCTION cgpsync_sync TO carol, erin WITH GRANT OPTION;
+             SET ROLE carol; GRANT EXECUTE ON FUNCTION cgpsync_sync TO dave; RESET ROLE;
+             GRANT EXECUTE ON FUNCTION cgpsync_start TO PUBLIC;
+             REVOKE ALL ON FUNCTION cgpsync_verify FROM PUBLIC;
+             GRANT EXECUTE ON FUNCTION cgpsync_verify TO plain;
+             REVOKE ALL ON FUNCTION cgpsync_prune FROM PUBLIC;
+             ALTER FUNCTION cgpsync_wait OWNER TO postgres;
+             ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO plain",
+        )
+        .expect("privileges");
+    let functions =
+        |client: &mut postgres::Client| client.query_one(FUNCTIONS, &[]).expect("a list").get::<_, String>(0);
+    let before = functions(&mut client);
+    let dumped = dumped_privileges(&target);
+    for part in ["carol=X*/boss", "dave=X/carol", "\"Odd one\"=X/boss"] {
+        assert!(before.contains(part), "{part}: {before}");
+    }
+    assert!(dumped.len() > 8, "{dumped:?}");
+
+    client
+        .batch_execute("ALTER EXTENSION cgpsync UPDATE")
+        .expect("an upgrade");
+    assert_eq!(functions(&mut client), before);
+    assert_eq!(dumped_privileges(&target), dumped);
+    client
+        .batch_execute(
+            "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM plain;
+             DROP OWNED BY plain; DROP ROLE plain",
+        )
+        .expect("nothing keeps the role");
+}
+
+#[test]
+fn a_grant_by_a_role_that_has_lost_the_schema_comes_from_the_owner_after_an_upgrade() {
+    let target = Cluster::start("");
+    target.sql("CREATE ROLE carol; CREATE ROLE dave");
+    let mut client = target.connect();
+    client
+        .batch_execute(
+            "CREATE EXTENSION cgpsync VERSION '0.2.0';
+             GRANT EXECUTE ON FUNCTION cgpsync_sync TO carol WITH GRANT OPTION;
+             SET ROLE carol; GRANT EXECUTE ON FUNCTION cgpsync_sync TO dave; RESET ROLE;
+             REVOKE ALL ON SCHEMA public FROM PUBLIC; ALTER EXTENSION cgpsync UPDATE",
+        )
+        .expect("an upgrade");
+    let functions: String = client.query_one(FUNCTIONS, &[]).expect("a list").get(0);
+    assert!(functions.contains("carol=X*/postgres dave=X/postgres"), "{functions}");
+}
+
+#[test]
+fn a_view_in_the_way_of_an_upgrade_is_named_and_nothing_has_changed() {
+    let target = Cluster::start("");
+    let mut client = target.connect();
+    client
+        .batch_execute("CREATE EXTENSION cgpsync VERSION '0.2.0'")
+        .expect("that version");
+    for call in CALLS.iter().filter(|call| !call.contains("start")) {
+        let call = call.replace("'persons'", "'pg_class'");
+        client
+            .batch_execute(&format!("CREATE VIEW what_we_have AS SELECT partition FROM {call}"))
+            .expect("a view");
+        let before = objects(&target, "postgres");
+        let error = client
+            .batch_execute("ALTER EXTENSION cgpsync UPDATE")
+            .expect_err("a view is in the way");
+        let error = error.as_db_error().expect("an error of the server");
+        assert_eq!(error.code().code(), "2BP01", "{error:?}");
+        let detail = error.detail().unwrap_or_default();
+        assert!(
+            detail.starts_with("view what_we_have depends on function cgpsync_"),
+            "{detail}"
+        );
+        assert_eq!(objects(&target, "postgres"), before);
+        client.batch_execute("DROP VIEW what_we_have").expect("no view");
+    }
+    client
+        .batch_execute("ALTER EXTENSION cgpsync UPDATE")
+        .expect("an upgrade");
 }
