@@ -7,6 +7,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 export FAULTS_SEED=${SEED:-$(date +%s)} FAULTS_KILLS=${KILLS:-200} FAULTS_ROUNDS=${ROUNDS:-42} FAULTS_LOCK_SECONDS=${SECONDS_OF_LOCKS:-60}
 FAULTS_TABLE=$(mktemp)
 export FAULTS_TABLE
+# Rounds take as long as they take, and no fault has a second chance.
+export STORY_SECONDS=${STORY_SECONDS:-7200} STORIES_AGAIN=0
 trap 'rm -f "$FAULTS_TABLE"' EXIT
 
 "$here/run.sh" faults_kill:: faults_network:: faults_source:: faults_target:: faults_locks:: --nocapture

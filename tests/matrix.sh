@@ -25,7 +25,7 @@ for pair in $PAIRS; do
     env $(choose "" "$target") $(choose SOURCE_ "$source") "$here/run.sh" $FILTERS >"$log" 2>&1 || result=1
     versions=$(sed -n 's/^target: postgres (PostgreSQL) \([0-9.a-z]*\).*source: postgres (PostgreSQL) \([0-9.a-z]*\).*/\1 | \2/p' "$log")
     counts=$(sed -n '/Running tests.stories/,$s/^test result: [a-zA-Z]*\. \([0-9]*\) passed; \([0-9]*\) failed;.*/\1 | \2/p' "$log" | tail -n 1)
-    left_out=$(sed -n '/^stories that were left out/,$p' "$log" | tail -n +2 | cut -d: -f1-3 | sort -u | wc -l)
+    left_out=$(sed -n '/^stories that were left out/,/^$/p' "$log" | sed '/^$/d' | tail -n +2 | cut -d: -f1-3 | sort -u | wc -l)
     echo "${versions:-$target | $source} | ${counts:-not run | } | $left_out" | tee -a "$logs/table"
     if ! grep -q '^test result: ok' "$log" || grep -q '^test result: FAILED' "$log"; then
         grep -E '^(test .*FAILED|error|setup:)' "$log" | head -n 20 >&2

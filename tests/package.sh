@@ -12,7 +12,7 @@ version=$(cgpsync_version)
 
 . "$here/support/ground.sh" --deb --wal-segsize 4 -N
 cp sql/released/*.sql "$("$bin/pg_config" --sharedir)/extension/"
-cargo test --test stories --no-default-features --features "pg$PG stories" -- first_sync:: state:: upgrade:: resume::
+tests/support/stories.sh first_sync:: state:: upgrade:: resume::
 for file in sql/released/*.sql; do
     rm "$("$bin/pg_config" --sharedir)/extension/${file##*/}"
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test: the pure ones, then the stories on real clusters. Arguments go to the stories' test binary, for example
-# `tests/run.sh cancel` for those with "cancel" in their name.
+# Runs every test: the pure ones, then the stories on real clusters. Arguments choose stories as they do for a test binary of
+# cargo's, for example `tests/run.sh cancel` for those with "cancel" in their name.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 "$here/support/setup.sh" tests
@@ -30,12 +30,5 @@ fi
 cp sql/released/*.sql "$("$bin/pg_config" --sharedir)/extension/"
 echo "target: $("$bin/postgres" --version), source: $("${CGPSYNC_TEST_SOURCE_BIN:-$bin}/postgres" --version)"
 
-features="pg$PG"
-cargo test --lib --no-default-features --features "$features"
-result=0
-cargo test --test stories --no-default-features --features "$features stories" -- "$@" || result=$?
-if [ -e "$dir/left-out" ]; then
-    echo "stories that were left out, all of them or a part:"
-    sort -u "$dir/left-out"
-fi
-exit "$result"
+cargo test --lib --no-default-features --features "pg$PG"
+tests/support/stories.sh "$@"

@@ -1,6 +1,7 @@
 //! Rounds of faults: what happens to the target while it is written.
 
 use crate::support::call::Call;
+use crate::support::cluster::story_dir;
 use crate::support::dice::{Dice, rounds};
 use crate::support::events::partition;
 use crate::support::rounds::{Bench, Fault, Leeway, Outcome, report};
@@ -334,7 +335,7 @@ fn a_clock_that_jumps_leaves_every_partition_old_or_new() {
     let Some(library) = faketime() else {
         return skip("target: clock", "libfaketime is not installed");
     };
-    let file = PathBuf::from(std::env::var("CGPSYNC_TEST_DIR").expect("a directory")).join("clock");
+    let file = story_dir().join("clock");
     std::fs::write(&file, "+0").expect("the clock is set");
     let variables = [
         ("LD_PRELOAD", library.display().to_string()),

@@ -2,14 +2,13 @@
 
 use super::{Notices, SOON, poll};
 use postgres::{Client, Config, NoTls};
-use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Which of the two servers a cluster is of: they may be of different versions.
@@ -63,6 +62,12 @@ fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: use `make test`"))
 }
 
+/// A directory that no other story uses and that goes with this one.
+pub fn story_dir() -> PathBuf {
+    let own = std::env::var("CGPSYNC_TEST_STORY");
+    own.unwrap_or_else(|_| env("CGPSYNC_TEST_DIR")).into()
+}
+
 /// A command of the target's installation.
 pub fn command(program: &str) -> Command {
     Side::Target.command(program)
@@ -71,14 +76,17 @@ pub fn command(program: &str) -> Command {
 /// SQL that waits for as long as somebody has the gate of its cluster closed.
 pub const GATE: &str = "pg_advisory_xact_lock_shared(1)";
 
-/// A listener on a port that no other one of the stories has had: a server that is down for a while finds its port free.
+/// A listener on a port that no other one of the stories has had, which are other processes: a server
+/// that is down for a while finds its port free.
 pub fn listener() -> TcpListener {
-    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let taken = PathBuf::from(env("CGPSYNC_TEST_DIR")).join("ports");
+    std::fs::create_dir_all(&taken).expect("a directory");
     loop {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        if TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
-            return listener;
+        match std::fs::File::create_new(taken.join(port.to_string())) {
+            Ok(_) => return listener,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
         }
     }
 }
@@ -90,7 +98,7 @@ fn free_port() -> u16 {
 fn new_dir() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    PathBuf::from(env("CGPSYNC_TEST_DIR")).join(format!("cluster{number}"))
+    story_dir().join(format!("cluster{number}"))
 }
 
 impl Cluster {

@@ -8,20 +8,18 @@ profile=$1
 shift
 dir=$(mktemp -d "${ground_below:-/tmp}/cgpsync-test.XXXXXX")
 
+. "$root/tests/support/servers.sh"
 leave_ground() {
-    local pidfile pid
-    # A test that was killed leaves its servers behind.
-    for pidfile in "$dir"/*/postmaster.pid; do
-        pid=$(head -n 1 "$pidfile" 2>/dev/null) || continue
-        kill -QUIT "$pid" 2>/dev/null || continue
-        for _ in $(seq 200); do
-            kill -0 "$pid" 2>/dev/null || continue 2
-            sleep 0.05
-        done
-        kill -KILL "$pid" 2>/dev/null || true
+    local place pid
+    # Who is still at work here, if this script is ended alone; servers are told to end below.
+    for place in $(grep -lzsxF "CGPSYNC_TEST_DIR=$dir" /proc/[0-9]*/environ); do
+        pid=${place//[^0-9]/}
+        is_process "$pid" postgres || kill -KILL "$pid" 2>/dev/null || true
     done
-    # Once more if somebody was still writing. What cannot be removed does not make a test fail.
-    rm -rf "$dir" 2>/dev/null || rm -rf "$dir" || true
+    # A test that was killed leaves its servers behind.
+    for place in "$dir"/story*/ "$dir"; do
+        remove_ground "$place"
+    done
 }
 trap leave_ground EXIT
 

@@ -1,5 +1,6 @@
 //! A certificate authority for a story, run by the openssl command.
 
+use super::cluster::story_dir;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,9 +25,8 @@ impl Authority {
     /// Makes one.
     pub fn new() -> Authority {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let base = std::env::var("CGPSYNC_TEST_DIR").expect("CGPSYNC_TEST_DIR is not set: use `make test`");
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let dir = PathBuf::from(base).join(format!("authority{number}"));
+        let dir = story_dir().join(format!("authority{number}"));
         std::fs::create_dir(&dir).expect("a directory");
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).expect("permissions");
         let at = dir.display();
