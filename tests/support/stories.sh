@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# stories.sh ARGUMENT...: builds the stories and runs those that libtest's arguments choose, each in a
-# process and a directory of its own, so that none takes another one along. Called on the ground that
-# ground.sh makes, in the project's directory. A story over its time is ended, with its servers.
+# stories.sh ARGUMENT...: builds the stories and runs those that libtest's arguments choose, each in
+# a process and a directory of its own, so that none takes another one along. It is called on the
+# ground that ground.sh makes, in the project's directory. A story over its time is ended, with its
+# servers.
 #
 # A story that fails is run once more when all the others are over. At most STORIES_AGAIN (2) are,
 # so that what is broken stays red. The output is libtest's, a line for each story and one at the
@@ -27,7 +28,8 @@ libtest='|running 1 test|failures:|    [a-z_0-9:]+|test .* \.\.\. (ok|FAILED)|te
 
 # run_one NUMBER NAME LOG: runs a story and says how it ended, as status: 0, or what timeout gives.
 run_one() {
-    local own=$CGPSYNC_TEST_DIR/story$1 name=$2 log=$3 status=0 interrupted='' limit child place began
+    local own=$CGPSYNC_TEST_DIR/story$1 name=$2 log=$3
+    local status=0 interrupted='' limit child place began
     limit=$(limit_of "$name")
     began=$SECONDS
     mkdir "$own"
@@ -86,8 +88,9 @@ if [ "${1:-}" = --one ]; then
     exit 0
 fi
 
-stories_binary=$(cargo test --test stories --no-run --no-default-features --features "pg$PG stories" \
-    --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+stories_binary=$(cargo test --test stories --no-run --no-default-features \
+    --features "pg$PG stories" --message-format json-render-diagnostics \
+    | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 export stories_binary stories_shown='' stories_logs
 jobs=${RUST_TEST_THREADS:-$(nproc)}
 chosen=()
