@@ -57,7 +57,8 @@ WHERE (r.status OPERATOR(pg_catalog.=) 'planning'
        OR NOT pg_catalog.row_security_active('cgpsync_run'::pg_catalog.regclass))
   AND EXISTS (
     SELECT FROM pg_catalog.pg_locks l
-    WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted AND l.pid OPERATOR(pg_catalog.=) r.coordinator_pid
+    WHERE l.locktype OPERATOR(pg_catalog.=) 'userlock' AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'
+      AND l.granted AND l.pid OPERATOR(pg_catalog.=) r.coordinator_pid
       AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
                                             WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
       AND l.classid OPERATOR(pg_catalog.=) 1667723379::pg_catalog.oid AND l.objid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid

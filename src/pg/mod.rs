@@ -9,6 +9,7 @@ pub mod entry;
 pub mod exit;
 pub mod foreign;
 pub mod handoff;
+pub mod lock;
 pub mod openssl;
 pub mod partition;
 pub mod report;
