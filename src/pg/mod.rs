@@ -12,6 +12,7 @@ pub mod handoff;
 pub mod lock;
 pub mod openssl;
 pub mod partition;
+pub mod progress;
 pub mod report;
 pub mod session;
 pub mod spi;

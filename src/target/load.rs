@@ -5,8 +5,9 @@ use super::catalog;
 use super::swap::{self, Limits, Swap};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
+use crate::pg::copy::{self, Counted};
 use crate::pg::storage::{self, Against};
-use crate::pg::{copy, session, spi};
+use crate::pg::{session, spi};
 use crate::plan::replace::{Replace, Way};
 use crate::source::Session;
 use crate::source::copy_out::CopyOut;
@@ -24,7 +25,7 @@ pub struct What<'a> {
     pub columns: &'a [String],
     /// COPY's binary format
     pub binary: bool,
-    /// the data holds rows of other partitions, which are dropped. The number of rows then only shows that there were not too many
+    /// the data holds rows of other partitions, which are dropped and counted
     pub filter: bool,
     /// how others see the new rows
     pub replace: Replace,
@@ -35,7 +36,7 @@ pub struct What<'a> {
 impl What<'_> {
     /// Loads what a COPY of the source sends, all of it.
     pub fn load(&self, mut rows_of_source: CopyOut<'_>) -> Result<Moved> {
-        let rows = copy::load(
+        let counted = copy::load(
             self.unit,
             self.columns,
             self.binary,
@@ -43,12 +44,7 @@ impl What<'_> {
             self.filter,
             &mut rows_of_source,
         )?;
-        let sent = rows_of_source.rows()?;
-        if sent != rows && !(self.filter && rows < sent) {
-            return Err(Error::protocol(format!("{sent} rows were sent and {rows} loaded"))
-                .detail("A trigger that skips rows makes the copy incomplete.")
-                .hint("Disable the trigger on this partition for the sync, or let it raise an error."));
-        }
+        let rows = complete(rows_of_source.rows()?, counted)?;
         let bytes = rows_of_source.bytes();
         Ok(Moved { rows, bytes })
     }
@@ -64,6 +60,31 @@ impl What<'_> {
         moved += others;
         Ok(moved)
     }
+}
+
+/// The number of rows loaded, if all that were sent are there, or were left out by the condition.
+fn complete(sent: u64, counted: Counted) -> Result<u64> {
+    let Counted { loaded, left_out } = counted;
+    if left_out.and_then(|left_out| loaded.checked_add(left_out)) == Some(sent) {
+        return Ok(loaded);
+    }
+    let (message, detail) = match left_out {
+        Some(0) => (
+            format!("{sent} rows were sent and {loaded} loaded"),
+            "A trigger that skips rows makes the copy incomplete.",
+        ),
+        Some(elsewhere) => (
+            format!("{sent} rows were sent, {elsewhere} of them of other partitions, and {loaded} loaded"),
+            "A trigger that skips rows makes the copy incomplete.",
+        ),
+        None => (
+            format!("{sent} rows were sent and {loaded} loaded, and how many are of other partitions is not known"),
+            "A trigger has run a command of its own that shows progress, in the place where the rows are counted.",
+        ),
+    };
+    Err(Error::protocol(message)
+        .detail(detail)
+        .hint("Disable the trigger on this partition for the sync, or let it raise an error."))
 }
 
 impl AddAssign for Moved {

@@ -80,6 +80,29 @@ fn a_big_partition_is_loaded_by_as_many_as_are_free() {
 }
 
 #[test]
+fn each_of_them_counts_the_rows_of_other_hash_partitions_that_it_leaves_out() {
+    let pair = Pair::with("", "track_activities = off");
+    big(&pair);
+    pair.target.sql(
+        "CREATE TABLE hashed (id int NOT NULL, d date, t text) PARTITION BY HASH (id);
+         CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+    );
+    pair.source
+        .sql("ALTER TABLE big DETACH PARTITION big_2017; ALTER TABLE big_2017 DROP doubled");
+    assert_eq!(pair.copied("'hashed', source_table => 'big_2017'"), ["hashed_0"]);
+    assert!(processes(&pair, "hashed_0") > 1);
+    pair.target
+        .sql("CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1)");
+    pair.copied("'hashed', source_table => 'big_2017'");
+    assert!(processes(&pair, "hashed_1") > 1);
+    let figures = |table: &str| format!("SELECT count(*) || ' ' || sum(id) || ' ' || sum(length(t)) FROM {table}");
+    assert_eq!(
+        pair.target.text(&figures("hashed")),
+        pair.source.text(&figures("big_2017"))
+    );
+}
+
+#[test]
 fn those_that_run_out_of_small_partitions_help_with_the_big_one() {
     let pair = Pair::with("", "cgpsync.max_rate = '500kB'");
     big(&pair);
