@@ -73,11 +73,14 @@ pub struct Counted {
     pub left_out: Option<u64>,
 }
 
-/// Loads everything `source` gives into the relation `oid`, which this transaction has locked and emptied, and counts the rows.
-/// They are frozen: also a snapshot that is older than the commit sees them, where it would see an empty table, and nobody has to
-/// write the pages again. Columns are named in the order of the data. Errors carry COPY's context line in DETAIL. Checks no privileges: the caller has.
+/// Loads everything `source` gives into the relation `oid`, which this transaction has locked and
+/// emptied, and counts the rows. They are frozen: also a snapshot that is older than the commit
+/// sees them, where it would see an empty table, and nobody has to write the pages again. Columns
+/// are named in the order of the data. Errors carry COPY's context line in DETAIL. Checks no
+/// privileges: the caller has.
 ///
-/// With `filter`, rows that the relation's partition constraint refuses are left out, as by COPY's WHERE, instead of being an error.
+/// With `filter`, rows that the relation's partition constraint refuses are left out, as by COPY's
+/// WHERE, instead of being an error.
 pub fn load(
     oid: u32,
     columns: &[String],
@@ -181,7 +184,8 @@ unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, fil
             true => team::as_leader(|| pg_sys::CopyFrom(state)),
             false => pg_sys::CopyFrom(state),
         };
-        // The end of the command is not the end of its figures, but this is where they are known to be its own.
+        // The end of the command is not the end of its figures, but this is where they are known to
+        // be its own.
         let left_out = if filter { progress::left_out() } else { Some(0) };
         pg_sys::EndCopyFrom(state);
         pg_sys::free_parsestate(parse_state);

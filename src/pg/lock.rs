@@ -1,10 +1,12 @@
 //! The lock of a run: one at a time for a table, for what is above it and for what is below it.
 //!
-//! A run holds its own table in EXCLUSIVE mode and each partitioned table above in ROW EXCLUSIVE mode. These two conflict with each other, and
-//! the second does not conflict with itself: so runs of siblings go side by side, and a run above or below another one is refused.
+//! A run holds its own table in EXCLUSIVE mode and each partitioned table above in ROW EXCLUSIVE
+//! mode. These two conflict with each other, and the second does not conflict with itself: so runs
+//! of siblings go side by side, and a run above or below another one is refused.
 //!
-//! No SQL takes these locks. Their tag is of a type that the server keeps for modules (lock.h, LOCKTAG_USERLOCK), so a role that may
-//! only connect cannot be in the way of a run, as it could be with the advisory lock of the same numbers.
+//! No SQL takes these locks. Their tag is of a type that the server keeps for modules (lock.h,
+//! LOCKTAG_USERLOCK), so a role that may only connect cannot be in the way of a run, as it could be
+//! with the advisory lock of the same numbers.
 
 use super::session;
 use pgrx::pg_sys;
@@ -44,8 +46,9 @@ fn tag(table: u32) -> pg_sys::LOCKTAG {
     }
 }
 
-/// Takes the locks of a run on `table`, whose parents from the top are `above`, for the life of this process: all of them, or none, without
-/// waiting. False when another process has one that is in the way.
+/// Takes the locks of a run on `table`, whose parents from the top are `above`, for the life of
+/// this process: all of them, or none, without waiting. False when another process has one that is
+/// in the way.
 pub fn try_run(table: u32, above: &[u32]) -> bool {
     let wanted = above.iter().map(|parent| (*parent, Part::Above));
     let wanted: Vec<(u32, Part)> = wanted.chain([(table, Part::Named)]).collect();
@@ -63,9 +66,10 @@ pub fn try_run(table: u32, above: &[u32]) -> bool {
 }
 
 fn try_lock(table: u32, part: Part) -> bool {
-    // SAFETY: LockAcquire takes any tag of a known lock method and copies it. A lock of the session in the method of users is let go by
-    // LockRelease or at the exit of the process (postinit.c, ShutdownPostgres), and not at the end of a transaction, whichever way it
-    // ends (proc.c, ProcReleaseLocks). It does not wait.
+    // SAFETY: LockAcquire takes any tag of a known lock method and copies it. A lock of the session
+    // in the method of users is let go by LockRelease or at the exit of the process (postinit.c,
+    // ShutdownPostgres), and not at the end of a transaction, whichever way it ends (proc.c,
+    // ProcReleaseLocks). It does not wait.
     let result = unsafe { pg_sys::LockAcquire(&tag(table), part.mode(), true, true) };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }

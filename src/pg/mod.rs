@@ -5,6 +5,7 @@
 pub mod background;
 pub mod board;
 pub mod copy;
+pub mod defaults;
 pub mod entry;
 pub mod exit;
 pub mod foreign;

@@ -95,8 +95,9 @@ impl Store {
         Ok((run_id, conflict))
     }
 
-    /// Takes the run's locks, or gives an error naming the run that is in the way. That one's row is not visible yet when both began at
-    /// the same moment, as scheduled calls do, and says that it is over before the lock goes; a moment later either is clear.
+    /// Takes the run's locks, or gives an error naming the run that is in the way. That one's row
+    /// is not visible yet when both began at the same moment, as scheduled calls do, and says that
+    /// it is over before the lock goes; a moment later either is clear.
     fn lock(&self, table: u32) -> Result<Option<Error>> {
         let deadline = Instant::now() + LOCK_CLEAR;
         loop {
@@ -115,7 +116,8 @@ impl Store {
         }
     }
 
-    /// The error naming the run that is on, if its row is visible: of the table, or of one above or below it.
+    /// The error naming the run that is on, if its row is visible: of the table, or of one above or
+    /// below it.
     fn conflict(&self, table: u32) -> Result<Option<Error>> {
         let sql = self.in_schema(&format!(
             "WITH RECURSIVE below AS (
@@ -361,8 +363,8 @@ impl Store {
     }
 }
 
-/// Whether the coordinator of run r holds its table's lock ([`lock`]). The number is its class; the mode is that of the run's own
-/// table, as the tables above it are locked too.
+/// Whether the coordinator of run r holds its table's lock ([`lock`]). The number is its class; the
+/// mode is that of the run's own table, as the tables above it are locked too.
 const IS_ALIVE: &str = "EXISTS (
     SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'userlock' AND l.mode = 'ExclusiveLock' AND l.granted
       AND l.pid = r.coordinator_pid

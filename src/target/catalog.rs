@@ -44,9 +44,9 @@ pub fn check_kind(oid: u32) -> Result<()> {
     }
 }
 
-/// Refuses what the server or the extension keeps for itself, as TRUNCATE refuses system catalogs: a superuser may write
-/// there, and with the rows of another cluster's catalog this one is gone. The partitions are looked at too: one of them
-/// can be such a table.
+/// Refuses what the server or the extension keeps for itself, as TRUNCATE refuses system catalogs:
+/// a superuser may write there, and with the rows of another cluster's catalog this one is gone.
+/// The partitions are looked at too: one of them can be such a table.
 fn check_is_of_users(oid: u32) -> Result<()> {
     let rows = spi::execute(
         &format!(
@@ -104,7 +104,7 @@ pub fn read_table(oid: u32) -> Result<TargetTable> {
 }
 
 /// Every table below $1, which comes first.
-const TREE: &str = "WITH RECURSIVE tree AS (
+pub(super) const TREE: &str = "WITH RECURSIVE tree AS (
     SELECT $1::oid AS oid, NULL::oid AS parent
     UNION ALL
     SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid

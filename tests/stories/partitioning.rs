@@ -79,7 +79,8 @@ fn rows_of_other_hash_partitions_do_not_hide_those_that_a_trigger_skips() {
         ));
     };
     let skip = "IF new.id % 10 = 0 THEN RETURN NULL; END IF";
-    // The number of rows left out is kept where the server shows progress: others write there too, and it can be turned off.
+    // The number of rows left out is kept where the server shows progress: others write there too,
+    // and it can be turned off.
     let nested = "IF new.id % 100 = 1 THEN ANALYZE public.other; END IF";
     let failing = "BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END";
     for (tracks, body, complaint) in [

@@ -257,6 +257,21 @@ fn what_only_one_process_may_load_is_loaded_by_one() {
 }
 
 #[test]
+fn what_gets_defaults_of_the_table_instead_of_its_own_is_loaded_by_one() {
+    let pair = Pair::new();
+    big(&pair);
+    pair.target
+        .sql("ALTER TABLE big ADD x text DEFAULT 'of big'; ALTER TABLE big_2017 ALTER x DROP DEFAULT");
+    pair.sync("'big', '20171231', 3").expect("a sync");
+    pair.same("SELECT count(*) || ' ' || sum(doubled) || ' ' || sum(length(t)) FROM big");
+    assert_eq!(
+        pair.target.text("SELECT count(*) FROM big WHERE x = 'of big'"),
+        ROWS.to_string()
+    );
+    assert_eq!(processes(&pair, "big_2017"), 1);
+}
+
+#[test]
 fn a_slice_of_a_table_that_is_partitioned_otherwise_is_read_by_ranges_of_its_key() {
     for (column, value, ends) in [
         (
