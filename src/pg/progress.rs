@@ -16,13 +16,6 @@ use pgrx::pg_sys;
 const MARK_AT: i32 = pg_sys::PGSTAT_NUM_PROGRESS_PARAM as i32 - 1;
 const MARK: i64 = 0x6367_7073_796e_6302;
 
-/// pg_stat_progress_copy.tuples_excluded (commands/progress.h, since 14). The version before takes
-/// no condition.
-#[cfg(not(feature = "pg13"))]
-const LEFT_OUT_AT: u32 = pg_sys::PROGRESS_COPY_TUPLES_EXCLUDED;
-#[cfg(feature = "pg13")]
-const LEFT_OUT_AT: u32 = 3;
-
 /// Runs `load`, which catches errors, with progress shown even if track_activities is off.
 pub fn reporting<T>(load: impl FnOnce() -> T) -> T {
     // SAFETY: a plain variable of this process, which has one thread. `load` catches what is
@@ -49,11 +42,19 @@ pub fn mark() {
 
 /// How many rows the marked COPY has left out so far. None where another command has written there
 /// since.
+#[cfg(not(feature = "pg13"))]
 pub fn left_out() -> Option<u64> {
     // SAFETY: this process's own entry, set at its start and written by nobody else.
     let figures = unsafe { pg_sys::MyBEEntry.as_ref()?.st_progress_param };
     if figures.get(MARK_AT as usize) != Some(&MARK) {
         return None;
     }
-    u64::try_from(*figures.get(LEFT_OUT_AT as usize)?).ok()
+    // pg_stat_progress_copy.tuples_excluded
+    u64::try_from(*figures.get(pg_sys::PROGRESS_COPY_TUPLES_EXCLUDED as usize)?).ok()
+}
+
+/// Its COPY from a callback takes no condition, and shows no such number.
+#[cfg(feature = "pg13")]
+pub fn left_out() -> Option<u64> {
+    None
 }
