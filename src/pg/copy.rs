@@ -1,6 +1,6 @@
 //! Rows into the server's own COPY: BeginCopyFrom, CopyFrom with a read callback, EndCopyFrom, as tablesync.c does.
 
-use super::{report, team};
+use super::{progress, report, team};
 use crate::error::{Error, Result, tame};
 use pgrx::{pg_guard, pg_sys};
 use std::cell::{Cell, RefCell};
@@ -64,11 +64,23 @@ unsafe extern "C-unwind" fn keep_context(_argument: *mut core::ffi::c_void) {
     }
 }
 
-/// Loads everything `source` gives into the relation `oid`, which this transaction has locked and emptied, and returns the number of rows.
-/// They are frozen: also a snapshot that is older than the commit sees them, where it would see an empty table, and nobody has to
-/// write the pages again. Columns are named in the order of the data. Errors carry COPY's context line in DETAIL. Checks no privileges: the caller has.
+/// What became of the rows that a COPY has read, as far as the server counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// in the table now
+    pub loaded: u64,
+    /// left out because of the condition; None where the number cannot be trusted
+    pub left_out: Option<u64>,
+}
+
+/// Loads everything `source` gives into the relation `oid`, which this transaction has locked and
+/// emptied, and counts the rows. They are frozen: also a snapshot that is older than the commit
+/// sees them, where it would see an empty table, and nobody has to write the pages again. Columns
+/// are named in the order of the data. Errors carry COPY's context line in DETAIL. Checks no
+/// privileges: the caller has.
 ///
-/// With `filter`, rows that the relation's partition constraint refuses are left out, as by COPY's WHERE, instead of being an error.
+/// With `filter`, rows that the relation's partition constraint refuses are left out, as by COPY's
+/// WHERE, instead of being an error.
 pub fn load(
     oid: u32,
     columns: &[String],
@@ -76,7 +88,7 @@ pub fn load(
     encoding: &str,
     filter: bool,
     source: &mut dyn Source,
-) -> Result<u64> {
+) -> Result<Counted> {
     if filter && cfg!(feature = "pg13") {
         // Its BeginCopyFrom takes no condition.
         return Err(Error::unsupported(
@@ -103,10 +115,16 @@ pub fn load(
     let previous = callback.previous;
     // SAFETY: `callback` outlives the copy; the stack is put back right after, also when the copy failed.
     unsafe { pg_sys::error_context_stack = &mut callback };
-    let result = report::catch(|| {
-        // SAFETY: inside a transaction that holds a lock on the relation.
-        Ok(unsafe { copy(oid, &columns, binary, &encoding, filter) })
-    });
+    let load = || {
+        report::catch(|| {
+            // SAFETY: inside a transaction that holds a lock on the relation.
+            Ok(unsafe { copy(oid, &columns, binary, &encoding, filter) })
+        })
+    };
+    let result = match filter {
+        true => progress::reporting(load),
+        false => load(),
+    };
     // SAFETY: as above.
     unsafe { pg_sys::error_context_stack = previous };
     SOURCE.set(None);
@@ -127,7 +145,7 @@ fn with_context(mut error: Error, context: Option<String>) -> Error {
 
 /// # Safety
 /// Inside a transaction that holds a lock on `oid` sufficient for writing; `SOURCE` is set.
-unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, filter: bool) -> u64 {
+unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, filter: bool) -> Counted {
     // SAFETY: per the contract; the order of calls is tablesync.c's (copy_table). Strings outlive the calls; the lists are the
     // server's. All memory belongs to the transaction, so an ERROR leaks nothing.
     unsafe {
@@ -153,20 +171,26 @@ unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, fil
         option(c"format", if binary { c"binary" } else { c"text" });
         option(c"encoding", encoding);
         option(c"freeze", c"true");
-        let filter = if filter {
+        let condition = if filter {
             own_constraint(relation)
         } else {
             std::ptr::null_mut()
         };
-        let state = begin(parse_state, relation, filter, names.into_pg(), options.into_pg());
-        let rows = match team::is_helper() {
+        let state = begin(parse_state, relation, condition, names.into_pg(), options.into_pg());
+        if filter {
+            progress::mark();
+        }
+        let loaded = match team::is_helper() {
             true => team::as_leader(|| pg_sys::CopyFrom(state)),
             false => pg_sys::CopyFrom(state),
         };
+        // The end of the command is not the end of its figures, but this is where they are known to
+        // be its own.
+        let left_out = if filter { progress::left_out() } else { Some(0) };
         pg_sys::EndCopyFrom(state);
         pg_sys::free_parsestate(parse_state);
         close(relation);
-        rows
+        Counted { loaded, left_out }
     }
 }
 

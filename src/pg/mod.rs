@@ -5,12 +5,15 @@
 pub mod background;
 pub mod board;
 pub mod copy;
+pub mod defaults;
 pub mod entry;
 pub mod exit;
 pub mod foreign;
 pub mod handoff;
+pub mod lock;
 pub mod openssl;
 pub mod partition;
+pub mod progress;
 pub mod report;
 pub mod session;
 pub mod spi;

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Protocol. The caller's backend writes its request into a hand-over segment ([`crate::pg::handoff`]) and starts the coordinator. That
-//! takes the table's lock (an advisory one: it dies with its holder), inserts the run, answers with its id, plans, inserts the units and
-//! starts workers. A worker claims a unit with FOR UPDATE SKIP LOCKED and commits that, then replaces the unit and records it as done in
+//! takes the locks of a run (they die with their holder; [`crate::pg::lock`]), inserts the run, answers with its id, plans, inserts the
+//! units and starts workers. A worker claims a unit with FOR UPDATE SKIP LOCKED and commits that, then replaces the unit and records it as done in
 //! one transaction. A big unit is cut into pieces; for each seat that no worker has any more its worker starts a helper, which joins its
 //! transaction and takes pieces too ([`team`]). The coordinator watches rows and processes; when every unit is done it moves sync_table and
 //! finishes the run in one transaction. The caller polls the rows, sends NOTICEs, and raises the run's error if there is one.

@@ -24,7 +24,7 @@ use crate::plan::tree::{KeyColumn, Ranks, values_by_ordering};
 use crate::plan::twins::{ReadFrom, Twins};
 use crate::plan::units::{Leaf, LeafRange, SourceTable, TargetTable, leaves, range_key};
 use crate::source::{Session, dialect};
-use crate::target::catalog;
+use crate::target::{catalog, defaults};
 
 /// What a run does with a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +115,10 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session) -> Result<P
     let mut mapping = match_columns(&target.columns, &source.columns, request.columns.as_deref())?;
     mapping.binary &= session.has_integer_datetimes()
         && !has_newer_values(&mapping.columns, &source.columns, session.version(), VERSION);
+    // Values of defaults are added to rows of text.
+    if mapping.binary && defaults::leaves_out(request.table, &mapping.columns)? {
+        mapping.binary = !defaults::of_any_unit(request.table, &mapping.columns)?;
+    }
 
     let address = request.connection()?.address();
     let same = SamePlan {

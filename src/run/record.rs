@@ -6,15 +6,13 @@ mod units;
 use super::Request;
 use super::rows::{NewUnit, Planned, RunInfo};
 use crate::error::{Error, Result, sqlstate, tame_remark};
+use crate::pg::lock;
 use crate::pg::session::{self, as_role};
 use crate::pg::spi::{self, Row};
 use crate::pg::wait;
 use crate::plan::copy_sql::quote_ident;
 use crate::plan::pieces::Shares;
 use std::time::{Duration, Instant};
-
-/// First key of the advisory lock on a table being synced ("cgps"); the second is the table's OID.
-const LOCK_CLASS: i32 = 0x6367_7073;
 
 /// How long it may take until a run that has just taken its table's lock is visible, or one that is over has let it go.
 const LOCK_CLEAR: Duration = Duration::from_secs(5);
@@ -97,16 +95,14 @@ impl Store {
         Ok((run_id, conflict))
     }
 
-    /// Takes the table's lock, or gives an error naming the run that has it. That one's row is not visible yet when both began at the same
-    /// moment, as scheduled calls do, and says that it is over before the lock goes; a moment later either is clear.
+    /// Takes the run's locks, or gives an error naming the run that is in the way. That one's row
+    /// is not visible yet when both began at the same moment, as scheduled calls do, and says that
+    /// it is over before the lock goes; a moment later either is clear.
     fn lock(&self, table: u32) -> Result<Option<Error>> {
         let deadline = Instant::now() + LOCK_CLEAR;
         loop {
-            let locked = spi::execute(
-                &format!("SELECT pg_catalog.pg_try_advisory_lock({LOCK_CLASS}, {})", table as i32),
-                &[],
-            )?;
-            if locked.first().is_some_and(|row| row.is(0)) {
+            // Anew each time: the table may have got other parents.
+            if lock::try_run(table, &parents(table)?) {
                 return Ok(None);
             }
             let conflict = self.conflict(table)?;
@@ -120,18 +116,29 @@ impl Store {
         }
     }
 
-    /// The error naming the run that is on, if its row is visible.
+    /// The error naming the run that is on, if its row is visible: of the table, or of one above or
+    /// below it.
     fn conflict(&self, table: u32) -> Result<Option<Error>> {
-        let sql = self.in_schema(
-            "SELECT run_id, role_name, started_at FROM @.cgpsync_run
-             WHERE relation = $1::oid::regclass AND status IN ('planning', 'running') ORDER BY run_id DESC LIMIT 1",
-        );
+        let sql = self.in_schema(&format!(
+            "WITH RECURSIVE below AS (
+               SELECT $1::oid AS oid UNION SELECT i.inhrelid FROM below JOIN pg_inherits i ON i.inhparent = below.oid)
+             SELECT r.run_id, r.role_name, r.started_at, r.table_name, r.relation::oid = $1::oid
+             FROM @.cgpsync_run r
+             WHERE r.status IN ('planning', 'running') AND {IS_ALIVE}
+               AND (r.relation::oid IN (SELECT oid FROM below)
+                    OR r.relation::oid IN (SELECT a.relid FROM pg_partition_ancestors($1::oid::regclass) a))
+             ORDER BY r.relation::oid = $1::oid DESC, r.run_id DESC LIMIT 1"
+        ));
         // As the owner, whose view no policy narrows, and with a snapshot of its own at any isolation level.
         let rows = as_role(self.owner, || spi::select_latest(&sql, &[Some(&table.to_string())]))?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        let error = busy(table, &format!("run {}", row.string(0)?)).detail(format!(
+        let run = match row.is(4) {
+            true => format!("run {}", row.string(0)?),
+            false => format!("run {}, which is on {}", row.string(0)?, row.string(3)?),
+        };
+        let error = busy(table, &run).detail(format!(
             "It was called by role \"{}\" and started at {}.",
             row.string(1)?,
             row.string(2)?
@@ -356,12 +363,23 @@ impl Store {
     }
 }
 
-/// Whether the coordinator of run r holds its table's lock.
-/// The number is LOCK_CLASS.
+/// Whether the coordinator of run r holds its table's lock ([`lock`]). The number is its class; the
+/// mode is that of the run's own table, as the tables above it are locked too.
 const IS_ALIVE: &str = "EXISTS (
-    SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.pid = r.coordinator_pid
+    SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'userlock' AND l.mode = 'ExclusiveLock' AND l.granted
+      AND l.pid = r.coordinator_pid
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
       AND l.classid = 1667723379::pg_catalog.oid AND l.objid = r.relation::pg_catalog.oid AND l.objsubid = 2)";
+
+/// The partitioned tables above `table`, from the top.
+fn parents(table: u32) -> Result<Vec<u32>> {
+    let rows = spi::execute(
+        "SELECT a.relid::oid FROM pg_partition_ancestors($1::oid::regclass) WITH ORDINALITY AS a(relid, n)
+         WHERE a.relid::oid <> $1::oid ORDER BY a.n DESC",
+        &[Some(&table.to_string())],
+    )?;
+    rows.iter().map(|row| row.need(0)).collect()
+}
 
 /// How relation c in schema n is named in our tables: as most people write it, without the schema if that is public, whatever the caller's
 /// search_path. sync_table is looked up by this name.

@@ -267,6 +267,8 @@ fn load_pieces(task: &Task, gauge: Gauge, source: &mut Session) -> Result<Moved>
         columns: &task.columns,
         binary: task.binary,
         filter: task.filter_here,
+        // The leader has made sure that none of them needs another default than the unit's.
+        leaves_out: false,
         replace: Replace::Swap,
         gauge,
     };

@@ -12,7 +12,7 @@ use crate::pg::{report, session, wait, xact};
 use crate::plan::copy_sql::copy_out;
 use crate::plan::{pieces, retry};
 use crate::source::{Session, dialect};
-use crate::target::{catalog, load};
+use crate::target::{catalog, defaults, load};
 use std::time::{Duration, Instant};
 
 /// The process.
@@ -21,10 +21,11 @@ pub fn main(birth: Birth) {
         let id = birth.argument;
         // After a crash the run is over: what a worker notes of it, but for the units themselves, need not survive one.
         xact::transaction(|| session::set_config("synchronous_commit", "off", false))?;
-        let (store, run) = xact::transaction(|| {
+        let (store, run, leaves_out) = xact::transaction(|| {
             let store = Store::open()?;
             let run = store.run_info(id)?;
-            Ok((store, run))
+            let leaves_out = defaults::leaves_out(run.request.table, &run.columns)?;
+            Ok((store, run, leaves_out))
         })?;
         // Without a board the coordinator is gone, and this process is about to be told.
         let Some(board) = Board::attach(run.board, id) else {
@@ -34,6 +35,7 @@ pub fn main(birth: Birth) {
             id,
             store,
             run,
+            leaves_out,
             board,
             synchronous_commit,
             source: None,
@@ -50,6 +52,8 @@ struct Worker {
     id: i64,
     store: Store,
     run: RunInfo,
+    /// some column of the table is neither copied nor generated
+    leaves_out: bool,
     board: Board,
     /// the role's, for the commits of units
     synchronous_commit: String,
@@ -202,10 +206,11 @@ impl Worker {
                 columns: &self.run.columns,
                 binary: self.run.binary,
                 filter: unit.filter_here,
+                leaves_out: self.leaves_out,
                 replace: self.run.request.replace,
                 gauge,
             };
-            let loaded = match team(self.id, &self.run, self.board, unit, source)? {
+            let loaded = match team(self.id, &self.run, self.board, unit, source, self.leaves_out)? {
                 Some(mut team) => {
                     let first = team.first()?;
                     team.load(|team| load::replace(&what, &first, Some(team), source))?
@@ -292,7 +297,14 @@ impl Worker {
 }
 
 /// A team for a unit that is big enough and that several may read and load. Inside a transaction.
-fn team(run_id: i64, run: &RunInfo, board: Board, unit: &ClaimedUnit, source: &mut Session) -> Result<Option<Team>> {
+fn team(
+    run_id: i64,
+    run: &RunInfo,
+    board: Board,
+    unit: &ClaimedUnit,
+    source: &mut Session,
+    leaves_out: bool,
+) -> Result<Option<Team>> {
     let Some(snapshot) = &unit.snapshot else {
         return Ok(None);
     };
@@ -306,7 +318,7 @@ fn team(run_id: i64, run: &RunInfo, board: Board, unit: &ClaimedUnit, source: &m
         Some(cut) => dialect::pieces::cut(source, cut, run.shares)?,
         None => dialect::pieces::pieces(source, &unit.source_relation, run.shares)?,
     };
-    if pieces.is_empty() || !load::can_be_shared(unit.partition, &run.columns)? {
+    if pieces.is_empty() || !load::can_be_shared(run.request.table, unit.partition, &run.columns, leaves_out)? {
         return Ok(None);
     }
     let task = Task {

@@ -25,6 +25,7 @@ pub fn check_kind(oid: u32) -> Result<()> {
             format!("relation with OID {oid} does not exist"),
         ));
     };
+    check_is_of_users(oid)?;
     let name = quote_qualified(&row.string(0)?, &row.string(1)?);
     let wrong = |what: &str| {
         Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("{name} is {what}"))
@@ -42,6 +43,43 @@ pub fn check_kind(oid: u32) -> Result<()> {
         _ => wrong("not a table"),
     }
 }
+
+/// Refuses what the server or the extension keeps for itself, as TRUNCATE refuses system catalogs:
+/// a superuser may write there, and with the rows of another cluster's catalog this one is gone.
+/// The partitions are looked at too: one of them can be such a table.
+fn check_is_of_users(oid: u32) -> Result<()> {
+    let rows = spi::execute(
+        &format!(
+            "{TREE},
+             kept AS (
+               SELECT tree.parent IS NULL AS is_named, c.relname,
+                      c.oid < {FIRST_OF_USERS}
+                        OR n.nspname ~ '^(pg_catalog|information_schema|pg_toast.*)$' AS is_of_server,
+                      EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                              WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+                                AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'cgpsync') AS is_of_ours
+               FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace)
+             SELECT relname, is_of_server FROM kept WHERE is_of_server OR is_of_ours ORDER BY is_named DESC, relname LIMIT 1"
+        ),
+        &[Some(&oid.to_string())],
+    )?;
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    let name = row.string(0)?;
+    let what = match row.is(1) {
+        true => "a system catalog",
+        false => "one of cgpsync's own tables",
+    };
+    Err(Error::new(
+        sqlstate::INSUFFICIENT_PRIVILEGE,
+        format!("permission denied: \"{name}\" is {what}"),
+    )
+    .hint("A sync replaces the rows of tables that users have created."))
+}
+
+/// The first OID that the server gives to what users create (transam.h, FirstNormalObjectId).
+const FIRST_OF_USERS: u32 = 16384;
 
 /// Reads columns and partitions of `oid`.
 pub fn read_table(oid: u32) -> Result<TargetTable> {
@@ -66,7 +104,7 @@ pub fn read_table(oid: u32) -> Result<TargetTable> {
 }
 
 /// Every table below $1, which comes first.
-const TREE: &str = "WITH RECURSIVE tree AS (
+pub(super) const TREE: &str = "WITH RECURSIVE tree AS (
     SELECT $1::oid AS oid, NULL::oid AS parent
     UNION ALL
     SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid

@@ -1,12 +1,14 @@
 //! Replacing the rows of one unit, in the caller's transaction: afterwards the unit holds exactly what the source sent, or the
 //! transaction fails and it holds what it held. The one interface behind which the ways of replacing stand.
 
-use super::catalog;
 use super::swap::{self, Limits, Swap};
+use super::{catalog, defaults};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
+use crate::pg::copy::{self, Counted};
+use crate::pg::defaults::{self as filling, Defaults};
 use crate::pg::storage::{self, Against};
-use crate::pg::{copy, session, spi};
+use crate::pg::{session, spi};
 use crate::plan::replace::{Replace, Way};
 use crate::source::Session;
 use crate::source::copy_out::CopyOut;
@@ -24,8 +26,10 @@ pub struct What<'a> {
     pub columns: &'a [String],
     /// COPY's binary format
     pub binary: bool,
-    /// the data holds rows of other partitions, which are dropped. The number of rows then only shows that there were not too many
+    /// the data holds rows of other partitions, which are dropped and counted
     pub filter: bool,
+    /// some column is neither copied nor generated
+    pub leaves_out: bool,
     /// how others see the new rows
     pub replace: Replace,
     /// where its progress shows
@@ -35,20 +39,23 @@ pub struct What<'a> {
 impl What<'_> {
     /// Loads what a COPY of the source sends, all of it.
     pub fn load(&self, mut rows_of_source: CopyOut<'_>) -> Result<Moved> {
-        let rows = copy::load(
-            self.unit,
-            self.columns,
-            self.binary,
-            &session::encoding(),
-            self.filter,
-            &mut rows_of_source,
-        )?;
-        let sent = rows_of_source.rows()?;
-        if sent != rows && !(self.filter && rows < sent) {
-            return Err(Error::protocol(format!("{sent} rows were sent and {rows} loaded"))
-                .detail("A trigger that skips rows makes the copy incomplete.")
-                .hint("Disable the trigger on this partition for the sync, or let it raise an error."));
-        }
+        self.load_with(&[], &mut rows_of_source)
+    }
+
+    /// The same; columns in `defaults` are filled with the table's defaults rather than the unit's.
+    fn load_with(&self, defaults: &[String], rows_of_source: &mut CopyOut<'_>) -> Result<Moved> {
+        let load = |columns: &[String], rows: &mut dyn copy::Source| {
+            copy::load(self.unit, columns, self.binary, &session::encoding(), self.filter, rows)
+        };
+        let counted = match defaults.is_empty() {
+            true => load(self.columns, rows_of_source)?,
+            false => {
+                let values = Defaults::of(self.table, defaults)?;
+                let columns = [self.columns, defaults].concat();
+                load(&columns, &mut filling::completed(rows_of_source, values))?
+            }
+        };
+        let rows = complete(rows_of_source.rows()?, counted)?;
         let bytes = rows_of_source.bytes();
         Ok(Moved { rows, bytes })
     }
@@ -64,6 +71,31 @@ impl What<'_> {
         moved += others;
         Ok(moved)
     }
+}
+
+/// The number of rows loaded, if all that were sent are there, or were left out by the condition.
+fn complete(sent: u64, counted: Counted) -> Result<u64> {
+    let Counted { loaded, left_out } = counted;
+    if left_out.and_then(|left_out| loaded.checked_add(left_out)) == Some(sent) {
+        return Ok(loaded);
+    }
+    let (message, detail) = match left_out {
+        Some(0) => (
+            format!("{sent} rows were sent and {loaded} loaded"),
+            "A trigger that skips rows makes the copy incomplete.",
+        ),
+        Some(elsewhere) => (
+            format!("{sent} rows were sent, {elsewhere} of them of other partitions, and {loaded} loaded"),
+            "A trigger that skips rows makes the copy incomplete.",
+        ),
+        None => (
+            format!("{sent} rows were sent and {loaded} loaded, and how many are of other partitions is not known"),
+            "A trigger has run a command of its own that shows progress, in the place where the rows are counted.",
+        ),
+    };
+    Err(Error::protocol(message)
+        .detail(detail)
+        .hint("Disable the trigger on this partition for the sync, or let it raise an error."))
 }
 
 impl AddAssign for Moved {
@@ -142,7 +174,7 @@ pub fn replace(
     what.gauge.begin();
     let name = catalog::qualified_name(unit)?;
     catalog::check_privileges(unit, &name)?;
-    let rows_of_source = source.copy_out(copy_sql, what.gauge)?;
+    let mut rows_of_source = source.copy_out(copy_sql, what.gauge)?;
     let parents = lock_parents(unit)?;
     // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
     let obstacle = match what.replace {
@@ -170,12 +202,13 @@ pub fn replace(
         )
         .hint("Run the same call again."));
     }
+    let defaults = other_defaults(what, &name, pieces.is_some())?;
     let old = match way {
         Way::Swap => Some(Swap::begin(unit)?),
         Way::Truncate => None,
     };
     let (moved, processes, remark) = match pieces {
-        None => (what.load(rows_of_source)?, 1, None),
+        None => (what.load_with(&defaults, &mut rows_of_source)?, 1, None),
         Some(pieces) => {
             pieces.begin(way == Way::Swap)?;
             let mut moved = what.load(rows_of_source)?;
@@ -198,9 +231,30 @@ pub fn replace(
     })
 }
 
-/// Whether processes that share a transaction may load the unit: nothing that its rows set off may write, or be confined to one process, and
-/// all of them have to log what they change.
-pub fn can_be_shared(unit: u32, columns: &[String]) -> Result<bool> {
+/// Columns of the unit, called `name`, that get the table's default instead of the unit's own. With
+/// its locks held, so that they stay what they are; the run was planned before.
+fn other_defaults(what: &What<'_>, name: &str, in_pieces: bool) -> Result<Vec<String>> {
+    if !what.leaves_out {
+        return Ok(Vec::new());
+    }
+    let columns = defaults::of_unit(what.table, what.unit, what.columns)?;
+    if !columns.is_empty() && (what.binary || in_pieces) {
+        return Err(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!("defaults of {name} or of the tables above were changed while the run was on"),
+        )
+        .hint("Run the same call again."));
+    }
+    Ok(columns)
+}
+
+/// Whether processes that share a transaction may load the unit of `table`: nothing that its rows
+/// set off may write, or be confined to one process, and all of them have to log what they change.
+/// With `leaves_out`, some column is neither copied nor generated.
+pub fn can_be_shared(table: u32, unit: u32, columns: &[String], leaves_out: bool) -> Result<bool> {
+    if leaves_out && !defaults::of_unit(table, unit, columns)?.is_empty() {
+        return Ok(false);
+    }
     let columns = serde_json::to_string(columns).map_err(|e| Error::internal(e.to_string()))?;
     let rows = spi::execute(
         "WITH own AS (

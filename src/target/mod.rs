@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod create;
+pub mod defaults;
 pub mod define;
 pub mod load;
 pub mod swap;

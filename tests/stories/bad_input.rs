@@ -35,6 +35,62 @@ fn only_tables_can_be_synced() {
 }
 
 #[test]
+fn system_catalogs_and_the_extensions_own_tables_are_no_targets() {
+    let pair = Pair::new();
+    // What a superuser may write to, and others have as a partition.
+    pair.target.sql(
+        "CREATE TABLE of_user (table_name text, end_tm text) PARTITION BY LIST (table_name);
+         CREATE TABLE below PARTITION OF of_user FOR VALUES IN ('x') PARTITION BY LIST (end_tm);
+         ALTER TABLE sync_table DROP CONSTRAINT sync_table_pkey; ALTER TABLE sync_table ALTER table_name DROP NOT NULL;
+         ALTER TABLE below ATTACH PARTITION sync_table DEFAULT;
+         CREATE TABLE information_schema.mine (i int); CREATE TABLE mine (t text)",
+    );
+    let toast = pair
+        .target
+        .text("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'mine'::regclass");
+    for (relation, kept) in [
+        ("pg_catalog.pg_description", "\"pg_description\" is a system catalog"),
+        ("pg_authid", "\"pg_authid\" is a system catalog"),
+        ("pg_database", "\"pg_database\" is a system catalog"),
+        ("pg_largeobject", "\"pg_largeobject\" is a system catalog"),
+        ("pg_stat_activity", "\"pg_stat_activity\" is a system catalog"),
+        (
+            "information_schema.sql_features",
+            "\"sql_features\" is a system catalog",
+        ),
+        ("information_schema.mine", "\"mine\" is a system catalog"),
+        (&toast, "is a system catalog"),
+        ("sync_table", "\"sync_table\" is one of cgpsync's own tables"),
+        ("cgpsync_run", "\"cgpsync_run\" is one of cgpsync's own tables"),
+        (
+            "cgpsync_run_partition",
+            "\"cgpsync_run_partition\" is one of cgpsync's own tables",
+        ),
+        ("of_user", "\"sync_table\" is one of cgpsync's own tables"),
+        ("below", "\"sync_table\" is one of cgpsync's own tables"),
+    ] {
+        for function in ["cgpsync_sync", "cgpsync_plan", "cgpsync_verify", "cgpsync_start"] {
+            let error = pair
+                .target
+                .connect()
+                .query(&format!("SELECT * FROM {function}('{relation}')"), &[])
+                .expect_err("no target");
+            let error = error.as_db_error().expect("an error of the server");
+            assert_eq!(error.code().code(), "42501", "{function} {relation}: {error:?}");
+            assert!(error.message().starts_with("permission denied: "), "{error:?}");
+            assert!(error.message().ends_with(kept), "{error:?}");
+            assert!(
+                error
+                    .hint()
+                    .is_some_and(|hint| hint.contains("that users have created")),
+                "{error:?}"
+            );
+        }
+    }
+    assert_eq!(pair.target.text("SELECT count(*) FROM cgpsync_run"), "0");
+}
+
+#[test]
 fn end_tm_must_be_readable() {
     let pair = Pair::new();
     pair.persons(1);

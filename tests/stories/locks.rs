@@ -148,6 +148,72 @@ fn the_second_run_on_a_table_fails_at_once_and_names_the_first() {
 }
 
 #[test]
+fn a_run_above_or_below_another_is_refused_and_one_beside_it_is_not() {
+    let pair = Pair::new();
+    pair.target.sql(
+        "CREATE TABLE t (i int) PARTITION BY RANGE (i);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+         CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (i);
+         CREATE TABLE t_2_1 PARTITION OF t_2 FOR VALUES FROM (10) TO (20)",
+    );
+    gated(&pair);
+    pair.source
+        .sql("CREATE VIEW gated_2 AS SELECT i + 10 AS i FROM gated; CREATE TABLE free (i int)");
+    for (run, source, busy, free) in [
+        ("t", "gated", &["t", "t_1", "t_2", "t_2_1"][..], &[][..]),
+        ("t_1", "gated", &["t", "t_1"], &["t_2", "t_2_1"]),
+        ("t_2", "gated_2", &["t", "t_2", "t_2_1"], &["t_1"]),
+        ("t_2_1", "gated_2", &["t", "t_2", "t_2_1"], &["t_1"]),
+    ] {
+        let gate = pair.source.close_gate();
+        let first = pair.sync_in_background(&format!("'{run}', '20', 1, source_table => '{source}', since => '0'"));
+        pair.source.until_at_gate(1);
+        let id = pair.target.text("SELECT max(run_id) FROM cgpsync_run");
+        let shown = "SELECT string_agg(table_name || ' ' || run_id, ',') FROM cgpsync_progress";
+        assert_eq!(pair.target.text(shown), format!("{run} {id}"));
+        for table in busy {
+            let error = pair
+                .sync(&format!("'{table}', '20', source_table => 'free', since => '0'"))
+                .expect_err("it would overlap");
+            let on = if *table == run {
+                String::new()
+            } else {
+                format!(", which is on {run}")
+            };
+            assert_eq!(error.code().code(), "55006", "{error:?}");
+            assert_eq!(
+                error.message(),
+                format!("table {table} is being synced already by run {id}{on}")
+            );
+            assert!(error.detail().is_some_and(|d| d.contains("postgres")), "{error:?}");
+        }
+        for table in free {
+            pair.copied(&format!("'{table}', '20', source_table => 'free', since => '0'"));
+        }
+        drop(gate);
+        first.join().expect("the first run ends well");
+        assert_eq!(pair.target.text(&format!("SELECT count(*) FROM {run}")), "1");
+    }
+}
+
+#[test]
+fn nobody_who_may_only_connect_keeps_a_table_from_being_synced() {
+    let pair = Pair::new();
+    pair.both("CREATE TABLE t (i int); CREATE ROLE nobody LOGIN");
+    pair.source.sql("INSERT INTO t VALUES (1)");
+    let mut nobody = pair.target.connect_as("nobody");
+    // The numbers that pg_locks shows of a run.
+    nobody
+        .batch_execute("SELECT pg_advisory_lock(1667723379, 't'::regclass::oid::int)")
+        .expect("a lock");
+    nobody
+        .batch_execute("SELECT pg_advisory_lock((1667723379::bigint << 32) | 't'::regclass::oid::bigint)")
+        .expect("another lock");
+    assert_eq!(pair.copied("'t', '20170101'"), ["t"]);
+    assert_eq!(pair.target.text("SELECT count(*) FROM t"), "1");
+}
+
+#[test]
 fn without_a_free_worker_slot_the_error_names_the_setting() {
     // One slot is the server's own (logical replication launcher).
     let pair = Pair::with("", "max_worker_processes = 1");

@@ -19,6 +19,7 @@ mod conversions;
 mod create_table;
 mod creation;
 mod cron;
+mod defaults;
 mod encodings;
 mod faults;
 mod faults_kill;

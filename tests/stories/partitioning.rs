@@ -60,6 +60,66 @@ fn hash_partitions_are_read_from_their_like_or_told_apart_here() {
 }
 
 #[test]
+fn rows_of_other_hash_partitions_do_not_hide_those_that_a_trigger_skips() {
+    let pair = Pair::new();
+    pair.source
+        .sql("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 1000); CREATE TABLE empty (id int)");
+    pair.target.sql(
+        "CREATE TABLE t (id int) PARTITION BY HASH (id);
+         CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+         CREATE TABLE other (id int);
+         INSERT INTO t VALUES (0)",
+    );
+    let of_trigger = |body: &str| {
+        pair.target.sql(&format!(
+            "CREATE OR REPLACE FUNCTION of_trigger() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN {body}; RETURN new; END $$;
+             CREATE OR REPLACE TRIGGER of_t BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION public.of_trigger()"
+        ));
+    };
+    let skip = "IF new.id % 10 = 0 THEN RETURN NULL; END IF";
+    // The number of rows left out is kept where the server shows progress: others write there too,
+    // and it can be turned off.
+    let nested = "IF new.id % 100 = 1 THEN ANALYZE public.other; END IF";
+    let failing = "BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END";
+    for (tracks, body, complaint) in [
+        ("on", skip.to_owned(), Some("of other partitions, and")),
+        ("off", skip.to_owned(), Some("of other partitions, and")),
+        ("on", format!("{failing}; {skip}"), Some("of other partitions, and")),
+        ("on", format!("{skip}; {nested}"), Some("is not known")),
+        ("on", nested.to_owned(), Some("is not known")),
+        ("off", nested.to_owned(), Some("is not known")),
+        ("on", failing.to_owned(), None),
+        ("off", "NULL".to_owned(), None),
+    ] {
+        pair.target
+            .sql(&format!("ALTER ROLE postgres SET track_activities = {tracks}"));
+        of_trigger(&body);
+        let Some(complaint) = complaint else {
+            pair.copied("'t'");
+            pair.same("SELECT count(*) || ' ' || sum(id) FROM t");
+            pair.copied("'t', source_table => 'empty'");
+            pair.target
+                .sql("ALTER TABLE t DISABLE TRIGGER of_t; INSERT INTO t VALUES (0)");
+            pair.target.sql("ALTER TABLE t ENABLE TRIGGER of_t");
+            continue;
+        };
+        let error = pair.sync("'t'").expect_err("rows are missing");
+        assert_eq!(error.code().code(), "08P01", "{body}: {error:?}");
+        let detail = error.detail().unwrap_or_default();
+        assert!(
+            detail.contains("1000 rows were sent") && detail.contains(complaint),
+            "{body}: {error:?}"
+        );
+        assert!(detail.contains("trigger"), "{body}: {error:?}");
+        assert_eq!(pair.target.text("SELECT count(*) || ' ' || sum(id) FROM t"), "1 0");
+        // Nothing of the COPY is left where it was shown.
+        assert_eq!(pair.target.text("SELECT count(*) FROM pg_stat_progress_copy"), "0");
+    }
+}
+
+#[test]
 fn the_first_column_of_a_range_key_decides_what_a_run_takes() {
     let pair = Pair::new();
     let table = "CREATE TABLE t (a int, b text, v int)";

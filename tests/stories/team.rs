@@ -80,6 +80,29 @@ fn a_big_partition_is_loaded_by_as_many_as_are_free() {
 }
 
 #[test]
+fn each_of_them_counts_the_rows_of_other_hash_partitions_that_it_leaves_out() {
+    let pair = Pair::with("", "track_activities = off");
+    big(&pair);
+    pair.target.sql(
+        "CREATE TABLE hashed (id int NOT NULL, d date, t text) PARTITION BY HASH (id);
+         CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+    );
+    pair.source
+        .sql("ALTER TABLE big DETACH PARTITION big_2017; ALTER TABLE big_2017 DROP doubled");
+    assert_eq!(pair.copied("'hashed', source_table => 'big_2017'"), ["hashed_0"]);
+    assert!(processes(&pair, "hashed_0") > 1);
+    pair.target
+        .sql("CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1)");
+    // Here one may be done before the other has a seat to give.
+    pair.copied("'hashed', source_table => 'big_2017'");
+    let figures = |table: &str| format!("SELECT count(*) || ' ' || sum(id) || ' ' || sum(length(t)) FROM {table}");
+    assert_eq!(
+        pair.target.text(&figures("hashed")),
+        pair.source.text(&figures("big_2017"))
+    );
+}
+
+#[test]
 fn those_that_run_out_of_small_partitions_help_with_the_big_one() {
     let pair = Pair::with("", "cgpsync.max_rate = '500kB'");
     big(&pair);
@@ -231,6 +254,21 @@ fn what_only_one_process_may_load_is_loaded_by_one() {
         .expect("a sync");
     pair.same_rows("big", "true");
     assert_eq!(processes(&pair, "big_2017"), 1, "truncated");
+}
+
+#[test]
+fn what_gets_defaults_of_the_table_instead_of_its_own_is_loaded_by_one() {
+    let pair = Pair::new();
+    big(&pair);
+    pair.target
+        .sql("ALTER TABLE big ADD x text DEFAULT 'of big'; ALTER TABLE big_2017 ALTER x DROP DEFAULT");
+    pair.sync("'big', '20171231', 3").expect("a sync");
+    pair.same("SELECT count(*) || ' ' || sum(doubled) || ' ' || sum(length(t)) FROM big");
+    assert_eq!(
+        pair.target.text("SELECT count(*) FROM big WHERE x = 'of big'"),
+        ROWS.to_string()
+    );
+    assert_eq!(processes(&pair, "big_2017"), 1);
 }
 
 #[test]
