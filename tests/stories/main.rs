@@ -41,6 +41,7 @@ mod partitionings;
 mod plan_preview;
 mod privileges;
 mod progress;
+mod property;
 mod psql;
 mod readme;
 mod resume;
