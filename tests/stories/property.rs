@@ -80,7 +80,9 @@ fn every_unit_is_as_the_source_had_it_and_no_range_is_left_out() {
             sum.calls += story.calls;
             sum.moved += story.moved;
             for failure in &story.failures {
-                let kind: String = failure.chars().take(60).filter(|c| !c.is_ascii_digit()).collect();
+                let (code, text) = failure.split_once(' ').unwrap_or_default();
+                let text: String = text.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
+                let kind = format!("{code} {text}");
                 *sum.failures.entry(kind).or_default() += 1;
             }
             if number("PROPERTY_LOG").is_some() {

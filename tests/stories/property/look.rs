@@ -68,7 +68,8 @@ const LEAVES: &str = "
            COALESCE(pg_get_partition_constraintdef(oid), 'true')
     FROM tree ORDER BY oid::regclass::text";
 
-/// The shape of `table`; `probes` is the table of points.
+/// The shape of `table`; `probes` is the table of points. The session must be a new one: PostgreSQL keeps the constraint of what is
+/// below a default partition, also when the default's siblings change.
 pub fn shape(client: &mut Client, table: &str, probes: &str) -> Shape {
     let mut shape = Shape::default();
     let mut asked = Vec::new();
@@ -97,10 +98,8 @@ pub fn shape(client: &mut Client, table: &str, probes: &str) -> Shape {
     }
     for row in ask(client, &asked.join(" UNION ALL ")) {
         let (point, oid): (Point, Oid) = (number(&row[0]), number(&row[1]));
-        assert!(
-            shape.home.insert(point, oid).is_none(),
-            "{table}: a point with two homes"
-        );
+        let other = shape.home.insert(point, oid);
+        assert!(other.is_none(), "{table}: {point} has two homes: {:?}", shape.leaves);
         shape.leaves.entry(oid).and_modify(|leaf| {
             leaf.points.insert(point);
         });
@@ -146,7 +145,7 @@ impl Target {
 /// Looks at the source's `table`.
 pub fn source(world: &mut World, table: &str) -> Source {
     let probes = format!("{}.probes", world.case.schema);
-    let shape = shape(&mut world.source, table, &probes);
+    let shape = shape(&mut world.pair.source.connect(), table, &probes);
     let answer = ask(&mut world.source, &format!("SELECT id, p, v FROM {table} ORDER BY id"));
     let rows = answer.iter().map(|row| Row {
         id: number(&row[0]),
@@ -165,7 +164,7 @@ pub fn source(world: &mut World, table: &str) -> Source {
 pub fn target(world: &mut World) -> Target {
     let schema = world.case.schema.clone();
     let (table, probes) = (format!("{schema}.t"), format!("{schema}.probes"));
-    let shape = shape(&mut world.target, &table, &probes);
+    let shape = shape(&mut world.pair.target.connect(), &table, &probes);
     let extra = if world.case.extra == super::case::Extra::None {
         "NULL"
     } else {

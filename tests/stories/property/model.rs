@@ -156,7 +156,11 @@ impl Scene<'_> {
         let times: Vec<usize> = leaf.points.iter().filter_map(|point| time(*point)).collect();
         let (first, last) = (times.iter().min().copied(), times.iter().max().copied());
         let starts = !leaf.has_range || first.is_some_and(|first| first <= self.asked.end);
-        let from = self.asked.since.or(self.memory.point);
+        let from = match self.moved() {
+            // What since has left out lies behind the point as well.
+            true => self.memory.point,
+            false => self.asked.since.or(self.memory.point),
+        };
         let is_open = from.is_none_or(|from| last.is_some_and(|last| last >= from));
         let is_open = !leaf.has_range || is_open;
         let is_new = !self.before.shape.leaves.contains_key(&oid);
@@ -187,6 +191,13 @@ impl Scene<'_> {
         }
         if is_new {
             return violation("A3 a partition was created and not filled");
+        }
+        let left_out = self
+            .asked
+            .since
+            .is_some_and(|since| last.is_some_and(|last| last < since));
+        if left_out && is_as_left {
+            return None;
         }
         if is_open {
             return violation("a unit in reach was not taken");
@@ -228,7 +239,10 @@ impl Scene<'_> {
             return false;
         };
         let mut covered = shape.home.keys().filter(|other| self.is_covered(**other));
+        // Only what all levels there agree about is certain.
+        let mut at_once = leaf.points.iter().filter(|other| time(**other) == Some(k));
         let by_time = leaf.has_range
+            && at_once.all(|other| uncovered.contains(other))
             && covered
                 .clone()
                 .any(|other| besides(*other) == besides(point) && time(*other).is_some_and(|other| other > k));
@@ -267,7 +281,7 @@ impl Scene<'_> {
     /// The point stayed behind without a word.
     fn unexplained(&self) -> Option<Violation> {
         let behind = self.memory.point.is_none_or(|point| point < self.asked.end);
-        let routine = [": done", ": skipped", "created partition", "attempt"];
+        let routine = [" bytes in ", ": skipped", "created partition", "types differ"];
         let said = self.said.notices.iter();
         let mut said = said.filter(|notice| !routine.iter().any(|word| notice.contains(word)));
         (behind && said.next().is_none()).then(|| Violation {

@@ -316,6 +316,7 @@ fn call_meanwhile(world: &mut World, story: &mut Story) {
         meanwhile: true,
         ..ask_for(world)
     };
+    let mut disturbance = disturb(world);
     let table = world.origin();
     let source = look::source(world, &table);
     let before = look::target(world);
@@ -341,7 +342,6 @@ fn call_meanwhile(world: &mut World, story: &mut Story) {
     holder.batch_execute(&sql).expect("a lock");
     world.log.push(format!("/* another session of the target */ {sql};"));
     let (done, is_done) = std::sync::mpsc::channel();
-    let mut disturbance = disturb(world);
     let mut disturber = pair.source.connect();
     let said = std::thread::scope(|scope| {
         let meanwhile = scope.spawn(move || {
@@ -384,11 +384,28 @@ fn disturb(world: &mut World) -> Vec<String> {
         return vec![column];
     }
     let (part, parent) = &parts[world.dice.below(parts.len() as u64) as usize];
-    match world.dice.below(4) {
+    match world.dice.below(6) {
         0 => vec![format!("DROP TABLE {part}")],
-        1 => vec![format!("TRUNCATE {part}")],
+        1 => attach(world),
+        2 => vec![format!("TRUNCATE {part}")],
         _ => vec![format!("ALTER TABLE {parent} DETACH PARTITION {part}")],
     }
+}
+
+/// Makes a table with rows that is to become a partition.
+fn attach(world: &mut World) -> Vec<String> {
+    let (origin, name) = (world.origin(), world.new_name(SOURCE));
+    let cut = world.dice.below(CUTS as u64 - 1) as usize;
+    let bound = Bound::Range(Some(cut), Some(cut + 1)).sql(world.case.family);
+    let _ = world.run(SOURCE, &format!("CREATE TABLE {name} (LIKE {origin})"));
+    let sql = format!(
+        "INSERT INTO {name} (id, p, k, l, h, v) SELECT -idx, idx, k, l, h, 'attached'
+         FROM {}.probes WHERE idx = {}",
+        world.case.schema,
+        3 * cut
+    );
+    let _ = world.run(SOURCE, &sql);
+    vec![format!("ALTER TABLE {origin} ATTACH PARTITION {name} {bound}")]
 }
 
 /// Partitions of a side with their parents; only those that hold rows, or all.
