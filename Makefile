@@ -2,7 +2,7 @@
 SHELL := bash
 .PHONY: demo test bench faults property fuzz package test-package lint install clean
 .DEFAULT_GOAL := test
-export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG KEEP FUZZ_SECONDS FOR SEED ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
+export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG KEEP FUZZ_SECONDS FOR SEED CASES ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
 
 # Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with.
 demo:
@@ -22,7 +22,8 @@ bench:
 faults:
 	@tests/faults.sh
 
-# Random schemas, rows and calls against a plain model: FOR (600) seconds; SEED and ALL: see the script.
+# Random schemas, rows and calls against a plain model: FOR (600) seconds. SEED, CASES and ALL: see
+# the script.
 property:
 	@tests/property.sh
 

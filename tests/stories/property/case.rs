@@ -1,5 +1,6 @@
-//! Random pairs of schemas. Whatever is a bound is one of [`CUTS`] values; a row's key is a bound, the value right after it, or the
-//! one right before the next bound. So the points of this grid stand for every value there is.
+//! Random pairs of schemas. Whatever is a bound is one of [`CUTS`] values; a row's key is a bound,
+//! the value right after it, or the one right before the next bound. So the points of this grid
+//! stand for every value there is.
 
 use crate::support::dice::Dice;
 
@@ -207,7 +208,8 @@ fn lists(dice: &mut Dice, labels: &[&'static str]) -> Vec<Bound> {
     bounds
 }
 
-/// Another side's tree for the same rows: parts are missing, are one where there were two, or have no levels of their own.
+/// Another side's tree for the same rows: parts are missing, are one where there were two, or have
+/// no levels of their own.
 fn bend(dice: &mut Dice, tree: &Tree) -> Tree {
     let mut parts: Vec<(Bound, Tree)> = Vec::new();
     for (bound, below) in &tree.parts {
@@ -337,6 +339,14 @@ impl Case {
         }
     }
 
+    /// True if the keys have the same types on both sides.
+    pub fn is_alike(&self) -> bool {
+        self.keys[0] == self.keys[1]
+            && self.places[0] == self.places[1]
+            && self.lower[0] == self.lower[1]
+            && !self.lacks_label
+    }
+
     /// The key that a level of this tree on one side (0: source) is partitioned by.
     pub fn key_sql(&self, side: usize, key: Key) -> &'static str {
         match key {
@@ -348,7 +358,8 @@ impl Case {
     }
 }
 
-/// Types of l on both sides, whether lower(l) is the key, and whether the target's enum lacks a label.
+/// Types of l on both sides, whether lower(l) is the key, and whether the target's enum lacks a
+/// label.
 fn place_types(dice: &mut Dice, schema: &str) -> ([String; 2], [bool; 2], bool) {
     let word = |dice: &mut Dice| dice.pick(&["text", "text", "varchar(10)", "@.a_word"]);
     let enumeration = "@.a_place";

@@ -1,5 +1,5 @@
-//! What both sides hold at a moment. Which relation takes which point of the grid is PostgreSQL's own answer: it evaluates the
-//! constraint of each leaf for a table of all points.
+//! What both sides hold at a moment. Which relation takes which point of the grid is PostgreSQL's
+//! own answer: it evaluates the constraint of each leaf for a table of all points.
 
 use super::case::POINTS;
 use super::world::World;
@@ -68,8 +68,9 @@ const LEAVES: &str = "
            COALESCE(pg_get_partition_constraintdef(oid), 'true')
     FROM tree ORDER BY oid::regclass::text";
 
-/// The shape of `table`; `probes` is the table of points. The session must be a new one: PostgreSQL keeps the constraint of what is
-/// below a default partition, also when the default's siblings change.
+/// The shape of `table`; `probes` is the table of points. The session must be a new one: PostgreSQL
+/// keeps the constraint of what is below a default partition, also when the default's siblings
+/// change.
 pub fn shape(client: &mut Client, table: &str, probes: &str) -> Shape {
     let mut shape = Shape::default();
     let mut asked = Vec::new();

@@ -1,5 +1,5 @@
-//! The plain model: what may be true after a call. It knows both sides before the call, the target after it, and what the call and
-//! the history said.
+//! The plain model: what may be true after a call. It knows both sides before the call, the target
+//! after it, and what the call and the history said.
 
 use super::look::{Leaf, Oid, Point, Row, Source, Target, besides, time};
 use super::world::Memory;
@@ -42,6 +42,8 @@ pub struct Scene<'a> {
     pub asked: &'a Asked,
     pub said: &'a Said,
     pub memory: &'a Memory,
+    /// the types of the keys are the same on both sides
+    pub is_alike: bool,
     /// the value that the column has which only the target has; None: any but NULL
     pub extra: Option<Option<String>>,
 }
@@ -89,7 +91,8 @@ impl Scene<'_> {
         rows
     }
 
-    /// A leaf without a range of its own may lack rows beyond the end: they belong to partitions whose time has not come.
+    /// A leaf without a range of its own may lack rows beyond the end: they belong to partitions
+    /// whose time has not come.
     fn may_lack(&self, leaf: &Leaf, row: &Row) -> bool {
         (!leaf.has_range || leaf.is_default) && time(row.point).is_some_and(|k| k > self.asked.end)
     }
@@ -157,8 +160,8 @@ impl Scene<'_> {
         let (first, last) = (times.iter().min().copied(), times.iter().max().copied());
         let starts = !leaf.has_range || first.is_some_and(|first| first <= self.asked.end);
         let from = match self.moved() {
-            // What since has left out lies behind the point as well.
-            true => self.memory.point,
+            // What since has left out behind the old point lies behind the new one as well.
+            true => self.memory.point.or(self.asked.since),
             false => self.asked.since.or(self.memory.point),
         };
         let is_open = from.is_none_or(|from| last.is_some_and(|last| last >= from));
@@ -213,7 +216,8 @@ impl Scene<'_> {
         None
     }
 
-    /// Every point of the leaf belongs to a partition of the source that is no default, or to a table that is not partitioned.
+    /// Every point of the leaf belongs to a partition of the source that is no default, or to a
+    /// table that is not partitioned.
     fn all_covered(&self, leaf: &Leaf) -> bool {
         leaf.points.iter().all(|point| self.is_covered(*point))
     }
@@ -226,7 +230,8 @@ impl Scene<'_> {
         }
     }
 
-    /// True if the source has surely lost the partition of this point of the leaf: its rows here stay.
+    /// True if the source has surely lost the partition of this point of the leaf: its rows here
+    /// stay.
     fn is_gone(&self, leaf: &Leaf, point: Point) -> bool {
         let shape = &self.source.shape;
         let uncovered = leaf.points.iter().filter(|point| !self.is_covered(**point));
@@ -264,12 +269,15 @@ impl Scene<'_> {
         if rows.is_empty() {
             return Vec::new();
         }
+        let has_some = rows.iter().any(|row| self.is_covered(row.point));
         let kind = if !self.asked.create_missing {
             "A3 hole: rows without a partition here, create_missing off, and the point moved"
-        } else if rows.iter().any(|row| self.is_covered(row.point)) && self.source.shape.is_partitioned {
-            "A2 missing: partitions neither created nor named, and the point moved"
-        } else {
+        } else if !has_some || !self.source.shape.is_partitioned {
             "A3 hole: rows of no or of a default partition have no place here, and the point moved"
+        } else if self.is_alike {
+            "A3 hole: partitions of the same types neither created nor named, and the point moved"
+        } else {
+            "A2 types: partitions neither created nor named, and the point moved"
         };
         let text = rows.iter().map(|row| format!("{} at {}", row.id, row.point));
         vec![Violation {

@@ -59,7 +59,10 @@ impl<'a> World<'a> {
             world.make_table(side);
             world.make_points(side);
         }
-        world.must(TARGET, "SET client_min_messages = notice");
+        world.must(
+            TARGET,
+            "SET client_min_messages = notice; SET statement_timeout = '120s'",
+        );
         world.set_leaf_defaults();
         world
     }
@@ -173,8 +176,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The table of points: a row for each combination of k (NULL is the last), l and h. Here without those whose label is no
-    /// label here.
+    /// The table of points: a row for each combination of k (NULL is the last), l and h. Here
+    /// without those whose label is no label here.
     fn make_points(&mut self, side: usize) {
         let case = &self.case;
         let (schema, k, l) = (&case.schema, &case.keys[side], &case.places[side]);
