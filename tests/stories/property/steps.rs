@@ -15,8 +15,10 @@ pub fn play(world: &mut World) -> Story {
     if world.dice.below(3) == 0 {
         world.insert(TARGET, 15);
     }
-    if world.dice.below(3) == 0 {
-        stumble(world, &mut story);
+    match world.dice.below(6) {
+        0 | 1 => stumble(world, &mut story),
+        2 => branch_out(world, &mut story),
+        _ => {}
     }
     let steps = 2 + world.dice.below(4);
     for _ in 0..steps {
@@ -54,6 +56,53 @@ fn stumble(world: &mut World, story: &mut Story) {
         }
         call(world, story, asked);
     }
+}
+
+/// The source gets a new LIST branch with partitions and rows before the remembered point.
+fn branch_out(world: &mut World, story: &mut Story) {
+    if world.case.trees.iter().any(|tree| tree.key != Some(Key::Place)) {
+        return;
+    }
+    let label = world.dice.pick(&["us", "asia"]);
+    let tables = [world.origin(), format!("{}.t", world.case.schema)];
+    for (side, table) in tables.iter().enumerate() {
+        for name in branches(world, side, table, label) {
+            world.must(side, &format!("ALTER TABLE {table} DETACH PARTITION {name}"));
+        }
+    }
+    let asked = Asked {
+        end: 9 + world.dice.below(6) as usize,
+        since: None,
+        create_missing: true,
+        meanwhile: false,
+    };
+    call(world, story, asked.clone());
+    if !story.violations.is_empty() {
+        return;
+    }
+    add_branch(world, SOURCE, &tables[SOURCE], label, true);
+    world.insert(SOURCE, 20);
+    let asked = Asked {
+        end: asked.end + world.dice.below(5) as usize,
+        create_missing: world.dice.below(4) > 0,
+        ..asked
+    };
+    call(world, story, asked);
+}
+
+/// Partitions of `table` that take a label, and may take others.
+fn branches(world: &mut World, side: usize, table: &str, label: &str) -> Vec<String> {
+    let client = match side {
+        SOURCE => &mut world.source,
+        _ => &mut world.target,
+    };
+    let sql = format!(
+        "SELECT c.oid::regclass::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = '{table}'::regclass
+           AND pg_get_expr(c.relpartbound, c.oid) LIKE '%''{label}''%'"
+    );
+    let rows = ask(client, &sql).into_iter();
+    rows.filter_map(|mut row| row.remove(0)).collect()
 }
 
 /// Partitions of a side with their parents; only those that hold rows, or all.
@@ -132,21 +181,27 @@ fn add_part(world: &mut World, side: usize) {
         return;
     };
     let cut = world.dice.below(CUTS as u64 - 1) as usize;
-    let below = world.case.key_sql(side, Key::Time);
-    let (bound, by) = if key.starts_with("RANGE") {
-        (Bound::Range(Some(cut), Some(cut + 1)), None)
+    if key.starts_with("RANGE") {
+        let name = world.new_name(side);
+        let bound = Bound::Range(Some(cut), Some(cut + 1)).sql(world.case.family);
+        let _ = world.run(side, &format!("CREATE TABLE {name} PARTITION OF {parent} {bound}"));
     } else if key.starts_with("LIST") {
         let label = world.dice.pick(&["eu", "us", "asia", "af"]);
         let is_deep = world.case.trees[side].has(Key::Time) && world.dice.below(3) > 0;
-        (Bound::List(vec![Some(label)]), is_deep.then_some(below))
-    } else {
-        return;
+        add_branch(world, side, parent, label, is_deep);
+    }
+}
+
+/// A LIST partition; a deep one has a RANGE partition for each cut.
+fn add_branch(world: &mut World, side: usize, parent: &str, label: &'static str, is_deep: bool) {
+    let (name, family) = (world.new_name(side), world.case.family);
+    let bound = Bound::List(vec![Some(label)]).sql(family);
+    let by = match is_deep {
+        true => format!(" PARTITION BY {}", world.case.key_sql(side, Key::Time)),
+        false => String::new(),
     };
-    let name = world.new_name(side);
-    let (bound, family) = (bound.sql(world.case.family), world.case.family);
-    let by_sql = by.map_or(String::new(), |by| format!(" PARTITION BY {by}"));
-    let sql = format!("CREATE TABLE {name} PARTITION OF {parent} {bound}{by_sql}");
-    if world.run(side, &sql).is_err() || by.is_none() {
+    let sql = format!("CREATE TABLE {name} PARTITION OF {parent} {bound}{by}");
+    if world.run(side, &sql).is_err() || !is_deep {
         return;
     }
     for cut in 0..CUTS - 1 {
