@@ -6,8 +6,10 @@ use super::look::{self, Oid, ask};
 use super::model::Asked;
 use super::steps::parts;
 use super::world::{SOURCE, TARGET, World};
-use crate::support::poll;
-use std::time::Duration;
+use crate::support::{SOON, poll};
+use postgres::Client;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 /// A call that waits for a unit while the source's tables change.
 pub fn call_meanwhile(world: &mut World, story: &mut Story) {
@@ -15,7 +17,7 @@ pub fn call_meanwhile(world: &mut World, story: &mut Story) {
         meanwhile: true,
         ..ask_for(world)
     };
-    let mut disturbance = disturb(world);
+    let disturbance = disturb(world);
     let table = world.origin();
     let source = look::source(world, &table);
     let before = look::target(world);
@@ -36,35 +38,23 @@ pub fn call_meanwhile(world: &mut World, story: &mut Story) {
         "SET cgpsync.lock_timeout = '150ms'; SET cgpsync.retry_delay = '400ms'",
     );
     let pair = world.pair;
-    let (mut holder, mut watch) = (pair.target.connect(), pair.target.connect());
+    let mut holder = pair.target.connect();
     let sql = format!("BEGIN; LOCK TABLE {name} IN ROW EXCLUSIVE MODE");
     holder.batch_execute(&sql).expect("a lock");
     world.log.push(format!("/* another session of the target */ {sql};"));
     let (done, is_done) = std::sync::mpsc::channel();
-    let mut disturber = pair.source.connect();
     let said = std::thread::scope(|scope| {
-        let meanwhile = scope.spawn(move || {
-            let mut is_over = false;
-            poll("a unit waits, or the call ends", Duration::from_secs(60), || {
-                is_over = is_done.try_recv().is_ok();
-                let sql = format!("SELECT FROM pg_locks WHERE relation = {oid} AND NOT granted");
-                is_over || !ask(&mut watch, &sql).is_empty()
-            });
-            let mut log = Vec::new();
-            if !is_over {
-                disturber.batch_execute("SET lock_timeout = '1s'").expect("a setting");
-                for sql in disturbance.drain(..) {
-                    let end = disturber.batch_execute(&sql).is_ok();
-                    log.push(format!("/* source, meanwhile */ {sql}; -- {end}"));
-                }
-            }
+        let meddler = scope.spawn(move || {
+            let log = match waits(&mut pair.target.connect(), oid, &is_done) {
+                true => meddle(&mut pair.source.connect(), &disturbance),
+                false => Vec::new(),
+            };
             holder.batch_execute("ROLLBACK").expect("the lock is let go");
             log
         });
         let said = say(world, &arguments);
         let _ = done.send(());
-        let log = meanwhile.join().expect("the thread ends");
-        world.log.extend(log);
+        world.log.extend(meddler.join().expect("the thread ends"));
         said
     });
     world
@@ -72,6 +62,34 @@ pub fn call_meanwhile(world: &mut World, story: &mut Story) {
         .push("/* another session of the target */ ROLLBACK;".to_owned());
     world.must(TARGET, "RESET cgpsync.lock_timeout; RESET cgpsync.retry_delay");
     judge(world, story, &source, &before, &asked, &said);
+}
+
+/// True when a worker waits for the leaf; false when the call has ended, or waits for something else.
+fn waits(watch: &mut Client, leaf: Oid, is_done: &Receiver<()>) -> bool {
+    // A run that has a worker has its snapshot.
+    let sql = format!(
+        "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+         WHERE relation = {leaf} AND NOT granted AND backend_type = 'cgpsync worker'"
+    );
+    let (begun, mut waits) = (Instant::now(), false);
+    poll("a unit waits, or the call ends", SOON, || {
+        waits = !ask(watch, &sql).is_empty();
+        waits || is_done.try_recv().is_ok() || begun.elapsed() > SOON / 2
+    });
+    waits
+}
+
+/// Changes the source's tables.
+fn meddle(source: &mut Client, disturbance: &[String]) -> Vec<String> {
+    source.batch_execute("SET lock_timeout = '1s'").expect("a setting");
+    let change = |sql: &String| {
+        let end = match source.batch_execute(sql) {
+            Ok(()) => "",
+            Err(_) => " -- fails",
+        };
+        format!("/* source, meanwhile */ {sql};{end}")
+    };
+    disturbance.iter().map(change).collect()
 }
 
 /// Statements that change the source's tables.
