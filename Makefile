@@ -1,8 +1,8 @@
 # PG=18 or PG_CONFIG=/path/to/pg_config choose the server, 15 before others otherwise; SOURCE_PG or SOURCE_PG_CONFIG that of the tests' sources.
 SHELL := bash
-.PHONY: demo test bench faults fuzz package test-package lint install clean
+.PHONY: demo test bench faults property fuzz package test-package lint install clean
 .DEFAULT_GOAL := test
-export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG KEEP FUZZ_SECONDS SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
+export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG KEEP FUZZ_SECONDS FOR SEED CASES ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
 
 # Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with.
 demo:
@@ -21,6 +21,11 @@ bench:
 # SEED, KILLS and ROUNDS: see the script.
 faults:
 	@tests/faults.sh
+
+# Random schemas, rows and calls against a plain model: FOR (600) seconds. SEED, CASES and ALL: see
+# the script.
+property:
+	@tests/property.sh
 
 # Wild input for whatever reads bytes or text from outside: FUZZ_SECONDS (60) for each kind.
 fuzz:

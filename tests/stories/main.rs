@@ -42,6 +42,7 @@ mod partitionings;
 mod plan_preview;
 mod privileges;
 mod progress;
+mod property;
 mod psql;
 mod readme;
 mod resume;

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The invariant as a property for as long as wanted: FOR seconds, ten minutes unless set. SEED is
+# where the seeds begin, the clock unless set; CASES is how many at most; ALL=1 goes on after a
+# violation and collects kinds of them.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export PROPERTY_SECONDS=${FOR:-600} PROPERTY_SEED=${SEED:-$(date +%s)}
+[ -z "${CASES:-}" ] || export PROPERTY_CASES=$CASES
+[ -z "${ALL:-}" ] || export PROPERTY_ALL=$ALL
+"$here/run.sh" property:: --nocapture

@@ -1,0 +1,261 @@
+//! Calls, and whether what comes of them is what the model allows.
+
+use super::case::{Extra, POINTS};
+use super::look::{self, Oid, Source, Target, ask};
+use super::model::{Asked, Said, Scene, Violation};
+use super::world::{SOURCE, TARGET, World};
+use std::collections::BTreeMap;
+
+/// How a case went.
+#[derive(Default)]
+pub struct Story {
+    pub calls: usize,
+    /// calls after which the point had moved
+    pub moved: usize,
+    /// calls that failed, with SQLSTATE and the beginning of the message
+    pub failures: Vec<String>,
+    pub violations: Vec<Violation>,
+}
+
+/// Arguments of a call that may be made now.
+pub fn ask_for(world: &mut World) -> Asked {
+    let dice = &mut world.dice;
+    let from = world.memory.point.unwrap_or(dice.below(8) as usize);
+    let end = match dice.below(12) {
+        0 => dice.below(POINTS as u64) as usize,
+        _ => (from + dice.below(9) as usize).min(POINTS - 1),
+    };
+    let has_key = look::target(world)
+        .shape
+        .keys
+        .iter()
+        .any(|key| key.starts_with("RANGE"));
+    let dice = &mut world.dice;
+    let since = dice.below(end as u64 + 1) as usize;
+    Asked {
+        end,
+        since: (has_key && dice.below(5) == 0).then_some(since),
+        create_missing: dice.below(4) > 0,
+        meanwhile: false,
+    }
+}
+
+/// The arguments of a call.
+pub fn arguments(world: &mut World, asked: &Asked, source_table: Option<&str>) -> String {
+    let schema = world.case.schema.clone();
+    let family = world.case.family;
+    let mut text = format!(
+        "'{schema}.t', '{}', {}",
+        family.value(asked.end),
+        1 + world.dice.below(3)
+    );
+    if let Some(since) = asked.since {
+        text += &format!(", since => '{}'", family.value(since));
+    }
+    let named = world.origin();
+    match source_table {
+        Some(table) => text += &format!(", source_table => '{table}'"),
+        None if world.case.name_there != "t" => text += &format!(", source_table => '{named}'"),
+        None => {}
+    }
+    if !asked.create_missing {
+        text += ", create_missing => false";
+    }
+    if world.case.more_there || world.case.extra == Extra::None && world.dice.below(8) == 0 {
+        text += ", columns => ARRAY['id', 'p', 'k', 'l', 'h', 'v']";
+    }
+    if world.dice.below(6) == 0 {
+        text += ", replace => 'truncate'";
+    }
+    text
+}
+
+/// Calls, and gives what was said.
+pub fn say(world: &mut World, arguments: &str) -> Said {
+    let runs = "SELECT COALESCE(max(run_id), 0) FROM cgpsync_run";
+    let table = format!("{}.t", world.case.schema);
+    let last = ask(&mut world.target, &format!("{runs} WHERE table_name = '{table}'"));
+    let last = last[0][0].clone().unwrap_or_default();
+    world.notices.lock().expect("a lock").clear();
+    let sql = format!("SELECT partition::text, status FROM cgpsync_sync({arguments})");
+    let answer = world.target.query(&sql, &[]);
+    let notices = world.notices.lock().expect("a lock").clone();
+    let (rows, error) = match answer {
+        Ok(rows) => {
+            let unit = |row: &postgres::Row| (row.get(0), row.get(1));
+            (rows.iter().map(unit).collect(), None)
+        }
+        Err(error) => {
+            let error = error.as_db_error().unwrap_or_else(|| panic!("{error:?} in {sql}"));
+            let detail = error.detail().unwrap_or_default();
+            let said = (
+                error.code().code().to_owned(),
+                format!("{} ({detail})", error.message()),
+            );
+            let history = format!(
+                "SELECT p.partition, p.status FROM cgpsync_run_partition p JOIN cgpsync_run r USING (run_id)
+                 WHERE r.table_name = '{table}' AND run_id > {last}"
+            );
+            let rows = ask(&mut world.target, &history).into_iter().map(|mut row| {
+                let status = row.pop().flatten().unwrap_or_default();
+                (row.pop().flatten(), status)
+            });
+            (rows.collect::<Vec<(Option<String>, String)>>(), Some(said))
+        }
+    };
+    let end = error
+        .as_ref()
+        .map_or("done".to_owned(), |(code, text)| format!("fails: {code} {text}"));
+    world.log.push(format!("/* target */ {sql}; -- {end}"));
+    world.log.extend(notices.iter().map(|notice| format!("--   {notice}")));
+    Said {
+        error,
+        units: by_oid(world, rows),
+        notices,
+    }
+}
+
+fn by_oid(world: &mut World, rows: Vec<(Option<String>, String)>) -> BTreeMap<Oid, String> {
+    let mut units = BTreeMap::new();
+    for (partition, status) in rows {
+        let Some(name) = partition else { continue };
+        let sql = format!("SELECT to_regclass('{name}')::oid");
+        if let Some(oid) = ask(&mut world.target, &sql)[0][0]
+            .as_deref()
+            .and_then(|v| v.parse().ok())
+        {
+            units.insert(oid, status);
+        }
+    }
+    units
+}
+
+/// A call between two changes.
+pub fn call(world: &mut World, story: &mut Story, asked: Asked) {
+    let table = world.origin();
+    let source = look::source(world, &table);
+    let before = look::target(world);
+    let arguments = arguments(world, &asked, None);
+    if world.dice.below(6) == 0 {
+        let sql = format!("SELECT count(*) FROM cgpsync_plan({arguments})");
+        let _ = world.target.simple_query(&sql);
+        let after = look::target(world);
+        if after.rows != before.rows || after.shape.home != before.shape.home {
+            story.violations.push(Violation {
+                kind: "plan changes something",
+                text: sql,
+            });
+        }
+    }
+    let said = say(world, &arguments);
+    judge(world, story, &source, &before, &asked, &said);
+    if said.error.is_none() && world.dice.below(4) == 0 {
+        verify(world, story, &source);
+    }
+}
+
+/// Compares with the model, and remembers.
+pub fn judge(world: &mut World, story: &mut Story, source: &Source, before: &Target, asked: &Asked, said: &Said) {
+    let after = look::target(world);
+    let extra = match world.case.extra {
+        Extra::None => Some(None),
+        Extra::Default => Some(Some("root".to_owned())),
+        Extra::Identity => None,
+    };
+    let scene = Scene {
+        source,
+        before,
+        after: &after,
+        asked,
+        said,
+        memory: &world.memory,
+        is_alike: world.case.is_alike(),
+        extra,
+    };
+    story.calls += 1;
+    let moved = scene.moved();
+    story.moved += usize::from(moved);
+    story.violations.extend(scene.violations());
+    if let Some((code, text)) = &said.error {
+        story.failures.push(format!("{code} {text}"));
+        let kind = match code.as_str() {
+            "23502" => Some("A12 identity: no value"),
+            "57014" => Some("a call does not end"),
+            _ => code.starts_with("XX").then_some("an internal error"),
+        };
+        story.violations.extend(kind.map(|kind| Violation {
+            kind,
+            text: text.clone(),
+        }));
+    }
+    let memory = &mut world.memory;
+    for (oid, leaf) in &after.shape.leaves {
+        if said.units.get(oid).is_some_and(|status| status == "done") {
+            memory.loaded.insert(*oid, leaf.file.clone());
+            if said.error.is_some() {
+                memory.finished.insert(*oid, (leaf.file.clone(), asked.end));
+            }
+        }
+    }
+    if said.error.is_none() && moved {
+        memory.point = Some(asked.end);
+        memory.finished.clear();
+    }
+}
+
+/// Where verify says that a unit matches, as many rows are here as there.
+fn verify(world: &mut World, story: &mut Story, source: &Source) {
+    let schema = world.case.schema.clone();
+    let origin = world.origin();
+    let sql = format!("SELECT partition::text, matches FROM cgpsync_verify('{schema}.t', source_table => '{origin}')");
+    let Ok(rows) = world.target.query(&sql, &[]) else {
+        return;
+    };
+    let matching = rows.iter().filter(|row| row.get::<_, Option<bool>>(1) == Some(true));
+    let names = matching.map(|row| (row.get(0), "matches".to_owned())).collect();
+    let units = by_oid(world, names);
+    let now = look::target(world);
+    for (oid, leaf) in &now.shape.leaves {
+        let there = source
+            .rows
+            .iter()
+            .filter(|row| leaf.points.contains(&row.point))
+            .count();
+        if leaf.has_range && !leaf.is_default && units.contains_key(oid) && there != now.of(*oid).len() {
+            story.violations.push(Violation {
+                kind: "verify says that a unit matches, which does not",
+                text: format!("{}: {there} rows there, {} here", leaf.name, now.of(*oid).len()),
+            });
+        }
+    }
+}
+
+/// A call for another table of the source: the remembered point is not that one's.
+pub fn call_another_table(world: &mut World, story: &mut Story) {
+    if world.memory.point.is_none() || world.case.trees[TARGET].key.is_none() {
+        return;
+    }
+    let (other, origin) = (format!("{}.other", world.case.schema), world.origin());
+    if world
+        .run(SOURCE, &format!("CREATE TABLE {other} (LIKE {origin})"))
+        .is_err()
+    {
+        return;
+    }
+    let asked = Asked {
+        since: None,
+        end: POINTS - 1,
+        ..ask_for(world)
+    };
+    let before = look::target(world);
+    let arguments = arguments(world, &asked, Some(&other));
+    let said = say(world, &arguments);
+    let after = look::target(world);
+    story.calls += 1;
+    if said.error.is_none() || after.rows != before.rows {
+        story.violations.push(Violation {
+            kind: "the point of one source table is taken for another's",
+            text: arguments,
+        });
+    }
+}
