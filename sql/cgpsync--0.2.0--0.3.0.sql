@@ -20,19 +20,21 @@ ALTER TABLE cgpsync_run_partition
     ALTER COLUMN source_relation DROP NOT NULL,
     ADD COLUMN file_number oid,
     ADD COLUMN server_start timestamptz,
+    ADD COLUMN source_parts boolean NOT NULL DEFAULT false,
     ADD COLUMN source_state text,
     ADD COLUMN vanished_filter text,
     ADD COLUMN bound text;
 COMMENT ON COLUMN cgpsync_run_partition.source_relation IS
     'relation read on the source; null where nothing is read';
 COMMENT ON COLUMN cgpsync_run.source_system IS
-    'system identifier of the server read; null where it tells none';
+    'system identifier of the server read; where it tells none, "table" and the OID of the source table';
 COMMENT ON COLUMN cgpsync_run.source_database IS 'database read';
 COMMENT ON COLUMN cgpsync_run.remembered IS
     'end_tm that this run left in sync_table; null if it left that alone';
 COMMENT ON COLUMN cgpsync_run_partition.file_number IS
     'number of the file that the run left the partition in';
 COMMENT ON COLUMN cgpsync_run_partition.server_start IS 'when this server had been started then';
+COMMENT ON COLUMN cgpsync_run_partition.source_parts IS 'the source relation is partitioned';
 COMMENT ON COLUMN cgpsync_run_partition.source_state IS
     'internal: what the source relation was when planned, where each partition is read in a snapshot of its own';
 COMMENT ON COLUMN cgpsync_run_partition.vanished_filter IS

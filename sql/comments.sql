@@ -73,7 +73,7 @@ COMMENT ON COLUMN cgpsync_run.snapshot IS 'snapshot on the source that all worke
 COMMENT ON COLUMN cgpsync_run.arguments IS 'arguments and settings of the call';
 COMMENT ON COLUMN cgpsync_run.board IS 'internal: shared memory with the live figures of a run that is on';
 COMMENT ON COLUMN cgpsync_run.source_system IS
-    'system identifier of the server read; null where it tells none';
+    'system identifier of the server read; where it tells none, "table" and the OID of the source table';
 COMMENT ON COLUMN cgpsync_run.source_database IS 'database read';
 COMMENT ON COLUMN cgpsync_run.remembered IS
     'end_tm that this run left in sync_table; null if it left that alone';
@@ -107,6 +107,7 @@ COMMENT ON COLUMN cgpsync_run_partition.retry_at IS 'when it is tried again afte
 COMMENT ON COLUMN cgpsync_run_partition.file_number IS
     'number of the file that the run left the partition in';
 COMMENT ON COLUMN cgpsync_run_partition.server_start IS 'when this server had been started then';
+COMMENT ON COLUMN cgpsync_run_partition.source_parts IS 'the source relation is partitioned';
 COMMENT ON COLUMN cgpsync_run_partition.source_state IS
     'internal: what the source relation was when planned, where each partition is read in a snapshot of its own';
 COMMENT ON COLUMN cgpsync_run_partition.vanished_filter IS

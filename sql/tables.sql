@@ -75,6 +75,7 @@ CREATE TABLE cgpsync_run_partition (
     cut             jsonb,
     file_number     oid,
     server_start    timestamptz,
+    source_parts    boolean NOT NULL DEFAULT false,
     source_state    text,
     vanished_filter text,
     bound           text,

@@ -8,6 +8,9 @@ use proptest::prelude::*;
 
 fn column() -> KeyColumn {
     KeyColumn {
+        expression: false,
+        labels: Vec::new(),
+        deterministic: true,
         name: "k".to_owned(),
         type_oid: 25,
         type_name: "text".to_owned(),
@@ -74,6 +77,7 @@ fn a_tree_is_no_deeper_and_no_larger_than_it_may_be() {
             parent,
             node: Node {
                 table: SourceRel {
+                    oid: 1,
                     name: id.to_string(),
                     relation: id.to_string(),
                     readable: true,

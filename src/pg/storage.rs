@@ -65,6 +65,49 @@ unsafe extern "C-unwind" {
     fn CheckTableForSerializableConflictIn(relation: pg_sys::Relation);
 }
 
+/// True when a table has no row that this transaction sees. One that somebody has locked against readers, or that is no heap, is
+/// not looked at: it counts as one that has rows. Nothing of a row is told, so no privilege is asked for.
+pub fn is_empty(oid: u32) -> bool {
+    let oid = pg_sys::Oid::from(oid);
+    let mode = pg_sys::AccessShareLock as i32;
+    // SAFETY: inside a transaction; the lock is not waited for, and given back at once. The scan uses a registered snapshot and is
+    // ended before the relation is closed; an ERROR in between aborts the transaction, which releases all of it.
+    unsafe {
+        if !pg_sys::ConditionalLockRelationOid(oid, mode) {
+            return false;
+        }
+        let relation = pg_sys::try_relation_open(oid, pg_sys::NoLock as i32);
+        let mut is_empty = false;
+        if !relation.is_null() {
+            if (*(*relation).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID {
+                is_empty = has_no_row(relation);
+            }
+            pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+        }
+        pg_sys::UnlockRelationOid(oid, mode);
+        is_empty
+    }
+}
+
+/// # Safety
+/// `relation` is an open heap, locked against its removal.
+unsafe fn has_no_row(relation: pg_sys::Relation) -> bool {
+    // SAFETY: per the contract; heap_getnext gives the next visible tuple or null.
+    unsafe {
+        let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
+        if pg_sys::RelationGetNumberOfBlocksInFork(relation, fork) == 0 {
+            return true;
+        }
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let scan = pg_sys::table_beginscan(relation, snapshot, 0, std::ptr::null_mut());
+        let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+        let is_empty = tuple.is_null();
+        pg_sys::table_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        is_empty
+    }
+}
+
 /// The checks of TRUNCATE (tablecmds.c, truncate_check_activity and heap_truncate_check_FKs; ExecuteTruncateGuts): errors if this process uses the
 /// table, or foreign keys of other tables refer to it; serializable transactions that have read it learn of the change.
 pub fn check_can_be_emptied(oid: u32) {

@@ -1,7 +1,8 @@
 //! Partition bounds as `pg_get_expr(relpartbound, oid)` prints them (ruleutils.c, `get_rule_expr` for PartitionBoundSpec),
 //! taken apart into values. Values stay text here: only the server compares them, in the key's own type and collation.
 
-use super::copy_sql::{quote_ident, quote_literal};
+use super::copy_sql::quote_literal;
+use super::tree::KeyColumn;
 use crate::error::{Error, Result, tame};
 
 /// One end of a range.
@@ -54,27 +55,29 @@ impl Bound {
         }
     }
 
-    /// The condition that rows within the bound satisfy, by the key's `columns`, for any server: literals take the column's type. None where
-    /// no condition tells them.
-    pub fn condition(&self, columns: &[&str]) -> Option<String> {
-        let columns: Vec<String> = columns.iter().map(|column| quote_ident(column)).collect();
+    /// The condition that rows within the bound satisfy, by the key's `columns`, for any server. None where no condition tells them.
+    pub fn condition(&self, columns: &[KeyColumn]) -> Option<String> {
         match self {
             Bound::Range(from, to) => {
-                let mut all: Vec<String> = columns.iter().map(|column| format!("{column} IS NOT NULL")).collect();
-                let from = compared(&columns, from, Side::Above);
-                let to = compared(&columns, to, Side::Below);
+                let mut all: Vec<String> = columns
+                    .iter()
+                    .map(|column| format!("{} IS NOT NULL", column.sql()))
+                    .collect();
+                let from = compared(columns, from, Side::Above);
+                let to = compared(columns, to, Side::Below);
                 all.extend([from, to].into_iter().filter(|condition| condition != "true"));
                 Some(format!("({})", all.join(" AND ")))
             }
             Bound::List(values) => {
                 let column = columns.first()?;
-                let known: Vec<String> = values.iter().flatten().map(|value| quote_literal(value)).collect();
+                let literals = values.iter().flatten().map(|value| column.literal(value));
+                let known: Vec<String> = literals.collect();
                 let mut any = Vec::new();
                 if !known.is_empty() {
-                    any.push(format!("{column} IN ({})", known.join(", ")));
+                    any.push(format!("{} IN ({})", column.sql(), known.join(", ")));
                 }
                 if values.contains(&None) {
-                    any.push(format!("{column} IS NULL"));
+                    any.push(format!("{} IS NULL", column.sql()));
                 }
                 Some(format!("({})", any.join(" OR ")))
             }
@@ -118,7 +121,7 @@ enum Side {
 }
 
 /// The columns compared with one end of a range, the first ones first.
-fn compared(columns: &[String], ends: &[End], side: Side) -> String {
+fn compared(columns: &[KeyColumn], ends: &[End], side: Side) -> String {
     let (Some((column, columns)), Some((end, ends))) = (columns.split_first(), ends.split_first()) else {
         return (side == Side::Above).to_string();
     };
@@ -127,7 +130,7 @@ fn compared(columns: &[String], ends: &[End], side: Side) -> String {
         End::Min => (side == Side::Above).to_string(),
         End::Max => (side == Side::Below).to_string(),
         End::Value(value) => {
-            let value = quote_literal(value);
+            let (value, column) = (column.literal(value), column.sql());
             match compared(columns, ends, side).as_str() {
                 "true" => format!("{column} {operator}= {value}"),
                 "false" => format!("{column} {operator} {value}"),
@@ -216,6 +219,7 @@ pub fn unquote(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sketch::column;
     use super::*;
 
     fn value(text: &str) -> End {
@@ -271,25 +275,31 @@ mod tests {
 
     #[test]
     fn a_condition_is_as_exact_as_the_bound() {
-        let condition = |text: &str, columns: &[&str]| Bound::parse(text).expect("a bound").condition(columns);
+        let condition = |text: &str, columns: &[&str]| {
+            let columns: Vec<_> = columns.iter().map(|name| column(name)).collect();
+            Bound::parse(text).expect("a bound").condition(&columns)
+        };
         assert_eq!(
             condition("FOR VALUES FROM (1) TO (MAXVALUE)", &["k"]).as_deref(),
-            Some("(\"k\" IS NOT NULL AND \"k\" >= '1')")
+            Some("(\"k\" IS NOT NULL AND \"k\" >= CAST('1' AS int4))")
         );
         assert_eq!(
             condition("FOR VALUES FROM (1, 'x') TO (2, MINVALUE)", &["a", "b"]).as_deref(),
             Some(
                 "(\"a\" IS NOT NULL AND \"b\" IS NOT NULL \
-                 AND (\"a\" > '1' OR (\"a\" = '1' AND \"b\" >= 'x')) AND \"a\" < '2')"
+                 AND (\"a\" > CAST('1' AS int4) OR (\"a\" = CAST('1' AS int4) AND \"b\" >= CAST('x' AS int4))) \
+                 AND \"a\" < CAST('2' AS int4))"
             )
         );
         assert_eq!(
             condition("FOR VALUES FROM (1, MAXVALUE) TO (2, MAXVALUE)", &["a", "b"]).as_deref(),
-            Some("(\"a\" IS NOT NULL AND \"b\" IS NOT NULL AND \"a\" > '1' AND \"a\" <= '2')")
+            Some(
+                "(\"a\" IS NOT NULL AND \"b\" IS NOT NULL AND \"a\" > CAST('1' AS int4) AND \"a\" <= CAST('2' AS int4))"
+            )
         );
         assert_eq!(
             condition("FOR VALUES IN (1, NULL)", &["k"]).as_deref(),
-            Some("(\"k\" IN ('1') OR \"k\" IS NULL)")
+            Some("(\"k\" IN (CAST('1' AS int4)) OR \"k\" IS NULL)")
         );
         assert_eq!(condition("FOR VALUES WITH (modulus 2, remainder 0)", &["k"]), None);
     }

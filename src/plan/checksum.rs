@@ -263,6 +263,8 @@ mod tests {
                 name: "c".into(),
                 type_oid: oid,
                 type_name: type_name.into(),
+                number: 1,
+                not_null: false,
             },
         }
     }

@@ -30,6 +30,10 @@ pub struct SourceColumn {
     pub type_oid: u32,
     /// format_type(): for messages
     pub type_name: String,
+    /// pg_attribute.attnum: one that was dropped and added again has another
+    pub number: i32,
+    /// declared NOT NULL
+    pub not_null: bool,
 }
 
 /// What is copied, and how.
@@ -195,6 +199,8 @@ mod tests {
             name: name.into(),
             type_oid,
             type_name: format!("type {type_oid}"),
+            number: 1,
+            not_null: false,
         }
     }
 

@@ -3,7 +3,8 @@
 
 use super::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use super::missing;
-use super::tree::{Level, Node, Strategy, sort_alike};
+use super::translate::sort_alike;
+use super::tree::{Level, Node, Strategy};
 use super::units::SourceRel;
 use std::collections::HashMap;
 
@@ -151,10 +152,12 @@ pub fn range_keys(root: &Node<SourceRel>) -> HashMap<&str, &str> {
     found
 }
 
-/// True when every level of the tree can be written down as declarative partitioning.
+/// True when every level of the tree can be written down as declarative partitioning. The text of an
+/// expression is the source's, and is not read here.
 pub fn is_plain(root: &Node<SourceRel>) -> bool {
+    let is_column = |level: &Level<SourceRel>| level.columns.iter().all(|column| !column.expression);
     let level = root.level.as_ref();
-    level.is_none_or(|level| level.plain && level.children.iter().all(is_plain))
+    level.is_none_or(|level| level.plain && is_column(level) && level.children.iter().all(is_plain))
 }
 
 /// CREATE TABLE of the table itself. `name` is quoted and qualified.
@@ -294,6 +297,7 @@ mod tests {
     fn node(name: &str, bound: Option<Bound>, level: Option<Level<SourceRel>>) -> Node<SourceRel> {
         Node {
             table: SourceRel {
+                oid: 1,
                 name: name.to_owned(),
                 relation: quote_qualified("s", name),
                 readable: true,
@@ -308,6 +312,9 @@ mod tests {
         Some(Level {
             strategy,
             columns: vec![KeyColumn {
+                expression: false,
+                labels: Vec::new(),
+                deterministic: true,
                 name: key.to_owned(),
                 type_oid: 25,
                 type_name: "text".to_owned(),

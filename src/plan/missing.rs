@@ -1,7 +1,7 @@
 //! Partitions that only the source has.
 
 use super::bound::Bound;
-use super::copy_sql::{quote_ident, quote_qualified};
+use super::copy_sql::quote_qualified;
 use super::select::{Decision, decide};
 use super::tree::{KeyColumn, Level, Node, Place, Ranks, alike, places};
 use super::units::{LeafRange, SourceRel, TargetRel, is_on_key};
@@ -21,9 +21,6 @@ pub struct NewPartition<'a> {
     pub range: Option<LeafRange>,
     /// the condition on its rows; None where no condition tells them
     pub condition: Option<String>,
-    /// without it end_tm must not be remembered: no default partition takes its rows, and a partition here lies before it (what lies before
-    /// them all may have been retired on purpose)
-    pub held_back: bool,
 }
 
 /// A partition of the source that fits neither into those here nor between them.
@@ -47,8 +44,6 @@ pub struct Missing<'a> {
     /// begin after the run's end: by the target's table that lacks them, the condition on their rows. A default partition here would have to
     /// give those rows back when the run that is due for them comes, so it does not get them.
     pub later: Vec<(u32, String)>,
-    /// default partitions of the source under a table that has none here: their rows may have no place
-    pub defaults: Vec<&'a Node<SourceRel>>,
 }
 
 /// What decides whether a missing partition is within reach of the run, in ranks of `key`.
@@ -105,10 +100,8 @@ fn walk<'a>(
             walk(twin, child, ranks, reach, range.as_ref(), missing)?;
             continue;
         }
+        // What a default partition has and this side does not take is told by `space`.
         if matches!(place, Place::Default(_)) {
-            if !has_default {
-                missing.defaults.push(child);
-            }
             continue;
         }
         let ranked = match (&range, reach.key) {
@@ -118,9 +111,9 @@ fn walk<'a>(
         let Some(bound) = &child.bound else { continue };
         let room = room(bound, place, level, &ours, ranks)?;
         match decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()) {
-            Decision::Always | Decision::InRange => {}
+            Decision::Always | Decision::InRange | Decision::Unloaded => {}
             Decision::Later if on_key && matches!(room, Room::Free) => {
-                let condition = bound.condition(&names(level));
+                let condition = bound.condition(&level.columns);
                 missing.later.extend(condition.map(|c| (here.table.oid, c)));
                 continue;
             }
@@ -132,8 +125,7 @@ fn walk<'a>(
                 parent: &here.table,
                 node: child,
                 with_level: is_template(level, child),
-                held_back: on_key && !has_default && ours.iter().any(|ours| lies_before(ours, place)),
-                condition: bound.condition(&names(level)),
+                condition: bound.condition(&level.columns),
                 range,
             }),
             // A default partition takes what the others leave.
@@ -146,7 +138,7 @@ fn walk<'a>(
                     let range = reach.key.filter(|_| on_key).zip(LeafRange::of(Some(&gap)));
                     let ranked = range.map(|(key, range)| range.ranked(key, ranks)).transpose()?;
                     if decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()).is_taken() {
-                        let condition = gap.condition(&names(level));
+                        let condition = gap.condition(&level.columns);
                         told &= condition.is_some();
                         conditions.extend(condition);
                     }
@@ -165,10 +157,6 @@ fn walk<'a>(
         }
     }
     Ok(())
-}
-
-fn names<T>(level: &Level<T>) -> Vec<&str> {
-    level.columns.iter().map(|column| column.name.as_str()).collect()
 }
 
 enum Room {
@@ -288,10 +276,6 @@ fn least_common_multiple(a: u128, b: u128) -> u128 {
     a / greatest_common_divisor(a, b) * b
 }
 
-fn lies_before(one: &Place, other: &Place) -> bool {
-    matches!((one, other), (Place::Range(_, end), Place::Range(start, _)) if end <= start)
-}
-
 /// True when a sibling here is partitioned as `child` is on the source.
 fn is_template(level: &Level<TargetRel>, child: &Node<SourceRel>) -> bool {
     let siblings = level.children.iter().filter_map(|sibling| sibling.level.as_ref());
@@ -371,9 +355,12 @@ pub(super) fn create<'a>(
 ) {
     let name = quote_qualified(schema, &node.table.name);
     let bound = node.bound.as_ref().unwrap_or(&Bound::Default).to_sql();
-    let level = node.level.as_ref().filter(|level| deep && level.plain);
+    // An expression is the target's own: the source's text of one is not read here.
+    let is_ours = |column: &KeyColumn| !column.expression || !column.ordering.is_empty();
+    let level = node.level.as_ref();
+    let level = level.filter(|level| deep && level.plain && level.columns.iter().all(is_ours));
     let by = level.map(|level| {
-        let columns: Vec<String> = level.columns.iter().map(|c| quote_ident(&c.name)).collect();
+        let columns: Vec<String> = level.columns.iter().map(KeyColumn::sql).collect();
         format!(" PARTITION BY {} ({})", level.strategy.sql(), columns.join(", "))
     });
     let sql = format!(

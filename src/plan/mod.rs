@@ -11,11 +11,14 @@ pub mod create_table;
 pub mod end;
 pub mod missing;
 pub mod pieces;
+pub mod region;
 pub mod replace;
 pub mod retry;
 pub mod select;
 #[cfg(test)]
-mod sketch;
+pub mod sketch;
+pub mod space;
+pub mod translate;
 pub mod tree;
 pub mod twins;
 pub mod units;

@@ -34,6 +34,8 @@ pub enum Decision {
     Always,
     /// start <= E and end > W
     InRange,
+    /// end <= W, but no run has loaded it and it is empty
+    Unloaded,
     /// end <= W: synced before and closed since
     Closed,
     /// start > E
@@ -43,7 +45,7 @@ pub enum Decision {
 impl Decision {
     /// True when the run copies the unit.
     pub fn is_taken(self) -> bool {
-        matches!(self, Decision::Always | Decision::InRange)
+        matches!(self, Decision::Always | Decision::InRange | Decision::Unloaded)
     }
 }
 

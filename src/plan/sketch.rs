@@ -62,14 +62,22 @@ pub fn ranks() -> Ranks {
     ranks
 }
 
-fn column(text: &str) -> KeyColumn {
+/// A key column, `k` or `k:text`.
+pub fn column(text: &str) -> KeyColumn {
     let (name, type_name) = text.split_once(':').unwrap_or((text, "int4"));
     let is_text = type_name == "text";
     KeyColumn {
         name: name.to_owned(),
-        type_oid: if is_text { 25 } else { 23 },
+        expression: false,
+        type_oid: match type_name {
+            "text" => 25,
+            "int8" => 20,
+            _ => 23,
+        },
         type_name: type_name.to_owned(),
         collation: is_text.then(|| "C".to_owned()),
+        labels: Vec::new(),
+        deterministic: true,
         type_sql: type_name.to_owned(),
         ordering: type_name.to_owned(),
     }
@@ -111,6 +119,7 @@ impl Sketch {
                 oid,
                 name: name.to_owned(),
                 foreign: false,
+                bound: None,
             }
         })
     }
@@ -118,6 +127,7 @@ impl Sketch {
     /// As the source's tree; every relation is readable.
     pub fn source(&self) -> Node<SourceRel> {
         self.node(&mut |name| SourceRel {
+            oid: 1,
             name: name.to_owned(),
             relation: name.to_owned(),
             readable: true,

@@ -2,8 +2,9 @@
 //! Two partitions with equal places under levels that are alike hold the same rows.
 
 use super::bound::{Bound, End};
+use super::copy_sql::{quote_ident, quote_literal};
 use crate::error::{Error, Result, tame};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
 /// How a level is partitioned.
@@ -38,21 +39,53 @@ impl Strategy {
     }
 }
 
-/// A column of a partition key.
+/// The expression of a key that is one, from what pg_get_partkeydef prints: `LIST (lower(region))`.
+pub fn list_expression(definition: &str) -> Option<&str> {
+    definition.strip_prefix("LIST (")?.strip_suffix(')')
+}
+
+/// A column of a partition key, or the single expression that is the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyColumn {
-    /// attname
+    /// attname, or the expression as its server prints it
     pub name: String,
-    /// atttypid
+    /// it is an expression
+    pub expression: bool,
+    /// pg_type.oid; a domain's is the one below it
     pub type_oid: u32,
-    /// pg_type.typname
+    /// pg_type.typname, likewise
     pub type_name: String,
     /// what its collation sorts by, comparable between servers; None for types without one
     pub collation: Option<String>,
-    /// quoted, qualified type without typmod, as this server names it; empty on the source's side
+    /// strings that differ are never equal to its collation
+    pub deterministic: bool,
+    /// labels of an enum in their order; empty for other types
+    pub labels: Vec<String>,
+    /// quoted, qualified type without typmod, as the target names it; empty for a column of the
+    /// source that has no counterpart in the target
     pub type_sql: String,
-    /// how this server orders its values: `type_sql`, and COLLATE where the type has collations; empty on the source's side
+    /// how the target orders its values: `type_sql`, and COLLATE where the type has collations; empty
+    /// as above
     pub ordering: String,
+}
+
+impl KeyColumn {
+    /// The key as SQL.
+    pub fn sql(&self) -> String {
+        match self.expression {
+            true => format!("({})", self.name),
+            false => quote_ident(&self.name),
+        }
+    }
+
+    /// `value` as a literal of the key's type, for either side. What a type that is not built in is
+    /// called over there is not known: the other side reads such a literal as its own key's type.
+    pub fn literal(&self, value: &str) -> String {
+        match self.type_oid < FIRST_NORMAL_OID && !self.type_sql.is_empty() {
+            true => format!("CAST({} AS {})", quote_literal(value), self.type_sql),
+            false => quote_literal(value),
+        }
+    }
 }
 
 /// One level of partitioning.
@@ -62,7 +95,8 @@ pub struct Level<T> {
     pub strategy: Strategy,
     /// the key; empty when it is not plain
     pub columns: Vec<KeyColumn>,
-    /// every key column is a plain column with its type's own ordering: only then do bounds tell anything outside their server
+    /// every key column is a plain column (by LIST also: the key is one expression) with its type's own
+    /// ordering: only then do bounds tell anything outside their server
     pub plain: bool,
     /// the partitions
     pub children: Vec<Node<T>>,
@@ -129,6 +163,18 @@ pub fn assemble<I: Eq + Hash, T>(rows: Vec<NodeRow<I, T>>) -> Option<Node<T>> {
 pub struct Ranks(HashMap<String, HashMap<String, i64>>);
 
 impl Ranks {
+    /// The values of an ordering, by rank; of equal values, the first.
+    pub fn values(&self, ordering: &str) -> BTreeMap<i64, String> {
+        let mut values = BTreeMap::new();
+        for (value, rank) in self.0.get(ordering).into_iter().flatten() {
+            let known: &mut String = values.entry(*rank).or_insert_with(|| value.clone());
+            if value < known {
+                known.clone_from(value);
+            }
+        }
+        values
+    }
+
     /// Adds one.
     pub fn insert(&mut self, ordering: &str, value: String, rank: i64) {
         self.0.entry(ordering.to_owned()).or_default().insert(value, rank);
@@ -201,17 +247,19 @@ pub fn places<T>(level: &Level<T>, columns: &[KeyColumn], ranks: &Ranks) -> Resu
     }
 }
 
-/// FirstNormalObjectId (transam.h): above it OIDs are given out by each server as it likes, and equal ones mean nothing.
-const FIRST_NORMAL_OID: u32 = 16384;
+/// FirstNormalObjectId (transam.h): above it OIDs are given out by each server as it likes, and equal
+/// ones mean nothing.
+pub const FIRST_NORMAL_OID: u32 = 16384;
 
-/// True when the bounds of both levels are values of the same key, so that equal places hold equal rows.
+/// Ranks from here on are those of values that the target's type cannot read. They are equal to
+/// themselves and nothing else.
+pub const UNREADABLE: i64 = 1 << 40;
+
+/// True when the bounds of both levels are values of the same key, so that equal places hold equal
+/// rows. The source's levels are in the target's terms: see `translate`.
 pub fn alike<T, U>(here: &Level<T>, there: &Level<U>) -> bool {
     let same = |(a, b): (&KeyColumn, &KeyColumn)| {
-        let is_built_in = a.type_oid < FIRST_NORMAL_OID;
-        a.name == b.name
-            && a.type_oid == b.type_oid
-            && is_built_in
-            && sort_alike(a.collation.as_deref(), b.collation.as_deref())
+        a.name == b.name && a.expression == b.expression && a.ordering == b.ordering && !a.ordering.is_empty()
     };
     here.strategy == there.strategy
         && here.plain
@@ -220,80 +268,38 @@ pub fn alike<T, U>(here: &Level<T>, there: &Level<U>) -> bool {
         && here.columns.iter().zip(&there.columns).all(same)
 }
 
-/// True when two collations order text alike, as far as their names tell; unknown ones do.
-pub fn sort_alike(here: Option<&str>, there: Option<&str>) -> bool {
-    match (here, there) {
-        (Some(here), Some(there)) => fold_locale(here) == fold_locale(there),
-        _ => true,
-    }
-}
-
-/// `en_US.UTF-8` and `en_US.utf8` are one locale.
-fn fold_locale(name: &str) -> String {
-    let folded = name.to_ascii_lowercase().replace('-', "");
-    if folded == "posix" { "c".to_owned() } else { folded }
-}
-
-/// Every value whose place may be asked for, by ordering: those of the target's bounds, and of the source's where a level of the target at
-/// the same depth is alike.
+/// Every value whose place may be asked for, by ordering.
 pub fn values_by_ordering<'a, T, U>(here: &'a Node<T>, there: &'a Node<U>) -> HashMap<&'a str, BTreeSet<&'a str>> {
     let mut found = HashMap::new();
-    // By depth, one level for each key that occurs there: nearly always one.
-    let mut keys: Vec<Vec<&Level<T>>> = Vec::new();
-    let mut now = vec![here];
-    while !now.is_empty() {
-        let mut distinct: Vec<&Level<T>> = Vec::new();
-        for level in now.iter().filter_map(|node| node.level.as_ref()) {
-            collect(&level.children, &level.columns, &mut found);
-            if !distinct
-                .iter()
-                .any(|known| known.columns == level.columns && alike(known, level))
-            {
-                distinct.push(level);
-            }
-        }
-        keys.push(distinct);
-        now = below(&now);
-    }
-    let mut now = vec![there];
-    for distinct in keys {
-        for level in now.iter().filter_map(|node| node.level.as_ref()) {
-            for key in distinct.iter().filter(|key| alike(key, level)) {
-                collect(&level.children, &key.columns, &mut found);
-            }
-        }
-        now = below(&now);
-    }
+    collect(here, &mut found);
+    collect(there, &mut found);
     found
 }
 
-fn below<'a, T>(nodes: &[&'a Node<T>]) -> Vec<&'a Node<T>> {
-    let levels = nodes.iter().filter_map(|node| node.level.as_ref());
-    levels.flat_map(|level| &level.children).collect()
-}
-
-fn collect<'a, T>(children: &'a [Node<T>], columns: &'a [KeyColumn], found: &mut HashMap<&'a str, BTreeSet<&'a str>>) {
-    let mut add = |column: &'a KeyColumn, value: &'a str| {
-        found.entry(&column.ordering).or_default().insert(value);
-    };
-    for child in children {
+fn collect<'a, T>(node: &'a Node<T>, found: &mut HashMap<&'a str, BTreeSet<&'a str>>) {
+    let Some(level) = &node.level else { return };
+    let is_ordered = |column: &&KeyColumn| !column.ordering.is_empty();
+    for child in &level.children {
+        let mut add = |column: &'a KeyColumn, value: &'a str| {
+            found.entry(&column.ordering).or_default().insert(value);
+        };
+        let columns = || level.columns.iter().filter(is_ordered);
         match &child.bound {
             Some(Bound::Range(from, to)) => {
-                for (end, column) in from.iter().zip(columns).chain(to.iter().zip(columns)) {
+                for (end, column) in from.iter().zip(columns()).chain(to.iter().zip(columns())) {
                     if let End::Value(value) = end {
                         add(column, value);
                     }
                 }
             }
             Some(Bound::List(values)) => {
-                for value in values.iter().flatten() {
-                    if let Some(column) = columns.first() {
-                        add(column, value);
-                    }
+                if let Some(column) = columns().next() {
+                    values.iter().flatten().for_each(|value| add(column, value));
                 }
             }
             _ => {}
         }
+        collect(child, found);
     }
 }
 
@@ -381,23 +387,13 @@ mod tests {
         for other in ["range l:text", "range k", "list k:text", "range k:text, l"] {
             assert!(!alike(&here, &level(other, &[])), "{other}");
         }
-        let mut other = level("range k:text", &[]);
-        other.columns[0].collation = Some("POSIX".into());
-        assert!(alike(&here, &other));
-        other.columns[0].collation = Some("en_US.UTF-8".into());
-        assert!(!alike(&here, &other));
-        assert!(sort_alike(Some("en_US.UTF-8"), Some("en_US.utf8")) && sort_alike(None, Some("C")));
-        // Two servers give an OID of their own to different types.
-        let mut own = level("range k", &[]);
-        own.columns[0].type_oid = FIRST_NORMAL_OID;
-        assert!(!alike(&own, &own.clone()));
         let mut expression = level("range k", &[]);
         expression.plain = false;
         assert!(!alike(&level("range k", &[]), &expression));
     }
 
     #[test]
-    fn the_sources_values_are_ranked_where_a_level_here_is_alike() {
+    fn the_values_of_both_sides_are_ranked() {
         let below = |name: &str, value: &str| split(name, "from (0) to (10)", "list r:text", [leaf("x", value)]);
         let here = table("range k", [below("a", "in ('a', NULL)")]).target();
         let there = table(
@@ -408,7 +404,7 @@ mod tests {
         let found = values_by_ordering(&here, &there);
         assert_eq!(found["int4"], BTreeSet::from(["0", "10"]));
         assert_eq!(found["text"], BTreeSet::from(["a", "b"]));
-        let other = table("range l", [leaf("c", "from (77) to (88)")]).source();
-        assert_eq!(values_by_ordering(&here, &other)["int4"], BTreeSet::from(["0", "10"]));
+        let ranks = ranks();
+        assert_eq!(ranks.values("int4")[&7], "7");
     }
 }

@@ -1,7 +1,8 @@
 //! Which source relation a unit is read from: the source's partition with exactly the same place, or the rows of the nearest relation that
 //! surely has them all.
 
-use super::tree::{Level, Node, Place, Ranks, alike, places, sort_alike};
+use super::translate::sort_alike;
+use super::tree::{Level, Node, Place, Ranks, alike, places};
 use super::units::{Leaf, SourceRel, SourceTable, TargetRel};
 use crate::error::{Error, Result, sqlstate};
 use std::collections::HashMap;
@@ -17,6 +18,8 @@ pub struct ReadFrom {
     pub bytes: Option<i64>,
     /// size, or 0, of a relation that is partitioned over there and of which a part is read
     pub divided: Option<i64>,
+    /// the relation is partitioned over there
+    pub has_parts: bool,
 }
 
 /// What the source has for one leaf of the target.
@@ -93,6 +96,11 @@ impl<'a> Twins<'a> {
         }
     }
 
+    /// The relation of the source that has exactly the rows of a leaf, whether or not it may be read.
+    pub fn twin_of(&self, leaf: u32) -> Option<&'a Node<SourceRel>> {
+        self.by_leaf.get(&leaf)?.twin
+    }
+
     /// Where `leaf` is read from.
     pub fn source_of(&self, leaf: &Leaf<'_>, source: &SourceTable) -> Result<ReadFrom> {
         let found = self
@@ -108,6 +116,7 @@ impl<'a> Twins<'a> {
                 whole: true,
                 bytes,
                 divided: None,
+                has_parts: twin.level.is_some(),
             });
         }
         check_order(leaf, source)?;
@@ -115,6 +124,7 @@ impl<'a> Twins<'a> {
             relation: found.readable.table.relation.clone(),
             whole: false,
             bytes,
+            has_parts: found.readable.level.is_some(),
             divided: found
                 .readable
                 .level

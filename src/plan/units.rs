@@ -16,6 +16,8 @@ pub struct TargetRel {
     pub name: String,
     /// pg_class.relkind is 'f': its rows are elsewhere
     pub foreign: bool,
+    /// its bound, as the server prints it; None for the root
+    pub bound: Option<String>,
 }
 
 /// The target table.
@@ -34,6 +36,8 @@ pub struct TargetTable {
 /// A table of the source's tree.
 #[derive(Debug, Clone)]
 pub struct SourceRel {
+    /// pg_class.oid there; of a partition that is no table of its own, the table's
+    pub oid: u32,
     /// relname
     pub name: String,
     /// quoted, qualified
@@ -64,7 +68,9 @@ impl SourceTable {
             node.table.bytes = None;
             stack.extend(node.level.iter_mut().flat_map(|level| &mut level.children));
         }
-        format!("{root:?} {:?}", self.columns)
+        let column = |column: &SourceColumn| (column.name.clone(), column.number, column.type_oid);
+        let columns: Vec<_> = self.columns.iter().map(column).collect();
+        format!("{root:?} {columns:?}")
     }
 }
 
@@ -142,6 +148,8 @@ pub struct Leaf<'a> {
     pub text_keys: Vec<&'a KeyColumn>,
     /// tables above it of whose default partition it is (a part)
     pub default_of: Vec<u32>,
+    /// its bound and those above it, up to the table itself, as the server prints them
+    pub bounds: Vec<&'a str>,
 }
 
 /// The RANGE key that end_tm is compared with: the first column of the uppermost levels partitioned by RANGE. None without such a level, or
@@ -179,6 +187,7 @@ pub fn leaves<'a>(root: &'a Node<TargetRel>, key: Option<&KeyColumn>) -> Vec<Lea
         range: None,
         text_keys: Vec::new(),
         default_of: Vec::new(),
+        bounds: Vec::new(),
     };
     descend(root, key, top, &mut found);
     found
@@ -202,7 +211,9 @@ fn descend<'a>(node: &'a Node<TargetRel>, key: Option<&KeyColumn>, so_far: Leaf<
         if child.bound == Some(Bound::Default) {
             default_of.push(node.table.oid);
         }
+        let own = child.table.bound.as_deref();
         let below = Leaf {
+            bounds: own.into_iter().chain(so_far.bounds.iter().copied()).collect(),
             table: &child.table,
             // The default partition of such a level has no range: it takes what is left over.
             range: if on_key {

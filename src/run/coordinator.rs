@@ -16,6 +16,7 @@ use crate::plan::copy_sql::display_name;
 use crate::plan::retry;
 use crate::source::{Session, dialect};
 use crate::target::create;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// How often rows and processes are looked at; a worker's end wakes the coordinator at once.
@@ -125,11 +126,11 @@ impl Run {
         let (mut plan, snapshot) = self.plan()?;
         self.source = std::mem::take(&mut plan.source);
         let units = plan.units();
-        let to_copy = units.iter().filter(|u| u.done_by.is_none()).count();
+        let to_copy = units.iter().filter(|u| u.left.is_none()).count();
         let remarks: Vec<String> = plan.remarks.iter().map(|remark| tame_remark(remark)).collect();
         let remarks = remarks.join("\n");
         let board = Board::create(self.id, units.len(), self.request.max_rate)?;
-        for (number, _) in units.iter().enumerate().filter(|(_, unit)| unit.done_by.is_some()) {
+        for (number, _) in units.iter().enumerate().filter(|(_, unit)| unit.left.is_some()) {
             board.gauge(number as i32 + 1).done();
         }
         xact::transaction(|| {
@@ -140,7 +141,7 @@ impl Run {
                 columns: &plan.mapping.columns,
                 binary: plan.mapping.binary,
                 snapshot: snapshot.as_deref(),
-                source_address: &plan.source_address,
+                origin: &plan.origin,
                 message: Some(remarks.as_str()).filter(|text| !text.is_empty()),
                 board: board.handle(),
             };
@@ -149,7 +150,7 @@ impl Run {
         let course = Course {
             units: to_copy,
             board,
-            outlook: Outlook::new(units.iter().map(|u| (u.done_by.is_none(), u.estimated_bytes))),
+            outlook: Outlook::new(units.iter().map(|u| (u.left.is_none(), u.estimated_bytes))),
             began: Instant::now(),
             replacements: 0,
         };
@@ -188,15 +189,16 @@ impl Run {
         *reached = true;
         let result = report::catch(|| {
             let snapshot = dialect::begin_shared(&mut keeper)?;
-            let mut plan = self.plan_with(&mut keeper)?;
-            if !plan.creations.is_empty() {
-                self.create_partitions(&plan)?;
-                plan = self.plan_with(&mut keeper)?;
-            }
-            if !plan.creations.is_empty() {
-                return Err(Error::internal("partitions are missing still"));
+            let mut created = HashSet::new();
+            let mut plan = self.plan_with(&mut keeper, &created)?;
+            // What is created may make others comparable that are missing too: the default partitions of both sides, once they take the
+            // same rows. Each round makes tables of the source's names, so it ends.
+            while !plan.creations.is_empty() {
+                created.extend(self.create_partitions(&plan)?);
+                plan = self.plan_with(&mut keeper, &created)?;
             }
             if snapshot.is_none() {
+                plan.note_states(&mut keeper)?;
                 plan.remarks.push(
                     "the source has no snapshot that sessions can share: each partition is read in one of its own"
                         .to_owned(),
@@ -224,17 +226,18 @@ impl Run {
         Ok(())
     }
 
-    fn plan_with(&self, keeper: &mut Session) -> Result<Plan> {
+    fn plan_with(&self, keeper: &mut Session, created: &HashSet<String>) -> Result<Plan> {
         xact::transaction(|| {
             session::set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
             self.request.limit_lock_waits()?;
-            planning::plan(&self.request, &self.store, keeper)
+            planning::plan(&self.request, &self.store, keeper, created)
         })
     }
 
     /// Creates what only the source has, each partition with what is below it in a transaction of its own: a lock on the parent is held for
-    /// as short as can be, and those that are there stay whatever becomes of the run.
-    fn create_partitions(&self, plan: &Plan) -> Result<()> {
+    /// as short as can be, and those that are there stay whatever becomes of the run. Gives their names, quoted and qualified.
+    fn create_partitions(&self, plan: &Plan) -> Result<HashSet<String>> {
+        let mut created = HashSet::new();
         for creation in &plan.creations {
             self.check_termination()?;
             xact::transaction(|| {
@@ -244,6 +247,35 @@ impl Run {
                 let note = format!("created partition {} as the source has it", names.join(", "));
                 self.store.add_message(self.id, &note)
             })?;
+            created.extend(creation.tables.iter().map(|table| table.name.clone()));
+        }
+        Ok(created)
+    }
+
+    /// Drops what the source has no more, each partition in a transaction of its own: by now no worker holds the table.
+    fn drop_partitions(&self, partitions: &[u32]) -> Result<()> {
+        for &partition in partitions {
+            let mut attempt = 1;
+            loop {
+                self.check_termination()?;
+                let dropped = xact::transaction(|| {
+                    self.request.limit_lock_waits()?;
+                    let name = create::drop_partition(partition)?;
+                    self.store.unit_dropped(self.id, partition)?;
+                    let note = format!("dropped partition {}: the source has it no more", display_name(&name));
+                    self.store.add_message(self.id, &note)
+                });
+                let Err(error) = dropped else { break };
+                let Some(delay) = self.request.next_attempt(&error, attempt) else {
+                    if error.is_cancel() {
+                        return Err(error);
+                    }
+                    xact::transaction(|| self.store.unit_not_dropped(self.id, partition, &error))?;
+                    break;
+                };
+                self.sleep(delay)?;
+                attempt += 1;
+            }
         }
         Ok(())
     }
@@ -337,6 +369,9 @@ impl Run {
         if let Some(keeper) = self.keeper.take() {
             keeper.close();
         }
+        if xact::transaction(|| self.store.counts(self.id))?.failed == 0 {
+            self.drop_partitions(&plan.to_drop())?;
+        }
         xact::transaction(|| {
             if self.store.counts(self.id)?.failed > 0 {
                 let error = self.store.failure(self.id)?;
@@ -345,7 +380,7 @@ impl Run {
             if plan.moves_watermark
                 && let Some(end_tm) = &plan.end_tm
             {
-                self.store.set_watermark(self.request.table, end_tm)?;
+                self.store.set_watermark(self.id, self.request.table, end_tm)?;
             }
             self.store.finish_run(self.id, "done", None)
         })

@@ -2,6 +2,7 @@
 //! creates everything in the caller's transaction, as the caller. What has no counterpart is told in NOTICEs.
 
 use super::caller;
+use super::record::Store;
 use crate::error::{Error, Result, tame, tame_remark};
 use crate::pg::session;
 use crate::plan::copy_sql::{quote_qualified, split_name};
@@ -38,6 +39,14 @@ pub fn create_table(source_table: &str, target_table: Option<&str>, source: Opti
         plan::prefix_partitions(&mut table.root, &name);
     }
     let oid = create(&schema, &name, &table, &definition)?;
+    // A point that an older table of this name has reached says nothing of this one, which is empty.
+    if let Some(point) = Store::open()?.forget(oid)? {
+        pgrx::notice!(
+            "the end_tm remembered for {}, {}, is forgotten: the table begins empty",
+            quote_qualified(&schema, &name),
+            tame_remark(&point)
+        );
+    }
     for what in &definition.left_out {
         pgrx::notice!("{}", tame_remark(what));
     }

@@ -185,6 +185,8 @@ fn prepare_session() -> Result<String> {
             ("quote_all_identifiers", "off"),
             ("array_nulls", "on"),
             ("xmloption", "content"),
+            // Compiling a statement about catalogs takes longer than running it.
+            ("jit", "off"),
             // A money is then the number it is stored as, on either side, whatever the decimal point is.
             ("lc_monetary", "C"),
             ("default_transaction_isolation", "read committed"),
@@ -219,6 +221,7 @@ fn pin_role_settings(request: &Request) -> Result<String> {
         ("extra_float_digits", "3"),
         ("standard_conforming_strings", "on"),
         ("quote_all_identifiers", "off"),
+        ("jit", "off"),
     ] {
         session::set_config(name, value, true)?;
     }

@@ -1,30 +1,37 @@
 //! From a request to the units of a run: reads both catalogs, lets `plan` decide. Touches nothing.
 
 mod comparison;
+mod due;
+mod fates;
+mod holes;
+mod origin;
+mod partitions;
 mod resuming;
+mod sides;
 
-pub use comparison::comparison;
+pub use comparison::{Comparison, comparison};
+use fates::Fate;
+use partitions::{new_partitions, planned_units};
 use resuming::{finished_units, resume};
+pub use sides::source_shape;
+use sides::{Sides, Tables};
 
 use super::Request;
 use super::points::Points;
 use super::record::Store;
-use super::rows::{NewUnit, SamePlan};
-use crate::error::{Error, Result, sqlstate};
-use crate::pg::session::{self, VERSION};
-use crate::plan::bound::End;
+use super::rows::{NewUnit, Origin, SamePlan};
+use crate::error::{Error, Result};
+use crate::pg::session::VERSION;
 use crate::plan::columns::{Mapping, has_newer_values, match_columns};
-use crate::plan::constraint::without_hash;
-use crate::plan::copy_sql::split_name;
 use crate::plan::end::KeyKind;
-use crate::plan::missing::{self, Creation, Missing, Reach};
-use crate::plan::pieces::Cut;
+use crate::plan::missing::{self, Creation, Reach};
 use crate::plan::select::{Decision, decide};
-use crate::plan::tree::{KeyColumn, Ranks, values_by_ordering};
-use crate::plan::twins::{ReadFrom, Twins};
-use crate::plan::units::{Leaf, LeafRange, SourceTable, TargetTable, leaves, range_key};
+use crate::plan::tree::KeyColumn;
+use crate::plan::twins::Twins;
+use crate::plan::units::{Leaf, LeafRange, SourceTable, leaves, range_key};
 use crate::source::{Session, dialect};
-use crate::target::{catalog, defaults};
+use crate::target::defaults;
+use std::collections::HashSet;
 
 /// What a run does with a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +46,10 @@ pub enum Action {
     Create,
     /// would create it if it were allowed to
     Missing,
+    /// leaves it: the source no longer has it
+    Vanished,
+    /// drops it at the end: the source no longer has it
+    Drop,
 }
 
 /// One leaf of the target, or of what is to be created.
@@ -77,144 +88,182 @@ pub struct Plan {
     pub moves_watermark: bool,
     /// what the user should know
     pub remarks: Vec<String>,
-    /// which database was read
-    pub source_address: String,
+    /// what was read
+    pub origin: Origin,
 }
 
 impl Plan {
     /// The units of the run: to be copied, the biggest first, so that it does not end with one worker on a big unit (unknown sizes may be
-    /// big); and those that an earlier run has copied.
+    /// big); and those that it leaves or drops.
     pub fn units(&self) -> Vec<&NewUnit> {
-        let taken = self
-            .partitions
-            .iter()
-            .filter(|p| matches!(p.action, Action::Copy | Action::Resume(_)));
+        let is_unit = |action: &Action| {
+            matches!(
+                action,
+                Action::Copy | Action::Resume(_) | Action::Vanished | Action::Drop
+            )
+        };
+        let taken = self.partitions.iter().filter(|p| is_unit(&p.action));
         let mut units: Vec<&NewUnit> = taken.map(|p| &p.unit).collect();
         units.sort_by_key(|u| std::cmp::Reverse(u.estimated_bytes.unwrap_or(i64::MAX)));
         units
     }
-}
 
-/// Both sides, and how their values are ordered.
-struct Sides<'a> {
-    target: &'a TargetTable,
-    source: &'a SourceTable,
-    key: Option<&'a KeyColumn>,
-    ranks: Ranks,
-}
-
-/// Plans a run. `session` is open and in the transaction whose snapshot the run reads.
-pub fn plan(request: &Request, store: &Store, session: &mut Session) -> Result<Plan> {
-    let target = catalog::read_table(request.table)?;
-    let key = range_key(&target.root)?;
-    let watermark = store.watermark(request.table)?;
-    let source = read_source(request, &target, session)?;
-    let leaves = leaves(&target.root, key);
-    let kind = key.map(|key| (key, kind_of(key, &leaves, &source)));
-    let points = Points::read(request, kind, watermark.as_deref())?;
-    let mut mapping = match_columns(&target.columns, &source.columns, request.columns.as_deref())?;
-    mapping.binary &= session.has_integer_datetimes()
-        && !has_newer_values(&mapping.columns, &source.columns, session.version(), VERSION);
-    // Values of defaults are added to rows of text.
-    if mapping.binary && defaults::leaves_out(request.table, &mapping.columns)? {
-        mapping.binary = !defaults::of_any_unit(request.table, &mapping.columns)?;
+    /// OIDs of the partitions to drop.
+    pub fn to_drop(&self) -> Vec<u32> {
+        let dropped = self.partitions.iter().filter(|p| p.action == Action::Drop);
+        dropped.map(|p| p.unit.partition).collect()
     }
 
-    let address = request.connection()?.address();
+    /// Takes down what each source relation looks like, for a run whose units are read in snapshots of
+    /// their own.
+    pub fn note_states(&mut self, session: &mut Session) -> Result<()> {
+        let copied = |p: &&mut PlannedUnit| p.action == Action::Copy;
+        let units = self.partitions.iter_mut().filter(copied).map(|p| &mut p.unit);
+        let mut units: Vec<&mut NewUnit> = units.collect();
+        let relations: HashSet<&str> = units.iter().map(|unit| unit.source_relation.as_str()).collect();
+        let relations: Vec<String> = relations.into_iter().map(str::to_owned).collect();
+        let states = dialect::unchanged::states(session, &relations, &self.mapping.columns)?;
+        for unit in &mut units {
+            unit.source_state = states.get(&unit.source_relation).cloned();
+        }
+        Ok(())
+    }
+}
+
+/// Where a run begins and ends, in ranks of the key.
+#[derive(Debug, Clone, Copy)]
+struct Course {
+    /// since, else the remembered end_tm
+    from: Option<i64>,
+    /// the requested end_tm
+    end: Option<i64>,
+    /// the remembered end_tm
+    remembered: Option<i64>,
+}
+
+/// Plans a run. `session` is open and in the transaction whose snapshot the run reads. `created` are the partitions that the run has
+/// made already, by quoted, qualified name.
+pub fn plan(request: &Request, store: &Store, session: &mut Session, created: &HashSet<String>) -> Result<Plan> {
+    let tables = Tables::read(request, session)?;
+    let (target, source) = (&tables.target, &tables.source);
+    let key = range_key(&target.root)?;
+    let (origin, watermark, moved) = origin::check(request, store, session, source, key.is_some())?;
+    let leaves = leaves(&target.root, key);
+    let kind = key.map(|key| (key, kind_of(key, &leaves, source)));
+    let points = Points::read(request, kind, watermark.as_deref())?;
+    let mapping = map_columns(request, &tables, session)?;
     let same = SamePlan {
         source_table: &source.root.table.relation,
-        source_address: &address,
+        source_address: &origin.address,
         columns: &mapping.columns,
         watermark: watermark.as_deref(),
     };
     let (finished, finished_ends) = finished_units(request, store, kind, &same)?;
-    let mut values = values_by_ordering(&target.root, &source.root);
-    if let Some(key) = key {
-        let compared = values.entry(&key.ordering).or_default();
-        compared.extend(points.values());
-        compared.extend(finished_ends.iter().map(String::as_str));
-    }
-    let sides = Sides {
-        target: &target,
-        source: &source,
+    let sides = Sides::new(
+        &tables,
         key,
-        ranks: catalog::rank(&values)?,
+        points.values().chain(finished_ends.iter().map(String::as_str)),
+    )?;
+    let course = course(&sides, &points, request, watermark.as_deref())?;
+    let reach = Reach {
+        key,
+        from: course.from,
+        end: course.end,
     };
-    let (end, since, remembered) = (
-        sides.rank(&points.end)?,
-        sides.rank(&points.since)?,
-        sides.rank(&points.watermark)?,
-    );
-    check_order(&points, request, (end, since, remembered), watermark.as_deref())?;
-    let from = if request.since.is_some() { since } else { remembered };
-    let reach = Reach { key, from, end };
     let missing = missing::find(&target.root, &source.root, &sides.ranks, &reach)?;
     if request.create_missing {
-        refuse_overlaps(&missing, session)?;
+        holes::refuse_overlaps(&missing, session)?;
     }
-
-    let mut partitions = Vec::with_capacity(leaves.len());
-    let mut leaps = false;
-    for leaf in &leaves {
-        let range = sides.ranked(leaf.range.as_ref())?;
-        let decision = decide(range.as_ref(), from.as_ref(), end.as_ref());
-        // Left out only because of `since`: from the remembered point it would be due.
-        leaps |= !decision.is_taken()
-            && watermark.is_some()
-            && decide(range.as_ref(), remembered.as_ref(), end.as_ref()).is_taken();
-        partitions.push((leaf, decision));
+    let twins = Twins::new(&target.root, source, &sides.ranks)?;
+    let space = sides.space();
+    let (mut decisions, leaps) = decisions(&sides, &leaves, course)?;
+    due::mark(&mut decisions, created, request.since.is_some(), store)?;
+    let taken = decisions.iter().filter(|(_, decision)| decision.is_taken());
+    let taken: HashSet<u32> = taken.map(|(leaf, _)| leaf.table.oid).collect();
+    let fates = fates::fates(&sides, &space, &twins, &taken, session)?;
+    for (leaf, decision) in &mut decisions {
+        // There is nothing to keep, nor to copy.
+        if *decision == Decision::Unloaded && fates.get(&leaf.table.oid) == Some(&Fate::Vanished) {
+            *decision = Decision::Closed;
+        }
     }
-    let mut partitions = planned_units(&sides, partitions, &missing, request.create_missing)?;
+    let mut partitions = planned_units(&sides, &twins, decisions, &missing, request.create_missing)?;
+    fates::settle(&mut partitions, &fates, request.vanished);
     resume(&sides, &mut partitions, &finished, &finished_ends)?;
-    let held_back: Vec<_> = missing
-        .create
-        .iter()
-        .filter(|new| new.held_back)
-        .map(|new| new.node)
-        .collect();
-    let held_back = if request.create_missing {
-        Vec::new()
-    } else {
-        dialect::with_rows(session, &held_back)?
-    };
-    let defaults = dialect::with_rows(session, &missing.defaults)?;
-    let mut remarks = remarks(&mapping, &held_back, leaps);
-    if !defaults.is_empty() {
-        remarks.push(format!(
-            "rows of {} are not copied: there is no default partition here",
-            defaults.join(", ")
-        ));
-    }
+    let to_create = missing.create.iter().filter(|_| request.create_missing);
+    let to_create: Vec<_> = to_create.map(|new| new.node).collect();
+    let holes = holes::holes(&sides, &space, (course.from, course.end), &to_create)?;
+    let holes = holes::with_rows(holes, session)?;
+    let mut remarks = remarks(&mapping, leaps);
+    remarks.extend(moved);
+    remarks.extend(holes::remark(&holes));
+    remarks.extend(fates::remark(&partitions));
     let creations = new_partitions(&sides, &missing, request.create_missing, &mut partitions, &mut remarks);
     Ok(Plan {
-        source: source.shape(),
         source_table: source.root.table.relation.clone(),
+        source: tables.shape.clone(),
         partitions,
         creations,
         end_tm: points.end_tm,
         watermark,
         // With `since`, E may lie before W, or the run may begin after it; and rows there are no partitions for must not be passed.
-        moves_watermark: end >= remembered && !leaps && held_back.is_empty(),
+        moves_watermark: course.end >= course.remembered && !leaps && holes.is_empty(),
         remarks,
         mapping,
-        source_address: address,
+        origin,
     })
 }
 
-impl Sides<'_> {
-    fn rank(&self, point: &Option<String>) -> Result<Option<i64>> {
-        match (point, self.key) {
-            (Some(point), Some(key)) => self.ranks.of(&key.ordering, point).map(Some),
-            _ => Ok(None),
-        }
+/// Matches the columns and chooses the format.
+fn map_columns(request: &Request, tables: &Tables, session: &Session) -> Result<Mapping> {
+    let source = &tables.source.columns;
+    let mut mapping = match_columns(&tables.target.columns, source, request.columns.as_deref())?;
+    mapping.binary &=
+        session.has_integer_datetimes() && !has_newer_values(&mapping.columns, source, session.version(), VERSION);
+    // Values of defaults are added to rows of text.
+    if mapping.binary && defaults::leaves_out(request.table, &mapping.columns)? {
+        mapping.binary = !defaults::of_any_unit(request.table, &mapping.columns)?;
     }
+    Ok(mapping)
+}
 
-    fn ranked(&self, range: Option<&LeafRange>) -> Result<Option<crate::plan::select::Range<i64>>> {
-        match (range, self.key) {
-            (Some(range), Some(key)) => range.ranked(key, &self.ranks).map(Some),
-            _ => Ok(None),
-        }
+/// What the points mean for a run. E must not lie before the point it starts from.
+fn course(sides: &Sides<'_>, points: &Points, request: &Request, watermark: Option<&str>) -> Result<Course> {
+    let (end, since) = (sides.rank(&points.end)?, sides.rank(&points.since)?);
+    let remembered = sides.rank(&points.watermark)?;
+    let end_tm = points.end_tm.as_deref().unwrap_or("");
+    match (&request.since, watermark) {
+        (Some(text), _) if end < since => Err(Error::bad_parameter(format!(
+            "end_tm \"{end_tm}\" is earlier than since \"{text}\""
+        ))),
+        (None, Some(text)) if end < remembered => Err(Error::bad_parameter(format!(
+            "end_tm \"{end_tm}\" is earlier than \"{text}\", up to which the table is synced"
+        ))
+        .hint("Use since => '...' to sync again from an earlier point.")),
+        _ => Ok(Course {
+            from: if request.since.is_some() { since } else { remembered },
+            end,
+            remembered,
+        }),
     }
+}
+
+/// Which leaves the run takes, and whether it leaves out some that are due from the remembered point, only because of `since`.
+fn decisions<'a, 'l>(
+    sides: &Sides<'_>,
+    leaves: &'l [Leaf<'a>],
+    course: Course,
+) -> Result<(Vec<(&'l Leaf<'a>, Decision)>, bool)> {
+    let mut decisions = Vec::with_capacity(leaves.len());
+    let mut leaps = false;
+    for leaf in leaves {
+        let range = sides.ranked(leaf.range.as_ref())?;
+        let decide = |from: Option<i64>| decide(range.as_ref(), from.as_ref(), course.end.as_ref());
+        let decision = decide(course.from);
+        leaps |= !decision.is_taken() && course.remembered.is_some() && decide(course.remembered).is_taken();
+        decisions.push((leaf, decision));
+    }
+    Ok((decisions, leaps))
 }
 
 /// How end_tm is read: by the bounds here, or by the source's where there are none yet.
@@ -234,233 +283,13 @@ fn kind_of(key: &KeyColumn, leaves: &[Leaf<'_>], source: &SourceTable) -> KeyKin
     KeyKind::of(&key.type_name, ranges.iter().flat_map(LeafRange::values))
 }
 
-/// The source table's shape as `session` sees it now, in terms of [`Plan::source`].
-pub fn source_shape(request: &Request, session: &mut Session) -> Result<String> {
-    Ok(read_source(request, &catalog::read_table(request.table)?, session)?.shape())
-}
-
-fn read_source(request: &Request, target: &TargetTable, session: &mut Session) -> Result<SourceTable> {
-    match &request.source_table {
-        None => dialect::read_table(session, std::slice::from_ref(&target.schema), &target.name),
-        Some(text) => match split_name(text) {
-            Some((Some(schema), name)) => dialect::read_table(session, &[schema], &name),
-            Some((None, name)) => {
-                let schemas = session.described().schemas.clone();
-                dialect::read_table(session, &schemas, &name)
-            }
-            None => Err(
-                Error::bad_parameter(format!("source_table \"{text}\" is not a table name"))
-                    .hint("Write table or schema.table, with double quotes where the name needs them."),
-            ),
-        },
-    }
-}
-
-/// E must not lie before the point the run starts from.
-fn check_order(
-    points: &Points,
-    request: &Request,
-    (end, since, remembered): (Option<i64>, Option<i64>, Option<i64>),
-    watermark: Option<&str>,
-) -> Result<()> {
-    let end_tm = points.end_tm.as_deref().unwrap_or("");
-    match (&request.since, watermark) {
-        (Some(text), _) if end < since => Err(Error::bad_parameter(format!(
-            "end_tm \"{end_tm}\" is earlier than since \"{text}\""
-        ))),
-        (None, Some(text)) if end < remembered => Err(Error::bad_parameter(format!(
-            "end_tm \"{end_tm}\" is earlier than \"{text}\", up to which the table is synced"
-        ))
-        .hint("Use since => '...' to sync again from an earlier point.")),
-        _ => Ok(()),
-    }
-}
-
-/// A source partition that fits neither into those here nor between them, and has rows that would get no place.
-fn refuse_overlaps(missing: &Missing<'_>, session: &mut Session) -> Result<()> {
-    let mut lost = None;
-    for overlap in &missing.overlapping {
-        let condition = overlap.without_place.as_deref();
-        if dialect::holds_rows(session, &overlap.node.table, condition)? {
-            lost = Some(overlap);
-            break;
-        }
-    }
-    let Some(overlap) = lost else { return Ok(()) };
-    Err(Error::new(
-        sqlstate::INVALID_OBJECT_DEFINITION,
-        format!(
-            "source partition {} overlaps partitions here without fitting into them",
-            overlap.node.table.relation
-        ),
-    )
-    .detail(format!(
-        "Its bound is {}; it shares rows with {}.",
-        overlap.node.bound.as_ref().map_or_else(String::new, |bound| bound.to_sql()),
-        overlap.existing.join(", ")
-    ))
-    .hint("Create partitions for the rest of its rows, or pass create_missing => false to copy only what has a place here."))
-}
-
-/// Where each partition is read from, and by which condition.
-fn planned_units(
-    sides: &Sides<'_>,
-    leaves: Vec<(&Leaf<'_>, Decision)>,
-    missing: &Missing<'_>,
-    create_missing: bool,
-) -> Result<Vec<PlannedUnit>> {
-    let twins = Twins::new(&sides.target.root, sides.source, &sides.ranks)?;
-    let number = leaves.len() as i64;
-    let mut reads: Vec<Option<ReadFrom>> = Vec::with_capacity(leaves.len());
-    let mut sliced = Vec::new();
-    for (leaf, decision) in &leaves {
-        if !decision.is_taken() {
-            reads.push(None);
-            continue;
-        }
-        if leaf.table.foreign {
-            return Err(Error::new(
-                sqlstate::WRONG_OBJECT_TYPE,
-                format!("partition {} is a foreign table", leaf.table.name),
-            )
-            .hint("Detach it: its rows are not in this database."));
-        }
-        let read = twins.source_of(leaf, sides.source)?;
-        if !read.whole {
-            sliced.push(leaf.table.oid);
-        }
-        reads.push(Some(read));
-    }
-    // A name that is a keyword only over there must be quoted.
-    session::set_config("quote_all_identifiers", "on", true)?;
-    let constraints = catalog::partition_constraints(&sliced)?;
-    session::set_config("quote_all_identifiers", "off", true)?;
-    let planned = leaves.into_iter().zip(reads).map(|((leaf, decision), read)| {
-        let constraint = read
-            .as_ref()
-            .filter(|read| !read.whole)
-            .and_then(|_| constraints.get(&leaf.table.oid));
-        let (filter, filter_here) = match constraint.map(|text| without_hash(text)) {
-            Some((filter, hashed)) => (Some(filter).filter(|f| f != "true"), hashed),
-            None => (None, false),
-        };
-        let later = missing.later.iter().map(|(parent, condition)| (*parent, condition));
-        // What is created takes its rows out of the default partition.
-        let created = missing.create.iter().filter(|_| create_missing);
-        let created = created.filter_map(|new| Some((new.parent.oid, new.condition.as_ref()?)));
-        let elsewhere = later
-            .chain(created)
-            .filter(|(parent, _)| leaf.default_of.contains(parent));
-        let conditions: Vec<String> = filter
-            .into_iter()
-            .chain(elsewhere.map(|(_, condition)| format!("{condition} IS NOT TRUE")))
-            .collect();
-        let conditions = if read.as_ref().is_some_and(|read| read.whole) {
-            Vec::new()
-        } else {
-            conditions
-        };
-        PlannedUnit {
-            name: leaf.table.name.clone(),
-            action: if decision.is_taken() {
-                Action::Copy
-            } else {
-                Action::Skip(decision)
-            },
-            decision,
-            range: leaf.range.clone(),
-            unit: NewUnit {
-                partition: leaf.table.oid,
-                source_relation: read.as_ref().map_or_else(String::new, |read| read.relation.clone()),
-                source_filter: (!conditions.is_empty()).then(|| conditions.join(" AND ")),
-                filter_here,
-                cut: read.as_ref().and_then(|read| cut(sides, leaf, read, number)),
-                estimated_bytes: read.and_then(|read| read.bytes),
-                done_by: None,
-            },
-        }
-    });
-    Ok(planned.collect())
-}
-
-/// How a slice can be read in pieces. What it holds is guessed: as much as each of the target's `leaves` partitions would.
-fn cut(sides: &Sides<'_>, leaf: &Leaf<'_>, read: &ReadFrom, leaves: i64) -> Option<Cut> {
-    let (divided, key) = (read.divided?, sides.key?);
-    let (End::Value(start), End::Value(end)) = (&leaf.range.as_ref()?.start, &leaf.range.as_ref()?.end) else {
-        return None;
-    };
-    let mut there = sides.source.columns.iter();
-    let is_alike = there.any(|column| column.name == key.name && column.type_oid == key.type_oid);
-    (is_alike && Cut::has_arithmetic(&key.type_name)).then(|| Cut {
-        column: key.name.clone(),
-        type_name: key.type_name.clone(),
-        start: start.clone(),
-        end: end.clone(),
-        bytes: read.bytes.unwrap_or(divided / leaves.max(1)),
-    })
-}
-
-/// Adds the partitions that only the source has: to be created, or to be listed.
-fn new_partitions(
-    sides: &Sides<'_>,
-    missing: &Missing<'_>,
-    create: bool,
-    partitions: &mut Vec<PlannedUnit>,
-    remarks: &mut Vec<String>,
-) -> Vec<Creation> {
-    let mut creations = Vec::new();
-    for new in &missing.create {
-        // New partitions live in the root's schema, wherever their siblings have been moved to.
-        let schema = &sides.target.schema;
-        for (name, node) in new.leaves(schema) {
-            partitions.push(PlannedUnit {
-                name,
-                action: if create { Action::Create } else { Action::Missing },
-                decision: if new.range.is_some() {
-                    Decision::InRange
-                } else {
-                    Decision::Always
-                },
-                range: new.range.clone(),
-                unit: NewUnit {
-                    partition: 0,
-                    source_relation: node.table.relation.clone(),
-                    source_filter: None,
-                    filter_here: false,
-                    cut: None,
-                    estimated_bytes: node.bytes(),
-                    done_by: None,
-                },
-            });
-        }
-        if create {
-            creations.push(new.creation(schema));
-        }
-    }
-    if !create && !missing.create.is_empty() {
-        let names: Vec<&str> = missing
-            .create
-            .iter()
-            .map(|new| new.node.table.relation.as_str())
-            .collect();
-        remarks.push(format!("partitions that only the source has: {}", names.join(", ")));
-    }
-    creations
-}
-
 /// What the user should know about the plan.
-fn remarks(mapping: &Mapping, held_back: &[&str], leaps: bool) -> Vec<String> {
+fn remarks(mapping: &Mapping, leaps: bool) -> Vec<String> {
     let mut remarks = Vec::new();
     if !mapping.binary && !mapping.differences.is_empty() {
         remarks.push(format!(
             "types differ, copying as text: {}",
             mapping.differences.join("; ")
-        ));
-    }
-    if !held_back.is_empty() {
-        remarks.push(format!(
-            "end_tm will not be remembered: there is no partition here for the rows of {}",
-            held_back.join(", ")
         ));
     }
     if leaps {

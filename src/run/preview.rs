@@ -10,6 +10,7 @@ use crate::plan::bound::End;
 use crate::plan::copy_sql::display_name;
 use crate::plan::select::Decision;
 use crate::source::{Session, dialect};
+use std::collections::HashSet;
 
 /// A partition and what would happen to it.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ fn plan(request: &Request) -> Result<(Plan, bool)> {
     let source = Session::open(&request.connection()?, "cgpsync plan", &session::encoding(), &timezone)?;
     let (source, plan) = source.and_then(|source| {
         dialect::begin(source, None)?;
-        planning::plan(request, &Store::open()?, source)
+        planning::plan(request, &Store::open()?, source, &HashSet::new())
     })?;
     let shared = source.described().shares_snapshots();
     source.close();
@@ -75,12 +76,14 @@ fn line(planned: PlannedUnit, end_tm: Option<&str>, format: &'static str, snapsh
         Action::Skip(_) => "skip",
         Action::Create => "create",
         Action::Missing => "missing",
+        Action::Vanished => "vanished",
+        Action::Drop => "drop",
     };
     let value = |end: &End| match end {
         End::Value(value) => Some(value.clone()),
         _ => None,
     };
-    let left = matches!(planned.action, Action::Skip(_));
+    let left = matches!(planned.action, Action::Skip(_) | Action::Vanished | Action::Drop);
     Line {
         reason: reason(&planned, end_tm.unwrap_or("")),
         action,
@@ -99,6 +102,7 @@ fn reason(planned: &PlannedUnit, end_tm: &str) -> String {
     let taken = match planned.decision {
         Decision::Always => "always taken: it has no range to compare".to_owned(),
         Decision::InRange => format!("begins up to {end_tm} and was not closed before"),
+        Decision::Unloaded => "closed before, but no run has loaded it and it is empty".to_owned(),
         Decision::Closed => return "closed before the point where this run begins".to_owned(),
         Decision::Later => return format!("begins after {end_tm}"),
     };
@@ -110,6 +114,11 @@ fn reason(planned: &PlannedUnit, end_tm: &str) -> String {
         Action::Resume(run) => format!("{taken}; run {run} has copied it"),
         Action::Create => format!("{taken}; only the source has it"),
         Action::Missing => format!("{taken}; only the source has it, and create_missing is false"),
+        Action::Vanished => format!("{taken}; the source has no such partition any more, and its rows stay"),
+        Action::Drop => format!("{taken}; the source has no such partition any more, and it is dropped"),
+        _ if planned.unit.vanished_filter.is_some() => {
+            format!("{taken}; a part of its range has vanished from the source: it fails if it holds rows of that")
+        }
         _ => taken,
     }
 }

@@ -4,7 +4,7 @@
 mod units;
 
 use super::Request;
-use super::rows::{NewUnit, Planned, RunInfo};
+use super::rows::{NewUnit, Planned, Remembered, RunInfo};
 use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::lock;
 use crate::pg::session::{self, as_role};
@@ -178,7 +178,8 @@ impl Store {
     }
 
     /// Forgets runs that ended longer than `older_than`, an interval, ago: those of the current role, all if it is a superuser. A table's
-    /// last complete run stays: it is what tells a table from another one of the same name. And as long as an older failed one stays, so do
+    /// last complete run stays: it is what tells a table from another one of the same name. So does the one that has left the remembered
+    /// end_tm: it tells which source that is about. And as long as an older failed one stays, so do
     /// those after it: they tell which of its partitions hold something else by now. Gives their number.
     pub fn prune(&self, older_than: &str) -> Result<i64> {
         self.mark_orphans()?;
@@ -189,7 +190,9 @@ impl Store {
                WHERE r.finished_at < clock_timestamp() - $1::interval
                  AND EXISTS (SELECT FROM pg_roles o WHERE o.oid = $2::oid AND (o.rolsuper OR o.rolname = r.role_name))
                  AND r.run_id <> COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
-                                           WHERE d.table_name = r.table_name AND d.status = 'done'), 0)),
+                                           WHERE d.table_name = r.table_name AND d.status = 'done'), 0)
+                 AND r.run_id <> COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
+                                           WHERE d.table_name = r.table_name AND to_jsonb(d) ->> 'remembered' IS NOT NULL), 0)),
              gone AS (
                DELETE FROM @.cgpsync_run r USING old
                WHERE r.run_id = old.run_id AND NOT EXISTS (
@@ -223,8 +226,8 @@ impl Store {
         self.write(
             "UPDATE @.cgpsync_run SET status = 'running', source_table = $2, end_tm = $3, watermark = $4,
                     columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7,
-                    message = concat_ws(E'\\n', message, $8), units = $9::int, source_address = $10,
-                    board = $11::bigint
+                    message = NULLIF(concat_ws(E'\\n', message, $8), ''), units = $9::int, source_address = $10,
+                    board = $11::bigint, source_system = $12, source_database = $13
              WHERE run_id = $1::bigint",
             &[
                 Some(&id),
@@ -236,8 +239,10 @@ impl Store {
                 planned.snapshot,
                 planned.message,
                 Some(&units.len().to_string()),
-                Some(planned.source_address),
+                Some(&planned.origin.address),
                 Some(&planned.board.to_string()),
+                Some(&planned.origin.system),
+                Some(&planned.origin.database),
             ],
         )?;
         // One statement, however many units there are.
@@ -246,11 +251,13 @@ impl Store {
         let inserted = self.write(
             &format!(
                 "INSERT INTO @.cgpsync_run_partition
-                   (run_id, unit, partition, relation, status, source_relation, source_filter, filter_here, estimated_bytes, cut, message)
+                   (run_id, unit, partition, relation, status, source_relation, source_filter, filter_here, estimated_bytes, cut, message,
+                    source_parts, source_state, vanished_filter, bound)
                  SELECT $1::bigint, u.n, {SHOWN_NAME}, c.oid::regclass,
-                        CASE WHEN u.j ->> 'done_by' IS NULL THEN 'pending' ELSE 'skipped' END,
-                        u.j ->> 'source_relation', u.j ->> 'source_filter', (u.j ->> 'filter_here')::bool,
-                        (u.j ->> 'estimated_bytes')::bigint, NULLIF(u.j -> 'cut', 'null'), 'copied by run ' || (u.j ->> 'done_by')
+                        CASE WHEN u.j ->> 'left' IS NULL THEN 'pending' ELSE 'skipped' END,
+                        NULLIF(u.j ->> 'source_relation', ''), u.j ->> 'source_filter', (u.j ->> 'filter_here')::bool,
+                        (u.j ->> 'estimated_bytes')::bigint, NULLIF(u.j -> 'cut', 'null'), u.j ->> 'left',
+                        (u.j ->> 'source_parts')::bool, u.j ->> 'source_state', u.j ->> 'vanished_filter', u.j ->> 'bound'
                  FROM jsonb_array_elements($2::jsonb) WITH ORDINALITY AS u(j, n)
                  JOIN pg_class c ON c.oid = (u.j ->> 'partition')::oid JOIN pg_namespace n ON n.oid = c.relnamespace
                  RETURNING unit"
@@ -324,8 +331,41 @@ impl Store {
         Ok(text.filter(|t| !t.is_empty()).map(str::to_owned))
     }
 
-    /// Remembers `end_tm`.
-    pub fn set_watermark(&self, table: u32, end_tm: &str) -> Result<()> {
+    /// Where the remembered end_tm was taken from; None when no run of ours has left it.
+    pub fn origin(&self, table: u32) -> Result<Option<Remembered>> {
+        let rows = self.write(
+            "SELECT run_id, source_system, source_database, source_table, source_address FROM @.cgpsync_run
+             WHERE relation = $1::oid::regclass AND status = 'done' AND source_table IS NOT NULL
+               AND (remembered IS NOT NULL OR source_system IS NULL)
+             ORDER BY run_id DESC LIMIT 1",
+            &[Some(&table.to_string())],
+        )?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(Remembered {
+            run_id: row.need(0)?,
+            system: row.text(1).map(str::to_owned),
+            database: row.text(2).map(str::to_owned),
+            table: row.string(3)?,
+            address: row.text(4).map(str::to_owned),
+        }))
+    }
+
+    /// Forgets the end_tm that is remembered for a table of this name; what it was.
+    pub fn forget(&self, table: u32) -> Result<Option<String>> {
+        let name = shown_name(table)?;
+        let rows = self.write(
+            "DELETE FROM @.sync_table WHERE table_name = $1 RETURNING end_tm",
+            &[Some(&name)],
+        )?;
+        Ok(rows.first().and_then(|row| row.text(0)).map(str::to_owned))
+    }
+
+    /// Remembers `end_tm`, which run `run_id` has reached.
+    pub fn set_watermark(&self, run_id: i64, table: u32, end_tm: &str) -> Result<()> {
+        self.write(
+            "UPDATE @.cgpsync_run SET remembered = $2 WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string()), Some(end_tm)],
+        )?;
         self.write(
             "INSERT INTO @.sync_table (table_name, end_tm) VALUES ($1, $2)
              ON CONFLICT (table_name) DO UPDATE SET end_tm = EXCLUDED.end_tm",

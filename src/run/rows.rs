@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// A unit as planned.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct NewUnit {
     /// the target's partition
     pub partition: u32,
@@ -18,10 +18,29 @@ pub struct NewUnit {
     pub filter_here: bool,
     /// how a slice can be read in pieces
     pub cut: Option<Cut>,
+    /// the source relation is partitioned
+    pub source_parts: bool,
     /// size on the source, if known
     pub estimated_bytes: Option<i64>,
-    /// the failed run that copied it already
-    pub done_by: Option<i64>,
+    /// why the run leaves it, if it does
+    pub left: Option<String>,
+    /// what the source relation looks like, where units are read in snapshots of their own
+    pub source_state: Option<String>,
+    /// condition on rows here whose range the source has no partition for any more
+    pub vanished_filter: Option<String>,
+    /// bounds of the partition and of those above it
+    pub bound: Option<String>,
+}
+
+impl NewUnit {
+    /// Leaves it, for this reason; nothing is read.
+    pub fn leave(&mut self, reason: &str) {
+        self.left = Some(reason.to_owned());
+        self.source_relation = String::new();
+        self.source_filter = None;
+        self.cut = None;
+        self.estimated_bytes = None;
+    }
 }
 
 /// A unit a worker has claimed.
@@ -49,6 +68,14 @@ pub struct ClaimedUnit {
     pub estimated_bytes: Option<i64>,
     /// how it can be read in pieces, if it is a slice
     pub cut: Option<Cut>,
+    /// the source relation is partitioned
+    pub source_parts: bool,
+    /// what the source relation looked like when planned, where units are read in snapshots of their own
+    pub source_state: Option<String>,
+    /// condition on rows here whose range the source has no partition for any more
+    pub vanished_filter: Option<String>,
+    /// bounds of the partition and of those above it when planned
+    pub bound: Option<String>,
 }
 
 /// What a worker finds when it asks for work.
@@ -116,6 +143,8 @@ pub struct FinishedUnit {
     pub source_relation: String,
     /// condition on the source's rows
     pub source_filter: Option<String>,
+    /// rows that were copied
+    pub rows: i64,
 }
 
 /// What the plan adds to a run's row.
@@ -133,10 +162,39 @@ pub struct Planned<'a> {
     pub binary: bool,
     /// the shared snapshot, if there is one
     pub snapshot: Option<&'a str>,
-    /// host, port and database read
-    pub source_address: &'a str,
+    /// what is read
+    pub origin: &'a Origin,
     /// remark for the user
     pub message: Option<&'a str>,
     /// handle of the run's board
     pub board: i64,
+}
+
+/// Where rows come from: the remembered point is about this and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// system identifier of the server; where it tells none, "table" and the OID of the table
+    pub system: String,
+    /// database
+    pub database: String,
+    /// quoted, qualified
+    pub table: String,
+    /// host, port and database as the server's options name them
+    pub address: String,
+}
+
+/// The origin of the remembered point, as far as the history tells it: what ran before 0.3.0 has
+/// recorded no system.
+#[derive(Debug)]
+pub struct Remembered {
+    /// the run that left it
+    pub run_id: i64,
+    /// see [`Origin`]
+    pub system: Option<String>,
+    /// see [`Origin`]
+    pub database: Option<String>,
+    /// see [`Origin`]
+    pub table: String,
+    /// see [`Origin`]
+    pub address: Option<String>,
 }

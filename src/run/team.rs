@@ -271,6 +271,8 @@ fn load_pieces(task: &Task, gauge: Gauge, source: &mut Session) -> Result<Moved>
         leaves_out: false,
         replace: Replace::Swap,
         gauge,
+        vanished: None,
+        bound: None,
     };
     let mut moved = Moved::default();
     while let Some(copy_sql) = task.take(gauge) {

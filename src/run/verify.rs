@@ -6,7 +6,7 @@
 
 use super::Request;
 use super::caller::{self, Call};
-use super::planning;
+use super::planning::{self, Comparison};
 use super::record::{self, Store};
 use super::rows::NewUnit;
 use crate::error::{Error, Result, sqlstate, tame_remark};
@@ -14,6 +14,7 @@ use crate::pg::{report, session, spi, wait};
 use crate::plan::checksum::{self, Compared};
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::units::{SourceTable, TargetTable};
+use crate::source::dialect::unchanged::{Read, check_unchanged};
 use crate::source::{Session, TextRow, dialect};
 use crate::target::{catalog, types};
 use std::time::Duration;
@@ -75,15 +76,25 @@ impl Verified {
     }
 }
 
-/// A unit and its statements.
+/// What is computed: a unit on both sides, a partition here that the source has no more, or rows of the source that no partition
+/// here takes.
 struct Work {
-    unit: NewUnit,
-    /// quoted, qualified name of the partition
+    /// the target's partition
+    partition: Option<u32>,
+    /// its quoted, qualified name; without one, the source's relation
     name: String,
     /// the same, as it is shown
-    shown_name: String,
-    here: String,
-    there: String,
+    shown_name: Option<String>,
+    /// statement for this side
+    here: Option<String>,
+    /// statement for the source
+    there: Option<String>,
+    /// relation read on the source
+    source_relation: Option<String>,
+    /// it is partitioned
+    source_parts: bool,
+    /// condition on its rows
+    source_filter: Option<String>,
 }
 
 /// Compares the units that `call` selects; rows come in the order of the partitions' names.
@@ -110,26 +121,22 @@ fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Re
         return Err(Error::internal("no session on the source"));
     };
     let snapshot = dialect::begin_shared(first)?;
-    let (mut units, target, source) = planning::comparison(request, &Store::open()?, first)?;
-    leave_out_hashed(&mut units)?;
-    let work = statements(
-        request,
-        method,
-        units,
-        (&target, &source),
-        first.has_integer_datetimes(),
-    )?;
+    let mut comparison = planning::comparison(request, &Store::open()?, first)?;
+    leave_out_hashed(&mut comparison.units)?;
+    let (work, columns) = statements(request, method, comparison, first.has_integer_datetimes())?;
     work.iter().try_for_each(lock)?;
     join_in(request, &timezone, snapshot.as_deref(), sessions, work.len())?;
-    let (here, there) = spi::in_one_snapshot(|| drive(&work, sessions))?;
+    let (here, there) = spi::in_one_snapshot(|| drive(&work, &columns, sessions))?;
     let mut figures: Vec<_> = work.into_iter().zip(here.into_iter().zip(there)).collect();
-    figures.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    // Where no row turned out to be without a place, there is nothing to tell.
+    figures.retain(|(work, (_, there))| work.partition.is_some() || there.as_ref().is_some_and(|f| f.rows > 0));
+    figures.sort_by(|(a, _), (b, _)| (a.partition.is_none(), &a.name).cmp(&(b.partition.is_none(), &b.name)));
     let verified = figures.into_iter().map(|(work, (here, there))| Verified {
-        partition: Some(work.shown_name),
-        there: Some(there),
-        here: Some(here),
-        source_relation: Some(work.unit.source_relation),
-        source_filter: work.unit.source_filter,
+        partition: work.shown_name,
+        there,
+        here,
+        source_relation: work.source_relation,
+        source_filter: work.source_filter,
     });
     Ok(verified.collect())
 }
@@ -192,39 +199,64 @@ fn join_in(
     Ok(())
 }
 
-/// The statements of both sides for each unit.
+/// The statements of both sides, and the columns that they compare.
 fn statements(
     request: &Request,
     method: Method,
-    units: Vec<NewUnit>,
-    (target, source): (&TargetTable, &SourceTable),
+    comparison: Comparison,
     integer_datetimes: bool,
-) -> Result<Vec<Work>> {
-    let (here, there) = match method {
-        Method::Count => (Vec::new(), Vec::new()),
-        Method::Checksum => {
-            let columns = columns_to_compare(request.table, target, source)?;
-            (
-                checksum::here(&columns, integer_datetimes),
-                checksum::there(&columns, integer_datetimes),
-            )
-        }
-    };
+) -> Result<(Vec<Work>, Vec<String>)> {
+    let (mut here, mut there, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    if method == Method::Checksum {
+        let columns = columns_to_compare(request.table, &comparison.target, &comparison.source)?;
+        here = checksum::here(&columns, integer_datetimes);
+        there = checksum::there(&columns, integer_datetimes);
+        names = columns.into_iter().map(|column| column.name).collect();
+    }
     let statement = |entries: &[String], relation: &str, filter: Option<&str>| match method {
         Method::Count => checksum::count(relation, filter),
         Method::Checksum => checksum::checksum(entries, relation, filter),
     };
-    let work = |unit: NewUnit| -> Result<Work> {
+    let mut work = Vec::new();
+    for unit in comparison.units {
         let name = catalog::qualified_name(unit.partition)?;
-        Ok(Work {
-            here: statement(&here, &format!("ONLY {name}"), None),
-            there: statement(&there, &unit.source_relation, unit.source_filter.as_deref()),
-            shown_name: record::shown_name(unit.partition)?,
-            unit,
+        work.push(Work {
+            here: Some(statement(&here, &format!("ONLY {name}"), None)),
+            there: Some(statement(&there, &unit.source_relation, unit.source_filter.as_deref())),
+            partition: Some(unit.partition),
+            shown_name: Some(record::shown_name(unit.partition)?),
+            source_relation: Some(unit.source_relation),
+            source_parts: unit.source_parts,
+            source_filter: unit.source_filter,
             name,
-        })
-    };
-    units.into_iter().map(work).collect()
+        });
+    }
+    for partition in comparison.vanished {
+        let name = catalog::qualified_name(partition)?;
+        work.push(Work {
+            here: Some(checksum::count(&format!("ONLY {name}"), None)),
+            there: None,
+            partition: Some(partition),
+            shown_name: Some(record::shown_name(partition)?),
+            source_relation: None,
+            source_parts: false,
+            source_filter: None,
+            name,
+        });
+    }
+    for hole in comparison.holes {
+        work.push(Work {
+            here: None,
+            there: Some(checksum::count(&hole.readable, Some(&hole.condition))),
+            partition: None,
+            shown_name: None,
+            name: hole.relation,
+            source_relation: Some(hole.readable),
+            source_parts: true,
+            source_filter: Some(hole.condition),
+        });
+    }
+    Ok((work, names))
 }
 
 /// The columns that both sides have and a sync can write; a NOTICE names the others.
@@ -264,8 +296,9 @@ fn columns_to_compare(table: u32, target: &TargetTable, source: &SourceTable) ->
 
 /// Locks the unit before the snapshot is taken: what truncates or replaces it does not follow snapshots. Checks SELECT on the way.
 fn lock(work: &Work) -> Result<()> {
+    let Some(partition) = work.partition else { return Ok(()) };
     spi::execute(&format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", work.name), &[])?;
-    if catalog::qualified_name(work.unit.partition)? == work.name {
+    if catalog::qualified_name(partition)? == work.name {
         return Ok(());
     }
     Err(Error::new(
@@ -275,11 +308,17 @@ fn lock(work: &Work) -> Result<()> {
     .hint("Run the same call again."))
 }
 
-/// Has all units computed on both sides: what they hold here, and there, in the order of `work`.
-fn drive(work: &[Work], sessions: &mut [Session]) -> Result<(Vec<Figures>, Vec<Figures>)> {
-    let mut here = Vec::with_capacity(work.len());
+/// What each side says, in the order of `work`.
+type Both = (Vec<Option<Figures>>, Vec<Option<Figures>>);
+
+/// Has all of `work` computed where its rows are. `columns` are what is read on the source by name.
+fn drive(work: &[Work], columns: &[String], sessions: &mut [Session]) -> Result<Both> {
+    let mut here: Vec<Option<Figures>> = Vec::with_capacity(work.len());
     let mut there: Vec<Option<Figures>> = vec![None; work.len()];
-    let mut next = 0..work.len();
+    let mut next = work
+        .iter()
+        .enumerate()
+        .filter_map(|(index, work)| Some((index, work.there.as_ref()?)));
     let mut at: Vec<Option<usize>> = vec![None; sessions.len()];
     loop {
         for (session, at) in sessions.iter_mut().zip(&mut at) {
@@ -287,8 +326,8 @@ fn drive(work: &[Work], sessions: &mut [Session]) -> Result<(Vec<Figures>, Vec<F
             // Until it has to be waited for, or nothing is left to begin.
             loop {
                 let Some(index) = *at else {
-                    let Some(index) = next.next() else { break };
-                    session.start(labelled(&work[index]));
+                    let Some((index, statement)) = next.next() else { break };
+                    session.start(labelled(&work[index].name, statement));
                     *at = Some(index);
                     continue;
                 };
@@ -296,16 +335,23 @@ fn drive(work: &[Work], sessions: &mut [Session]) -> Result<(Vec<Figures>, Vec<F
                     break;
                 };
                 there[index] = Some(figures(rows.first())?);
-                dialect::check_unchanged(session, &work[index].unit.source_relation)?;
+                if let Some(relation) = &work[index].source_relation {
+                    let read = Read {
+                        relation,
+                        has_parts: work[index].source_parts,
+                        columns,
+                        state: None,
+                    };
+                    check_unchanged(session, read)?;
+                }
                 *at = None;
             }
         }
         if let Some(work) = work.get(here.len()) {
-            let rows = spi::select(&work.here)?;
-            let row = rows
-                .first()
-                .map(|row| vec![row.text(0).map(str::to_owned), row.text(1).map(str::to_owned)]);
-            here.push(figures(row.as_ref())?);
+            here.push(match &work.here {
+                Some(statement) => Some(count_here(statement)?),
+                None => None,
+            });
             continue;
         }
         let busy = sessions.iter().zip(&at).filter(|(_, at)| at.is_some());
@@ -315,15 +361,27 @@ fn drive(work: &[Work], sessions: &mut [Session]) -> Result<(Vec<Figures>, Vec<F
         }
         wait::wait_any(&sockets, TICK);
     }
-    let there: Option<Vec<Figures>> = there.into_iter().collect();
-    let there = there.ok_or_else(|| Error::internal("a unit was not computed on the source"))?;
+    if work
+        .iter()
+        .zip(&there)
+        .any(|(work, there)| work.there.is_some() && there.is_none())
+    {
+        return Err(Error::internal("a unit was not computed on the source"));
+    }
     Ok((here, there))
 }
 
+fn count_here(statement: &str) -> Result<Figures> {
+    let rows = spi::select(statement)?;
+    let row = rows.first();
+    let row = row.map(|row| vec![row.text(0).map(str::to_owned), row.text(1).map(str::to_owned)]);
+    figures(row.as_ref())
+}
+
 /// The source's statement, with the unit's name for who looks into pg_stat_activity there.
-fn labelled(work: &Work) -> String {
-    let name = quote_literal(&format!("cgpsync verify: {}", work.name));
-    format!("SET application_name = {name}; {}", work.there)
+fn labelled(name: &str, statement: &str) -> String {
+    let name = quote_literal(&format!("cgpsync verify: {name}"));
+    format!("SET application_name = {name}; {statement}")
 }
 
 fn figures(row: Option<&TextRow>) -> Result<Figures> {

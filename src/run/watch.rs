@@ -215,12 +215,13 @@ impl Watch {
         let rows = self.select(
             "SELECT unit, partition, status, rows, bytes,
                     pg_catalog.date_part('epoch', finished_at - started_at)::pg_catalog.numeric(20, 3),
-                    COALESCE(error_message, message)
+                    COALESCE(error_message, message), source_relation IS NULL AND status <> 'failed'
              FROM @.cgpsync_run_partition
              WHERE run_id = $1::pg_catalog.int8 AND status IN ('done', 'failed', 'skipped') ORDER BY finished_at, unit",
         )?;
         for row in rows {
-            if !self.seen.insert(row.need(0)?) {
+            // Of those that the source has no more, one line of the run tells.
+            if !self.seen.insert(row.need(0)?) || row.is(7) {
                 continue;
             }
             let text = |at| row.text(at).unwrap_or("");

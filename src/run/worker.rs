@@ -11,6 +11,7 @@ use crate::pg::board::Board;
 use crate::pg::{report, session, wait, xact};
 use crate::plan::copy_sql::copy_out;
 use crate::plan::{pieces, retry};
+use crate::source::dialect::unchanged::{Read, check_unchanged};
 use crate::source::{Session, dialect};
 use crate::target::{catalog, defaults, load};
 use std::time::{Duration, Instant};
@@ -209,6 +210,8 @@ impl Worker {
                 leaves_out: self.leaves_out,
                 replace: self.run.request.replace,
                 gauge,
+                vanished: unit.vanished_filter.as_deref(),
+                bound: unit.bound.as_deref(),
             };
             let loaded = match team(self.id, &self.run, self.board, unit, source, self.leaves_out)? {
                 Some(mut team) => {
@@ -221,7 +224,13 @@ impl Worker {
                     load::replace(&what, &copy_sql, None, source)?
                 }
             };
-            dialect::check_unchanged(source, &unit.source_relation)?;
+            let read = Read {
+                relation: &unit.source_relation,
+                has_parts: unit.source_parts,
+                columns: &self.run.columns,
+                state: unit.source_state.as_deref(),
+            };
+            check_unchanged(source, read)?;
             if unit.snapshot.is_none() {
                 source.batch("COMMIT")?;
             }

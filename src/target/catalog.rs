@@ -1,15 +1,17 @@
 //! What the target table looks like. Runs in a coordinator or in the caller's backend, always under a search_path of pg_catalog.
 
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::spi;
+use crate::pg::spi::{self, Row};
 use crate::pg::storage::{self, Against};
+use crate::pg::xact;
 use crate::plan::bound::Bound;
 use crate::plan::columns::TargetColumn;
-use crate::plan::copy_sql::quote_qualified;
+use crate::plan::copy_sql::{quote_literal, quote_qualified};
 use crate::plan::select::ranking_query;
-use crate::plan::tree::{KeyColumn, Level, Node, NodeRow, Ranks, Strategy, assemble};
+use crate::plan::translate::{Conversion, Converted};
+use crate::plan::tree::{KeyColumn, Level, Node, NodeRow, Ranks, Strategy, UNREADABLE, assemble, list_expression};
 use crate::plan::units::{TargetRel, TargetTable};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Refuses what cannot be a target, with the reason.
 pub fn check_kind(oid: u32) -> Result<()> {
@@ -25,7 +27,6 @@ pub fn check_kind(oid: u32) -> Result<()> {
             format!("relation with OID {oid} does not exist"),
         ));
     };
-    check_is_of_users(oid)?;
     let name = quote_qualified(&row.string(0)?, &row.string(1)?);
     let wrong = |what: &str| {
         Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("{name} is {what}"))
@@ -34,7 +35,7 @@ pub fn check_kind(oid: u32) -> Result<()> {
     match (row.text(2), row.text(3)) {
         (_, Some("t")) => wrong("a temporary table, which other processes cannot write"),
         (Some("r"), _) if row.is(4) => wrong("a parent of inheriting tables, whose rows would be copied twice"),
-        (Some("r" | "p"), _) => Ok(()),
+        (Some("r" | "p" | "t"), _) => check_is_of_users(oid),
         (Some("v"), _) => wrong("a view"),
         (Some("m"), _) => wrong("a materialized view"),
         (Some("f"), _) => wrong("a foreign table"),
@@ -134,6 +135,7 @@ fn tree(oid: u32) -> Result<Option<Node<TargetRel>>> {
                     oid: id,
                     name: quote_qualified(&row.string(2)?, &row.string(3)?),
                     foreign: row.text(4) == Some("f"),
+                    bound: bound.map(str::to_owned),
                 },
                 bound: bound.map(Bound::parse).transpose()?,
                 level: levels.remove(&id),
@@ -143,23 +145,40 @@ fn tree(oid: u32) -> Result<Option<Node<TargetRel>>> {
     Ok(assemble(nodes))
 }
 
+/// What a [`KeyColumn`] is made of besides its name: of type t with collation l.
+const KEY: &str = "t.oid, t.typname, quote_ident(tn.nspname) || '.' || quote_ident(t.typname),
+    ' COLLATE ' || quote_ident(ln.nspname) || '.' || quote_ident(l.collname),
+    CASE WHEN l.collname = 'default' THEN
+      (SELECT COALESCE(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', d.datcollate)
+       FROM pg_database d WHERE d.datname = current_database()) ELSE l.collname::text END,
+    CASE WHEN t.typtype = 'e' THEN
+      (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) END,
+    COALESCE(l.collisdeterministic, true)";
+
+/// Type t of a value of type @, a domain's being the one below it, and its schema tn.
+const KEY_TYPE: &str = "LEFT JOIN LATERAL (
+      WITH RECURSIVE below AS (
+        SELECT y.oid, y.typtype, y.typbasetype FROM pg_type y WHERE y.oid = @
+        UNION ALL SELECT y.oid, y.typtype, y.typbasetype
+        FROM below JOIN pg_type y ON y.oid = below.typbasetype WHERE below.typtype = 'd')
+      SELECT oid FROM below WHERE typtype NOT IN ('d', 'p')) base ON true
+    LEFT JOIN pg_type t ON t.oid = base.oid
+    LEFT JOIN pg_namespace tn ON tn.oid = t.typnamespace";
+
 /// How each partitioned table of the tree is partitioned.
 fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
+    let key_type = KEY_TYPE.replace('@', "COALESCE(a.atttypid, o.opcintype)");
     let rows = spi::execute(
         &format!(
             "{TREE}
-             SELECT p.partrelid, p.partstrat, a.attname, a.atttypid, t.typname, COALESCE(o.opcdefault, false),
-                    quote_ident(tn.nspname) || '.' || quote_ident(t.typname),
-                    ' COLLATE ' || quote_ident(ln.nspname) || '.' || quote_ident(l.collname),
-                    CASE WHEN l.collname = 'default' THEN
-                      (SELECT COALESCE(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', d.datcollate)
-                       FROM pg_database d WHERE d.datname = current_database()) ELSE l.collname::text END
+             SELECT p.partrelid, p.partstrat, a.attname,
+                    CASE WHEN p.partnatts = 1 AND p.partattrs[0] = 0 THEN pg_get_partkeydef(p.partrelid) END,
+                    COALESCE(o.opcdefault AND t.oid IS NOT NULL, false), {KEY}
              FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid
              CROSS JOIN LATERAL generate_series(0, p.partnatts - 1) AS k(n)
              LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[k.n]
-             LEFT JOIN pg_type t ON t.oid = a.atttypid
-             LEFT JOIN pg_namespace tn ON tn.oid = t.typnamespace
              LEFT JOIN pg_opclass o ON o.oid = p.partclass[k.n]
+             {key_type}
              LEFT JOIN pg_collation l ON l.oid = p.partcollation[k.n]
              LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
              ORDER BY p.partrelid, k.n"
@@ -176,15 +195,10 @@ fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
             plain: strategy.is_some(),
             children: Vec::new(),
         });
-        match row.text(2) {
-            Some(name) if row.is(5) => level.columns.push(KeyColumn {
-                name: name.to_owned(),
-                type_oid: row.need(3)?,
-                type_name: row.string(4)?,
-                collation: row.text(8).map(str::to_owned),
-                type_sql: row.string(6)?,
-                ordering: row.string(6)? + row.text(7).unwrap_or(""),
-            }),
+        let expression = row.text(3).and_then(list_expression);
+        match (row.text(2), expression) {
+            (Some(name), _) if row.is(4) => level.columns.push(key_column(row, 5, name, false)?),
+            (None, Some(text)) if row.is(4) => level.columns.push(key_column(row, 5, text, true)?),
             _ => level.plain = false,
         }
     }
@@ -192,6 +206,51 @@ fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
         level.columns.clear();
     }
     Ok(levels)
+}
+
+/// A key from the columns of [`KEY`], which begin at `at`.
+fn key_column(row: &Row, at: usize, name: &str, expression: bool) -> Result<KeyColumn> {
+    let type_sql = row.string(at + 2)?;
+    let labels = row.text(at + 5).map(serde_json::from_str).transpose();
+    Ok(KeyColumn {
+        name: name.to_owned(),
+        expression,
+        type_oid: row.need(at)?,
+        type_name: row.string(at + 1)?,
+        collation: row.text(at + 4).map(str::to_owned),
+        labels: labels
+            .map_err(|e: serde_json::Error| Error::internal(e.to_string()))?
+            .unwrap_or_default(),
+        deterministic: row.is(at + 6),
+        ordering: type_sql.clone() + row.text(at + 3).unwrap_or(""),
+        type_sql,
+    })
+}
+
+/// Columns of the table by name, as if they were its key.
+pub fn key_columns(oid: u32, names: &BTreeSet<String>) -> Result<Vec<KeyColumn>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = serde_json::to_string(names).map_err(|e| Error::internal(e.to_string()))?;
+    let key_type = KEY_TYPE.replace('@', "a.atttypid");
+    let rows = spi::execute(
+        &format!(
+            "SELECT a.attname, {KEY}
+             FROM pg_attribute a {key_type}
+             LEFT JOIN pg_collation l ON l.oid = a.attcollation
+             LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
+             WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND t.oid IS NOT NULL
+               AND to_jsonb(a.attname::text) <@ $2::jsonb
+               AND EXISTS (SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
+                           WHERE m.amname = 'btree' AND o.opcdefault
+                             AND (o.opcintype = t.oid OR t.typtype = 'e' OR t.typname IN ('varchar', 'bpchar')))"
+        ),
+        &[Some(&oid.to_string()), Some(&list)],
+    )?;
+    rows.iter()
+        .map(|row| key_column(row, 1, row.text(0).unwrap_or(""), false))
+        .collect()
 }
 
 /// Columns. A key column is needed as a NOT NULL one is: no RANGE partition takes a NULL. Binary is safe for pinned built-in base and
@@ -249,19 +308,69 @@ pub fn partition_constraints(leaves: &[u32]) -> Result<HashMap<u32, String>> {
     rows.iter().map(|row| Ok((row.need(0)?, row.string(1)?))).collect()
 }
 
-/// Ranks the values of each ordering.
-pub fn rank(values: &HashMap<&str, BTreeSet<&str>>) -> Result<Ranks> {
+/// Ranks the values of each ordering. Those that the type does not have get ranks beyond all others.
+pub fn rank(values: &HashMap<&str, BTreeSet<&str>>, unreadable: &BTreeSet<(String, String)>) -> Result<Ranks> {
     let mut ranks = Ranks::default();
     for (ordering, values) in values {
-        let values: Vec<&str> = values.iter().copied().collect();
+        let is_unreadable = |value: &str| unreadable.contains(&((*ordering).to_owned(), value.to_owned()));
+        let (beyond, values): (Vec<&str>, Vec<&str>) = values.iter().partition(|value| is_unreadable(value));
         for row in spi::execute(&ranking_query(&values, ordering), &[])? {
             let at: usize = row.need(0)?;
             if let Some(value) = values.get(at - 1) {
                 ranks.insert(ordering, (*value).to_owned(), row.need(1)?);
             }
         }
+        for (value, rank) in beyond.into_iter().zip(UNREADABLE..) {
+            ranks.insert(ordering, value.to_owned(), rank);
+        }
     }
     Ok(ranks)
+}
+
+/// Turns values of the source into those of the target's types. One that a type cannot read, or that
+/// comes back as another one, is None.
+pub fn convert(wanted: BTreeMap<(String, Conversion), BTreeSet<String>>) -> Result<Converted> {
+    let mut converted = Converted::new();
+    for ((type_sql, conversion), values) in wanted {
+        let values: Vec<String> = values.into_iter().collect();
+        let mut all = Vec::with_capacity(values.len());
+        match read_values(&type_sql, &conversion, &values)? {
+            Some(read) => all.extend(read),
+            // Some value is to blame: each by itself.
+            None => {
+                for value in &values {
+                    let read = read_values(&type_sql, &conversion, std::slice::from_ref(value))?;
+                    all.push(read.and_then(|read| read.into_iter().next()).flatten());
+                }
+            }
+        }
+        for (value, read) in values.into_iter().zip(all) {
+            converted.insert((type_sql.clone(), conversion.clone(), value), read);
+        }
+    }
+    Ok(converted)
+}
+
+/// All of `values` at once; None when the type refuses any.
+fn read_values(type_sql: &str, conversion: &Conversion, values: &[String]) -> Result<Option<Vec<Option<String>>>> {
+    let list: Vec<String> = values.iter().map(|value| quote_literal(value)).collect();
+    let (value, is_same) = match conversion {
+        Conversion::Cast(from) => (
+            format!("u.v::{from}::{type_sql}"),
+            format!("u.v::{from}::{type_sql}::{from} = u.v::{from}"),
+        ),
+        _ => (format!("u.v::{type_sql}"), "true".to_owned()),
+    };
+    let sql = format!(
+        "SELECT CASE WHEN {is_same} THEN ({value})::text END
+         FROM ROWS FROM (unnest(ARRAY[{}]::text[])) WITH ORDINALITY AS u(v, i) ORDER BY u.i",
+        list.join(", ")
+    );
+    match xact::subtransaction(|| spi::execute(&sql, &[])) {
+        Ok(rows) => Ok(Some(rows.iter().map(|row| row.text(0).map(str::to_owned)).collect())),
+        Err(error) if error.is_cancel() => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// `value` as the key's type reads and prints it; the server's own words otherwise.

@@ -1,5 +1,6 @@
 //! Creating partitions here that the source has.
 
+use super::catalog;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{report, spi};
 use crate::plan::copy_sql::quote_ident;
@@ -28,6 +29,24 @@ pub fn partition(creation: &Creation) -> Result<()> {
     .map_err(|error| explain(error, creation))
 }
 
+/// Drops a partition, with nothing that depends on it; gives its name, quoted and qualified.
+pub fn drop_partition(partition: u32) -> Result<String> {
+    let name = catalog::qualified_name(partition)?;
+    report::catch(|| spi::execute(&format!("DROP TABLE {name} RESTRICT"), &[])).map_err(|error| {
+        let hint = match error.sqlstate.as_str() {
+            sqlstate::INSUFFICIENT_PRIVILEGE => "Call as its owner, or pass vanished => 'keep'.",
+            sqlstate::DEPENDENT_OBJECTS => "Drop what depends on it first, or pass vanished => 'keep'.",
+            _ => "",
+        };
+        let error = error.within(&format!("cannot drop partition {name}, which the source has no more"));
+        match hint {
+            "" => error,
+            hint => error.hint(hint),
+        }
+    })?;
+    Ok(name)
+}
+
 /// The server's error, led by what was being done, with what to do about it.
 fn explain(error: Error, creation: &Creation) -> Error {
     let name = creation.tables.first().map_or("", |table| table.name.as_str());
@@ -41,6 +60,9 @@ fn explain(error: Error, creation: &Creation) -> Error {
         sqlstate::INVALID_OBJECT_DEFINITION => "Create partitions for these rows by hand",
         sqlstate::INSUFFICIENT_PRIVILEGE => {
             "Call as the owner of the table, with CREATE on its schema, or let the owner create the partition"
+        }
+        sqlstate::INVALID_TEXT_REPRESENTATION => {
+            "A bound of the source's partition is no value of the key here: add it to the type (ALTER TYPE ... ADD VALUE)"
         }
         _ => "",
     };

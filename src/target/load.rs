@@ -34,6 +34,10 @@ pub struct What<'a> {
     pub replace: Replace,
     /// where its progress shows
     pub gauge: Gauge,
+    /// condition on rows here whose range the source has no partition for any more: they are not replaced
+    pub vanished: Option<&'a str>,
+    /// bounds of the unit and of what is above it up to the table, as planned with
+    pub bound: Option<&'a str>,
 }
 
 impl What<'_> {
@@ -184,6 +188,14 @@ pub fn replace(
     let way = what.replace.way(&name, obstacle.as_deref())?;
     match way {
         Way::Swap => storage::lock(unit, Against::Writers),
+        Way::Truncate if what.vanished.is_some() => {
+            // Looked at before it is too late; who writes meanwhile is waited for.
+            storage::lock(unit, Against::Everybody);
+            if catalog::qualified_name(unit)? == name {
+                check_vanished(unit, &name, what.vanished.unwrap_or("true"))?;
+            }
+            spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ())?;
+        }
         Way::Truncate => spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ())?,
     }
     // TRUNCATE goes by name: with the lock held, make sure that it was this unit's, and not that of a table renamed to it meanwhile.
@@ -194,13 +206,20 @@ pub fn replace(
         )
         .hint("Run the same call again."));
     }
-    // Loading would lock new parents, after the partition; and what was detached is no business of the run any more.
-    if parents_of(unit)? != parents || !(unit == what.table || parents.contains(&what.table)) {
+    // Loading would lock new parents, after the partition; and what was detached, or has other bounds, is not what was planned.
+    let (parents_now, bounds) = place_of(unit, what.table)?;
+    let is_below = unit == what.table || parents.contains(&what.table);
+    if parents_now != parents || !is_below || what.bound.is_some_and(|planned| planned != bounds) {
         return Err(Error::new(
             sqlstate::OBJECT_IN_USE,
             format!("{name} was attached or detached while the run was on"),
         )
         .hint("Run the same call again."));
+    }
+    if let Some(condition) = what.vanished
+        && way == Way::Swap
+    {
+        check_vanished(unit, &name, condition)?;
     }
     let defaults = other_defaults(what, &name, pieces.is_some())?;
     let old = match way {
@@ -295,14 +314,49 @@ pub fn analyze(unit: u32) -> Result<()> {
     Ok(())
 }
 
-/// The partitioned tables above the unit, from the top.
-fn parents_of(unit: u32) -> Result<Vec<u32>> {
-    let rows = spi::execute(
-        "SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1::pg_catalog.oid::pg_catalog.regclass)
-         WITH ORDINALITY AS a(relid, n) WHERE relid <> $1::pg_catalog.oid ORDER BY n DESC",
+/// Fails if the unit holds rows whose range the source has no partition for any more.
+fn check_vanished(unit: u32, name: &str, condition: &str) -> Result<()> {
+    if storage::is_empty(unit) {
+        return Ok(());
+    }
+    let sql = format!("SELECT EXISTS (SELECT FROM ONLY {name} WHERE {condition})");
+    // Without SELECT it cannot be told apart from a unit that holds some.
+    let may = spi::execute(
+        "SELECT has_table_privilege($1::oid, 'SELECT')",
         &[Some(&unit.to_string())],
     )?;
-    rows.iter().map(|row| row.need(0)).collect()
+    let may_look = may.first().is_some_and(|row| row.is(0));
+    if may_look && !spi::execute(&sql, &[])?.first().is_some_and(|row| row.is(0)) {
+        return Ok(());
+    }
+    let error = Error::new(
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("{name} holds rows whose range has vanished from the source"),
+    )
+    .detail(match may_look {
+        true => format!("The source has no partition any more for its rows with {condition}."),
+        false => {
+            "The calling role has no SELECT on it, so its rows of a range that has vanished cannot be told.".to_owned()
+        }
+    })
+    .hint("Pass vanished => 'empty' to replace it by what the source has, or move these rows elsewhere first.");
+    Err(error.final_one())
+}
+
+/// The partitioned tables above the unit, from the top; and the bounds of the unit and of those between it and `table`, as a plan has
+/// them.
+fn place_of(unit: u32, table: u32) -> Result<(Vec<u32>, String)> {
+    let rows = spi::execute(
+        "SELECT a.relid::oid, pg_get_expr(c.relpartbound, 0)
+         FROM pg_partition_ancestors($1::oid::regclass) WITH ORDINALITY AS a(relid, n) JOIN pg_class c ON c.oid = a.relid
+         ORDER BY a.n",
+        &[Some(&unit.to_string())],
+    )?;
+    let chain: Vec<u32> = rows.iter().map(|row| row.need(0)).collect::<Result<_>>()?;
+    let below = chain.iter().take_while(|relation| **relation != table).count();
+    let bounds: Vec<&str> = rows.iter().take(below).filter_map(|row| row.text(1)).collect();
+    let parents = chain.into_iter().filter(|relation| *relation != unit).rev().collect();
+    Ok((parents, bounds.join("; ")))
 }
 
 /// Locks the parents, and gives them. Loading needs them for the partition's constraint. Whoever attaches, detaches or reads locks parents
@@ -311,7 +365,7 @@ fn lock_parents(unit: u32) -> Result<Vec<u32>> {
     let mut locked = Vec::new();
     loop {
         // While this waited, the partition may have got others.
-        let parents = parents_of(unit)?;
+        let (parents, _) = place_of(unit, unit)?;
         if parents == locked {
             return Ok(locked);
         }

@@ -276,6 +276,9 @@ fn the_old_sync_table_is_taken_over_and_the_next_call_goes_on_from_it() {
         "9"
     );
     pair.create_server("src", pair.source.port);
+    // What the old tool has filled stays closed.
+    pair.target
+        .sql("INSERT INTO persons VALUES (1, 'of the old tool', '2017-01-05', '')");
     assert_eq!(
         pair.copied("'persons', '20170301'"),
         ["persons_201702", "persons_201703"]

@@ -62,7 +62,7 @@ fn catalogs_full_of_sql_are_values_or_errors() {
         ("a long name", TREE, Lie::value(3, long.as_bytes()), name),
         ("a zero byte", TREE, Lie::value(3, b"a\0b"), no_text),
         ("no UTF8", TREE, Lie::value(3, b"\xff\xfe"), no_text),
-        ("another type", LEVELS, Lie::value(3, b"23"), ("", "")),
+        ("another type", LEVELS, Lie::value(5, b"23"), ("", "")),
         (
             "a column",
             COLUMNS,
@@ -146,7 +146,7 @@ fn the_same_in_the_callers_own_session() {
         vec![(defaults, endless(b'D', 10))],
         too_long,
     );
-    scene.fails("rows of a plan", PLAN, vec![(COLUMNS, endless(b'C', 4))], too_long);
+    scene.fails("rows of a plan", PLAN, vec![(COLUMNS, endless(b'C', 6))], too_long);
     scene.fails(
         "rows of a count",
         VERIFY,
@@ -214,10 +214,13 @@ fn a_wild_tree_costs_no_stack() {
                 id,
                 some("r"),
                 some("born"),
+                None,
+                some("t"),
                 some("1082"),
                 some("date"),
-                some("t"),
                 None,
+                None,
+                some("t"),
             ]));
         }
         found

@@ -13,9 +13,11 @@ mod support;
 
 mod bad_input;
 mod cancel;
+mod changes;
 mod columns;
 mod config;
 mod conversions;
+mod coverage;
 mod create_table;
 mod creation;
 mod cron;
@@ -68,5 +70,6 @@ mod tls;
 mod tls_login;
 mod types;
 mod upgrade;
+mod vanished;
 mod verify;
 mod verify_types;

@@ -77,7 +77,9 @@ fn holds(pair: &Pair, case: &Case) -> Result<(), TestCaseError> {
     prepare(pair, case);
     let call = |create_missing: bool| {
         let end_tm = case.target.beyond_everything();
-        pair.sync(&format!("'t', '{end_tm}', 2, create_missing => {create_missing}"))
+        pair.sync(&format!(
+            "'t', '{end_tm}', 2, create_missing => {create_missing}, vanished => 'empty'"
+        ))
     };
     match call(case.create_missing) {
         Ok(_) => {

@@ -8,10 +8,8 @@ use crate::plan::units::range_key;
 #[derive(Debug, Default, PartialEq)]
 struct Found {
     create: Vec<String>,
-    held_back: Vec<String>,
     overlapping: Vec<String>,
     later: Vec<String>,
-    defaults: Vec<String>,
 }
 
 fn found(target: &Sketch, source: &Sketch, (from, end): (Option<i64>, Option<i64>)) -> Found {
@@ -19,7 +17,6 @@ fn found(target: &Sketch, source: &Sketch, (from, end): (Option<i64>, Option<i64
     let key = range_key(&target).expect("a plain key");
     let missing = find(&target, &source, &ranks(), &Reach { key, from, end }).expect("an answer");
     let name = |node: &Node<SourceRel>| node.table.name.clone();
-    let held_back = missing.create.iter().filter(|new| new.held_back);
     let overlap = |overlap: &Overlap<'_>| {
         let condition = overlap.without_place.as_deref().unwrap_or("?");
         format!(
@@ -29,11 +26,9 @@ fn found(target: &Sketch, source: &Sketch, (from, end): (Option<i64>, Option<i64
         )
     };
     Found {
-        held_back: held_back.map(|new| name(new.node)).collect(),
         create: missing.create.iter().map(|new| name(new.node)).collect(),
         overlapping: missing.overlapping.iter().map(overlap).collect(),
         later: missing.later.iter().map(|(oid, c)| format!("{oid} {c}")).collect(),
-        defaults: missing.defaults.iter().map(|node| name(node)).collect(),
     }
 }
 
@@ -62,11 +57,8 @@ fn partitions_between_below_and_above_ours_are_created_within_reach() {
     assert_eq!(create((None, Some(70))), ["below", "gap", "above"]);
     assert_eq!(create((Some(10), Some(99))), ["gap", "above"]);
     assert_eq!(create((Some(9), Some(29))), ["below"]);
-    // What lies before all of ours may have been retired on purpose: that does not hold end_tm back.
-    assert_eq!(found(&target, &source, ALL).held_back, ["gap", "above"]);
     // A default partition has room for their rows.
     let with_default = table("range k", [years(&[("x", 20)]), vec![leaf("d", "default")]].concat());
-    assert!(found(&with_default, &source, ALL).held_back.is_empty());
     assert_eq!(
         found(&with_default, &source, ALL).create,
         ["below", "gap", "y", "above"]
@@ -101,7 +93,6 @@ fn what_partitions_here_cover_together_is_not_missing() {
     let wide = [leaf("a", "from (0) to (30)"), leaf("b", "from (32) to (40)")];
     let expected = Found {
         create: strings(&["b"]),
-        held_back: strings(&["b"]),
         ..Found::default()
     };
     assert_eq!(found(&target, &table("range k", wide), ALL), expected);
@@ -116,9 +107,9 @@ fn what_is_partly_covered_overlaps_with_the_condition_on_the_rest_within_reach()
     let source = table("range k", [leaf("w", "from (5) to (45)")]);
     let overlapping = |reach| found(&target, &source, reach).overlapping;
     let (low, mid, high) = (
-        "(\"k\" IS NOT NULL AND \"k\" >= '5' AND \"k\" < '10')",
-        "(\"k\" IS NOT NULL AND \"k\" >= '20' AND \"k\" < '30')",
-        "(\"k\" IS NOT NULL AND \"k\" >= '40' AND \"k\" < '45')",
+        "(\"k\" IS NOT NULL AND \"k\" >= CAST('5' AS int4) AND \"k\" < CAST('10' AS int4))",
+        "(\"k\" IS NOT NULL AND \"k\" >= CAST('20' AS int4) AND \"k\" < CAST('30' AS int4))",
+        "(\"k\" IS NOT NULL AND \"k\" >= CAST('40' AS int4) AND \"k\" < CAST('45' AS int4))",
     );
     assert_eq!(overlapping(ALL), [format!("w and x, y: {low} OR {mid} OR {high}")]);
     assert_eq!(overlapping((Some(10), Some(39))), [format!("w and x, y: {mid}")]);
@@ -131,8 +122,8 @@ fn what_is_partly_covered_overlaps_with_the_condition_on_the_rest_within_reach()
 fn the_rest_of_a_range_on_several_columns_is_exact() {
     let target = table("range a, b", [leaf("x", "from (0, MINVALUE) to (10, 5)")]);
     let source = table("range a, b", [leaf("w", "from (0, MINVALUE) to (10, 8)")]);
-    let rest = "(\"a\" IS NOT NULL AND \"b\" IS NOT NULL AND (\"a\" > '10' OR (\"a\" = '10' AND \"b\" >= '5')) \
-                AND (\"a\" < '10' OR (\"a\" = '10' AND \"b\" < '8')))";
+    let rest = "(\"a\" IS NOT NULL AND \"b\" IS NOT NULL AND (\"a\" > CAST('10' AS int4) OR (\"a\" = CAST('10' AS int4) AND \"b\" >= CAST('5' AS int4))) \
+                AND (\"a\" < CAST('10' AS int4) OR (\"a\" = CAST('10' AS int4) AND \"b\" < CAST('8' AS int4))))";
     assert_eq!(found(&target, &source, ALL).overlapping, [format!("w and x: {rest}")]);
     // Within reach by the first column alone: rows at its upper end count.
     assert_eq!(found(&target, &source, (Some(10), Some(10))).overlapping.len(), 1);
@@ -156,7 +147,7 @@ fn list_partitions_are_free_covered_or_short_of_some_values() {
     };
     assert_eq!(found(&target, &source, (None, None)), expected);
     let source = table("list r", [leaf("some", "in (3, 4, 5)")]);
-    let overlapping = ["some and y: (\"r\" IN ('4', '5'))"];
+    let overlapping = ["some and y: (\"r\" IN (CAST('4' AS int4), CAST('5' AS int4)))"];
     assert_eq!(found(&target, &source, (None, None)).overlapping, overlapping);
     let target = table("list r", [leaf("x", "in (1, 2)")]);
     let source = table("list r", [leaf("some", "in (2, NULL)")]);
@@ -196,7 +187,7 @@ fn partitions_after_the_end_are_kept_out_of_a_default_partition() {
     assert_eq!(at_15.create, ["y"]);
     assert_eq!(
         at_15.later,
-        ["1 (\"k\" IS NOT NULL AND \"k\" >= '20' AND \"k\" < '30')"]
+        ["1 (\"k\" IS NOT NULL AND \"k\" >= CAST('20' AS int4) AND \"k\" < CAST('30' AS int4))"]
     );
     assert!(found(&target, &source, ALL).later.is_empty());
     // One that shares rows with a partition here will never be created.
@@ -208,14 +199,10 @@ fn partitions_after_the_end_are_kept_out_of_a_default_partition() {
 }
 
 #[test]
-fn a_default_partition_is_reported_not_created() {
+fn a_default_partition_is_not_created() {
     let source = table("range k", [leaf("x", "from (0) to (10)"), leaf("d", "default")]);
     let target = table("range k", [leaf("x", "from (0) to (10)")]);
-    let expected = Found {
-        defaults: strings(&["d"]),
-        ..Found::default()
-    };
-    assert_eq!(found(&target, &source, ALL), expected);
+    assert_eq!(found(&target, &source, ALL), Found::default());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{Action, PlannedUnit, Sides};
 use crate::error::Result;
+use crate::pg::storage;
 use crate::plan::end::{KeyKind, end_literal};
 use crate::plan::select::is_closed_before;
 use crate::plan::tree::KeyColumn;
@@ -57,8 +58,14 @@ pub(super) fn resume(
         let range = sides.ranked(partition.range.as_ref())?;
         let closed = is_closed_before(range.as_ref(), &sides.ranks.of(&key.ordering, end)?);
         let unit = &mut partition.unit;
-        if closed && earlier.source_relation == unit.source_relation && earlier.source_filter == unit.source_filter {
-            unit.done_by = Some(earlier.run_id);
+        // An unlogged partition may have lost its rows in a crash and kept its file.
+        let is_lost = earlier.rows > 0 && storage::is_empty(unit.partition);
+        if closed
+            && !is_lost
+            && earlier.source_relation == unit.source_relation
+            && earlier.source_filter == unit.source_filter
+        {
+            unit.left = Some(format!("copied by run {}", earlier.run_id));
             partition.action = Action::Resume(earlier.run_id);
         }
     }

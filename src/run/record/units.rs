@@ -6,7 +6,12 @@ use crate::plan::retry::Retries;
 use crate::run::Request;
 use crate::run::rows::{Claim, ClaimedUnit, Counts, FinishedUnit, SamePlan};
 use crate::target::load::Loaded;
+use std::collections::HashSet;
 use std::time::Duration;
+
+/// Whether table c has the storage that unit p left it in. A crash empties an unlogged table in place.
+const IS_AS_LEFT: &str = "p.file_number = c.relfilenode
+    AND (c.relpersistence <> 'u' OR p.server_start = pg_postmaster_start_time())";
 
 impl Store {
     /// How a run's units stand.
@@ -31,16 +36,17 @@ impl Store {
     pub fn finished_by_failed_runs(&self, request: &Request, same: &SamePlan<'_>) -> Result<Vec<FinishedUnit>> {
         let columns = serde_json::to_string(same.columns).map_err(|e| Error::internal(e.to_string()))?;
         let rows = self.write(
-            "SELECT p.run_id, r.end_tm, p.relation::oid, p.source_relation, p.source_filter
+            &format!("SELECT p.run_id, r.end_tm, p.relation::oid, p.source_relation, p.source_filter, COALESCE(p.rows, 0)
              FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
              WHERE r.relation = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
                AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.end_tm IS NOT NULL
                AND r.source_address = $5 AND to_jsonb(r.columns) = $6::jsonb AND p.status = 'done'
+               AND EXISTS (SELECT FROM pg_class c WHERE c.oid = p.relation::oid AND {IS_AS_LEFT})
                AND r.run_id > COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
                                         WHERE d.relation = r.relation AND d.status = 'done'), 0)
                AND NOT EXISTS (SELECT FROM @.cgpsync_run_partition n
                                WHERE n.relation = p.relation AND n.run_id > p.run_id AND n.status = 'done')
-             ORDER BY p.run_id",
+             ORDER BY p.run_id"),
             &[
                 Some(&request.table.to_string()),
                 Some(&request.source),
@@ -58,9 +64,29 @@ impl Store {
                     partition: row.need(2)?,
                     source_relation: row.string(3)?,
                     source_filter: row.text(4).map(str::to_owned),
+                    rows: row.need(5)?,
                 })
             })
             .collect()
+    }
+
+    /// Those of `partitions` that no run has loaded, or none into the storage they have now, and unlogged
+    /// ones, which lose their rows without a new file when another process crashes. What ran before 0.3.0
+    /// has not recorded the storage, and is believed.
+    pub fn without_load(&self, partitions: &[u32]) -> Result<HashSet<u32>> {
+        let list: Vec<String> = partitions.iter().map(u32::to_string).collect();
+        let rows = self.write(
+            &format!(
+                "SELECT u.oid::text FROM unnest($1::oid[]) AS u(oid) JOIN pg_class c ON c.oid = u.oid
+                 LEFT JOIN LATERAL (
+                   SELECT l.run_id, l.rows, l.file_number, l.server_start FROM @.cgpsync_run_partition l
+                   WHERE l.relation = u.oid::regclass AND l.status = 'done' ORDER BY l.run_id DESC LIMIT 1) p ON true
+                 WHERE p.run_id IS NULL OR (p.file_number IS NOT NULL AND NOT ({IS_AS_LEFT}))
+                    OR (c.relpersistence = 'u' AND p.rows > 0)"
+            ),
+            &[Some(&format!("{{{}}}", list.join(",")))],
+        )?;
+        rows.iter().map(|row| row.need(0)).collect()
     }
 
     /// The one error of a run whose units failed: counts and names them.
@@ -115,7 +141,8 @@ impl Store {
                  AND (q.retry_at IS NULL OR q.retry_at <= clock_timestamp()
                       OR q.retry_at > clock_timestamp() + $2::float8 * interval '1 ms')
                ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes, p.cut",
+             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes, p.cut,
+                       p.source_parts, p.source_state, p.vanished_filter, p.bound",
             &[Some(&id), Some(&retries.max_delay_ms.to_string())],
         )?;
         if let Some(row) = rows.first() {
@@ -134,6 +161,10 @@ impl Store {
                     .text(10)
                     .map(|text| serde_json::from_str(text).map_err(|e| Error::internal(e.to_string())))
                     .transpose()?,
+                source_parts: row.is(11),
+                source_state: row.text(12).map(str::to_owned),
+                vanished_filter: row.text(13).map(str::to_owned),
+                bound: row.text(14).map(str::to_owned),
             })));
         }
         let rows = self.write(
@@ -182,7 +213,8 @@ impl Store {
         let updated = self.write(
             "UPDATE @.cgpsync_run_partition
              SET status = 'done', finished_at = clock_timestamp(), rows = $3::bigint, bytes = $4::bigint, way = $5,
-                 processes = $6::int
+                 processes = $6::int, server_start = pg_postmaster_start_time(),
+                 file_number = (SELECT c.relfilenode FROM pg_class c WHERE c.oid = relation::oid)
              WHERE run_id = $1::bigint AND unit = $2::int AND status = 'copying' AND worker_pid = pg_backend_pid()
              RETURNING unit",
             &[
@@ -201,6 +233,38 @@ impl Store {
             )));
         }
         Ok(())
+    }
+
+    /// Records that a partition was dropped because the source has it no more.
+    pub fn unit_dropped(&self, run_id: i64, partition: u32) -> Result<()> {
+        self.write(
+            "UPDATE @.cgpsync_run_partition
+             SET status = 'done', started_at = clock_timestamp(), finished_at = clock_timestamp(),
+                 message = 'dropped: the source has no such partition any more'
+             WHERE run_id = $1::bigint AND relation = $2::oid::regclass AND status = 'skipped'",
+            &[Some(&run_id.to_string()), Some(&partition.to_string())],
+        )
+        .map(|_| ())
+    }
+
+    /// Records that a partition could not be dropped.
+    pub fn unit_not_dropped(&self, run_id: i64, partition: u32, error: &Error) -> Result<()> {
+        let error = error.clone().bounded();
+        self.write(
+            "UPDATE @.cgpsync_run_partition
+             SET status = 'failed', finished_at = clock_timestamp(), error_code = $3, error_message = $4,
+                 error_detail = $5, error_hint = $6
+             WHERE run_id = $1::bigint AND relation = $2::oid::regclass AND status = 'skipped'",
+            &[
+                Some(&run_id.to_string()),
+                Some(&partition.to_string()),
+                Some(&error.sqlstate),
+                Some(&error.message),
+                error.detail.as_deref(),
+                error.hint.as_deref(),
+            ],
+        )
+        .map(|_| ())
     }
 
     /// Records how a unit failed or was cancelled. One that is done stays done, whatever went wrong afterwards.

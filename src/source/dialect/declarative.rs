@@ -1,12 +1,12 @@
 //! PostgreSQL 10 and later, Greenplum 7, Cloudberry: pg_partitioned_table, pg_inherits and relpartbound.
 
 use super::table::{self, BYTES, Found, number, text};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::bound::Bound;
 use crate::plan::copy_sql::quote_qualified;
-use crate::plan::tree::{KeyColumn, Level, Node, NodeRow, Strategy, assemble};
+use crate::plan::tree::{KeyColumn, Level, Node, NodeRow, Strategy, assemble, list_expression};
 use crate::plan::units::SourceRel;
-use crate::source::Session;
+use crate::source::{Session, TextRow};
 use std::collections::HashMap;
 
 /// Every table below a root, the root first.
@@ -38,6 +38,7 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
         nodes.push(NodeRow {
             node: Node {
                 table: SourceRel {
+                    oid: number(row, 0).unwrap_or(0),
                     relation: quote_qualified(&table::name(row, 2)?, &name),
                     name,
                     // The root has been found readable, be it only some of its columns.
@@ -57,16 +58,28 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
     Ok(assemble(nodes))
 }
 
-/// How each partitioned table of the tree is partitioned.
+/// How each partitioned table of the tree is partitioned. A domain is told as the type below it.
 fn levels(session: &mut Session, tree: &str) -> Result<HashMap<String, Level<SourceRel>>> {
     let rows = session.query(&format!(
         "{tree}
-         SELECT p.partrelid, p.partstrat, a.attname, a.atttypid, y.typname, COALESCE(o.opcdefault, false), {}
+         SELECT p.partrelid, p.partstrat, a.attname,
+                CASE WHEN p.partnatts = 1 AND p.partattrs[0] = 0 THEN pg_get_partkeydef(p.partrelid) END,
+                COALESCE(o.opcdefault AND y.oid IS NOT NULL, false), y.oid, y.typname, {},
+                CASE WHEN y.typtype = 'e' THEN
+                  (SELECT json_agg(CAST(e.enumlabel AS text) ORDER BY e.enumsortorder)
+                   FROM pg_enum e WHERE e.enumtypid = y.oid) END,
+                COALESCE(CAST(to_jsonb(l) ->> 'collisdeterministic' AS boolean), true)
          FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid
          CROSS JOIN LATERAL generate_series(0, p.partnatts - 1) AS k(n)
          LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[k.n]
-         LEFT JOIN pg_type y ON y.oid = a.atttypid
          LEFT JOIN pg_opclass o ON o.oid = p.partclass[k.n]
+         LEFT JOIN LATERAL (
+           WITH RECURSIVE below AS (
+             SELECT b.oid, b.typtype, b.typbasetype FROM pg_type b WHERE b.oid = COALESCE(a.atttypid, o.opcintype)
+             UNION ALL SELECT b.oid, b.typtype, b.typbasetype
+             FROM below JOIN pg_type b ON b.oid = below.typbasetype WHERE below.typtype = 'd')
+           SELECT oid FROM below WHERE typtype NOT IN ('d', 'p')) base ON true
+         LEFT JOIN pg_type y ON y.oid = base.oid
          {}
          ORDER BY p.partrelid, k.n",
         table::sorts_by(session),
@@ -83,15 +96,10 @@ fn levels(session: &mut Session, tree: &str) -> Result<HashMap<String, Level<Sou
             plain: true,
             children: Vec::new(),
         });
-        match (row.get(2).cloned().flatten(), text(row, 5)?.as_str()) {
-            (Some(name), "t") => level.columns.push(KeyColumn {
-                name,
-                type_oid: number(row, 3).unwrap_or(0),
-                type_name: text(row, 4)?,
-                collation: row.get(6).cloned().flatten(),
-                type_sql: String::new(),
-                ordering: String::new(),
-            }),
+        let value = |at: usize| row.get(at).and_then(|value| value.as_deref());
+        match (value(2), value(3).and_then(list_expression), text(row, 4)?.as_str()) {
+            (Some(name), _, "t") => level.columns.push(key(row, name, false)?),
+            (None, Some(expression), "t") => level.columns.push(key(row, expression, true)?),
             _ => level.plain = false,
         }
     }
@@ -99,4 +107,23 @@ fn levels(session: &mut Session, tree: &str) -> Result<HashMap<String, Level<Sou
         level.columns.clear();
     }
     Ok(levels)
+}
+
+/// A key from a row of `levels`.
+fn key(row: &TextRow, name: &str, expression: bool) -> Result<KeyColumn> {
+    let labels = row.get(8).and_then(|labels| labels.as_deref());
+    let labels = labels.map(serde_json::from_str).transpose();
+    Ok(KeyColumn {
+        name: name.to_owned(),
+        expression,
+        type_oid: number(row, 5).unwrap_or(0),
+        type_name: text(row, 6)?,
+        collation: row.get(7).cloned().flatten(),
+        labels: labels
+            .map_err(|_| Error::protocol("the source's catalog gave labels of an enum that cannot be read"))?
+            .unwrap_or_default(),
+        deterministic: text(row, 9)? == "t",
+        type_sql: String::new(),
+        ordering: String::new(),
+    })
 }

@@ -49,6 +49,7 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
         parent: None,
         node: Node {
             table: SourceRel {
+                oid: found.oid.parse().unwrap_or(0),
                 name: found.name.clone(),
                 relation: found.relation(),
                 readable: true,
@@ -66,6 +67,7 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
             parent: Some(cell(row, 2).unwrap_or(&found.name).to_owned()),
             node: Node {
                 table: SourceRel {
+                    oid: number(row, 13).unwrap_or(0),
                     relation: quote_qualified(&schema, &name),
                     name: name.clone(),
                     readable: text(row, 11)? == "t",
@@ -89,7 +91,7 @@ fn partitions(session: &mut Session, found: &Found) -> Result<Vec<TextRow>> {
     session.query(&format!(
         "SELECT p.partitionschemaname, p.partitiontablename, p.parentpartitiontablename, p.partitiontype, p.partitionlevel,
                 p.partitionisdefault, p.partitionrangestart, p.partitionstartinclusive, p.partitionrangeend, p.partitionendinclusive,
-                p.partitionlistvalues, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}
+                p.partitionlistvalues, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}, c.oid
          FROM pg_partitions p
          JOIN pg_namespace n ON n.nspname = p.partitionschemaname
          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.partitiontablename
@@ -173,9 +175,12 @@ fn keys(session: &mut Session, found: &Found) -> Result<HashMap<usize, Vec<KeyCo
         if let Some(column) = at.and_then(|at| columns.get_mut(at)) {
             *column = Some(KeyColumn {
                 name: text(row, 3)?,
+                expression: false,
                 type_oid: number(row, 4).unwrap_or(0),
                 type_name: text(row, 5)?,
                 collation: row.get(6).cloned().flatten(),
+                labels: Vec::new(),
+                deterministic: true,
                 type_sql: String::new(),
                 ordering: String::new(),
             });

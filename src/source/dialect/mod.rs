@@ -8,6 +8,7 @@ pub mod pieces;
 pub mod server;
 mod storage;
 mod table;
+pub mod unchanged;
 
 use super::Session;
 use crate::error::{Error, Result, sqlstate};
@@ -15,7 +16,7 @@ use crate::plan::copy_sql::quote_literal;
 use crate::plan::create_table::Definition;
 use crate::plan::tree::Node;
 use crate::plan::units::{SourceRel, SourceTable};
-use server::{Catalog, Product};
+use server::Catalog;
 
 /// Reads the source table `name` of the first of `schemas` that has one. The session's settings are pinned.
 pub fn read_table(session: &mut Session, schemas: &[String], name: &str) -> Result<SourceTable> {
@@ -42,6 +43,7 @@ fn read_found(session: &mut Session, found: &table::Found) -> Result<SourceTable
     Ok(SourceTable {
         root: tree.unwrap_or_else(|| Node {
             table: SourceRel {
+                oid: found.oid.parse().unwrap_or(0),
                 relation: found.relation(),
                 name: found.name.clone(),
                 readable: true,
@@ -53,42 +55,6 @@ fn read_found(session: &mut Session, found: &table::Found) -> Result<SourceTable
         columns,
         collations,
     })
-}
-
-/// Fails if `relation`, just read, or a table below it, was truncated, rewritten or replaced since the session's snapshot was taken:
-/// such changes don't follow snapshots, and what was read is then neither the old rows nor the new ones.
-pub fn check_unchanged(session: &mut Session, relation: &str) -> Result<()> {
-    if is_unchanged(session, relation)? {
-        return Ok(());
-    }
-    Err(Error::new(
-        sqlstate::SERIALIZATION_FAILURE,
-        format!("source relation {relation} was truncated, rewritten or replaced while the run was on"),
-    )
-    .hint("Run the same call again: it takes a new snapshot."))
-}
-
-/// Compares, for `relation` and all tables below it, the catalog as the snapshot has it (what a query sees) with the catalog as it is
-/// now (what the system caches, and so names and file numbers, follow). Greenplum's partitions inherit too.
-fn is_unchanged(session: &mut Session, relation: &str) -> Result<bool> {
-    // Older servers lack pg_relation_filenode and recursion; others may lack anything.
-    if session.version() < 90_000 || session.described().product == Product::Other {
-        return Ok(true);
-    }
-    let name = quote_literal(relation);
-    let rows = session.query(&format!(
-        "WITH RECURSIVE tree AS (
-           SELECT CAST(CAST({name} AS regclass) AS oid) AS oid
-           UNION ALL SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid)
-         SELECT NOT EXISTS (
-           SELECT 1 FROM tree LEFT JOIN pg_class c ON c.oid = tree.oid
-           WHERE c.oid IS NULL OR (c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid)))
-         AND EXISTS (
-           SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-           WHERE c.oid = CAST({name} AS regclass)
-             AND '\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(c.relname, '\"', '\"\"') || '\"' = {name})"
-    ))?;
-    answer(&rows)
 }
 
 fn answer(rows: &[super::TextRow]) -> Result<bool> {
@@ -112,15 +78,41 @@ pub fn holds_rows(session: &mut Session, table: &SourceRel, condition: Option<&s
     ))?)
 }
 
-/// Names those of `nodes` that hold rows.
-pub fn with_rows<'a>(session: &mut Session, nodes: &[&'a Node<SourceRel>]) -> Result<Vec<&'a str>> {
-    let mut found = Vec::new();
-    for node in nodes {
-        if holds_rows(session, &node.table, None)? {
-            found.push(node.table.relation.as_str());
+/// Most questions in one statement.
+const QUESTIONS: usize = 100;
+
+/// Whether relations, quoted and qualified, have rows that satisfy their conditions. As above, no lock
+/// outlives the question.
+pub fn hold_rows(session: &mut Session, questions: &[(String, String)]) -> Result<Vec<bool>> {
+    let mut answers = Vec::with_capacity(questions.len());
+    for batch in questions.chunks(QUESTIONS) {
+        let select = |(at, (relation, condition)): (usize, &(String, String))| {
+            format!("SELECT {at} AS n, EXISTS (SELECT 1 FROM {relation} WHERE {condition})")
+        };
+        let sql: Vec<String> = batch.iter().enumerate().map(select).collect();
+        let rows = session.query(&format!(
+            "SAVEPOINT question; {} ORDER BY n; ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
+            sql.join(" UNION ALL ")
+        ))?;
+        if rows.len() != batch.len() {
+            return Err(Error::protocol("the source has not answered every question"));
+        }
+        for row in &rows {
+            answers.push(table::text(row, 1)? == "t");
         }
     }
-    Ok(found)
+    Ok(answers)
+}
+
+/// System identifier of the server, if it tells one, and the database.
+pub fn origin(session: &mut Session) -> Result<(Option<String>, String)> {
+    let system = match session.described().has_control_data {
+        true => "(SELECT CAST(system_identifier AS text) FROM pg_control_system())",
+        false => "CAST(NULL AS text)",
+    };
+    let rows = session.query(&format!("SELECT current_database(), {system}"))?;
+    let row = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
+    Ok((row.get(1).cloned().flatten(), table::text(row, 0)?))
 }
 
 /// Begins a transaction there: what it reads does not change while it is open. With `snapshot` it sees what the exporting one sees.

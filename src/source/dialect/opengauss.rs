@@ -30,9 +30,12 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
     };
     let column = KeyColumn {
         name: text(key, 1)?,
+        expression: false,
         type_oid: number(key, 2).unwrap_or(0),
         type_name: text(key, 3)?,
         collation: key.get(4).cloned().flatten(),
+        labels: Vec::new(),
+        deterministic: true,
         type_sql: String::new(),
         ordering: String::new(),
     };
@@ -87,6 +90,7 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
         };
         children.push(Node {
             table: SourceRel {
+                oid: found.oid.parse().unwrap_or(0),
                 relation: format!("{} partition {}", found.relation(), quote_ident(&name)),
                 name,
                 // It has no name that a SELECT could use everywhere; the table with the predicate has.
@@ -99,6 +103,7 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
     }
     Ok(Some(Node {
         table: SourceRel {
+            oid: found.oid.parse().unwrap_or(0),
             name: found.name.clone(),
             relation: found.relation(),
             readable: true,

@@ -46,6 +46,8 @@ pub struct Server {
     pub catalog: Catalog,
     /// pg_export_snapshot() exists
     exports: bool,
+    /// pg_control_system() exists and may be called
+    pub has_control_data: bool,
     /// those of `PINNED` that exist
     settings: HashSet<String>,
     /// where an unqualified table name is looked for: the remote user's search_path, before it is pinned
@@ -67,6 +69,8 @@ const PINNED: &[(&str, &str)] = &[
     ("transaction_timeout", "0"),
     // openGauss: ends idle sessions, of which the one that holds the snapshot is one.
     ("session_timeout", "0"),
+    // Compiling a statement about catalogs takes longer than running it.
+    ("jit", "off"),
     // A policy that hides rows would make the copy silently partial: refuse instead, as pg_dump does.
     ("row_security", "off"),
 ];
@@ -83,7 +87,8 @@ pub fn identify(session: &mut Session) -> Result<Server> {
          UNION ALL SELECT 'catalog', CAST(a.attname AS text), 0 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
            JOIN pg_namespace n ON n.oid = c.relnamespace
            WHERE n.nspname = 'pg_catalog' AND c.relname = 'pg_partition' AND a.attname = 'parttype'
-         UNION ALL SELECT DISTINCT 'function', CAST(proname AS text), 0 FROM pg_proc WHERE proname = 'pg_export_snapshot'
+         UNION ALL SELECT DISTINCT 'function', CAST(proname AS text), 0 FROM pg_proc
+           WHERE proname IN ('pg_export_snapshot', 'pg_control_system') AND has_function_privilege(oid, 'EXECUTE')
          UNION ALL SELECT 'schema', CAST((current_schemas(false))[i] AS text), i
            FROM generate_series(1, array_upper(current_schemas(false), 1)) AS g(i)",
         names.join(", ")
@@ -93,6 +98,7 @@ pub fn identify(session: &mut Session) -> Result<Server> {
     let catalogs: Vec<&str> = of("catalog").into_iter().map(|(name, _)| name).collect();
     let is_greenplum = settings.contains("gp_role") || settings.contains("gp_session_role");
     let text = of("version").first().map_or("", |(text, _)| *text);
+    let has_function = |name: &str| of("function").iter().any(|(function, _)| *function == name);
     let mut schemas = of("schema");
     schemas.sort_by_key(|&(_, at)| at);
     let catalog = if catalogs.contains(&"pg_partition_rule") && catalogs.contains(&"pg_partitions") {
@@ -112,7 +118,8 @@ pub fn identify(session: &mut Session) -> Result<Server> {
             .unwrap_or(0),
         product: product(text, is_greenplum),
         catalog,
-        exports: !of("function").is_empty(),
+        exports: has_function("pg_export_snapshot"),
+        has_control_data: has_function("pg_control_system"),
         schemas: schemas.into_iter().map(|(name, _)| name.to_owned()).collect(),
         settings,
     })

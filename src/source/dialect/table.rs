@@ -152,7 +152,7 @@ pub fn collation_join(session: &Session, collation: &str) -> String {
 /// Columns in attnum order, and for the collatable ones what they sort by.
 pub fn columns(session: &mut Session, oid: &str) -> Result<(Vec<SourceColumn>, HashMap<String, String>)> {
     let rows = session.query(&format!(
-        "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), {}
+        "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), {}, a.attnum, a.attnotnull
          FROM pg_attribute a {}
          WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
          ORDER BY a.attnum",
@@ -170,6 +170,8 @@ pub fn columns(session: &mut Session, oid: &str) -> Result<(Vec<SourceColumn>, H
             name,
             type_oid: number(row, 1).unwrap_or(0),
             type_name: text(row, 2)?,
+            number: number(row, 4).unwrap_or(0),
+            not_null: text(row, 5)? == "t",
         });
     }
     Ok((columns, collations))

@@ -1,6 +1,6 @@
 //! Calls, and whether what comes of them is what the model allows.
 
-use super::case::{Extra, POINTS};
+use super::case::{Extra, Key, POINTS};
 use super::look::{self, Oid, Source, Target, ask};
 use super::model::{Asked, Said, Scene, Violation};
 use super::world::{SOURCE, TARGET, World};
@@ -230,9 +230,10 @@ fn verify(world: &mut World, story: &mut Story, source: &Source) {
     }
 }
 
-/// A call for another table of the source: the remembered point is not that one's.
+/// A call for another table of the source: the remembered point is not that one's. Without a RANGE key
+/// the point is a label, because of which nothing is left out.
 pub fn call_another_table(world: &mut World, story: &mut Story) {
-    if world.memory.point.is_none() || world.case.trees[TARGET].key.is_none() {
+    if world.memory.point.is_none() || !world.case.trees[TARGET].has(Key::Time) {
         return;
     }
     let (other, origin) = (format!("{}.other", world.case.schema), world.origin());

@@ -1,0 +1,95 @@
+//! A set of coordinates as a condition that either server reads.
+
+use super::{Dimension, HIGHEST, LOWEST, NULL};
+use crate::plan::copy_sql::quote_literal;
+use crate::plan::region::Set;
+use crate::plan::tree::{FIRST_NORMAL_OID, KeyColumn, UNREADABLE};
+
+/// text and varchar
+const VARYING: [u32; 2] = [25, 1043];
+
+impl Dimension {
+    /// The condition on `column` for a set; None when it takes everything.
+    pub(super) fn condition(&self, column: &KeyColumn, set: &Set) -> Option<String> {
+        if set.intervals() == [(NULL, HIGHEST)] {
+            return None;
+        }
+        let mut any = match self.ordered {
+            true => self.intervals(column, set),
+            false => self.points(column, set),
+        };
+        if set.contains(NULL) {
+            any.push(format!("{} IS NULL", column.sql()));
+        }
+        Some(format!("({})", any.join(" OR ")))
+    }
+
+    /// By equality alone: what is in the set, or, if it goes beyond known values, what is not in it.
+    /// Values of a type that is not built in are compared as text: the other side may lack them. So is
+    /// text, which may be an enum over there.
+    fn points(&self, column: &KeyColumn, set: &Set) -> Vec<String> {
+        let is_open = set.intervals().iter().any(|&(low, high)| low != high || low % 2 != 0);
+        let known = self
+            .values
+            .iter()
+            .filter(|(rank, _)| set.contains(2 * **rank) != is_open);
+        let (readable, unreadable): (Vec<_>, Vec<_>) = known.partition(|(rank, _)| **rank < UNREADABLE);
+        let not = if is_open { "NOT " } else { "" };
+        let as_text = |values: Vec<(&i64, &String)>| {
+            let list: Vec<String> = values.iter().map(|(_, value)| quote_literal(value)).collect();
+            let column = column.sql();
+            format!("CAST({column} AS pg_catalog.text) {not}IN ({})", list.join(", "))
+        };
+        let mut terms = Vec::new();
+        if column.type_oid >= FIRST_NORMAL_OID || VARYING.contains(&column.type_oid) {
+            let all: Vec<_> = readable.into_iter().chain(unreadable).collect();
+            terms.extend((!all.is_empty()).then(|| as_text(all)));
+        } else {
+            if !readable.is_empty() {
+                let list: Vec<String> = readable.iter().map(|(_, value)| column.literal(value)).collect();
+                terms.push(format!("{} {not}IN ({})", column.sql(), list.join(", ")));
+            }
+            terms.extend((!unreadable.is_empty()).then(|| as_text(unreadable)));
+        }
+        if is_open {
+            terms.push(format!("{} IS NOT NULL", column.sql()));
+            terms = vec![terms.join(" AND ")];
+        }
+        terms
+    }
+
+    fn intervals(&self, column: &KeyColumn, set: &Set) -> Vec<String> {
+        let name = column.sql();
+        let value = |rank: i64| {
+            let value = self.values.get(&rank).map_or("", String::as_str);
+            column.literal(value)
+        };
+        let one = |&(low, high): &(i64, i64)| {
+            let low = low.max(LOWEST);
+            if low > high {
+                return None;
+            }
+            if low == high && low % 2 == 0 {
+                return Some(format!("{name} = {}", value(low / 2)));
+            }
+            let mut all = Vec::new();
+            if low != LOWEST {
+                all.push(match low % 2 == 0 {
+                    true => format!("{name} >= {}", value(low / 2)),
+                    false => format!("{name} > {}", value((low - 1) / 2)),
+                });
+            }
+            if high != HIGHEST {
+                all.push(match high % 2 == 0 {
+                    true => format!("{name} <= {}", value(high / 2)),
+                    false => format!("{name} < {}", value((high + 1) / 2)),
+                });
+            }
+            Some(match all.is_empty() {
+                true => format!("{name} IS NOT NULL"),
+                false => all.join(" AND "),
+            })
+        };
+        set.intervals().iter().filter_map(one).collect()
+    }
+}

@@ -1,0 +1,267 @@
+//! The source's partitioning in the target's terms. Bounds are compared as values of the target's key,
+//! so each bound of the source is turned into one first, where both types mean the same by it. From
+//! here on a level of the source is either comparable (it has the target's key columns and values) or
+//! not plain, and then its partitions say nothing.
+
+use super::bound::{Bound, End};
+use super::tree::{FIRST_NORMAL_OID, KeyColumn, Level, Node, Strategy};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// How a value of the source's key becomes one of the target's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Conversion {
+    /// its text is the same
+    Same,
+    /// the target's type reads its text
+    Read,
+    /// its text is read as this type, quoted and qualified, and cast
+    Cast(String),
+}
+
+/// pg_type.oid of built-in types, which are the same everywhere.
+mod oid {
+    pub const NUMBERS: &[u32] = &[21, 23, 20, 1700]; // int2, int4, int8, numeric
+    pub const TIMES: &[u32] = &[1082, 1114, 1184]; // date, timestamp, timestamptz
+    pub const VARYING: &[u32] = &[25, 1043]; // text, varchar
+    pub const STRINGS: &[u32] = &[25, 1043, 1042, 19]; // and bpchar, name, which cut or pad
+}
+
+/// How bounds on `there`, a key of the source, are values of `here`. None where they are not: the
+/// types mean different things, or order their values differently.
+pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy) -> Option<Conversion> {
+    let both = |types: &[u32]| types.contains(&here.type_oid) && types.contains(&there.type_oid);
+    let is_built_in = here.type_oid < FIRST_NORMAL_OID;
+    let by_order = strategy != Strategy::List;
+    // For a list it is enough that strings are equal to both or to neither.
+    let sorts = sort_alike(here.collation.as_deref(), there.collation.as_deref())
+        || (!by_order && here.deterministic && there.deterministic);
+    if is_built_in && here.type_oid == there.type_oid {
+        return sorts.then_some(Conversion::Same);
+    }
+    if both(oid::VARYING) {
+        return sorts.then_some(Conversion::Read);
+    }
+    if strategy == Strategy::Hash {
+        return None;
+    }
+    if both(oid::NUMBERS) || both(oid::TIMES) {
+        return Some(Conversion::Cast(format!("pg_catalog.{}", there.type_name)));
+    }
+    let (ours, theirs) = (!here.labels.is_empty(), !there.labels.is_empty());
+    if ours && theirs {
+        let is_alike = !by_order || order_alike(&here.labels, &there.labels);
+        return is_alike.then_some(Conversion::Read);
+    }
+    let is_string = |column: &KeyColumn| oid::STRINGS.contains(&column.type_oid);
+    let by_text = (oid::VARYING.contains(&here.type_oid) && is_string(there))
+        || (ours && is_string(there))
+        || (theirs && is_string(here))
+        || (!is_built_in && there.type_oid >= FIRST_NORMAL_OID && here.type_name == there.type_name);
+    (by_text && !by_order && sorts).then_some(Conversion::Read)
+}
+
+/// True when two collations order text alike, as far as their names tell; unknown ones do.
+pub fn sort_alike(here: Option<&str>, there: Option<&str>) -> bool {
+    match (here, there) {
+        (Some(here), Some(there)) => fold_locale(here) == fold_locale(there),
+        _ => true,
+    }
+}
+
+/// `en_US.UTF-8` and `en_US.utf8` are one locale.
+fn fold_locale(name: &str) -> String {
+    let folded = name.to_ascii_lowercase().replace('-', "");
+    if folded == "posix" { "c".to_owned() } else { folded }
+}
+
+/// The labels that two enums share come in the same order.
+fn order_alike(here: &[String], there: &[String]) -> bool {
+    let here = here.iter().filter(|label| there.contains(label));
+    let there_only: Vec<&String> = there
+        .iter()
+        .filter(|label| here.clone().any(|own| own == *label))
+        .collect();
+    here.eq(there_only)
+}
+
+/// The target's columns that a bound of the source may be about.
+#[derive(Debug, Default)]
+pub struct Keys(HashMap<String, Vec<KeyColumn>>);
+
+impl Keys {
+    /// Those that `root`, the target's tree, is partitioned by.
+    pub fn of<T>(root: &Node<T>) -> Keys {
+        let mut keys = Keys::default();
+        let mut stack = vec![root];
+        while let Some(node) = stack.pop() {
+            if let Some(level) = &node.level {
+                for column in level.columns.iter().filter(|_| level.plain) {
+                    keys.insert(column.clone());
+                }
+                stack.extend(&level.children);
+            }
+        }
+        keys
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, column: KeyColumn) {
+        let known = self.0.entry(column.sql()).or_default();
+        if !known.contains(&column) {
+            known.push(column);
+        }
+    }
+
+    /// Columns that `root`, the source's tree, is partitioned by and the target is not.
+    pub fn lacking<T>(&self, root: &Node<T>) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let mut stack = vec![root];
+        while let Some(node) = stack.pop() {
+            if let Some(level) = &node.level {
+                for column in level.columns.iter().filter(|column| !column.expression) {
+                    if !self.0.contains_key(&column.sql()) {
+                        names.insert(column.name.clone());
+                    }
+                }
+                stack.extend(&level.children);
+            }
+        }
+        names
+    }
+
+    fn find(&self, there: &KeyColumn, strategy: Strategy) -> Option<(&KeyColumn, Conversion)> {
+        let known = self.0.get(&there.sql())?;
+        known
+            .iter()
+            .find_map(|here| Some((here, conversion(here, there, strategy)?)))
+    }
+
+    /// The target's columns for a level of the source, and how its values become theirs.
+    fn of_level<T>(&self, level: &Level<T>) -> Option<Vec<(&KeyColumn, Conversion)>> {
+        let columns = level.columns.iter().map(|column| self.find(column, level.strategy));
+        columns
+            .collect::<Option<Vec<_>>>()
+            .filter(|columns| level.plain && !columns.is_empty())
+    }
+
+    /// The values of the source that the target's types have to read, by type and conversion.
+    pub fn values<T>(&self, root: &Node<T>) -> BTreeMap<(String, Conversion), BTreeSet<String>> {
+        let mut wanted: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+        let mut stack = vec![root];
+        while let Some(node) = stack.pop() {
+            let Some(level) = &node.level else { continue };
+            stack.extend(&level.children);
+            let Some(columns) = self.of_level(level) else { continue };
+            let mut add = |(here, conversion): &(&KeyColumn, Conversion), value: &String| {
+                if *conversion != Conversion::Same {
+                    let entry = wanted.entry((here.type_sql.clone(), conversion.clone()));
+                    entry.or_default().insert(value.clone());
+                }
+            };
+            for child in &level.children {
+                match &child.bound {
+                    Some(Bound::Range(from, to)) => {
+                        for (end, column) in from.iter().zip(&columns).chain(to.iter().zip(&columns)) {
+                            if let End::Value(value) = end {
+                                add(column, value);
+                            }
+                        }
+                    }
+                    Some(Bound::List(values)) => {
+                        values.iter().flatten().for_each(|value| add(&columns[0], value));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// What the target makes of values of the source: by type, conversion and text, the text of its own
+/// type. None where the type cannot read it, or changes it.
+pub type Converted = HashMap<(String, Conversion, String), Option<String>>;
+
+/// Puts the source's tree into the target's terms. Gives the values of LIST partitions that the
+/// target's type does not have, by ordering: they stay as they are.
+pub fn translate<T>(root: &mut Node<T>, keys: &Keys, converted: &Converted) -> BTreeSet<(String, String)> {
+    let mut unreadable = BTreeSet::new();
+    translate_node(root, keys, converted, &mut unreadable);
+    unreadable
+}
+
+fn translate_node<T>(
+    node: &mut Node<T>,
+    keys: &Keys,
+    converted: &Converted,
+    unreadable: &mut BTreeSet<(String, String)>,
+) {
+    let Some(level) = &mut node.level else { return };
+    match keys.of_level(level) {
+        Some(columns) => {
+            let is_known = translate_level(level, &columns, converted, unreadable);
+            level.columns = columns.into_iter().map(|(here, _)| here.clone()).collect();
+            if !is_known {
+                level.plain = false;
+                level.columns.clear();
+            }
+        }
+        // A hash that is not the target's still tells that its partitions are all there.
+        None if level.strategy == Strategy::Hash && level.plain => {}
+        None => {
+            level.plain = false;
+            level.columns.clear();
+        }
+    }
+    for child in &mut level.children {
+        translate_node(child, keys, converted, unreadable);
+    }
+}
+
+/// Replaces the values of a level's bounds. False when an end of a range has no equal in the target's
+/// type: nothing can then be said of its order.
+fn translate_level<T>(
+    level: &mut Level<T>,
+    columns: &[(&KeyColumn, Conversion)],
+    converted: &Converted,
+    unreadable: &mut BTreeSet<(String, String)>,
+) -> bool {
+    let find = |(here, conversion): &(&KeyColumn, Conversion), value: &str| match conversion {
+        Conversion::Same => Some(value.to_owned()),
+        conversion => {
+            let key = (here.type_sql.clone(), conversion.clone(), value.to_owned());
+            converted.get(&key).cloned().flatten()
+        }
+    };
+    let mut is_known = true;
+    for child in &mut level.children {
+        match &mut child.bound {
+            Some(Bound::Range(from, to)) => {
+                let ends = from.iter_mut().zip(columns).chain(to.iter_mut().zip(columns));
+                for (end, column) in ends {
+                    if let End::Value(value) = end {
+                        match find(column, value) {
+                            Some(read) => *value = read,
+                            None => is_known = false,
+                        }
+                    }
+                }
+            }
+            Some(Bound::List(values)) => {
+                for value in values.iter_mut().flatten() {
+                    match find(&columns[0], value) {
+                        Some(read) => *value = read,
+                        None => {
+                            unreadable.insert((columns[0].0.ordering.clone(), value.clone()));
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    is_known
+}
+
+#[cfg(test)]
+mod tests;

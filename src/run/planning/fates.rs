@@ -1,0 +1,139 @@
+//! Partitions here whose range has vanished from the source. `plan::space` subtracts; whether a default partition over there still
+//! holds rows of the range is asked, many questions in one statement.
+
+use super::sides::Sides;
+use super::{Action, PlannedUnit};
+use crate::error::Result;
+use crate::plan::copy_sql::display_name;
+use crate::plan::region::Cell;
+use crate::plan::space::{Cover, Space};
+use crate::plan::tree::Node;
+use crate::plan::twins::Twins;
+use crate::plan::units::{SourceRel, TargetRel};
+use crate::plan::vanished::Vanished;
+use crate::source::{Session, dialect};
+use std::collections::{HashMap, HashSet};
+
+/// What the source has for a partition here, as far as it is not all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// no partition for any of its rows any more
+    Vanished,
+    /// none for the rows with this condition
+    InPart(String),
+}
+
+/// Fates of the partitions in `taken`, by OID. One that the source has as it is has none.
+pub fn fates(
+    sides: &Sides<'_>,
+    space: &Space<'_>,
+    twins: &Twins<'_>,
+    taken: &HashSet<u32>,
+    session: &mut Session,
+) -> Result<HashMap<u32, Fate>> {
+    let source = &sides.source.root;
+    // A source that is not partitioned has nothing to lose; and nearly always it has all that there is here.
+    let is_whole = |leaf: u32| twins.twin_of(leaf).is_some_and(|twin| twin.level.is_none());
+    if source.level.is_none() || taken.iter().all(|leaf| is_whole(*leaf)) {
+        return Ok(HashMap::new());
+    }
+    let mut leaves = Vec::new();
+    space.leaves(&sides.target.root, vec![Cell::default()], &mut leaves)?;
+    let mut covers = Vec::new();
+    for (leaf, cells) in leaves {
+        let oid = leaf.table.oid;
+        if taken.contains(&oid) && !is_whole(oid) {
+            let mut cover = Cover::default();
+            // A twin takes what it takes, be it a default partition: only what is below it may be gone.
+            space.cover(twins.twin_of(oid).unwrap_or(source), &cells, &mut cover)?;
+            covers.push((leaf, cover));
+        }
+    }
+    ask_defaults(space, source, &mut covers, session)?;
+    Ok(covers
+        .into_iter()
+        .filter_map(|(leaf, cover)| Some((leaf.table.oid, fate(space, &cover)?)))
+        .collect())
+}
+
+fn fate(space: &Space<'_>, cover: &Cover<'_, SourceRel>) -> Option<Fate> {
+    if cover.vanished.is_empty() {
+        return None;
+    }
+    if !cover.has_partition {
+        return Some(Fate::Vanished);
+    }
+    // What a hash alone tells apart is taken to be gone, too: rows that stay are no rows that are lost.
+    Some(Fate::InPart(space.condition(&space.joined(&cover.vanished)).0))
+}
+
+/// A default partition covers what it holds a row of. What it holds none of has vanished.
+fn ask_defaults<'a>(
+    space: &Space<'_>,
+    root: &'a Node<SourceRel>,
+    covers: &mut [(&Node<TargetRel>, Cover<'a, SourceRel>)],
+    session: &mut Session,
+) -> Result<()> {
+    let mut questions = Vec::new();
+    for (_, cover) in covers.iter() {
+        for (default, cell) in &cover.by_default {
+            let readable = if default.table.readable { default } else { root };
+            let (condition, _) = space.condition(std::slice::from_ref(cell));
+            questions.push((readable.table.relation.clone(), condition));
+        }
+    }
+    let mut answers = dialect::hold_rows(session, &questions)?.into_iter();
+    for (_, cover) in covers {
+        for (_, cell) in std::mem::take(&mut cover.by_default) {
+            match answers.next() {
+                Some(true) => cover.has_partition = true,
+                _ => cover.vanished.push(cell),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What becomes of partitions that the source has no more, or a part of whose range it has no more.
+pub fn settle(partitions: &mut [PlannedUnit], fates: &HashMap<u32, Fate>, vanished: Vanished) {
+    for planned in partitions.iter_mut().filter(|planned| planned.action == Action::Copy) {
+        match (fates.get(&planned.unit.partition), vanished) {
+            (Some(Fate::Vanished), Vanished::Keep) => {
+                planned.action = Action::Vanished;
+                planned
+                    .unit
+                    .leave("the source has no such partition any more: its rows stay");
+            }
+            (Some(Fate::Vanished), Vanished::Drop) => {
+                planned.action = Action::Drop;
+                planned
+                    .unit
+                    .leave("the source has no such partition any more: to be dropped when the others are done");
+            }
+            (Some(Fate::InPart(condition)), Vanished::Keep) => {
+                planned.unit.vanished_filter = Some(condition.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Most partitions that a remark names.
+const NAMED: usize = 10;
+
+/// One remark for all of them.
+pub fn remark(partitions: &[PlannedUnit]) -> Option<String> {
+    let kept = partitions.iter().filter(|planned| planned.action == Action::Vanished);
+    let kept: Vec<String> = kept.map(|planned| display_name(&planned.name)).collect();
+    let mut names: Vec<&str> = kept.iter().take(NAMED).map(String::as_str).collect();
+    if kept.len() > NAMED {
+        names.push("...");
+    }
+    (!kept.is_empty()).then(|| {
+        format!(
+            "rows kept of partitions that the source no longer has ({}): {}; vanished => 'empty' or 'drop' follows the source",
+            kept.len(),
+            names.join(", ")
+        )
+    })
+}

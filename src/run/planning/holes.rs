@@ -1,0 +1,130 @@
+//! Rows of the source that no partition here takes. `plan::space` subtracts; whether there are any is asked, many questions in one
+//! statement.
+
+use super::sides::Sides;
+use crate::error::{Error, Result, sqlstate};
+use crate::plan::bound::Bound;
+use crate::plan::missing::Missing;
+use crate::plan::region::Cell;
+use crate::plan::space::{Found, Space};
+use crate::plan::tree::Node;
+use crate::plan::units::SourceRel;
+use crate::source::{Session, dialect};
+
+/// Rows of the source that no partition here takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    /// relation that holds them, quoted and qualified
+    pub relation: String,
+    /// relation to read them from: it, or one above it that may be read
+    pub readable: String,
+    /// condition on them
+    pub condition: String,
+    /// the relation is a partition with bounds, which tell enough
+    pub is_whole: bool,
+}
+
+/// Where the source may have such rows, with a key from rank `from` up to `end`. Partitions of the
+/// source in `created` get a place here before anything is copied.
+pub fn holes(
+    sides: &Sides<'_>,
+    space: &Space<'_>,
+    (from, end): (Option<i64>, Option<i64>),
+    created: &[&Node<SourceRel>],
+) -> Result<Vec<Hole>> {
+    let mut reach = sides
+        .key
+        .map_or_else(Cell::default, |key| space.between(key, from, end));
+    for column in sides.never_null() {
+        match space.not_null(&reach, column) {
+            Some(cell) => reach = cell,
+            None => return Ok(Vec::new()),
+        }
+    }
+    let gaps = space.gaps(&sides.target.root, vec![reach])?;
+    let mut found = Vec::new();
+    space.reached(&sides.source.root, gaps, &[], &mut found)?;
+    let is_created = |path: &[&Node<SourceRel>]| {
+        path.iter()
+            .any(|node| created.iter().any(|new| std::ptr::eq(*new, *node)))
+    };
+    found.retain(|found| !is_created(&found.path));
+    let hole = |found: Found<'_, SourceRel>| {
+        let readable = found.path.iter().rev().find(|node| node.table.readable);
+        Hole {
+            relation: found.node.table.relation.clone(),
+            readable: readable.unwrap_or(&found.node).table.relation.clone(),
+            condition: space.condition(&found.cells).0,
+            is_whole: !matches!(found.node.bound, None | Some(Bound::Default)),
+        }
+    };
+    Ok(found.into_iter().map(hole).collect())
+}
+
+/// Those of `holes` that hold rows.
+pub fn with_rows(holes: Vec<Hole>, session: &mut Session) -> Result<Vec<Hole>> {
+    let questions: Vec<(String, String)> = holes
+        .iter()
+        .map(|hole| (hole.readable.clone(), hole.condition.clone()))
+        .collect();
+    let answers = dialect::hold_rows(session, &questions)?;
+    Ok(holes
+        .into_iter()
+        .zip(answers)
+        .filter_map(|(hole, holds)| holds.then_some(hole))
+        .collect())
+}
+
+/// Most holes that a remark names.
+const NAMED: usize = 10;
+/// Longest condition that a remark quotes, in characters.
+const LONGEST_CONDITION: usize = 200;
+
+/// The remark on rows that get no place here.
+pub fn remark(holes: &[Hole]) -> Option<String> {
+    let one = |hole: &Hole| match hole.is_whole {
+        true => hole.relation.clone(),
+        false => {
+            let short: String = hole.condition.chars().take(LONGEST_CONDITION).collect();
+            let more = if short.len() < hole.condition.len() { "..." } else { "" };
+            format!("{} with {short}{more}", hole.relation)
+        }
+    };
+    let mut names: Vec<String> = holes.iter().take(NAMED).map(one).collect();
+    if holes.len() > NAMED {
+        names.push(format!("{} more", holes.len() - NAMED));
+    }
+    (!names.is_empty()).then(|| {
+        format!(
+            "end_tm will not be remembered: there is no partition here for the rows of {}. Create partitions \
+             for them, or pass since where the table is to begin",
+            names.join(", ")
+        )
+    })
+}
+
+/// A source partition that fits neither into those here nor between them, and has rows that would get no place.
+pub fn refuse_overlaps(missing: &Missing<'_>, session: &mut Session) -> Result<()> {
+    let mut lost = None;
+    for overlap in &missing.overlapping {
+        let condition = overlap.without_place.as_deref();
+        if dialect::holds_rows(session, &overlap.node.table, condition)? {
+            lost = Some(overlap);
+            break;
+        }
+    }
+    let Some(overlap) = lost else { return Ok(()) };
+    Err(Error::new(
+        sqlstate::INVALID_OBJECT_DEFINITION,
+        format!(
+            "source partition {} overlaps partitions here without fitting into them",
+            overlap.node.table.relation
+        ),
+    )
+    .detail(format!(
+        "Its bound is {}; it shares rows with {}.",
+        overlap.node.bound.as_ref().map_or_else(String::new, |bound| bound.to_sql()),
+        overlap.existing.join(", ")
+    ))
+    .hint("Create partitions for the rest of its rows, or pass create_missing => false to copy only what has a place here."))
+}

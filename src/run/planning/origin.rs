@@ -1,0 +1,84 @@
+//! The remembered point belongs to the source it was taken from. From another one it says nothing.
+
+use crate::error::{Error, Result, sqlstate};
+use crate::plan::units::SourceTable;
+use crate::run::Request;
+use crate::run::record::Store;
+use crate::run::rows::{Origin, Remembered};
+use crate::source::{Session, dialect};
+
+/// What this run reads, the remembered point as far as it is about that, and what the user should know.
+/// An error when the point is another source's and the call does not say where to begin. Without a
+/// key nothing is left out because of the point: it is a label, and may be anybody's.
+pub fn check(
+    request: &Request,
+    store: &Store,
+    session: &mut Session,
+    source: &SourceTable,
+    has_key: bool,
+) -> Result<(Origin, Option<String>, Option<String>)> {
+    let (system, database) = dialect::origin(session)?;
+    let origin = Origin {
+        system: system.unwrap_or_else(|| format!("table {}", source.root.table.oid)),
+        database,
+        table: source.root.table.relation.clone(),
+        address: request.connection()?.address(),
+    };
+    let Some(watermark) = store.watermark(request.table)? else {
+        return Ok((origin, None, None));
+    };
+    let Some(remembered) = store.origin(request.table)?.filter(|_| has_key) else {
+        return Ok((origin, Some(watermark), None));
+    };
+    match compare(&remembered, &origin) {
+        Kinship::Same => Ok((origin, Some(watermark), None)),
+        Kinship::Moved => {
+            let before = remembered.address.unwrap_or_default();
+            let remark = format!("the source is reached at {}, before it was {before}", origin.address);
+            Ok((origin, Some(watermark), Some(remark)))
+        }
+        // The call says itself where the new source begins: the point of the old one is replaced.
+        Kinship::Other(_) if request.since.is_some() => Ok((origin, None, None)),
+        Kinship::Other(difference) => Err(Error::new(
+            sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("the remembered end_tm \"{watermark}\" was reached with another source"),
+        )
+        .detail(format!("Run {} read {difference}.", remembered.run_id))
+        .hint("Pass since => '...' to go on with this source from there; the partitions from there on are copied from it.")),
+    }
+}
+
+/// How the source of the remembered point and that of this run are related.
+enum Kinship {
+    Same,
+    /// the same database at another address
+    Moved,
+    /// not the same; what was read before and now
+    Other(String),
+}
+
+fn compare(before: &Remembered, now: &Origin) -> Kinship {
+    if before.table != now.table {
+        return Kinship::Other(format!("{}, this call reads {}", before.table, now.table));
+    }
+    let is_at_address = before.address.as_deref().is_none_or(|address| address == now.address);
+    let moved = if is_at_address { Kinship::Same } else { Kinship::Moved };
+    let (Some(system), Some(database)) = (&before.system, &before.database) else {
+        return moved;
+    };
+    if *database != now.database {
+        return Kinship::Other(format!(
+            "database \"{database}\", this call reads database \"{}\"",
+            now.database
+        ));
+    }
+    // A server that tells no system is told by its address, or by the table's OID.
+    let has_no_system = system.starts_with("table ") || now.system.starts_with("table ");
+    match *system == now.system || (has_no_system && is_at_address) {
+        true => moved,
+        false => Kinship::Other(format!(
+            "the server with system identifier {system}, this call reads {}",
+            now.system
+        )),
+    }
+}

@@ -1,0 +1,160 @@
+//! The partitions of a plan: where each is read from and by which condition, and those that are to be created.
+
+use super::sides::Sides;
+use super::{Action, PlannedUnit};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::session;
+use crate::plan::bound::End;
+use crate::plan::constraint::without_hash;
+use crate::plan::missing::{Creation, Missing};
+use crate::plan::pieces::Cut;
+use crate::plan::select::Decision;
+use crate::plan::twins::{ReadFrom, Twins};
+use crate::plan::units::Leaf;
+use crate::run::rows::NewUnit;
+use crate::target::catalog;
+
+/// Where each partition is read from, and by which condition.
+pub fn planned_units(
+    sides: &Sides<'_>,
+    twins: &Twins<'_>,
+    leaves: Vec<(&Leaf<'_>, Decision)>,
+    missing: &Missing<'_>,
+    create_missing: bool,
+) -> Result<Vec<PlannedUnit>> {
+    let number = leaves.len() as i64;
+    let mut reads: Vec<Option<ReadFrom>> = Vec::with_capacity(leaves.len());
+    let mut sliced = Vec::new();
+    for (leaf, decision) in &leaves {
+        if !decision.is_taken() {
+            reads.push(None);
+            continue;
+        }
+        if leaf.table.foreign {
+            return Err(Error::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                format!("partition {} is a foreign table", leaf.table.name),
+            )
+            .hint("Detach it: its rows are not in this database."));
+        }
+        let read = twins.source_of(leaf, sides.source)?;
+        if !read.whole {
+            sliced.push(leaf.table.oid);
+        }
+        reads.push(Some(read));
+    }
+    // A name that is a keyword only over there must be quoted.
+    session::set_config("quote_all_identifiers", "on", true)?;
+    let constraints = catalog::partition_constraints(&sliced)?;
+    session::set_config("quote_all_identifiers", "off", true)?;
+    let planned = leaves.into_iter().zip(reads).map(|((leaf, decision), read)| {
+        let constraint = read
+            .as_ref()
+            .filter(|read| !read.whole)
+            .and_then(|_| constraints.get(&leaf.table.oid));
+        let (filter, filter_here) = match constraint.map(|text| without_hash(text)) {
+            Some((filter, hashed)) => (Some(filter).filter(|f| f != "true"), hashed),
+            None => (None, false),
+        };
+        let later = missing.later.iter().map(|(parent, condition)| (*parent, condition));
+        // What is created takes its rows out of the default partition.
+        let created = missing.create.iter().filter(|_| create_missing);
+        let created = created.filter_map(|new| Some((new.parent.oid, new.condition.as_ref()?)));
+        let elsewhere = later
+            .chain(created)
+            .filter(|(parent, _)| leaf.default_of.contains(parent));
+        let conditions: Vec<String> = filter
+            .into_iter()
+            .chain(elsewhere.map(|(_, condition)| format!("{condition} IS NOT TRUE")))
+            .collect();
+        let conditions = if read.as_ref().is_some_and(|read| read.whole) {
+            Vec::new()
+        } else {
+            conditions
+        };
+        PlannedUnit {
+            name: leaf.table.name.clone(),
+            action: if decision.is_taken() {
+                Action::Copy
+            } else {
+                Action::Skip(decision)
+            },
+            decision,
+            range: leaf.range.clone(),
+            unit: NewUnit {
+                partition: leaf.table.oid,
+                source_relation: read.as_ref().map_or_else(String::new, |read| read.relation.clone()),
+                source_filter: (!conditions.is_empty()).then(|| conditions.join(" AND ")),
+                filter_here,
+                cut: read.as_ref().and_then(|read| cut(sides, leaf, read, number)),
+                source_parts: read.as_ref().is_some_and(|read| read.has_parts),
+                estimated_bytes: read.and_then(|read| read.bytes),
+                bound: Some(leaf.bounds.join("; ")),
+                ..NewUnit::default()
+            },
+        }
+    });
+    Ok(planned.collect())
+}
+
+/// How a slice can be read in pieces. What it holds is guessed: as much as each of the target's `leaves` partitions would.
+fn cut(sides: &Sides<'_>, leaf: &Leaf<'_>, read: &ReadFrom, leaves: i64) -> Option<Cut> {
+    let (divided, key) = (read.divided?, sides.key?);
+    let (End::Value(start), End::Value(end)) = (&leaf.range.as_ref()?.start, &leaf.range.as_ref()?.end) else {
+        return None;
+    };
+    let mut there = sides.source.columns.iter();
+    let is_alike = there.any(|column| column.name == key.name && column.type_oid == key.type_oid);
+    (is_alike && Cut::has_arithmetic(&key.type_name)).then(|| Cut {
+        column: key.name.clone(),
+        type_name: key.type_name.clone(),
+        start: start.clone(),
+        end: end.clone(),
+        bytes: read.bytes.unwrap_or(divided / leaves.max(1)),
+    })
+}
+
+/// Adds the partitions that only the source has: to be created, or to be listed.
+pub fn new_partitions(
+    sides: &Sides<'_>,
+    missing: &Missing<'_>,
+    create: bool,
+    partitions: &mut Vec<PlannedUnit>,
+    remarks: &mut Vec<String>,
+) -> Vec<Creation> {
+    let mut creations = Vec::new();
+    for new in &missing.create {
+        // New partitions live in the root's schema, wherever their siblings have been moved to.
+        let schema = &sides.target.schema;
+        for (name, node) in new.leaves(schema) {
+            partitions.push(PlannedUnit {
+                name,
+                action: if create { Action::Create } else { Action::Missing },
+                decision: if new.range.is_some() {
+                    Decision::InRange
+                } else {
+                    Decision::Always
+                },
+                range: new.range.clone(),
+                unit: NewUnit {
+                    partition: 0,
+                    source_relation: node.table.relation.clone(),
+                    estimated_bytes: node.bytes(),
+                    ..NewUnit::default()
+                },
+            });
+        }
+        if create {
+            creations.push(new.creation(schema));
+        }
+    }
+    if !create && !missing.create.is_empty() {
+        let names: Vec<&str> = missing
+            .create
+            .iter()
+            .map(|new| new.node.table.relation.as_str())
+            .collect();
+        remarks.push(format!("partitions that only the source has: {}", names.join(", ")));
+    }
+    creations
+}

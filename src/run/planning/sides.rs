@@ -1,0 +1,139 @@
+//! Both tables as a plan compares them: read from their catalogs, the source's partitioning put into
+//! the target's terms, and all values ranked by this server.
+
+use crate::error::{Error, Result};
+use crate::plan::copy_sql::split_name;
+use crate::plan::space::Space;
+use crate::plan::translate::{Keys, translate};
+use crate::plan::tree::{KeyColumn, Node, Ranks, values_by_ordering};
+use crate::plan::units::{LeafRange, SourceTable, TargetTable, range_key};
+use crate::run::Request;
+use crate::source::{Session, dialect};
+use crate::target::catalog;
+use std::collections::BTreeSet;
+
+/// Both tables.
+pub struct Tables {
+    /// here
+    pub target: TargetTable,
+    /// there, in the target's terms
+    pub source: SourceTable,
+    /// the source table's shape, before that: see [`SourceTable::shape`]
+    pub shape: String,
+    /// values of the source's LIST partitions that the target's types lack, by ordering
+    unreadable: BTreeSet<(String, String)>,
+}
+
+impl Tables {
+    /// Reads them. An error for a target that is partitioned in a way that is refused.
+    pub fn read(request: &Request, session: &mut Session) -> Result<Tables> {
+        let target = catalog::read_table(request.table)?;
+        range_key(&target.root)?;
+        let mut source = read_source(request, &target, session)?;
+        let shape = source.shape();
+        let mut keys = Keys::of(&target.root);
+        for column in catalog::key_columns(request.table, &keys.lacking(&source.root))? {
+            keys.insert(column);
+        }
+        let converted = catalog::convert(keys.values(&source.root))?;
+        let unreadable = translate(&mut source.root, &keys, &converted);
+        Ok(Tables {
+            target,
+            source,
+            shape,
+            unreadable,
+        })
+    }
+}
+
+/// Both sides, and how their values are ordered.
+pub struct Sides<'a> {
+    /// here
+    pub target: &'a TargetTable,
+    /// there
+    pub source: &'a SourceTable,
+    /// what end_tm is compared with
+    pub key: Option<&'a KeyColumn>,
+    /// of every bound, and of the points
+    pub ranks: Ranks,
+}
+
+impl<'a> Sides<'a> {
+    /// Ranks what both catalogs say, and `points`, which are values of `key`.
+    pub fn new<'p>(
+        tables: &'a Tables,
+        key: Option<&'a KeyColumn>,
+        points: impl Iterator<Item = &'p str>,
+    ) -> Result<Sides<'a>> {
+        let mut values = values_by_ordering(&tables.target.root, &tables.source.root);
+        let points: Vec<&str> = points.collect();
+        if let Some(key) = key {
+            values.entry(&key.ordering).or_default().extend(&points);
+        }
+        Ok(Sides {
+            target: &tables.target,
+            source: &tables.source,
+            key,
+            ranks: catalog::rank(&values, &tables.unreadable)?,
+        })
+    }
+
+    /// The space of both trees.
+    pub fn space(&self) -> Space<'_> {
+        Space::new(&self.target.root, &self.source.root, &self.ranks)
+    }
+
+    /// Rank of a point.
+    pub fn rank(&self, point: &Option<String>) -> Result<Option<i64>> {
+        match (point, self.key) {
+            (Some(point), Some(key)) => self.ranks.of(&key.ordering, point).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A range in ranks of the key.
+    pub fn ranked(&self, range: Option<&LeafRange>) -> Result<Option<crate::plan::select::Range<i64>>> {
+        match (range, self.key) {
+            (Some(range), Some(key)) => range.ranked(key, &self.ranks).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Key columns of either side whose values on the source are never NULL.
+    pub fn never_null(&self) -> Vec<&KeyColumn> {
+        fn collect<'n, T>(node: &'n Node<T>, found: &mut Vec<&'n KeyColumn>) {
+            let Some(level) = &node.level else { return };
+            found.extend(&level.columns);
+            level.children.iter().for_each(|child| collect(child, found));
+        }
+        let mut columns = Vec::new();
+        collect(&self.target.root, &mut columns);
+        let mut seen = BTreeSet::new();
+        columns.retain(|column| seen.insert(column.sql()));
+        let is_not_null = |name: &str| self.source.columns.iter().any(|c| c.name == name && c.not_null);
+        columns.retain(|column| !column.expression && is_not_null(&column.name));
+        columns
+    }
+}
+
+/// The source table's shape as `session` sees it now, in terms of [`Plan::source`].
+pub fn source_shape(request: &Request, session: &mut Session) -> Result<String> {
+    Ok(read_source(request, &catalog::read_table(request.table)?, session)?.shape())
+}
+
+fn read_source(request: &Request, target: &TargetTable, session: &mut Session) -> Result<SourceTable> {
+    match &request.source_table {
+        None => dialect::read_table(session, std::slice::from_ref(&target.schema), &target.name),
+        Some(text) => match split_name(text) {
+            Some((Some(schema), name)) => dialect::read_table(session, &[schema], &name),
+            Some((None, name)) => {
+                let schemas = session.described().schemas.clone();
+                dialect::read_table(session, &schemas, &name)
+            }
+            None => Err(
+                Error::bad_parameter(format!("source_table \"{text}\" is not a table name"))
+                    .hint("Write table or schema.table, with double quotes where the name needs them."),
+            ),
+        },
+    }
+}
