@@ -70,11 +70,10 @@ impl Bound {
             }
             Bound::List(values) => {
                 let column = columns.first()?;
-                let literals = values.iter().flatten().map(|value| column.literal(value));
-                let known: Vec<String> = literals.collect();
+                let known: Vec<&str> = values.iter().flatten().map(String::as_str).collect();
                 let mut any = Vec::new();
                 if !known.is_empty() {
-                    any.push(format!("{} IN ({})", column.sql(), known.join(", ")));
+                    any.push(column.is_one_of(&known));
                 }
                 if values.contains(&None) {
                     any.push(format!("{} IS NULL", column.sql()));

@@ -17,6 +17,8 @@ pub struct TargetColumn {
     pub generated: bool,
     /// cannot be NULL: declared so, or the key of a RANGE partitioned table
     pub needed: bool,
+    /// declared NOT NULL, and every row satisfies that
+    pub not_null: bool,
     /// the type's binary form means the same on every server: a pinned built-in that is no object identifier
     pub binary_safe: bool,
 }
@@ -190,6 +192,7 @@ mod tests {
             has_default: false,
             generated: false,
             needed: false,
+            not_null: false,
             binary_safe: true,
         }
     }

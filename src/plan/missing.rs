@@ -3,7 +3,7 @@
 use super::bound::Bound;
 use super::copy_sql::quote_qualified;
 use super::select::{Decision, decide};
-use super::tree::{KeyColumn, Level, Node, Place, Ranks, alike, places};
+use super::tree::{KeyColumn, Level, Node, Place, Ranks, UNREADABLE, alike, places};
 use super::units::{LeafRange, SourceRel, TargetRel, is_on_key};
 use crate::error::Result;
 use std::collections::HashMap;
@@ -113,7 +113,7 @@ fn walk<'a>(
         match decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()) {
             Decision::Always | Decision::InRange | Decision::Unloaded => {}
             Decision::Later if on_key && matches!(room, Room::Free) => {
-                let condition = bound.condition(&level.columns);
+                let condition = condition(bound, level, ranks)?;
                 missing.later.extend(condition.map(|c| (here.table.oid, c)));
                 continue;
             }
@@ -125,7 +125,7 @@ fn walk<'a>(
                 parent: &here.table,
                 node: child,
                 with_level: is_template(level, child),
-                condition: bound.condition(&level.columns),
+                condition: condition(bound, level, ranks)?,
                 range,
             }),
             // A default partition takes what the others leave.
@@ -138,7 +138,7 @@ fn walk<'a>(
                     let range = reach.key.filter(|_| on_key).zip(LeafRange::of(Some(&gap)));
                     let ranked = range.map(|(key, range)| range.ranked(key, ranks)).transpose()?;
                     if decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()).is_taken() {
-                        let condition = gap.condition(&level.columns);
+                        let condition = condition(&gap, level, ranks)?;
                         told &= condition.is_some();
                         conditions.extend(condition);
                     }
@@ -157,6 +157,20 @@ fn walk<'a>(
         }
     }
     Ok(())
+}
+
+/// The condition on the rows of a bound; None where the key's type here lacks a value of it, and so cannot name it.
+fn condition<T>(bound: &Bound, level: &Level<T>, ranks: &Ranks) -> Result<Option<String>> {
+    if let (Bound::List(values), [column]) = (bound, level.columns.as_slice())
+        && !column.is_told_by_text()
+    {
+        for value in values.iter().flatten() {
+            if ranks.of(&column.ordering, value)? >= UNREADABLE {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(bound.condition(&level.columns))
 }
 
 enum Room {

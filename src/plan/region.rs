@@ -77,11 +77,6 @@ impl Set {
     pub fn contains(&self, at: i64) -> bool {
         self.0.iter().any(|&(low, high)| low <= at && at <= high)
     }
-
-    /// The last coordinate.
-    pub fn last(&self) -> Option<i64> {
-        self.0.last().map(|&(_, high)| high)
-    }
 }
 
 /// Rows that are in a set on each dimension; a dimension that is not named does not matter.

@@ -6,7 +6,7 @@ mod condition;
 
 use super::bound::{Bound, End};
 use super::region::{Cell, Set};
-use super::tree::{KeyColumn, Level, Node, Ranks, Strategy};
+use super::tree::{Edge, KeyColumn, Level, Node, Ranks, Strategy, edges};
 use crate::error::Result;
 use std::collections::{BTreeMap, HashMap};
 
@@ -125,14 +125,15 @@ impl<'a> Space<'a> {
         self.by_label.get(&label(column)).copied()
     }
 
-    /// Rows whose key is not below the value of rank `from` nor above that of `end`; NULL counts as
-    /// below everything.
-    pub fn between(&self, column: &KeyColumn, from: Option<i64>, end: Option<i64>) -> Cell {
+    /// Rows whose key is not below the value of rank `from` nor above that of `end`, and, if wanted, those whose key is NULL.
+    pub fn between(&self, column: &KeyColumn, from: Option<i64>, end: Option<i64>, with_null: bool) -> Cell {
+        let point = |rank: i64| 2 * rank;
         match self.dimension_of(column) {
             None => Cell::default(),
             Some(at) => {
-                let low = from.map_or(NULL, |rank| 2 * rank);
-                Cell::default().with(at, Set::of(low, end.map_or(HIGHEST, |rank| 2 * rank)))
+                let values = Set::of(from.map_or(LOWEST, point), end.map_or(HIGHEST, point));
+                let nulls = if with_null { Set::of(NULL, NULL) } else { Set::default() };
+                Cell::default().with(at, Set::union([&values, &nulls]))
             }
         }
     }
@@ -359,15 +360,30 @@ impl<'a> Space<'a> {
     /// What of `cells` lies below the highest bound of a level by RANGE: above it, partitions have not
     /// been made yet. Everything where there is no partition, or another strategy.
     fn below_highest<T>(&self, level: &Level<T>, cells: Vec<Cell>) -> Result<Vec<Cell>> {
-        let first = level.columns.first().and_then(|column| self.dimension_of(column));
-        let (Strategy::Range, Some(at)) = (level.strategy, first) else {
+        let ends = level.children.iter().filter_map(|child| match &child.bound {
+            Some(Bound::Range(_, to)) => Some(to),
+            _ => None,
+        });
+        let mut highest: Option<(Vec<Edge>, &Vec<End>)> = None;
+        for end in ends {
+            let edges = edges(end, &level.columns, self.ranks)?;
+            if highest.as_ref().is_none_or(|(known, _)| *known < edges) {
+                highest = Some((edges, end));
+            }
+        }
+        let (Strategy::Range, Some((_, highest))) = (level.strategy, highest) else {
             return Ok(cells);
         };
-        let taken = self.taken(level)?;
-        let highest = taken.iter().filter_map(|cell| cell.get(at)?.last()).max();
-        let Some(highest) = highest else { return Ok(cells) };
-        let below = Cell::default().with(at, Set::of(NULL, highest));
-        Ok(cells.iter().filter_map(|cell| cell.and(&below)).collect())
+        let lowest = vec![End::Min; highest.len()];
+        let mut below = self.range(&level.columns, &lowest, highest)?;
+        for at in level.columns.iter().filter_map(|column| self.dimension_of(column)) {
+            below = self.without(below, &[Cell::default().with(at, Set::of(NULL, NULL))]);
+            below.push(Cell::default().with(at, Set::of(NULL, NULL)));
+        }
+        Ok(cells
+            .iter()
+            .flat_map(|cell| below.iter().filter_map(|below| cell.and(below)))
+            .collect())
     }
 
     /// The relations of the source that may hold rows of `cells`.

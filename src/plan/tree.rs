@@ -78,6 +78,28 @@ impl KeyColumn {
         }
     }
 
+    /// Values are equal when their texts are, on both sides and whatever the type is called: labels of an enum, text and varchar.
+    pub fn is_told_by_text(&self) -> bool {
+        !self.labels.is_empty() || matches!(self.type_oid, 25 | 1043)
+    }
+
+    /// The condition that the key is one of `values`, for either side.
+    pub fn is_one_of(&self, values: &[&str]) -> String {
+        let (column, by_text) = (self.sql(), self.is_told_by_text());
+        let literal = |value: &&str| {
+            if by_text {
+                quote_literal(value)
+            } else {
+                self.literal(value)
+            }
+        };
+        let list: Vec<String> = values.iter().map(literal).collect();
+        match by_text {
+            true => format!("CAST({column} AS pg_catalog.text) IN ({})", list.join(", ")),
+            false => format!("{column} IN ({})", list.join(", ")),
+        }
+    }
+
     /// `value` as a literal of the key's type, for either side. What a type that is not built in is
     /// called over there is not known: the other side reads such a literal as its own key's type.
     pub fn literal(&self, value: &str) -> String {
@@ -211,14 +233,19 @@ pub enum Place {
     Default(BTreeSet<Place>),
 }
 
-/// The places of a level's children, in their order. `columns` are the target's key columns, which tell how values are ordered.
-pub fn places<T>(level: &Level<T>, columns: &[KeyColumn], ranks: &Ranks) -> Result<Vec<Place>> {
+/// The ends of a range in the order of `columns`, which are the target's.
+pub fn edges(ends: &[End], columns: &[KeyColumn], ranks: &Ranks) -> Result<Vec<Edge>> {
     let edge = |(end, column): (&End, &KeyColumn)| match end {
         End::Min => Ok(Edge::Min),
         End::Max => Ok(Edge::Max),
         End::Value(value) => ranks.of(&column.ordering, value).map(Edge::At),
     };
-    let edges = |ends: &[End]| ends.iter().zip(columns).map(edge).collect::<Result<Vec<_>>>();
+    ends.iter().zip(columns).map(edge).collect()
+}
+
+/// The places of a level's children, in their order. `columns` are the target's key columns, which tell how values are ordered.
+pub fn places<T>(level: &Level<T>, columns: &[KeyColumn], ranks: &Ranks) -> Result<Vec<Place>> {
+    let edges = |ends: &[End]| edges(ends, columns, ranks);
     let rank = |value: &Option<String>| match (value, columns.first()) {
         (Some(value), Some(column)) => ranks.of(&column.ordering, value).map(Some),
         _ => Ok(None),

@@ -66,6 +66,12 @@ impl SourceTable {
         let mut stack = vec![&mut root];
         while let Some(node) = stack.pop() {
             node.table.bytes = None;
+            // Catalogs give them in any order.
+            if let Some(level) = &mut node.level {
+                level
+                    .children
+                    .sort_by_key(|child| (child.table.oid, child.table.name.clone()));
+            }
             stack.extend(node.level.iter_mut().flat_map(|level| &mut level.children));
         }
         let column = |column: &SourceColumn| (column.name.clone(), column.number, column.type_oid);

@@ -5,7 +5,7 @@ mod keeper;
 use super::outlook::Outlook;
 use super::planning::{self, Plan};
 use super::record::Store;
-use super::rows::Planned;
+use super::rows::{NewUnit, Planned};
 use super::{Request, prepare_session};
 use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::background::{self, Birth, Handle, Role, State};
@@ -253,14 +253,15 @@ impl Run {
     }
 
     /// Drops what the source has no more, each partition in a transaction of its own: by now no worker holds the table.
-    fn drop_partitions(&self, partitions: &[u32]) -> Result<()> {
-        for &partition in partitions {
+    fn drop_partitions(&self, units: &[&NewUnit]) -> Result<()> {
+        for unit in units {
+            let (partition, bound) = (unit.partition, unit.bound.as_deref().unwrap_or(""));
             let mut attempt = 1;
             loop {
                 self.check_termination()?;
                 let dropped = xact::transaction(|| {
                     self.request.limit_lock_waits()?;
-                    let name = create::drop_partition(partition)?;
+                    let name = create::drop_partition(self.request.table, partition, bound)?;
                     self.store.unit_dropped(self.id, partition)?;
                     let note = format!("dropped partition {}: the source has it no more", display_name(&name));
                     self.store.add_message(self.id, &note)

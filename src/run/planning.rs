@@ -63,6 +63,8 @@ pub struct PlannedUnit {
     pub decision: Decision,
     /// on the key that end_tm is compared with
     pub range: Option<LeafRange>,
+    /// it is a partition and takes no rest, neither do those above it
+    pub has_bounds: bool,
     /// where its rows are read. The OID is 0 as long as the partition does not exist
     pub unit: NewUnit,
 }
@@ -108,10 +110,10 @@ impl Plan {
         units
     }
 
-    /// OIDs of the partitions to drop.
-    pub fn to_drop(&self) -> Vec<u32> {
+    /// The partitions to drop.
+    pub fn to_drop(&self) -> Vec<&NewUnit> {
         let dropped = self.partitions.iter().filter(|p| p.action == Action::Drop);
-        dropped.map(|p| p.unit.partition).collect()
+        dropped.map(|p| &p.unit).collect()
     }
 
     /// Takes down what each source relation looks like, for a run whose units are read in snapshots of
@@ -183,7 +185,7 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session, created: &H
     let fates = fates::fates(&sides, &space, &twins, &taken, session)?;
     for (leaf, decision) in &mut decisions {
         // There is nothing to keep, nor to copy.
-        if *decision == Decision::Unloaded && fates.get(&leaf.table.oid) == Some(&Fate::Vanished) {
+        if *decision == Decision::Unloaded && matches!(fates.get(&leaf.table.oid), Some(Fate::Vanished(_))) {
             *decision = Decision::Closed;
         }
     }
@@ -192,7 +194,13 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session, created: &H
     resume(&sides, &mut partitions, &finished, &finished_ends)?;
     let to_create = missing.create.iter().filter(|_| request.create_missing);
     let to_create: Vec<_> = to_create.map(|new| new.node).collect();
-    let holes = holes::holes(&sides, &space, (course.from, course.end), &to_create)?;
+    let holes = holes::holes(
+        &sides,
+        &space,
+        (course.from, course.end),
+        request.since.is_some(),
+        &to_create,
+    )?;
     let holes = holes::with_rows(holes, session)?;
     let mut remarks = remarks(&mapping, leaps);
     remarks.extend(moved);

@@ -334,9 +334,10 @@ impl Store {
     /// Where the remembered end_tm was taken from; None when no run of ours has left it.
     pub fn origin(&self, table: u32) -> Result<Option<Remembered>> {
         let rows = self.write(
-            "SELECT run_id, source_system, source_database, source_table, source_address FROM @.cgpsync_run
+            "SELECT run_id, source_system, source_database, source_table, source_address FROM @.cgpsync_run r
              WHERE relation = $1::oid::regclass AND status = 'done' AND source_table IS NOT NULL
-               AND (remembered IS NOT NULL OR source_system IS NULL)
+               AND (remembered IS NOT NULL OR (source_system IS NULL AND end_tm = (
+                     SELECT s.end_tm FROM @.sync_table s WHERE s.table_name = r.table_name)))
              ORDER BY run_id DESC LIMIT 1",
             &[Some(&table.to_string())],
         )?;

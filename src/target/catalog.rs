@@ -266,7 +266,9 @@ fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
                   AND NOT EXISTS (SELECT FROM pg_type e
                     WHERE e.typarray = t.oid AND (e.typtype NOT IN ('b', 'r', 'm') OR e.typsend = 0)),
                 a.attnotnull OR t.typnotnull OR EXISTS (SELECT FROM pg_partitioned_table p
-                  WHERE p.partrelid = a.attrelid AND p.partstrat = 'r' AND a.attnum = ANY (p.partattrs))
+                  WHERE p.partrelid = a.attrelid AND p.partstrat = 'r' AND a.attnum = ANY (p.partattrs)),
+                a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+                  AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)
          FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
          WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         &[Some(&oid.to_string())],
@@ -281,6 +283,7 @@ fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
                 generated: row.is(4),
                 binary_safe: row.is(5),
                 needed: row.is(6),
+                not_null: row.is(7),
             })
         })
         .collect()

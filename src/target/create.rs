@@ -1,7 +1,8 @@
 //! Creating partitions here that the source has.
 
-use super::catalog;
+use super::{catalog, load};
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::storage::{self, Against};
 use crate::pg::{report, spi};
 use crate::plan::copy_sql::quote_ident;
 use crate::plan::missing::Creation;
@@ -29,9 +30,20 @@ pub fn partition(creation: &Creation) -> Result<()> {
     .map_err(|error| explain(error, creation))
 }
 
-/// Drops a partition, with nothing that depends on it; gives its name, quoted and qualified.
-pub fn drop_partition(partition: u32) -> Result<String> {
+/// Drops a partition of `table` that still has the bounds it was planned with, and nothing that depends on it; gives its name, quoted
+/// and qualified.
+pub fn drop_partition(table: u32, partition: u32, bound: &str) -> Result<String> {
+    load::lock_parents(partition)?;
+    storage::lock(partition, Against::Everybody);
     let name = catalog::qualified_name(partition)?;
+    let (parents, bounds) = load::place_of(partition, table)?;
+    if !parents.contains(&table) || bounds != bound {
+        return Err(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!("{name} was attached or detached while the run was on"),
+        )
+        .hint("Run the same call again."));
+    }
     report::catch(|| spi::execute(&format!("DROP TABLE {name} RESTRICT"), &[])).map_err(|error| {
         let hint = match error.sqlstate.as_str() {
             sqlstate::INSUFFICIENT_PRIVILEGE => "Call as its owner, or pass vanished => 'keep'.",

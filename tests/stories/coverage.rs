@@ -119,10 +119,20 @@ fn rows_of_a_default_partition_and_of_a_source_without_any_hold_the_point_too() 
         );
         assert_eq!(pair.target.text(&verify), "f 1", "{table}");
     }
-    // A key that is NULL has no place either.
+    // A key that is NULL has no place either, whatever is remembered.
     pair.source.sql("INSERT INTO flat VALUES (NULL, 'x')");
+    assert!(held(&pair, "'flat', '20170310'").contains("IS NULL"));
     pair.target.sql("DELETE FROM sync_table");
     assert!(held(&pair, "'flat', '20170304'").contains("IS NULL"));
+    // A key with an operator class of its own here.
+    pair.target.sql(
+        "CREATE TABLE o (k date, r text) PARTITION BY LIST (r text_pattern_ops);
+         CREATE TABLE o_x PARTITION OF o FOR VALUES IN ('x')",
+    );
+    pair.source.sql("UPDATE flat SET r = 'x'");
+    assert_eq!(held(&pair, "'o', '20170304', source_table => 'flat'"), "");
+    pair.source.sql("UPDATE flat SET r = 'y' WHERE k IS NULL");
+    assert!(held(&pair, "'o', '20170304', source_table => 'flat'").contains("\"flat\""));
 }
 
 #[test]

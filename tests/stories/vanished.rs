@@ -240,6 +240,37 @@ fn retention_is_mirrored_on_demand() {
 }
 
 #[test]
+fn what_is_no_range_of_its_own_is_emptied_and_not_dropped() {
+    let pair = three_months();
+    pair.target
+        .sql("CREATE TABLE t_rest PARTITION OF t DEFAULT; CREATE TABLE whole (k date, v int)");
+    pair.copied("'whole', '20170331', source_table => 't'");
+    // A default partition that only we have, and that is empty, is no matter.
+    let (units, notices) = told(&pair, "'t', '20170331'");
+    assert!(units.contains(&("t_rest".to_owned(), "done".to_owned())), "{units:?}");
+    assert!(!notices.contains("rows kept"), "{notices}");
+    pair.target.sql("INSERT INTO t VALUES ('2016-05-05', 1)");
+    let (units, _) = told(&pair, "'t', '20170331'");
+    assert!(
+        units.contains(&("t_rest".to_owned(), "skipped".to_owned())),
+        "{units:?}"
+    );
+    assert_eq!(count(&pair, "t_rest"), "1");
+    pair.source.sql("DROP TABLE t_1, t_2, t_3");
+    pair.copied("'t', '20170331', since => '20170101', vanished => 'drop'");
+    pair.copied("'whole', '20170331', source_table => 't', vanished => 'drop'");
+    assert_eq!(
+        (count(&pair, "t_rest"), count(&pair, "whole")),
+        ("0".to_owned(), "0".to_owned())
+    );
+    assert_eq!(
+        pair.target
+            .text("SELECT count(*) FROM pg_class WHERE relname ~ '^t_[0-9]'"),
+        "0"
+    );
+}
+
+#[test]
 fn a_partition_that_cannot_be_dropped_fails_and_the_others_are_done() {
     let pair = three_months();
     pair.source.sql("DROP TABLE t_1");
@@ -377,4 +408,85 @@ fn an_enum_and_an_expression_as_keys_of_lists() {
     pair.copied("'e', '20170131'");
     pair.copied("'x', '20170131'");
     assert_eq!((count(&pair, "e"), count(&pair, "x")), ("2".to_owned(), "2".to_owned()));
+}
+
+#[test]
+fn what_was_detached_here_meanwhile_is_not_dropped() {
+    for is_renamed in [false, true] {
+        let pair = three_months();
+        pair.source.sql("DROP TABLE t_1");
+        // The last partition to be copied waits at the gate.
+        pair.target.sql(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+               'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END';
+             CREATE TRIGGER waits BEFORE INSERT ON t_3 FOR EACH ROW EXECUTE FUNCTION wait()",
+        );
+        let gate = pair.target.close_gate();
+        let run = pair.sync_in_background("'t', '20170331', since => '20170101', vanished => 'drop'");
+        pair.target.until_at_gate(1);
+        if is_renamed {
+            pair.target
+                .sql("ALTER TABLE t_1 RENAME TO archive_1; CREATE TABLE t_1 (i int)");
+            drop(gate);
+            assert_eq!(run.join(), Ok(3));
+            assert_eq!(
+                pair.target
+                    .text("SELECT to_regclass('archive_1') IS NULL AND to_regclass('t_1') IS NOT NULL"),
+                "t"
+            );
+            continue;
+        }
+        // It waits for the load's lock on the parent, and comes before the drop.
+        let mut other = pair.target.connect();
+        let detach = std::thread::spawn(move || other.batch_execute("ALTER TABLE t DETACH PARTITION t_1"));
+        crate::support::poll("the detach waits", crate::support::SOON, || {
+            pair.target.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE t DETACH%' AND wait_event_type = 'Lock'") != "0"
+        });
+        drop(gate);
+        detach.join().expect("the thread ends").expect("detached");
+        let error = run.join().expect_err("it is no partition any more");
+        assert!(error.starts_with("55006"), "{error}");
+        assert_eq!(count(&pair, "t_1"), "10");
+    }
+}
+
+#[test]
+fn a_loader_without_select_goes_on_where_nothing_is_lost() {
+    let pair = three_months();
+    pair.target.sql(
+        "CREATE TABLE whole (k date, v int); CREATE ROLE loader LOGIN;
+         GRANT INSERT, TRUNCATE ON whole TO loader; GRANT USAGE ON FOREIGN SERVER src TO loader;
+         CREATE USER MAPPING FOR loader SERVER src OPTIONS (user 'postgres', password 'secret')",
+    );
+    let mut client = pair.target.connect_as("loader");
+    for _ in 0..2 {
+        pair.sync_as(&mut client, "'whole', '20170331', source_table => 't'")
+            .expect("a sync");
+        assert_eq!(count(&pair, "whole"), "30");
+    }
+}
+
+#[test]
+fn keys_of_several_columns_are_compared_as_they_sort_and_values_that_the_type_lacks_are_no_dead_end() {
+    let pair = Pair::new();
+    pair.source.sql(
+        "CREATE TABLE m (a int, b int) PARTITION BY RANGE (a, b);
+         CREATE TABLE m_1 PARTITION OF m FOR VALUES FROM (1, 0) TO (5, 10); INSERT INTO m VALUES (5, 1);
+         CREATE TABLE n (k numeric) PARTITION BY LIST (k);
+         CREATE TABLE n_1 PARTITION OF n FOR VALUES IN (1, 1.5); INSERT INTO n VALUES (1)",
+    );
+    pair.target.sql(
+        "CREATE TABLE m (a int, b int) PARTITION BY RANGE (a, b);
+         CREATE TABLE m_1 PARTITION OF m FOR VALUES FROM (1, 0) TO (5, 10);
+         CREATE TABLE ahead PARTITION OF m FOR VALUES FROM (5, 10) TO (6, 0); INSERT INTO m VALUES (5, 11);
+         CREATE TABLE n (k int) PARTITION BY LIST (k); CREATE TABLE n_1 PARTITION OF n FOR VALUES IN (1)",
+    );
+    // Above the highest bound nothing has vanished.
+    assert_eq!(
+        actions(&pair, "'m', '5', vanished => 'drop'"),
+        ["ahead copy", "m_1 copy"]
+    );
+    assert_eq!(fails(&pair, "'n', '1'").code().code(), "42P17");
+    pair.copied("'n', '1', create_missing => false");
+    assert_eq!(count(&pair, "n"), "1");
 }

@@ -3,10 +3,7 @@
 use super::{Dimension, HIGHEST, LOWEST, NULL};
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::region::Set;
-use crate::plan::tree::{FIRST_NORMAL_OID, KeyColumn, UNREADABLE};
-
-/// text and varchar
-const VARYING: [u32; 2] = [25, 1043];
+use crate::plan::tree::{KeyColumn, UNREADABLE};
 
 impl Dimension {
     /// The condition on `column` for a set; None when it takes everything.
@@ -25,8 +22,7 @@ impl Dimension {
     }
 
     /// By equality alone: what is in the set, or, if it goes beyond known values, what is not in it.
-    /// Values of a type that is not built in are compared as text: the other side may lack them. So is
-    /// text, which may be an enum over there.
+    /// Values that the key's type lacks are compared as text.
     fn points(&self, column: &KeyColumn, set: &Set) -> Vec<String> {
         let is_open = set.intervals().iter().any(|&(low, high)| low != high || low % 2 != 0);
         let known = self
@@ -41,7 +37,7 @@ impl Dimension {
             format!("CAST({column} AS pg_catalog.text) {not}IN ({})", list.join(", "))
         };
         let mut terms = Vec::new();
-        if column.type_oid >= FIRST_NORMAL_OID || VARYING.contains(&column.type_oid) {
+        if column.is_told_by_text() {
             let all: Vec<_> = readable.into_iter().chain(unreadable).collect();
             terms.extend((!all.is_empty()).then(|| as_text(all)));
         } else {

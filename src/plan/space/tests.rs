@@ -12,7 +12,7 @@ fn gaps(here: &Sketch, there: &Sketch, (from, end): (Option<i64>, Option<i64>)) 
     let (here, there, ranks) = (here.target(), there.source(), ranks());
     let space = Space::new(&here, &there, &ranks);
     let key = here.level.as_ref().and_then(|level| level.columns.first()).cloned();
-    let reach = key.map_or_else(Cell::default, |key| space.between(&key, from, end));
+    let reach = key.map_or_else(Cell::default, |key| space.between(&key, from, end, from.is_none()));
     let gaps = space.gaps(&here, vec![reach]).expect("gaps");
     if gaps.is_empty() {
         String::new()

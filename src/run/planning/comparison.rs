@@ -69,10 +69,10 @@ pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Re
     let fates = fates::fates(&sides, &space, &twins, &taken, session)?;
     let planned = planned_units(&sides, &twins, partitions, &missing, false)?;
     let copied = planned.into_iter().filter(|planned| planned.action == Action::Copy);
-    let is_gone = |unit: &NewUnit| fates.get(&unit.partition) == Some(&Fate::Vanished);
+    let is_gone = |unit: &NewUnit| matches!(fates.get(&unit.partition), Some(Fate::Vanished(_)));
     let (vanished, mut units): (Vec<_>, Vec<_>) = copied.map(|planned| planned.unit).partition(is_gone);
     units.sort_by_key(|u| std::cmp::Reverse(u.estimated_bytes.unwrap_or(i64::MAX)));
-    let holes = holes::holes(&sides, &space, (since, end), &[])?;
+    let holes = holes::holes(&sides, &space, (since, end), request.since.is_some(), &[])?;
     Ok(Comparison {
         units,
         vanished: vanished.into_iter().map(|unit| unit.partition).collect(),

@@ -4,6 +4,7 @@
 use super::sides::Sides;
 use super::{Action, PlannedUnit};
 use crate::error::Result;
+use crate::pg::storage;
 use crate::plan::copy_sql::display_name;
 use crate::plan::region::Cell;
 use crate::plan::space::{Cover, Space};
@@ -17,8 +18,8 @@ use std::collections::{HashMap, HashSet};
 /// What the source has for a partition here, as far as it is not all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// no partition for any of its rows any more
-    Vanished,
+    /// no partition for any of its rows any more; these are the condition on them
+    Vanished(String),
     /// none for the rows with this condition
     InPart(String),
 }
@@ -40,7 +41,15 @@ pub fn fates(
     let mut leaves = Vec::new();
     space.leaves(&sides.target.root, vec![Cell::default()], &mut leaves)?;
     let mut covers = Vec::new();
+    let never_null = sides.never_null(true);
     for (leaf, cells) in leaves {
+        // Where a key cannot be NULL here, no row with one is lost.
+        let not_null = |cell: &Cell| {
+            never_null
+                .iter()
+                .try_fold(cell.clone(), |cell, column| space.not_null(&cell, column))
+        };
+        let cells: Vec<Cell> = cells.iter().filter_map(not_null).collect();
         let oid = leaf.table.oid;
         if taken.contains(&oid) && !is_whole(oid) {
             let mut cover = Cover::default();
@@ -60,11 +69,12 @@ fn fate(space: &Space<'_>, cover: &Cover<'_, SourceRel>) -> Option<Fate> {
     if cover.vanished.is_empty() {
         return None;
     }
-    if !cover.has_partition {
-        return Some(Fate::Vanished);
-    }
     // What a hash alone tells apart is taken to be gone, too: rows that stay are no rows that are lost.
-    Some(Fate::InPart(space.condition(&space.joined(&cover.vanished)).0))
+    let condition = space.condition(&space.joined(&cover.vanished)).0;
+    Some(match cover.has_partition {
+        true => Fate::InPart(condition),
+        false => Fate::Vanished(condition),
+    })
 }
 
 /// A default partition covers what it holds a row of. What it holds none of has vanished.
@@ -98,13 +108,18 @@ fn ask_defaults<'a>(
 pub fn settle(partitions: &mut [PlannedUnit], fates: &HashMap<u32, Fate>, vanished: Vanished) {
     for planned in partitions.iter_mut().filter(|planned| planned.action == Action::Copy) {
         match (fates.get(&planned.unit.partition), vanished) {
-            (Some(Fate::Vanished), Vanished::Keep) => {
+            // There is nothing to keep, and nothing to say. What comes before it is locked is not lost.
+            (Some(Fate::Vanished(condition)), Vanished::Keep) if storage::is_empty(planned.unit.partition) => {
+                planned.unit.vanished_filter = Some(condition.clone());
+            }
+            (Some(Fate::Vanished(_)), Vanished::Keep) => {
                 planned.action = Action::Vanished;
                 planned
                     .unit
                     .leave("the source has no such partition any more: its rows stay");
             }
-            (Some(Fate::Vanished), Vanished::Drop) => {
+            // A table of its own, and what takes the rest of rows, are emptied.
+            (Some(Fate::Vanished(_)), Vanished::Drop) if planned.has_bounds => {
                 planned.action = Action::Drop;
                 planned
                     .unit

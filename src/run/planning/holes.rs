@@ -3,13 +3,16 @@
 
 use super::sides::Sides;
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::session;
 use crate::plan::bound::Bound;
+use crate::plan::constraint::without_hash;
 use crate::plan::missing::Missing;
 use crate::plan::region::Cell;
 use crate::plan::space::{Found, Space};
 use crate::plan::tree::Node;
-use crate::plan::units::SourceRel;
+use crate::plan::units::{SourceRel, TargetRel};
 use crate::source::{Session, dialect};
+use crate::target::catalog;
 
 /// Rows of the source that no partition here takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,23 +27,25 @@ pub struct Hole {
     pub is_whole: bool,
 }
 
-/// Where the source may have such rows, with a key from rank `from` up to `end`. Partitions of the
-/// source in `created` get a place here before anything is copied.
+/// Where the source may have such rows, with a key from rank `from` up to `end`, or NULL unless the call says itself where it
+/// begins. Partitions of the source in `created` get a place here before anything is copied.
 pub fn holes(
     sides: &Sides<'_>,
     space: &Space<'_>,
     (from, end): (Option<i64>, Option<i64>),
+    has_since: bool,
     created: &[&Node<SourceRel>],
 ) -> Result<Vec<Hole>> {
     let mut reach = sides
         .key
-        .map_or_else(Cell::default, |key| space.between(key, from, end));
-    for column in sides.never_null() {
+        .map_or_else(Cell::default, |key| space.between(key, from, end, !has_since));
+    for column in sides.never_null(false) {
         match space.not_null(&reach, column) {
             Some(cell) => reach = cell,
             None => return Ok(Vec::new()),
         }
     }
+    let unknown = unknown_hole(sides, &space.condition(std::slice::from_ref(&reach)).0)?;
     let gaps = space.gaps(&sides.target.root, vec![reach])?;
     let mut found = Vec::new();
     space.reached(&sides.source.root, gaps, &[], &mut found)?;
@@ -58,7 +63,46 @@ pub fn holes(
             is_whole: !matches!(found.node.bound, None | Some(Bound::Default)),
         }
     };
-    Ok(found.into_iter().map(hole).collect())
+    Ok(found.into_iter().map(hole).chain(unknown).collect())
+}
+
+/// Where a level here has a key that cannot be compared: the rows that satisfy the constraint of no leaf.
+fn unknown_hole(sides: &Sides<'_>, reach: &str) -> Result<Option<Hole>> {
+    fn collect(node: &Node<TargetRel>, leaves: &mut Vec<u32>) -> bool {
+        let Some(level) = &node.level else {
+            leaves.push(node.table.oid);
+            return false;
+        };
+        let below = level
+            .children
+            .iter()
+            .fold(false, |unknown, child| collect(child, leaves) | unknown);
+        below || !level.plain
+    }
+    let mut leaves = Vec::new();
+    if !collect(&sides.target.root, &mut leaves) {
+        return Ok(None);
+    }
+    session::set_config("quote_all_identifiers", "on", true)?;
+    let constraints = catalog::partition_constraints(&leaves)?;
+    session::set_config("quote_all_identifiers", "off", true)?;
+    if leaves.iter().any(|leaf| !constraints.contains_key(leaf)) {
+        // One takes every row, or there is no leaf at all.
+        return Ok(None);
+    }
+    let taken: Vec<String> = constraints.values().map(|text| without_hash(text).0).collect();
+    let taken = if taken.is_empty() {
+        "false".to_owned()
+    } else {
+        taken.join(" OR ")
+    };
+    let relation = sides.source.root.table.relation.clone();
+    Ok(Some(Hole {
+        readable: relation.clone(),
+        relation,
+        condition: format!("({taken}) IS NOT TRUE AND {reach}"),
+        is_whole: false,
+    }))
 }
 
 /// Those of `holes` that hold rows.
@@ -97,7 +141,7 @@ pub fn remark(holes: &[Hole]) -> Option<String> {
     (!names.is_empty()).then(|| {
         format!(
             "end_tm will not be remembered: there is no partition here for the rows of {}. Create partitions \
-             for them, or pass since where the table is to begin",
+             for them, or, where they lie before the table's beginning on purpose, pass since",
             names.join(", ")
         )
     })

@@ -81,6 +81,7 @@ pub fn planned_units(
             },
             decision,
             range: leaf.range.clone(),
+            has_bounds: leaf.default_of.is_empty() && !leaf.bounds.is_empty(),
             unit: NewUnit {
                 partition: leaf.table.oid,
                 source_relation: read.as_ref().map_or_else(String::new, |read| read.relation.clone()),
@@ -136,6 +137,7 @@ pub fn new_partitions(
                     Decision::Always
                 },
                 range: new.range.clone(),
+                has_bounds: true,
                 unit: NewUnit {
                     partition: 0,
                     source_relation: node.table.relation.clone(),

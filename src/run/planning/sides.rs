@@ -99,8 +99,8 @@ impl<'a> Sides<'a> {
         }
     }
 
-    /// Key columns of either side whose values on the source are never NULL.
-    pub fn never_null(&self) -> Vec<&KeyColumn> {
+    /// Key columns of either side whose values are never NULL: on the source, or `here`.
+    pub fn never_null(&self, here: bool) -> Vec<&KeyColumn> {
         fn collect<'n, T>(node: &'n Node<T>, found: &mut Vec<&'n KeyColumn>) {
             let Some(level) = &node.level else { return };
             found.extend(&level.columns);
@@ -108,15 +108,19 @@ impl<'a> Sides<'a> {
         }
         let mut columns = Vec::new();
         collect(&self.target.root, &mut columns);
+        collect(&self.source.root, &mut columns);
         let mut seen = BTreeSet::new();
         columns.retain(|column| seen.insert(column.sql()));
-        let is_not_null = |name: &str| self.source.columns.iter().any(|c| c.name == name && c.not_null);
+        let is_not_null = |name: &str| match here {
+            true => self.target.columns.iter().any(|c| c.name == name && c.not_null),
+            false => self.source.columns.iter().any(|c| c.name == name && c.not_null),
+        };
         columns.retain(|column| !column.expression && is_not_null(&column.name));
         columns
     }
 }
 
-/// The source table's shape as `session` sees it now, in terms of [`Plan::source`].
+/// The source table's shape as `session` sees it now, in terms of [`super::Plan::source`].
 pub fn source_shape(request: &Request, session: &mut Session) -> Result<String> {
     Ok(read_source(request, &catalog::read_table(request.table)?, session)?.shape())
 }

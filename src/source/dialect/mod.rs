@@ -79,7 +79,7 @@ pub fn holds_rows(session: &mut Session, table: &SourceRel, condition: Option<&s
 }
 
 /// Most questions in one statement.
-const QUESTIONS: usize = 100;
+const QUESTIONS: usize = 20;
 
 /// Whether relations, quoted and qualified, have rows that satisfy their conditions. As above, no lock
 /// outlives the question.

@@ -1,6 +1,7 @@
 //! What every server's catalogs tell of a table: that it exists, its columns and its size. SQL that PostgreSQL 8.3 understands, as
 //! Greenplum 5 must; names are unqualified, since the session's search_path is pinned to pg_catalog.
 
+use super::server::Catalog;
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::plan::columns::SourceColumn;
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
@@ -150,9 +151,20 @@ pub fn collation_join(session: &Session, collation: &str) -> String {
 }
 
 /// Columns in attnum order, and for the collatable ones what they sort by.
+/// NOT NULL counts where no row can break it: in a table that is no foreign one, has no heirs that may lack it, and has it validated.
 pub fn columns(session: &mut Session, oid: &str) -> Result<(Vec<SourceColumn>, HashMap<String, String>)> {
+    let not_null = match (session.described().catalog, session.version()) {
+        (Catalog::Declarative, 180_000..) => {
+            "a.attnotnull AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+               AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated) AND"
+        }
+        (Catalog::Declarative, _) => "a.attnotnull AND",
+        _ => "false AND",
+    };
     let rows = session.query(&format!(
-        "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), {}, a.attnum, a.attnotnull
+        "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), {}, a.attnum,
+                {not_null} EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = a.attrelid
+                                   AND (c.relkind = 'p' OR (c.relkind = 'r' AND NOT c.relhassubclass)))
          FROM pg_attribute a {}
          WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
          ORDER BY a.attnum",

@@ -66,7 +66,17 @@ fn look(session: &mut Session, read: Read<'_>) -> Result<(bool, Option<String>)>
             Some(_) => {}
         }
     }
-    let rows = session.query(&tree_sql(session, read))?;
+    // What tells the partitions that are there now locks all of them, where the COPY has locked those it has read. So the locks are
+    // given back at once, and not waited for.
+    let sql = tree_sql(session, read);
+    let patience = if is_declarative(session) {
+        "SET LOCAL lock_timeout = '5s'; "
+    } else {
+        ""
+    };
+    let rows = session.query(&format!(
+        "SAVEPOINT look; {patience}{sql}; ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look"
+    ))?;
     let state = rows.first().and_then(|row| row.get(1)).cloned().flatten();
     Ok((answer(&rows)?, state))
 }
@@ -92,7 +102,7 @@ fn one_table_sql(session: &Session, read: Read<'_>) -> String {
 fn tree_sql(session: &Session, read: Read<'_>) -> String {
     let name = quote_literal(read.relation);
     let version = session.version();
-    let is_declarative = session.described().catalog == Catalog::Declarative;
+    let is_declarative = is_declarative(session);
     let mut facts = vec![
         "NOT EXISTS (
            SELECT 1 FROM tree LEFT JOIN pg_class c ON c.oid = tree.oid
@@ -145,6 +155,10 @@ fn tree_sql(session: &Session, read: Read<'_>) -> String {
 /// Relation c in schema n has the name that it was read by.
 fn is_called(name: &str) -> String {
     format!("'\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(c.relname, '\"', '\"\"') || '\"' = {name}")
+}
+
+fn is_declarative(session: &Session) -> bool {
+    session.described().catalog == Catalog::Declarative
 }
 
 /// True where the facts below can be asked for.
@@ -222,7 +236,7 @@ pub fn states(session: &mut Session, relations: &[String], columns: &[String]) -
     if !has_states(session) || session.version() < 90_100 {
         return Ok(states);
     }
-    let is_declarative = session.described().catalog == Catalog::Declarative;
+    let is_declarative = is_declarative(session);
     for batch in relations.chunks(BATCH) {
         let sql: Vec<String> = batch
             .iter()
