@@ -73,7 +73,7 @@ impl Bound {
                 let known: Vec<&str> = values.iter().flatten().map(String::as_str).collect();
                 let mut any = Vec::new();
                 if !known.is_empty() {
-                    any.push(column.is_one_of(&known));
+                    any.push(column.is_one_of(&known, false));
                 }
                 if values.contains(&None) {
                     any.push(format!("{} IS NULL", column.sql()));

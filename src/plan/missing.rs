@@ -286,8 +286,9 @@ fn greatest_common_divisor(a: u128, b: u128) -> u128 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-fn least_common_multiple(a: u128, b: u128) -> u128 {
-    a / greatest_common_divisor(a, b) * b
+/// Of two moduli: after as many hashes both start anew.
+pub(super) fn least_common_multiple(a: u128, b: u128) -> u128 {
+    a / greatest_common_divisor(a, b).max(1) * b
 }
 
 /// True when a sibling here is partitioned as `child` is on the source.

@@ -5,6 +5,7 @@
 mod condition;
 
 use super::bound::{Bound, End};
+use super::missing::least_common_multiple;
 use super::region::{Cell, Set};
 use super::tree::{Edge, KeyColumn, Level, Node, Ranks, Strategy, edges};
 use crate::error::Result;
@@ -94,7 +95,11 @@ impl<'a> Space<'a> {
             let moduli: Vec<u64> = moduli.collect();
             let at = self.dimension(hash_label(&level.columns), None);
             let known = &mut self.dimensions[at].modulus;
-            *known = moduli.into_iter().fold(*known, least_common_multiple);
+            for modulus in moduli {
+                // More than is told apart is all the same.
+                let both = least_common_multiple((*known).into(), modulus.into());
+                *known = u64::try_from(both).map_or(MOST_REMAINDERS + 1, |both| both.min(MOST_REMAINDERS + 1));
+            }
         } else if level.plain {
             for column in &level.columns {
                 let at = self.dimension(label(column), Some(column));
@@ -284,10 +289,7 @@ impl<'a> Space<'a> {
         let mut parts = Vec::new();
         for child in &level.children {
             let own = self.cells(level, child.bound.as_ref())?;
-            let common: Vec<Cell> = cells
-                .iter()
-                .flat_map(|cell| own.iter().filter_map(|own| cell.and(own)))
-                .collect();
+            let common = common(cells, &own);
             if !common.is_empty() {
                 parts.push((child, common));
             }
@@ -307,13 +309,7 @@ impl<'a> Space<'a> {
             let own = match &child.bound {
                 _ if !self.is_known(level) => cells.clone(),
                 Some(Bound::Default) | None => self.without(cells.clone(), &self.taken(level)?),
-                bound => {
-                    let own = self.cells(level, bound.as_ref())?;
-                    cells
-                        .iter()
-                        .flat_map(|cell| own.iter().filter_map(|own| cell.and(own)))
-                        .collect()
-                }
+                bound => common(&cells, &self.cells(level, bound.as_ref())?),
             };
             self.leaves(child, own, found)?;
         }
@@ -380,10 +376,7 @@ impl<'a> Space<'a> {
             below = self.without(below, &[Cell::default().with(at, Set::of(NULL, NULL))]);
             below.push(Cell::default().with(at, Set::of(NULL, NULL)));
         }
-        Ok(cells
-            .iter()
-            .flat_map(|cell| below.iter().filter_map(|below| cell.and(below)))
-            .collect())
+        Ok(common(&cells, &below))
     }
 
     /// The relations of the source that may hold rows of `cells`.
@@ -465,17 +458,16 @@ fn hash_label(columns: &[KeyColumn]) -> String {
     format!("hash\0{}", labels.join("\0"))
 }
 
-fn default_of<T>(level: &Level<T>) -> Option<&Node<T>> {
-    level.children.iter().find(|child| child.bound == Some(Bound::Default))
+/// What is in any of `cells` and in any of `others`.
+fn common(cells: &[Cell], others: &[Cell]) -> Vec<Cell> {
+    cells
+        .iter()
+        .flat_map(|cell| others.iter().filter_map(|other| cell.and(other)))
+        .collect()
 }
 
-fn least_common_multiple(a: u64, b: u64) -> u64 {
-    let (mut x, mut y) = (a, b);
-    while y != 0 {
-        (x, y) = (y, x % y);
-    }
-    // More than is told apart is all the same.
-    (a / x.max(1)).saturating_mul(b).min(MOST_REMAINDERS + 1)
+fn default_of<T>(level: &Level<T>) -> Option<&Node<T>> {
+    level.children.iter().find(|child| child.bound == Some(Bound::Default))
 }
 
 #[cfg(test)]

@@ -83,21 +83,19 @@ impl KeyColumn {
         !self.labels.is_empty() || matches!(self.type_oid, 25 | 1043)
     }
 
-    /// The condition that the key is one of `values`, for either side.
-    pub fn is_one_of(&self, values: &[&str]) -> String {
-        let (column, by_text) = (self.sql(), self.is_told_by_text());
-        let literal = |value: &&str| {
-            if by_text {
-                quote_literal(value)
-            } else {
-                self.literal(value)
-            }
-        };
-        let list: Vec<String> = values.iter().map(literal).collect();
-        match by_text {
-            true => format!("CAST({column} AS pg_catalog.text) IN ({})", list.join(", ")),
-            false => format!("{column} IN ({})", list.join(", ")),
+    /// The condition that the key is one of `values`, or none of them, for either side.
+    pub fn is_one_of(&self, values: &[&str], none: bool) -> String {
+        if self.is_told_by_text() {
+            return self.is_one_of_texts(values, none);
         }
+        let list: Vec<String> = values.iter().map(|value| self.literal(value)).collect();
+        membership(&self.sql(), &list, none)
+    }
+
+    /// The same, compared as text: `values` may be some that the type lacks.
+    pub fn is_one_of_texts(&self, values: &[&str], none: bool) -> String {
+        let list: Vec<String> = values.iter().map(|value| quote_literal(value)).collect();
+        membership(&format!("CAST({} AS pg_catalog.text)", self.sql()), &list, none)
     }
 
     /// `value` as a literal of the key's type, for either side. What a type that is not built in is
@@ -108,6 +106,11 @@ impl KeyColumn {
             false => quote_literal(value),
         }
     }
+}
+
+fn membership(key: &str, list: &[String], none: bool) -> String {
+    let not = if none { "NOT " } else { "" };
+    format!("{key} {not}IN ({})", list.join(", "))
 }
 
 /// One level of partitioning.

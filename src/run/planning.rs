@@ -180,9 +180,7 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session, created: &H
     let space = sides.space();
     let (mut decisions, leaps) = decisions(&sides, &leaves, course)?;
     due::mark(&mut decisions, created, request.since.is_some(), store)?;
-    let taken = decisions.iter().filter(|(_, decision)| decision.is_taken());
-    let taken: HashSet<u32> = taken.map(|(leaf, _)| leaf.table.oid).collect();
-    let fates = fates::fates(&sides, &space, &twins, &taken, session)?;
+    let fates = fates::fates(&sides, &space, &twins, &decisions, session)?;
     for (leaf, decision) in &mut decisions {
         // There is nothing to keep, nor to copy.
         if *decision == Decision::Unloaded && matches!(fates.get(&leaf.table.oid), Some(Fate::Vanished(_))) {

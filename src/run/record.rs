@@ -12,6 +12,7 @@ use crate::pg::spi::{self, Row};
 use crate::pg::wait;
 use crate::plan::copy_sql::quote_ident;
 use crate::plan::pieces::Shares;
+use crate::target::catalog;
 use std::time::{Duration, Instant};
 
 /// How long it may take until a run that has just taken its table's lock is visible, or one that is over has let it go.
@@ -102,7 +103,7 @@ impl Store {
         let deadline = Instant::now() + LOCK_CLEAR;
         loop {
             // Anew each time: the table may have got other parents.
-            if lock::try_run(table, &parents(table)?) {
+            if lock::try_run(table, &catalog::parents_of(table)?) {
                 return Ok(None);
             }
             let conflict = self.conflict(table)?;
@@ -411,16 +412,6 @@ const IS_ALIVE: &str = "EXISTS (
       AND l.pid = r.coordinator_pid
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
       AND l.classid = 1667723379::pg_catalog.oid AND l.objid = r.relation::pg_catalog.oid AND l.objsubid = 2)";
-
-/// The partitioned tables above `table`, from the top.
-fn parents(table: u32) -> Result<Vec<u32>> {
-    let rows = spi::execute(
-        "SELECT a.relid::oid FROM pg_partition_ancestors($1::oid::regclass) WITH ORDINALITY AS a(relid, n)
-         WHERE a.relid::oid <> $1::oid ORDER BY a.n DESC",
-        &[Some(&table.to_string())],
-    )?;
-    rows.iter().map(|row| row.need(0)).collect()
-}
 
 /// How relation c in schema n is named in our tables: as most people write it, without the schema if that is public, whatever the caller's
 /// search_path. sync_table is looked up by this name.

@@ -1,6 +1,7 @@
 //! What the target table looks like. Runs in a coordinator or in the caller's backend, always under a search_path of pg_catalog.
 
 use crate::error::{Error, Result, sqlstate};
+use crate::pg::session;
 use crate::pg::spi::{self, Row};
 use crate::pg::storage::{self, Against};
 use crate::pg::xact;
@@ -289,6 +290,16 @@ fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
         .collect()
 }
 
+/// The partitioned tables above `table`, from the top.
+pub fn parents_of(table: u32) -> Result<Vec<u32>> {
+    let rows = spi::execute(
+        "SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1::pg_catalog.oid::pg_catalog.regclass)
+         WITH ORDINALITY AS a(relid, n) WHERE relid <> $1::pg_catalog.oid ORDER BY n DESC",
+        &[Some(&table.to_string())],
+    )?;
+    rows.iter().map(|row| row.need(0)).collect()
+}
+
 /// The condition a row must satisfy to belong to each leaf: its partition constraint, deparsed by this server with every literal's type.
 /// Leaves that take every row are not in the result.
 pub fn partition_constraints(leaves: &[u32]) -> Result<HashMap<u32, String>> {
@@ -304,10 +315,13 @@ pub fn partition_constraints(leaves: &[u32]) -> Result<HashMap<u32, String>> {
     for parent in &parents {
         storage::lock(parent.need(0)?, Against::Removal);
     }
+    // A name that is a keyword only on the source must be quoted.
+    session::set_config("quote_all_identifiers", "on", true)?;
     let rows = spi::execute(
         "SELECT o, c FROM unnest($1::oid[]) AS u(o), LATERAL (SELECT pg_get_partition_constraintdef(o)) AS d(c) WHERE c IS NOT NULL",
         &[Some(&list)],
     )?;
+    session::set_config("quote_all_identifiers", "off", true)?;
     rows.iter().map(|row| Ok((row.need(0)?, row.string(1)?))).collect()
 }
 

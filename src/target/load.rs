@@ -342,17 +342,7 @@ fn check_vanished(unit: u32, name: &str, condition: &str) -> Result<()> {
     Err(error.final_one())
 }
 
-/// The partitioned tables above the unit, from the top.
-fn parents_of(unit: u32) -> Result<Vec<u32>> {
-    let rows = spi::execute(
-        "SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1::pg_catalog.oid::pg_catalog.regclass)
-         WITH ORDINALITY AS a(relid, n) WHERE relid <> $1::pg_catalog.oid ORDER BY n DESC",
-        &[Some(&unit.to_string())],
-    )?;
-    rows.iter().map(|row| row.need(0)).collect()
-}
-
-/// The same as `parents_of`; and the bounds of the unit and of those between it and `table`, as a plan has
+/// The same as [`catalog::parents_of`]; and the bounds of the unit and of those between it and `table`, as a plan has
 /// them.
 pub(super) fn place_of(unit: u32, table: u32) -> Result<(Vec<u32>, String)> {
     let rows = spi::execute(
@@ -374,7 +364,7 @@ pub(super) fn lock_parents(unit: u32) -> Result<Vec<u32>> {
     let mut locked = Vec::new();
     loop {
         // While this waited, the partition may have got others.
-        let parents = parents_of(unit)?;
+        let parents = catalog::parents_of(unit)?;
         if parents == locked {
             return Ok(locked);
         }

@@ -1,7 +1,6 @@
 //! A set of coordinates as a condition that either server reads.
 
 use super::{Dimension, HIGHEST, LOWEST, NULL};
-use crate::plan::copy_sql::quote_literal;
 use crate::plan::region::Set;
 use crate::plan::tree::{KeyColumn, UNREADABLE};
 
@@ -29,23 +28,19 @@ impl Dimension {
             .values
             .iter()
             .filter(|(rank, _)| set.contains(2 * **rank) != is_open);
-        let (readable, unreadable): (Vec<_>, Vec<_>) = known.partition(|(rank, _)| **rank < UNREADABLE);
-        let not = if is_open { "NOT " } else { "" };
-        let as_text = |values: Vec<(&i64, &String)>| {
-            let list: Vec<String> = values.iter().map(|(_, value)| quote_literal(value)).collect();
-            let column = column.sql();
-            format!("CAST({column} AS pg_catalog.text) {not}IN ({})", list.join(", "))
+        let of = |readable: bool| -> Vec<&str> {
+            let part = known
+                .clone()
+                .filter(|(rank, _)| (**rank < UNREADABLE || column.is_told_by_text()) == readable);
+            part.map(|(_, value)| value.as_str()).collect()
         };
+        let (readable, unreadable) = (of(true), of(false));
         let mut terms = Vec::new();
-        if column.is_told_by_text() {
-            let all: Vec<_> = readable.into_iter().chain(unreadable).collect();
-            terms.extend((!all.is_empty()).then(|| as_text(all)));
-        } else {
-            if !readable.is_empty() {
-                let list: Vec<String> = readable.iter().map(|(_, value)| column.literal(value)).collect();
-                terms.push(format!("{} {not}IN ({})", column.sql(), list.join(", ")));
-            }
-            terms.extend((!unreadable.is_empty()).then(|| as_text(unreadable)));
+        if !readable.is_empty() {
+            terms.push(column.is_one_of(&readable, is_open));
+        }
+        if !unreadable.is_empty() {
+            terms.push(column.is_one_of_texts(&unreadable, is_open));
         }
         if is_open {
             terms.push(format!("{} IS NOT NULL", column.sql()));

@@ -13,7 +13,6 @@ use crate::run::record::Store;
 use crate::run::rows::NewUnit;
 use crate::run::{Request, points};
 use crate::source::Session;
-use std::collections::HashSet;
 
 /// What is compared, with both tables.
 pub struct Comparison {
@@ -64,9 +63,7 @@ pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Re
     }
     let space = sides.space();
     let twins = Twins::new(&target.root, source, &sides.ranks)?;
-    let taken = partitions.iter().filter(|(_, decision)| decision.is_taken());
-    let taken: HashSet<u32> = taken.map(|(leaf, _)| leaf.table.oid).collect();
-    let fates = fates::fates(&sides, &space, &twins, &taken, session)?;
+    let fates = fates::fates(&sides, &space, &twins, &partitions, session)?;
     let planned = planned_units(&sides, &twins, partitions, &missing, false)?;
     let copied = planned.into_iter().filter(|planned| planned.action == Action::Copy);
     let is_gone = |unit: &NewUnit| matches!(fates.get(&unit.partition), Some(Fate::Vanished(_)));

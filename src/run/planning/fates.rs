@@ -7,10 +7,11 @@ use crate::error::Result;
 use crate::pg::storage;
 use crate::plan::copy_sql::display_name;
 use crate::plan::region::Cell;
+use crate::plan::select::Decision;
 use crate::plan::space::{Cover, Space};
 use crate::plan::tree::Node;
 use crate::plan::twins::Twins;
-use crate::plan::units::{SourceRel, TargetRel};
+use crate::plan::units::{Leaf, SourceRel, TargetRel};
 use crate::plan::vanished::Vanished;
 use crate::source::{Session, dialect};
 use std::collections::{HashMap, HashSet};
@@ -24,15 +25,17 @@ pub enum Fate {
     InPart(String),
 }
 
-/// Fates of the partitions in `taken`, by OID. One that the source has as it is has none.
+/// Fates of those of `partitions` that are taken, by OID. One that the source has as it is has none.
 pub fn fates(
     sides: &Sides<'_>,
     space: &Space<'_>,
     twins: &Twins<'_>,
-    taken: &HashSet<u32>,
+    partitions: &[(&Leaf<'_>, Decision)],
     session: &mut Session,
 ) -> Result<HashMap<u32, Fate>> {
     let source = &sides.source.root;
+    let taken = partitions.iter().filter(|(_, decision)| decision.is_taken());
+    let taken: HashSet<u32> = taken.map(|(leaf, _)| leaf.table.oid).collect();
     // A source that is not partitioned has nothing to lose; and nearly always it has all that there is here.
     let is_whole = |leaf: u32| twins.twin_of(leaf).is_some_and(|twin| twin.level.is_none());
     if source.level.is_none() || taken.iter().all(|leaf| is_whole(*leaf)) {

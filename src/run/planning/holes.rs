@@ -3,7 +3,6 @@
 
 use super::sides::Sides;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::session;
 use crate::plan::bound::Bound;
 use crate::plan::constraint::without_hash;
 use crate::plan::missing::Missing;
@@ -83,9 +82,7 @@ fn unknown_hole(sides: &Sides<'_>, reach: &str) -> Result<Option<Hole>> {
     if !collect(&sides.target.root, &mut leaves) {
         return Ok(None);
     }
-    session::set_config("quote_all_identifiers", "on", true)?;
     let constraints = catalog::partition_constraints(&leaves)?;
-    session::set_config("quote_all_identifiers", "off", true)?;
     if leaves.iter().any(|leaf| !constraints.contains_key(leaf)) {
         // One takes every row, or there is no leaf at all.
         return Ok(None);

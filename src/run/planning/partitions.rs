@@ -3,7 +3,6 @@
 use super::sides::Sides;
 use super::{Action, PlannedUnit};
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::session;
 use crate::plan::bound::End;
 use crate::plan::constraint::without_hash;
 use crate::plan::missing::{Creation, Missing};
@@ -43,10 +42,7 @@ pub fn planned_units(
         }
         reads.push(Some(read));
     }
-    // A name that is a keyword only over there must be quoted.
-    session::set_config("quote_all_identifiers", "on", true)?;
     let constraints = catalog::partition_constraints(&sliced)?;
-    session::set_config("quote_all_identifiers", "off", true)?;
     let planned = leaves.into_iter().zip(reads).map(|((leaf, decision), read)| {
         let constraint = read
             .as_ref()

@@ -70,12 +70,8 @@ pub fn holds_rows(session: &mut Session, table: &SourceRel, condition: Option<&s
     if !table.readable {
         return Ok(true);
     }
-    let condition = condition.map(|c| format!(" WHERE {c}")).unwrap_or_default();
-    answer(&session.query(&format!(
-        "SAVEPOINT question; SELECT EXISTS (SELECT 1 FROM {}{condition});
-         ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
-        table.relation
-    ))?)
+    let question = (table.relation.clone(), condition.unwrap_or("true").to_owned());
+    Ok(hold_rows(session, &[question])? == [true])
 }
 
 /// Most questions in one statement.
