@@ -15,7 +15,8 @@ WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
 ALTER TABLE cgpsync_run
     ADD COLUMN source_system text,
     ADD COLUMN source_database text,
-    ADD COLUMN remembered text;
+    ADD COLUMN remembered text,
+    ADD COLUMN point text;
 ALTER TABLE cgpsync_run_partition
     ALTER COLUMN source_relation DROP NOT NULL,
     ADD COLUMN file_number oid,
@@ -31,6 +32,9 @@ COMMENT ON COLUMN cgpsync_run.source_system IS
 COMMENT ON COLUMN cgpsync_run.source_database IS 'database read';
 COMMENT ON COLUMN cgpsync_run.remembered IS
     'end_tm that this run left in sync_table; null if it left that alone';
+COMMENT ON COLUMN cgpsync_run.end_tm IS 'point up to which the table was to be synced, as a value of the key';
+COMMENT ON COLUMN cgpsync_run.point IS
+    'end_tm, or the source''s present if that was earlier: what is remembered if every unit is done';
 COMMENT ON COLUMN cgpsync_run_partition.file_number IS
     'number of the file that the run left the partition in';
 COMMENT ON COLUMN cgpsync_run_partition.server_start IS 'when this server had been started then';

@@ -51,7 +51,7 @@ COMMENT ON COLUMN cgpsync_run.status IS 'planning, running, done, failed or canc
 COMMENT ON COLUMN cgpsync_run.source IS 'foreign server';
 COMMENT ON COLUMN cgpsync_run.source_table IS 'table read there';
 COMMENT ON COLUMN cgpsync_run.source_address IS 'host, port and database the server''s options named when the run began';
-COMMENT ON COLUMN cgpsync_run.end_tm IS 'point up to which the table was to be synced';
+COMMENT ON COLUMN cgpsync_run.end_tm IS 'point up to which the table was to be synced, as a value of the key';
 COMMENT ON COLUMN cgpsync_run.since IS 'point given to override the remembered one';
 COMMENT ON COLUMN cgpsync_run.watermark IS 'end_tm remembered when the run began';
 COMMENT ON COLUMN cgpsync_run.parallelism IS 'workers at most';
@@ -77,6 +77,8 @@ COMMENT ON COLUMN cgpsync_run.source_system IS
 COMMENT ON COLUMN cgpsync_run.source_database IS 'database read';
 COMMENT ON COLUMN cgpsync_run.remembered IS
     'end_tm that this run left in sync_table; null if it left that alone';
+COMMENT ON COLUMN cgpsync_run.point IS
+    'end_tm, or the source''s present if that was earlier: what is remembered if every unit is done';
 
 COMMENT ON TABLE cgpsync_run_partition IS 'one row for each partition of a run';
 COMMENT ON COLUMN cgpsync_run_partition.run_id IS 'the run';

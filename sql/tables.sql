@@ -40,7 +40,8 @@ CREATE TABLE cgpsync_run (
     board           bigint,
     source_system   text,
     source_database text,
-    remembered      text
+    remembered      text,
+    point           text
 );
 CREATE INDEX cgpsync_run_table_name_idx ON cgpsync_run (table_name, run_id);
 CREATE INDEX cgpsync_run_relation_idx ON cgpsync_run (relation, run_id);

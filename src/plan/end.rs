@@ -1,6 +1,6 @@
-//! What end_tm may look like for a key: anything its type reads, and for dates also `YYYY` and `YYYYMM`.
+//! What end_tm may look like for a key, what it means, and in which form it is remembered.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
 use chrono::{Datelike, Days, Months, NaiveDate};
 
 /// How end_tm is read for a partition key.
@@ -8,12 +8,23 @@ use chrono::{Datelike, Days, Months, NaiveDate};
 pub enum KeyKind {
     /// date
     Date,
-    /// timestamp and timestamptz
+    /// timestamp
     Timestamp,
-    /// text or integer whose bounds all read as YYYYMMDD
+    /// timestamptz
+    Zoned,
+    /// text or integer whose bounds read as YYYYMMDD
     DateDigits,
     /// anything else: only what the type itself reads
     Plain,
+}
+
+/// Text and the input function that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// the key's own
+    Value(String),
+    /// that of date; the day in the form YYYYMMDD is the value
+    Day(String),
 }
 
 impl KeyKind {
@@ -21,11 +32,14 @@ impl KeyKind {
     pub fn of<'a>(type_name: &str, bounds: impl IntoIterator<Item = &'a str>) -> KeyKind {
         match type_name {
             "date" => KeyKind::Date,
-            "timestamp" | "timestamptz" => KeyKind::Timestamp,
+            "timestamp" => KeyKind::Timestamp,
+            "timestamptz" => KeyKind::Zoned,
             "text" | "varchar" | "bpchar" | "int4" | "int8" => {
-                let mut bounds = bounds.into_iter().peekable();
-                let some = bounds.peek().is_some();
-                if some && bounds.all(|b| digits_date(b.trim_end()).is_some()) {
+                let is_number = type_name.starts_with("int");
+                let bounds: Vec<&str> = bounds.into_iter().map(str::trim_end).collect();
+                let is_date = |bound: &&&str| digits_date(bound).is_some();
+                let some = bounds.iter().any(|bound| is_date(&bound));
+                if some && bounds.iter().all(|b| is_date(&b) || is_beyond_dates(b, is_number)) {
                     KeyKind::DateDigits
                 } else {
                     KeyKind::Plain
@@ -35,8 +49,9 @@ impl KeyKind {
         }
     }
 
-    /// True where end_tm may be left out and is today then.
-    pub fn has_today(self) -> bool {
+    /// True where the key is a time: end_tm may be left out and is today then, and no remembered point
+    /// lies in the future.
+    pub fn is_time(self) -> bool {
         self != KeyKind::Plain
     }
 }
@@ -47,24 +62,119 @@ fn digits_date(text: &str) -> Option<NaiveDate> {
         .flatten()
 }
 
-/// The literal, for the key's input function, that `end_tm` means: itself, or the end of the year (`2017`) or month
-/// (`201702`) it names. For a date that is its last day, for a timestamp the last microsecond of it, so that partitions by the hour
-/// on the last day are included.
-pub fn end_literal(end_tm: &str, kind: KeyKind) -> Result<String> {
+/// True for a bound that stands for an open end, as 99999999 does, or 0.
+fn is_beyond_dates(text: &str, is_number: bool) -> bool {
+    if is_number {
+        return text
+            .parse::<i64>()
+            .is_ok_and(|n| !(10_000_101..=99_991_231).contains(&n));
+    }
+    let mut chars = text.chars();
+    let first = chars.next();
+    chars.all(|c| Some(c) == first)
+}
+
+/// Words that date types read as another day each day.
+const WORDS: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
+
+/// True for a word that means another day tomorrow.
+pub fn is_word(text: &str) -> bool {
+    WORDS.iter().any(|word| text.trim().eq_ignore_ascii_case(word))
+}
+
+fn is_digits(text: &str) -> bool {
+    matches!(text.len(), 4 | 6 | 8) && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// What `end_tm` means: itself, or the end of the year (`2017`) or month (`201702`) it names. For a
+/// date that is its last day, for a timestamp the last microsecond of it, so that partitions by the
+/// hour on the last day are included. Words that are days (`yesterday`) are refused for keys that are none.
+pub fn written(end_tm: &str, kind: KeyKind) -> Result<Written> {
     let text = end_tm.trim();
-    let is_period = matches!(text.len(), 4 | 6) && text.bytes().all(|b| b.is_ascii_digit());
-    if kind == KeyKind::Plain || !is_period {
-        return Ok(text.to_owned());
+    if kind == KeyKind::Plain {
+        return match is_word(text) {
+            true => Err(
+                Error::bad_parameter(format!("end_tm \"{text}\" is a day, and the partition key is none"))
+                    .hint("Pass the point up to which the table is to be synced as a value of the key."),
+            ),
+            false => Ok(Written::Value(text.to_owned())),
+        };
+    }
+    if !is_digits(text) {
+        return Ok(match kind {
+            KeyKind::DateDigits => Written::Day(text.to_owned()),
+            _ => Written::Value(text.to_owned()),
+        });
+    }
+    if text.len() == 8 {
+        return Ok(Written::Value(text.to_owned()));
     }
     let last_day = last_day(text).ok_or_else(|| {
         Error::bad_parameter(format!("end_tm \"{end_tm}\" is not a year or a month"))
             .hint("Periods are written YYYY or YYYYMM, days YYYYMMDD.")
     })?;
-    Ok(match kind {
-        KeyKind::Timestamp => last_day.format("%Y-%m-%d 23:59:59.999999").to_string(),
+    Ok(Written::Value(match kind {
+        KeyKind::Timestamp | KeyKind::Zoned => last_day.format("%Y-%m-%d 23:59:59.999999").to_string(),
         KeyKind::Date => last_day.format("%Y-%m-%d").to_string(),
         _ => last_day.format("%Y%m%d").to_string(),
-    })
+    }))
+}
+
+/// What a remembered point means. Before 0.3.0 bare digits were remembered for timestamptz as well,
+/// in whatever time zone the role had: they mean the earliest instant that they may have meant. None for a word, which has
+/// lost its meaning.
+pub fn remembered(point: &str, kind: KeyKind) -> Result<Option<Written>> {
+    /// The earliest time zone there is, Pacific/Kiritimati's.
+    const EARLIEST: &str = "+14";
+    let text = point.trim();
+    if is_word(text) {
+        return Ok(None);
+    }
+    Ok(Some(match written(text, kind)? {
+        Written::Value(value) if kind == KeyKind::Zoned && is_digits(text) => {
+            let time = if value == text { " 00:00:00" } else { "" };
+            Written::Value(format!("{value}{time}{EARLIEST}"))
+        }
+        written => written,
+    }))
+}
+
+/// `value`, as the key's type prints it, in the form in which it is remembered; of timestamptz it is an
+/// instant already.
+pub fn stored(value: &str, kind: KeyKind) -> String {
+    let is_plain = value.len() == 10 && NaiveDate::parse_from_str(value, "%Y-%m-%d").is_ok();
+    match kind {
+        KeyKind::Date if is_plain => value.replace('-', ""),
+        KeyKind::DateDigits => value.trim_end().to_owned(),
+        _ => value.to_owned(),
+    }
+}
+
+/// A moment of another clock, in the forms that keys are compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// with time zone, in ISO form
+    pub instant: String,
+    /// without, in ISO form
+    pub local: String,
+}
+
+impl Moment {
+    /// The moment as a value of a key of this kind; None for a key that is no time.
+    pub fn value(&self, kind: KeyKind) -> Result<Option<String>> {
+        let day = || {
+            let day = self.local.get(..10);
+            day.filter(|day| NaiveDate::parse_from_str(day, "%Y-%m-%d").is_ok())
+                .ok_or_else(|| Error::new(sqlstate::PROTOCOL_VIOLATION, "a time cannot be read"))
+        };
+        Ok(match kind {
+            KeyKind::Date => Some(day()?.to_owned()),
+            KeyKind::DateDigits => Some(day()?.replace('-', "")),
+            KeyKind::Timestamp => Some(self.local.clone()),
+            KeyKind::Zoned => Some(self.instant.clone()),
+            KeyKind::Plain => None,
+        })
+    }
 }
 
 fn last_day(period: &str) -> Option<NaiveDate> {
@@ -84,35 +194,97 @@ fn last_day(period: &str) -> Option<NaiveDate> {
 mod tests {
     use super::*;
 
+    fn value(text: &str) -> Written {
+        Written::Value(text.to_owned())
+    }
+
     #[test]
     fn a_year_or_month_means_its_last_day() {
-        let read = |text, kind| end_literal(text, kind).expect("an end");
-        assert_eq!(read("2017", KeyKind::Date), "2017-12-31");
-        assert_eq!(read("201602", KeyKind::Date), "2016-02-29");
-        assert_eq!(read("201702", KeyKind::DateDigits), "20170228");
-        assert_eq!(read("201702", KeyKind::Timestamp), "2017-02-28 23:59:59.999999");
+        let read = |text, kind| written(text, kind).expect("an end");
+        assert_eq!(read("2017", KeyKind::Date), value("2017-12-31"));
+        assert_eq!(read("201602", KeyKind::Date), value("2016-02-29"));
+        assert_eq!(read("201702", KeyKind::DateDigits), value("20170228"));
+        for kind in [KeyKind::Timestamp, KeyKind::Zoned] {
+            assert_eq!(read("201702", kind), value("2017-02-28 23:59:59.999999"));
+        }
     }
 
     #[test]
     fn everything_else_is_left_to_the_type() {
-        assert_eq!(end_literal(" 20170201 ", KeyKind::Date), Ok("20170201".into()));
-        assert_eq!(end_literal("2017", KeyKind::Plain), Ok("2017".into()));
-        assert_eq!(end_literal("infinity", KeyKind::Date), Ok("infinity".into()));
+        assert_eq!(written(" 20170201 ", KeyKind::Date), Ok(value("20170201")));
+        assert_eq!(written("2017", KeyKind::Plain), Ok(value("2017")));
+        assert_eq!(written("infinity", KeyKind::Date), Ok(value("infinity")));
+        assert_eq!(written("20170231", KeyKind::DateDigits), Ok(value("20170231")));
+    }
+
+    #[test]
+    fn words_are_days_where_the_key_is_one_and_refused_elsewhere() {
+        let day = |text: &str| Ok(Written::Day(text.to_owned()));
+        assert_eq!(written("yesterday", KeyKind::DateDigits), day("yesterday"));
+        assert_eq!(written("2017-02-01", KeyKind::DateDigits), day("2017-02-01"));
+        assert_eq!(written("Today", KeyKind::Date), Ok(value("Today")));
+        let error = written(" Tomorrow", KeyKind::Plain).expect_err("no day");
+        assert_eq!(error.sqlstate, "22023");
     }
 
     #[test]
     fn a_thirteenth_month_is_an_error() {
         for text in ["201713", "201700", "0000"] {
-            assert!(end_literal(text, KeyKind::Date).is_err(), "{text}");
+            assert!(written(text, KeyKind::Date).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn text_and_integer_keys_are_dates_only_when_every_bound_is() {
+    fn text_and_integer_keys_are_dates_only_when_every_bound_is_or_stands_for_an_open_end() {
         assert_eq!(KeyKind::of("int4", ["20170101", "20170201"]), KeyKind::DateDigits);
+        assert_eq!(KeyKind::of("int4", ["0", "20170101", "99999999"]), KeyKind::DateDigits);
         assert_eq!(KeyKind::of("bpchar", ["20170101  "]), KeyKind::DateDigits);
+        assert_eq!(
+            KeyKind::of("text", ["", "20170101", "99999999", "zzzz"]),
+            KeyKind::DateDigits
+        );
         assert_eq!(KeyKind::of("text", ["20170101", "20179901"]), KeyKind::Plain);
+        assert_eq!(KeyKind::of("int4", ["20170101", "20179901"]), KeyKind::Plain);
+        assert_eq!(KeyKind::of("int4", ["0", "99999999"]), KeyKind::Plain);
         assert_eq!(KeyKind::of("text", []), KeyKind::Plain);
         assert_eq!(KeyKind::of("numeric", ["20170101"]), KeyKind::Plain);
+    }
+
+    #[test]
+    fn digits_of_old_mean_the_earliest_instant_and_words_nothing() {
+        let read = |text, kind| remembered(text, kind).expect("a point");
+        assert_eq!(read("20170301", KeyKind::Zoned), Some(value("20170301 00:00:00+14")));
+        assert_eq!(
+            read("201702", KeyKind::Zoned),
+            Some(value("2017-02-28 23:59:59.999999+14"))
+        );
+        let instant = "2017-03-01 00:00:00+00";
+        assert_eq!(read(instant, KeyKind::Zoned), Some(value(instant)));
+        assert_eq!(read(" 20170301", KeyKind::Date), Some(value("20170301")));
+        assert_eq!(read("2017", KeyKind::DateDigits), Some(value("20171231")));
+        assert_eq!(read("yesterday", KeyKind::DateDigits), None);
+    }
+
+    #[test]
+    fn days_are_remembered_as_digits_and_others_as_they_print() {
+        assert_eq!(stored("2017-02-01", KeyKind::Date), "20170201");
+        assert_eq!(stored("0044-03-15 BC", KeyKind::Date), "0044-03-15 BC");
+        assert_eq!(stored("infinity", KeyKind::Date), "infinity");
+        assert_eq!(stored("20170201  ", KeyKind::DateDigits), "20170201");
+        assert_eq!(stored("2017-02-01 00:00:00", KeyKind::Timestamp), "2017-02-01 00:00:00");
+    }
+
+    #[test]
+    fn a_moment_is_a_value_of_every_key_that_is_a_time() {
+        let moment = Moment {
+            instant: "2017-03-01 01:30:00+02".to_owned(),
+            local: "2017-02-28 23:30:00".to_owned(),
+        };
+        let value = |kind| moment.value(kind).expect("a value");
+        assert_eq!(value(KeyKind::Date).as_deref(), Some("2017-02-28"));
+        assert_eq!(value(KeyKind::DateDigits).as_deref(), Some("20170228"));
+        assert_eq!(value(KeyKind::Timestamp).as_deref(), Some("2017-02-28 23:30:00"));
+        assert_eq!(value(KeyKind::Zoned).as_deref(), Some("2017-03-01 01:30:00+02"));
+        assert_eq!(value(KeyKind::Plain), None);
     }
 }

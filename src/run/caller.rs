@@ -152,11 +152,10 @@ pub fn request(call: Call) -> Result<Request> {
     // Refuses a server that does not exist or may not be used, or has no mapping, while it costs nothing.
     foreign::options(&source, session::current_role())?;
     let rows = spi::execute(
-        "SELECT pg_catalog.to_char(pg_catalog.now(), 'YYYYMMDD'),
-                pg_catalog.split_part(pg_catalog.current_setting('DateStyle'), ', ', 2)",
+        "SELECT pg_catalog.split_part(pg_catalog.current_setting('DateStyle'), ', ', 2)",
         &[],
     )?;
-    let dates = rows.first().ok_or_else(|| Error::internal("no date"))?;
+    let date_style = rows.first().ok_or_else(|| Error::internal("no DateStyle"))?;
     Ok(Request {
         table: call.table,
         end_tm: call.end_tm,
@@ -166,8 +165,7 @@ pub fn request(call: Call) -> Result<Request> {
         source_table: call.source_table,
         create_missing: call.create_missing,
         columns,
-        today: dates.string(0)?,
-        date_order: dates.string(1)?,
+        date_order: date_style.string(0)?,
         lock_timeout_ms: settings::lock_timeout_ms(),
         connect_timeout_s: settings::connect_timeout().as_secs(),
         retries: settings::retries(),

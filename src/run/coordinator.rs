@@ -14,6 +14,7 @@ use crate::pg::handoff::Handoff;
 use crate::pg::{report, session, wait, xact};
 use crate::plan::copy_sql::display_name;
 use crate::plan::retry;
+use crate::source::dialect::clock::Clock;
 use crate::source::{Session, dialect};
 use crate::target::create;
 use std::collections::HashSet;
@@ -137,6 +138,7 @@ impl Run {
             let planned = Planned {
                 source_table: &plan.source_table,
                 end_tm: plan.end_tm.as_deref(),
+                point: plan.point.as_deref(),
                 watermark: plan.watermark.as_deref(),
                 columns: &plan.mapping.columns,
                 binary: plan.mapping.binary,
@@ -188,14 +190,15 @@ impl Run {
         let mut keeper = self.request.open_session(self.id, Duration::MAX)?;
         *reached = true;
         let result = report::catch(|| {
+            let clock = dialect::clock::read(&mut keeper)?;
             let snapshot = dialect::begin_shared(&mut keeper)?;
             let mut created = HashSet::new();
-            let mut plan = self.plan_with(&mut keeper, &created)?;
+            let mut plan = self.plan_with(&mut keeper, &clock, &created)?;
             // What is created may make others comparable that are missing too: the default partitions of both sides, once they take the
             // same rows. Each round makes tables of the source's names, so it ends.
             while !plan.creations.is_empty() {
                 created.extend(self.create_partitions(&plan)?);
-                plan = self.plan_with(&mut keeper, &created)?;
+                plan = self.plan_with(&mut keeper, &clock, &created)?;
             }
             if snapshot.is_none() {
                 plan.note_states(&mut keeper)?;
@@ -226,11 +229,11 @@ impl Run {
         Ok(())
     }
 
-    fn plan_with(&self, keeper: &mut Session, created: &HashSet<String>) -> Result<Plan> {
+    fn plan_with(&self, keeper: &mut Session, clock: &Clock, created: &HashSet<String>) -> Result<Plan> {
         xact::transaction(|| {
             session::set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
             self.request.limit_lock_waits()?;
-            planning::plan(&self.request, &self.store, keeper, created)
+            planning::plan(&self.request, &self.store, keeper, clock, created)
         })
     }
 
@@ -379,9 +382,9 @@ impl Run {
                 return self.store.finish_run(self.id, "failed", Some(&error));
             }
             if plan.moves_watermark
-                && let Some(end_tm) = &plan.end_tm
+                && let Some(point) = &plan.point
             {
-                self.store.set_watermark(self.id, self.request.table, end_tm)?;
+                self.store.set_watermark(self.id, self.request.table, point)?;
             }
             self.store.finish_run(self.id, "done", None)
         })

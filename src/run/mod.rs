@@ -53,6 +53,9 @@ use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+/// Begins a line of a run's message that is a WARNING to the caller, rather than a NOTICE.
+const WARNING: &str = "WARNING: ";
+
 /// What a call asks for: handed to the coordinator and kept in cgpsync_run.arguments.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
@@ -72,8 +75,6 @@ pub struct Request {
     pub create_missing: bool,
     /// columns to copy; None: every column of the target
     pub columns: Option<Vec<String>>,
-    /// the caller's current_date as YYYYMMDD
-    pub today: String,
     /// the caller's order of day, month and year in dates: DMY, MDY or YMD
     pub date_order: String,
     /// cgpsync.lock_timeout, milliseconds
@@ -209,11 +210,7 @@ fn prepare_session() -> Result<String> {
 /// What values mean must not depend on the calling session where a run's processes, which are sessions of their own, plan in its place: sets, for
 /// the transaction, what they would find. Gives the time zone that the server gives the role.
 fn pin_role_settings(request: &Request) -> Result<String> {
-    let rows = spi::execute(
-        "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'",
-        &[],
-    )?;
-    let timezone = rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)?;
+    let timezone = role_timezone()?;
     for (name, value) in [
         ("TimeZone", timezone.as_str()),
         ("DateStyle", &format!("ISO, {}", request.date_order)),
@@ -226,6 +223,21 @@ fn pin_role_settings(request: &Request) -> Result<String> {
         session::set_config(name, value, true)?;
     }
     Ok(timezone)
+}
+
+/// The time zone that a session of the current role begins with, unless its client asks for another: ALTER ROLE's or ALTER DATABASE's. Without
+/// one of these it is the server's, which this session began with as well unless its own client has asked for another.
+fn role_timezone() -> Result<String> {
+    let rows = spi::execute(
+        "SELECT COALESCE(
+           (SELECT pg_catalog.substr(c, 10) FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c
+            WHERE s.setrole IN (0, $1::pg_catalog.oid) AND pg_catalog.lower(c) LIKE 'timezone=%'
+              AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
+            ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1),
+           (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'))",
+        &[Some(&session::current_role().to_string())],
+    )?;
+    rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)
 }
 
 /// In [0, 1).

@@ -16,10 +16,10 @@ use resuming::{finished_units, resume};
 pub use sides::source_shape;
 use sides::{Sides, Tables};
 
-use super::Request;
-use super::points::Points;
+use super::points::{Key, Points, Watermark};
 use super::record::Store;
 use super::rows::{NewUnit, Origin, SamePlan};
+use super::{Request, WARNING};
 use crate::error::{Error, Result};
 use crate::pg::session::VERSION;
 use crate::plan::columns::{Mapping, has_newer_values, match_columns};
@@ -29,6 +29,7 @@ use crate::plan::select::{Decision, decide};
 use crate::plan::tree::KeyColumn;
 use crate::plan::twins::Twins;
 use crate::plan::units::{Leaf, LeafRange, SourceTable, leaves, range_key};
+use crate::source::dialect::clock::Clock;
 use crate::source::{Session, dialect};
 use crate::target::defaults;
 use std::collections::HashSet;
@@ -84,6 +85,8 @@ pub struct Plan {
     pub mapping: Mapping,
     /// the end_tm of this run, as given or filled in
     pub end_tm: Option<String>,
+    /// what is remembered if every unit is done
+    pub point: Option<String>,
     /// the remembered end_tm
     pub watermark: Option<String>,
     /// sync_table is to hold `end_tm` afterwards
@@ -141,32 +144,40 @@ struct Course {
     end: Option<i64>,
     /// the remembered end_tm
     remembered: Option<i64>,
+    /// what the run would leave as such
+    reached: Option<i64>,
 }
 
 /// Plans a run. `session` is open and in the transaction whose snapshot the run reads. `created` are the partitions that the run has
 /// made already, by quoted, qualified name.
-pub fn plan(request: &Request, store: &Store, session: &mut Session, created: &HashSet<String>) -> Result<Plan> {
+pub fn plan(
+    request: &Request,
+    store: &Store,
+    session: &mut Session,
+    clock: &Clock,
+    created: &HashSet<String>,
+) -> Result<Plan> {
     let tables = Tables::read(request, session)?;
     let (target, source) = (&tables.target, &tables.source);
     let key = range_key(&target.root)?;
     let (origin, watermark, moved) = origin::check(request, store, session, source, key.is_some())?;
     let leaves = leaves(&target.root, key);
-    let kind = key.map(|key| (key, kind_of(key, &leaves, source)));
-    let points = Points::read(request, kind, watermark.as_deref())?;
+    let written = key.map(|key| key_of(key, &leaves, source));
+    let points = Points::read(request, written, watermark.as_ref(), clock)?;
     let mapping = map_columns(request, &tables, session)?;
     let same = SamePlan {
         source_table: &source.root.table.relation,
         source_address: &origin.address,
         columns: &mapping.columns,
-        watermark: watermark.as_deref(),
+        watermark: watermark.as_ref().map(|point| point.text.as_str()),
     };
-    let (finished, finished_ends) = finished_units(request, store, kind, &same)?;
+    let (finished, finished_ends) = finished_units(request, store, written, &same)?;
     let sides = Sides::new(
         &tables,
         key,
         points.values().chain(finished_ends.iter().map(String::as_str)),
     )?;
-    let course = course(&sides, &points, request, watermark.as_deref())?;
+    let course = course(&sides, &points, request, watermark.as_ref())?;
     let reach = Reach {
         key,
         from: course.from,
@@ -202,6 +213,9 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session, created: &H
     let holes = holes::with_rows(holes, session)?;
     let mut remarks = remarks(&mapping, leaps);
     remarks.extend(moved);
+    let lag = clock.lag.as_ref();
+    remarks.extend(lag.map(|lag| format!("{WARNING}the source is a standby that lags: it {lag}")));
+    remarks.extend(points.remark(clock));
     remarks.extend(holes::remark(&holes));
     remarks.extend(fates::remark(&partitions));
     let creations = new_partitions(&sides, &missing, request.create_missing, &mut partitions, &mut remarks);
@@ -210,10 +224,11 @@ pub fn plan(request: &Request, store: &Store, session: &mut Session, created: &H
         source: tables.shape.clone(),
         partitions,
         creations,
-        end_tm: points.end_tm,
-        watermark,
         // With `since`, E may lie before W, or the run may begin after it; and rows there are no partitions for must not be passed.
-        moves_watermark: course.end >= course.remembered && !leaps && holes.is_empty(),
+        moves_watermark: points.point.is_some() && course.reached >= course.remembered && !leaps && holes.is_empty(),
+        end_tm: points.end_tm,
+        point: points.point,
+        watermark: watermark.map(|point| point.text),
         remarks,
         mapping,
         origin,
@@ -234,7 +249,7 @@ fn map_columns(request: &Request, tables: &Tables, session: &Session) -> Result<
 }
 
 /// What the points mean for a run. E must not lie before the point it starts from.
-fn course(sides: &Sides<'_>, points: &Points, request: &Request, watermark: Option<&str>) -> Result<Course> {
+fn course(sides: &Sides<'_>, points: &Points, request: &Request, watermark: Option<&Watermark>) -> Result<Course> {
     let (end, since) = (sides.rank(&points.end)?, sides.rank(&points.since)?);
     let remembered = sides.rank(&points.watermark)?;
     let end_tm = points.end_tm.as_deref().unwrap_or("");
@@ -242,14 +257,16 @@ fn course(sides: &Sides<'_>, points: &Points, request: &Request, watermark: Opti
         (Some(text), _) if end < since => Err(Error::bad_parameter(format!(
             "end_tm \"{end_tm}\" is earlier than since \"{text}\""
         ))),
-        (None, Some(text)) if end < remembered => Err(Error::bad_parameter(format!(
-            "end_tm \"{end_tm}\" is earlier than \"{text}\", up to which the table is synced"
+        (None, Some(point)) if end < remembered => Err(Error::bad_parameter(format!(
+            "end_tm \"{end_tm}\" is earlier than \"{}\", up to which the table is synced",
+            point.text
         ))
         .hint("Use since => '...' to sync again from an earlier point.")),
         _ => Ok(Course {
             from: if request.since.is_some() { since } else { remembered },
             end,
             remembered,
+            reached: sides.rank(&points.reached)?,
         }),
     }
 }
@@ -273,7 +290,7 @@ fn decisions<'a, 'l>(
 }
 
 /// How end_tm is read: by the bounds here, or by the source's where there are none yet.
-fn kind_of(key: &KeyColumn, leaves: &[Leaf<'_>], source: &SourceTable) -> KeyKind {
+fn key_of<'a>(key: &'a KeyColumn, leaves: &[Leaf<'_>], source: &SourceTable) -> Key<'a> {
     let ranges: Vec<LeafRange> = leaves.iter().filter_map(|leaf| leaf.range.clone()).collect();
     let level = source
         .root
@@ -286,7 +303,10 @@ fn kind_of(key: &KeyColumn, leaves: &[Leaf<'_>], source: &SourceTable) -> KeyKin
         .filter_map(|child| LeafRange::of(child.bound.as_ref()))
         .collect();
     let ranges = if ranges.is_empty() { theirs } else { ranges };
-    KeyKind::of(&key.type_name, ranges.iter().flat_map(LeafRange::values))
+    Key {
+        column: key,
+        kind: KeyKind::of(&key.type_name, ranges.iter().flat_map(LeafRange::values)),
+    }
 }
 
 /// What the user should know about the plan.

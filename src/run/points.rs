@@ -1,70 +1,193 @@
-//! What end_tm, since and the remembered end_tm mean for a table's key.
+//! What end_tm, since and the remembered end_tm mean for a table's key, and which point a run leaves.
 
 use super::Request;
 use crate::error::{Error, Result};
-use crate::plan::end::{KeyKind, end_literal};
+use crate::plan::end::{KeyKind, Moment, Written, is_word, remembered, stored, written};
 use crate::plan::tree::KeyColumn;
+use crate::source::dialect::clock::Clock;
 use crate::target::catalog;
 
-/// What `text` means as a value of the key; `what` names it in the error.
-pub fn literal(what: &str, text: &str, key: &KeyColumn, kind: KeyKind) -> Result<String> {
-    catalog::read_value(&end_literal(text, kind)?, key).map_err(|e| {
-        let error = Error::bad_parameter(format!("{what} \"{text}\" cannot be read as {}", key.type_name));
-        error.detail(format!("Partition key \"{}\": {}.", key.name, e.message))
-    })
+/// What is compared with the points of a run, and how they are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Key<'a> {
+    /// the RANGE key
+    pub column: &'a KeyColumn,
+    /// how its values are written
+    pub kind: KeyKind,
 }
 
-/// The points in time of a run, as literals of the key's type.
+impl Key<'_> {
+    /// What `text` means as a value of the key; `what` names it in the error.
+    pub fn literal(&self, what: &str, text: &str) -> Result<String> {
+        self.read(what, text, written(text, self.kind)?)
+    }
+
+    fn read(&self, what: &str, text: &str, written: Written) -> Result<String> {
+        let column = self.column;
+        let fail = |reason: &str| {
+            let error = Error::bad_parameter(format!("{what} \"{text}\" cannot be read as {}", column.type_name));
+            error.detail(format!("Partition key \"{}\": {reason}.", column.name))
+        };
+        let value = match written {
+            Written::Value(value) => catalog::read_value(&value, column),
+            Written::Day(day) => match catalog::day(&day) {
+                Ok(Some(day)) => catalog::read_value(&day, column),
+                Ok(None) => return Err(fail("its bounds are days, and this is none")),
+                Err(error) => Err(error),
+            },
+        };
+        value.map_err(|error| fail(&error.message))
+    }
+
+    /// What a point means that is remembered: no later than when it was, as far as that is known. None
+    /// when it has no meaning.
+    pub fn remembered(&self, point: &str, set_at: Option<&Moment>) -> Result<Option<String>> {
+        let what = "the remembered end_tm";
+        let value = match remembered(point, self.kind)? {
+            Some(written) => Some(self.read(what, point, written)?),
+            None => match set_at.map(|moment| moment.value(self.kind)).transpose()?.flatten() {
+                // The day before: `yesterday` was the earliest of the words.
+                Some(value) => catalog::day_before(&value, self.column)?,
+                None => None,
+            },
+        };
+        match (value, set_at) {
+            (Some(value), Some(moment)) => self.earlier(&value, moment).map(Some),
+            (value, _) => Ok(value),
+        }
+    }
+
+    /// The earlier of a value and a moment; the value where the key is no time.
+    fn earlier(&self, value: &str, moment: &Moment) -> Result<String> {
+        match moment.value(self.kind)? {
+            Some(moment) => catalog::least(value, &moment, self.column),
+            None => Ok(value.to_owned()),
+        }
+    }
+
+    /// A value in the form in which it is remembered.
+    fn stored(&self, value: &str) -> Result<String> {
+        match self.kind {
+            KeyKind::Zoned => catalog::instant(value),
+            kind => Ok(stored(value, kind)),
+        }
+    }
+}
+
+/// The points in time of a run, as values of the key.
 #[derive(Debug, Default)]
 pub struct Points {
-    /// end_tm as sync_table will hold it
+    /// end_tm in the form in which it would be remembered
     pub end_tm: Option<String>,
-    /// what it is compared as; None without a key
+    /// the same as it is compared; None without a key
     pub end: Option<String>,
     /// since
     pub since: Option<String>,
     /// the remembered end_tm
     pub watermark: Option<String>,
+    /// what is remembered if every unit is done, in that form; None: nothing can be
+    pub point: Option<String>,
+    /// the same as it is compared
+    pub reached: Option<String>,
+}
+
+/// The remembered end_tm, and when the run that left it began.
+#[derive(Debug, Default)]
+pub struct Watermark {
+    /// as sync_table has it
+    pub text: String,
+    /// None where no run of ours is known to have left it
+    pub set_at: Option<Moment>,
 }
 
 impl Points {
-    /// Reads them. `key` is what they are compared with, and how.
-    pub fn read(request: &Request, key: Option<(&KeyColumn, KeyKind)>, watermark: Option<&str>) -> Result<Points> {
-        let Some((key, kind)) = key else {
-            // Nothing to compare: end_tm is a label for sync_table.
-            return Ok(Points {
-                end_tm: Some(request.end_tm.clone().unwrap_or_else(|| request.today.clone())),
-                ..Points::default()
-            });
+    /// Reads them. `key` is what they are compared with, `clock` that of the source.
+    pub fn read(
+        request: &Request,
+        key: Option<Key<'_>>,
+        watermark: Option<&Watermark>,
+        clock: &Clock,
+    ) -> Result<Points> {
+        let Some(key) = key else {
+            return label(request);
         };
-        let end_tm = match &request.end_tm {
-            Some(text) => text.trim().to_owned(),
-            None if kind.has_today() => request.today.clone(),
+        let since = request.since.as_deref();
+        let since = since.map(|since| key.literal("since", since)).transpose()?;
+        let watermark = watermark.map(|point| {
+            // One that nobody is known to have left is no later than now.
+            let set_at = point.set_at.as_ref().or(clock.now.as_ref());
+            key.remembered(&point.text, set_at)
+        });
+        let watermark = watermark.transpose()?.flatten();
+        let end = match &request.end_tm {
+            Some(text) => key.literal("end_tm", text)?,
+            None if key.kind.is_time() => {
+                let today = key.literal("end_tm", &catalog::today()?)?;
+                // Where the table is synced beyond the beginning of this day, that is no step back.
+                match watermark.as_deref().filter(|_| since.is_none()) {
+                    Some(watermark) => catalog::greatest(&today, watermark, key.column)?,
+                    None => today,
+                }
+            }
             None => {
                 return Err(Error::bad_parameter(format!(
                     "end_tm is needed for a partition key of type {}",
-                    key.type_name
+                    key.column.type_name
                 ))
                 .detail("It can be left out, meaning today, where the key is a date or its bounds read as YYYYMMDD.")
                 .hint("Pass the point up to which the table is to be synced."));
             }
         };
-        let literal = |what: &str, text: &str| literal(what, text, key, kind);
-        let end = literal("end_tm", &end_tm)?;
-        // What is remembered must mean the same tomorrow and elsewhere, which `yesterday` and 03/04/2017 don't.
-        let is_plain = matches!(end_tm.len(), 4 | 6 | 8) && end_tm.bytes().all(|b| b.is_ascii_digit());
+        let reached = match (&clock.now, key.kind.is_time()) {
+            (_, false) => Some(end.clone()),
+            (Some(now), true) => Some(key.earlier(&end, now)?),
+            (None, true) => None,
+        };
         Ok(Points {
-            end_tm: Some(if is_plain { end_tm } else { end.clone() }),
+            end_tm: Some(key.stored(&end)?),
+            point: reached.as_deref().map(|point| key.stored(point)).transpose()?,
+            reached,
             end: Some(end),
-            since: request.since.as_deref().map(|s| literal("since", s)).transpose()?,
-            watermark: watermark.map(|w| literal("the remembered end_tm", w)).transpose()?,
+            since,
+            watermark,
+        })
+    }
+
+    /// What the user should know.
+    pub fn remark(&self, clock: &Clock) -> Option<String> {
+        if self.reached == self.end {
+            return None;
+        }
+        let end_tm = self.end_tm.as_deref().unwrap_or("");
+        Some(match (&self.point, &clock.lag) {
+            (Some(point), None) => {
+                format!("end_tm {end_tm} lies after the source's present: {point} is remembered")
+            }
+            (Some(point), Some(_)) => {
+                format!("end_tm {end_tm} lies after what the source has replayed: {point} is remembered")
+            }
+            (None, _) => "end_tm will not be remembered: the source does not tell how far it has replayed".to_owned(),
         })
     }
 
     /// The values to be compared.
     pub fn values(&self) -> impl Iterator<Item = &str> {
-        [&self.end, &self.since, &self.watermark]
+        [&self.end, &self.since, &self.watermark, &self.reached]
             .into_iter()
             .filter_map(|p| p.as_deref())
     }
+}
+
+/// Without a key there is nothing to compare: end_tm is a label for sync_table, and a word the day that it means.
+fn label(request: &Request) -> Result<Points> {
+    let label = match &request.end_tm {
+        Some(text) if is_word(text) => catalog::day(text.trim())?.unwrap_or_default(),
+        Some(text) => text.trim().to_owned(),
+        None => catalog::today()?,
+    };
+    Ok(Points {
+        end_tm: Some(label.clone()),
+        point: Some(label),
+        ..Points::default()
+    })
 }

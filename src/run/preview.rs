@@ -42,7 +42,10 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
     let request = caller::request(call)?;
     let (plan, shared) = session::with_local_settings(|| plan(&request))?;
     for remark in &plan.remarks {
-        pgrx::notice!("{}", tame_remark(remark));
+        match tame_remark(remark).strip_prefix(super::WARNING) {
+            Some(remark) => pgrx::warning!("{remark}"),
+            None => pgrx::notice!("{}", tame_remark(remark)),
+        }
     }
     let format = if plan.mapping.binary { "binary" } else { "text" };
     let snapshot = if shared { "shared" } else { "per partition" };
@@ -61,8 +64,9 @@ fn plan(request: &Request) -> Result<(Plan, bool)> {
     request.limit_lock_waits()?;
     let source = Session::open(&request.connection()?, "cgpsync plan", &session::encoding(), &timezone)?;
     let (source, plan) = source.and_then(|source| {
+        let clock = dialect::clock::read(source)?;
         dialect::begin(source, None)?;
-        planning::plan(request, &Store::open()?, source, &HashSet::new())
+        planning::plan(request, &Store::open()?, source, &clock, &HashSet::new())
     })?;
     let shared = source.described().shares_snapshots();
     source.close();

@@ -4,6 +4,7 @@
 mod units;
 
 use super::Request;
+use super::points::Watermark;
 use super::rows::{NewUnit, Planned, Remembered, RunInfo};
 use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::lock;
@@ -11,6 +12,7 @@ use crate::pg::session::{self, as_role};
 use crate::pg::spi::{self, Row};
 use crate::pg::wait;
 use crate::plan::copy_sql::quote_ident;
+use crate::plan::end::Moment;
 use crate::plan::pieces::Shares;
 use crate::target::catalog;
 use std::time::{Duration, Instant};
@@ -228,7 +230,7 @@ impl Store {
             "UPDATE @.cgpsync_run SET status = 'running', source_table = $2, end_tm = $3, watermark = $4,
                     columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7,
                     message = NULLIF(concat_ws(E'\\n', message, $8), ''), units = $9::int, source_address = $10,
-                    board = $11::bigint, source_system = $12, source_database = $13
+                    board = $11::bigint, source_system = $12, source_database = $13, point = $14
              WHERE run_id = $1::bigint",
             &[
                 Some(&id),
@@ -244,6 +246,7 @@ impl Store {
                 Some(&planned.board.to_string()),
                 Some(&planned.origin.system),
                 Some(&planned.origin.database),
+                planned.point,
             ],
         )?;
         // One statement, however many units there are.
@@ -320,16 +323,25 @@ impl Store {
 
     /// The remembered end_tm of a table. Forgotten when the table has been dropped and created anew since its last run: what it
     /// remembers is then about rows that are gone.
-    pub fn watermark(&self, table: u32) -> Result<Option<String>> {
+    pub fn watermark(&self, table: u32) -> Result<Option<Watermark>> {
         let rows = self.write(
-            "SELECT s.end_tm FROM @.sync_table s
+            "SELECT s.end_tm, b.at::text, b.at::timestamp::text FROM @.sync_table s
+             LEFT JOIN LATERAL (
+               SELECT r.started_at AS at FROM @.cgpsync_run r
+               WHERE r.relation = $2::oid::regclass AND r.status = 'done' AND COALESCE(r.remembered, r.end_tm) = s.end_tm
+               ORDER BY r.run_id DESC LIMIT 1) b ON true
              WHERE s.table_name = $1 AND $2::oid = COALESCE(
                (SELECT r.relation FROM @.cgpsync_run r
                 WHERE r.table_name = s.table_name AND r.status = 'done' ORDER BY r.run_id DESC LIMIT 1), $2::oid)",
             &[Some(&shown_name(table)?), Some(&table.to_string())],
         )?;
-        let text = rows.first().and_then(|row| row.text(0)).map(str::trim);
-        Ok(text.filter(|t| !t.is_empty()).map(str::to_owned))
+        let Some(row) = rows.first() else { return Ok(None) };
+        let set_at = row.text(1).zip(row.text(2)).map(|(instant, local)| Moment {
+            instant: instant.to_owned(),
+            local: local.to_owned(),
+        });
+        let text = row.text(0).unwrap_or("").trim().to_owned();
+        Ok((!text.is_empty()).then_some(Watermark { text, set_at }))
     }
 
     /// Where the remembered end_tm was taken from; None when no run of ours has left it.

@@ -135,8 +135,8 @@ pub struct SamePlan<'a> {
 pub struct FinishedUnit {
     /// that run
     pub run_id: i64,
-    /// where it was going
-    pub end_tm: String,
+    /// the point that it would have left
+    pub point: String,
     /// the target's partition
     pub partition: u32,
     /// quoted, qualified
@@ -152,8 +152,10 @@ pub struct FinishedUnit {
 pub struct Planned<'a> {
     /// quoted, qualified
     pub source_table: &'a str,
-    /// the end_tm that sync_table will hold
+    /// up to where the table is synced
     pub end_tm: Option<&'a str>,
+    /// what sync_table holds if every unit is done
+    pub point: Option<&'a str>,
     /// the remembered one
     pub watermark: Option<&'a str>,
     /// columns to copy

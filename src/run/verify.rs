@@ -144,8 +144,7 @@ fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Re
 /// Times without a zone are read in the zone that the server gives the role, as the processes of a run do; gives that. The function's
 /// SET clause ends it with the call.
 fn pin_timezone() -> Result<String> {
-    let rows = spi::execute("SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'", &[])?;
-    let timezone = rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)?;
+    let timezone = super::role_timezone()?;
     session::set_config("TimeZone", &timezone, true)?;
     Ok(timezone)
 }

@@ -206,7 +206,10 @@ impl Watch {
     fn announce(&mut self, look: &Look) -> Result<()> {
         // Lines are only ever added.
         for line in look.message.as_deref().unwrap_or("").lines().skip(self.lines_seen) {
-            pgrx::notice!("run {}: {line}", self.run_id);
+            match line.strip_prefix(super::WARNING) {
+                Some(line) => pgrx::warning!("run {}: {line}", self.run_id),
+                None => pgrx::notice!("run {}: {line}", self.run_id),
+            }
             self.lines_seen += 1;
         }
         let Some(total) = &look.units else {

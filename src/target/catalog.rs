@@ -392,9 +392,67 @@ fn read_values(type_sql: &str, conversion: &Conversion, values: &[String]) -> Re
 
 /// `value` as the key's type reads and prints it; the server's own words otherwise.
 pub fn read_value(value: &str, key: &KeyColumn) -> Result<String> {
-    let sql = format!("SELECT $1::{}::pg_catalog.text", key.type_sql);
-    let rows = crate::pg::report::catch(|| spi::execute(&sql, &[Some(value)]))?;
-    rows.first().ok_or_else(|| Error::internal("no value"))?.string(0)
+    value_of(&format!("$1::{}::text", key.type_sql), &[Some(value)])?.ok_or_else(|| Error::internal("no value"))
+}
+
+/// The date of this session's time zone, as YYYYMMDD.
+pub fn today() -> Result<String> {
+    value_of("to_char(now(), 'YYYYMMDD')", &[])?.ok_or_else(|| Error::internal("no date"))
+}
+
+/// The day that the input function of date makes of `text`, as YYYYMMDD; None for one that has no such form.
+pub fn day(text: &str) -> Result<Option<String>> {
+    value_of(
+        "CASE WHEN isfinite($1::date) AND $1::date BETWEEN '0001-01-01' AND '9999-12-31' THEN to_char($1::date, 'YYYYMMDD') END",
+        &[Some(text)],
+    )
+}
+
+/// The day before `value`, a day or a time that begins with one, as a value of `key`.
+pub fn day_before(value: &str, key: &KeyColumn) -> Result<Option<String>> {
+    match key.type_name.as_str() {
+        "timestamp" | "timestamptz" => value_of(
+            &format!("($1::{0} - interval '1 day')::{0}::text", key.type_sql),
+            &[Some(value)],
+        ),
+        "date" => value_of("($1::date - 1)::text", &[Some(value)]),
+        _ => value_of("to_char($1::date - 1, 'YYYYMMDD')", &[Some(value)]),
+    }
+}
+
+/// An instant in the form that means the same in every time zone.
+pub fn instant(value: &str) -> Result<String> {
+    let text = value_of(
+        "CASE WHEN isfinite($1::timestamptz)
+           THEN regexp_replace(($1::timestamptz AT TIME ZONE 'UTC')::text, '( BC)?$', '+00\\1') ELSE $1::timestamptz::text END",
+        &[Some(value)],
+    )?;
+    text.ok_or_else(|| Error::internal("no instant"))
+}
+
+/// The lesser of two values of `key`, in its own order.
+pub fn least(one: &str, other: &str, key: &KeyColumn) -> Result<String> {
+    extreme("<=", one, other, key)
+}
+
+/// The greater of them.
+pub fn greatest(one: &str, other: &str, key: &KeyColumn) -> Result<String> {
+    extreme(">=", one, other, key)
+}
+
+fn extreme(operator: &str, one: &str, other: &str, key: &KeyColumn) -> Result<String> {
+    let (ordering, type_sql) = (&key.ordering, &key.type_sql);
+    let sql = format!(
+        "(CASE WHEN $1::{ordering} {operator} $2::{ordering} THEN $1::{type_sql} ELSE $2::{type_sql} END)::text"
+    );
+    value_of(&sql, &[Some(one), Some(other)])?.ok_or_else(|| Error::internal("no value"))
+}
+
+/// The value of an expression; the server's own words in the error of one that cannot be computed.
+fn value_of(expression: &str, args: &[Option<&str>]) -> Result<Option<String>> {
+    let sql = format!("SELECT {expression}");
+    let rows = crate::pg::report::catch(|| spi::execute(&sql, args))?;
+    Ok(rows.first().and_then(|row| row.text(0)).map(str::to_owned))
 }
 
 /// The relation's quoted, qualified name as this transaction sees it now.

@@ -3,15 +3,15 @@
 use super::fates::{self, Fate};
 use super::holes::{self, Hole};
 use super::sides::{Sides, Tables};
-use super::{Action, kind_of, planned_units};
+use super::{Action, key_of, planned_units};
 use crate::error::{Error, Result};
 use crate::plan::missing::{self, Reach};
 use crate::plan::select::decide;
 use crate::plan::twins::Twins;
 use crate::plan::units::{SourceTable, TargetTable, leaves, range_key};
+use crate::run::Request;
 use crate::run::record::Store;
 use crate::run::rows::NewUnit;
-use crate::run::{Request, points};
 use crate::source::Session;
 
 /// What is compared, with both tables.
@@ -36,21 +36,29 @@ pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Re
     let key = range_key(&target.root)?;
     let leaves = leaves(&target.root, key);
     let remembered = store.watermark(request.table)?;
-    let (what, end_tm) = match &request.end_tm {
-        Some(text) => ("end_tm", Some(text.trim())),
-        None => ("the remembered end_tm", remembered.as_deref()),
-    };
-    let read = |what: &str, text: Option<&str>| match (key, text) {
-        (Some(key), Some(text)) => points::literal(what, text, key, kind_of(key, &leaves, source)).map(Some),
-        _ => Ok(None),
-    };
-    let (end, since) = (read(what, end_tm)?, read("since", request.since.as_deref())?);
+    let written = key.map(|key| key_of(key, &leaves, source));
+    let (mut end, mut since) = (None, None);
+    let (mut what, mut end_tm) = ("end_tm", request.end_tm.as_deref().unwrap_or(""));
+    if let Some(written) = written {
+        end = match (&request.end_tm, &remembered) {
+            (Some(text), _) => Some(written.literal("end_tm", text)?),
+            (None, Some(point)) => {
+                (what, end_tm) = ("the remembered end_tm", &point.text);
+                written.remembered(&point.text, point.set_at.as_ref())?
+            }
+            (None, None) => None,
+        };
+        since = match &request.since {
+            Some(text) => Some(written.literal("since", text)?),
+            None => None,
+        };
+    }
     let sides = Sides::new(&tables, key, end.as_deref().into_iter().chain(since.as_deref()))?;
     let (end, since) = (sides.rank(&end)?, sides.rank(&since)?);
     if let (Some(end), Some(since)) = (end, since)
         && end < since
     {
-        let (end_tm, since) = (end_tm.unwrap_or(""), request.since.as_deref().unwrap_or(""));
+        let since = request.since.as_deref().unwrap_or("");
         let message = format!("{what} \"{end_tm}\" is earlier than since \"{since}\"");
         return Err(Error::bad_parameter(message));
     }

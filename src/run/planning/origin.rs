@@ -3,6 +3,7 @@
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::units::SourceTable;
 use crate::run::Request;
+use crate::run::points::Watermark;
 use crate::run::record::Store;
 use crate::run::rows::{Origin, Remembered};
 use crate::source::{Session, dialect};
@@ -16,7 +17,7 @@ pub fn check(
     session: &mut Session,
     source: &SourceTable,
     has_key: bool,
-) -> Result<(Origin, Option<String>, Option<String>)> {
+) -> Result<(Origin, Option<Watermark>, Option<String>)> {
     let (system, database) = dialect::origin(session)?;
     let origin = Origin {
         system: system.unwrap_or_else(|| format!("table {}", source.root.table.oid)),
@@ -41,7 +42,7 @@ pub fn check(
         Kinship::Other(_) if request.since.is_some() => Ok((origin, None, None)),
         Kinship::Other(difference) => Err(Error::new(
             sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("the remembered end_tm \"{watermark}\" was reached with another source"),
+            format!("the remembered end_tm \"{}\" was reached with another source", watermark.text),
         )
         .detail(format!("Run {} read {difference}.", remembered.run_id))
         .hint("Pass since => '...' to go on with this source from there; the partitions from there on are copied from it.")),

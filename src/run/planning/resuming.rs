@@ -3,39 +3,40 @@
 use super::{Action, PlannedUnit, Sides};
 use crate::error::Result;
 use crate::pg::storage;
-use crate::plan::end::{KeyKind, end_literal};
 use crate::plan::select::is_closed_before;
-use crate::plan::tree::KeyColumn;
 use crate::run::Request;
+use crate::run::points::Key;
 use crate::run::record::Store;
 use crate::run::rows::{FinishedUnit, SamePlan};
-use crate::target::catalog;
 use std::collections::HashMap;
 
-/// What failed runs have finished under the same plan, and their end_tm as values of the key. These are few, the units may be many.
+/// What failed runs have finished under the same plan, and the points they would have left as values of the key. These are few, the units may be many.
 pub(super) fn finished_units(
     request: &Request,
     store: &Store,
-    key: Option<(&KeyColumn, KeyKind)>,
+    key: Option<Key<'_>>,
     same: &SamePlan<'_>,
 ) -> Result<(Vec<FinishedUnit>, Vec<String>)> {
     if request.since.is_some() {
         return Ok((Vec::new(), Vec::new()));
     }
     let finished = store.finished_by_failed_runs(request, same)?;
-    let Some((key, kind)) = key else {
+    let Some(key) = key else {
         return Ok((finished, Vec::new()));
     };
     let mut read = HashMap::new();
+    let mut known = Vec::with_capacity(finished.len());
     let mut ends = Vec::with_capacity(finished.len());
-    for unit in &finished {
-        if !read.contains_key(&unit.end_tm) {
-            let value = catalog::read_value(&end_literal(&unit.end_tm, kind)?, key)?;
-            read.insert(unit.end_tm.clone(), value);
+    for unit in finished {
+        if !read.contains_key(&unit.point) {
+            read.insert(unit.point.clone(), key.remembered(&unit.point, None)?);
         }
-        ends.push(read[&unit.end_tm].clone());
+        if let Some(end) = read[&unit.point].clone() {
+            known.push(unit);
+            ends.push(end);
+        }
     }
-    Ok((finished, ends))
+    Ok((known, ends))
 }
 
 /// Marks what failed runs have copied already.

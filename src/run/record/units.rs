@@ -36,17 +36,19 @@ impl Store {
     pub fn finished_by_failed_runs(&self, request: &Request, same: &SamePlan<'_>) -> Result<Vec<FinishedUnit>> {
         let columns = serde_json::to_string(same.columns).map_err(|e| Error::internal(e.to_string()))?;
         let rows = self.write(
-            &format!("SELECT p.run_id, r.end_tm, p.relation::oid, p.source_relation, p.source_filter, COALESCE(p.rows, 0)
+            &format!(
+                "SELECT p.run_id, r.point, p.relation::oid, p.source_relation, p.source_filter, COALESCE(p.rows, 0)
              FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
              WHERE r.relation = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
-               AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.end_tm IS NOT NULL
+               AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.point IS NOT NULL
                AND r.source_address = $5 AND to_jsonb(r.columns) = $6::jsonb AND p.status = 'done'
                AND EXISTS (SELECT FROM pg_class c WHERE c.oid = p.relation::oid AND {IS_AS_LEFT})
                AND r.run_id > COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
                                         WHERE d.relation = r.relation AND d.status = 'done'), 0)
                AND NOT EXISTS (SELECT FROM @.cgpsync_run_partition n
                                WHERE n.relation = p.relation AND n.run_id > p.run_id AND n.status = 'done')
-             ORDER BY p.run_id"),
+             ORDER BY p.run_id"
+            ),
             &[
                 Some(&request.table.to_string()),
                 Some(&request.source),
@@ -60,7 +62,7 @@ impl Store {
             .map(|row| {
                 Ok(FinishedUnit {
                     run_id: row.need(0)?,
-                    end_tm: row.string(1)?,
+                    point: row.string(1)?,
                     partition: row.need(2)?,
                     source_relation: row.string(3)?,
                     source_filter: row.text(4).map(str::to_owned),

@@ -1,5 +1,6 @@
 //! How to ask each family of servers what the source table looks like. One file per catalog family; `server` tells which one it is.
 
+pub mod clock;
 mod declarative;
 mod definition;
 mod greenplum;
@@ -102,7 +103,7 @@ pub fn hold_rows(session: &mut Session, questions: &[(String, String)]) -> Resul
 
 /// System identifier of the server, if it tells one, and the database.
 pub fn origin(session: &mut Session) -> Result<(Option<String>, String)> {
-    let system = match session.described().has_control_data {
+    let system = match session.described().has_function("pg_control_system") {
         true => "(SELECT CAST(system_identifier AS text) FROM pg_control_system())",
         false => "CAST(NULL AS text)",
     };

@@ -44,15 +44,29 @@ pub struct Server {
     pub product: Product,
     /// see there
     pub catalog: Catalog,
-    /// pg_export_snapshot() exists
-    exports: bool,
-    /// pg_control_system() exists and may be called
-    pub has_control_data: bool,
+    /// those of `FUNCTIONS` that exist and may be called
+    functions: HashSet<String>,
     /// those of `PINNED` that exist
     settings: HashSet<String>,
     /// where an unqualified table name is looked for: the remote user's search_path, before it is pinned
     pub schemas: Vec<String>,
+    /// the time zone that it gives the remote user
+    pub timezone: Option<String>,
 }
+
+/// Functions that are called where they exist.
+const FUNCTIONS: &[&str] = &[
+    "pg_export_snapshot",
+    "pg_control_system",
+    "pg_is_in_recovery",
+    "pg_last_xact_replay_timestamp",
+    "pg_last_wal_receive_lsn",
+    "pg_last_wal_replay_lsn",
+    "pg_last_xlog_receive_location",
+    "pg_last_xlog_replay_location",
+    "pg_stat_get_wal_receiver",
+    "sha256",
+];
 
 /// What a run's sessions agree on, so that text means the same on both sides and nothing ends them but us.
 const PINNED: &[(&str, &str)] = &[
@@ -78,27 +92,30 @@ const PINNED: &[(&str, &str)] = &[
 /// One statement, so one round trip. Names are unqualified: the search_path is still the remote user's own.
 pub fn identify(session: &mut Session) -> Result<Server> {
     let names: Vec<String> = PINNED.iter().map(|(name, _)| format!("'{name}'")).collect();
+    let functions: Vec<String> = FUNCTIONS.iter().map(|name| format!("'{name}'")).collect();
     let rows = session.query(&format!(
         "SELECT 'version', CAST(version() AS text), 0
          UNION ALL SELECT 'number', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'server_version_num'
          UNION ALL SELECT 'setting', CAST(name AS text), 0 FROM pg_settings WHERE name IN ({}, 'gp_role', 'gp_session_role')
+         UNION ALL SELECT 'timezone', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'TimeZone'
          UNION ALL SELECT 'catalog', CAST(c.relname AS text), 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            WHERE n.nspname = 'pg_catalog' AND c.relname IN ('pg_partition_rule', 'pg_partitions', 'pg_partitioned_table')
          UNION ALL SELECT 'catalog', CAST(a.attname AS text), 0 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
            JOIN pg_namespace n ON n.oid = c.relnamespace
            WHERE n.nspname = 'pg_catalog' AND c.relname = 'pg_partition' AND a.attname = 'parttype'
          UNION ALL SELECT DISTINCT 'function', CAST(proname AS text), 0 FROM pg_proc
-           WHERE proname IN ('pg_export_snapshot', 'pg_control_system') AND has_function_privilege(oid, 'EXECUTE')
+           WHERE proname IN ({}) AND pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'pg_catalog')
+             AND has_function_privilege(oid, 'EXECUTE')
          UNION ALL SELECT 'schema', CAST((current_schemas(false))[i] AS text), i
            FROM generate_series(1, array_upper(current_schemas(false), 1)) AS g(i)",
-        names.join(", ")
+        names.join(", "),
+        functions.join(", ")
     ))?;
     let of = |kind: &str| -> Vec<(&str, usize)> { rows.iter().filter_map(|row| fact(row, kind)).collect() };
     let settings: HashSet<String> = of("setting").into_iter().map(|(name, _)| name.to_owned()).collect();
     let catalogs: Vec<&str> = of("catalog").into_iter().map(|(name, _)| name).collect();
     let is_greenplum = settings.contains("gp_role") || settings.contains("gp_session_role");
     let text = of("version").first().map_or("", |(text, _)| *text);
-    let has_function = |name: &str| of("function").iter().any(|(function, _)| *function == name);
     let mut schemas = of("schema");
     schemas.sort_by_key(|&(_, at)| at);
     let catalog = if catalogs.contains(&"pg_partition_rule") && catalogs.contains(&"pg_partitions") {
@@ -118,8 +135,8 @@ pub fn identify(session: &mut Session) -> Result<Server> {
             .unwrap_or(0),
         product: product(text, is_greenplum),
         catalog,
-        exports: has_function("pg_export_snapshot"),
-        has_control_data: has_function("pg_control_system"),
+        functions: of("function").into_iter().map(|(name, _)| name.to_owned()).collect(),
+        timezone: of("timezone").first().map(|(zone, _)| (*zone).to_owned()),
         schemas: schemas.into_iter().map(|(name, _)| name.to_owned()).collect(),
         settings,
     })
@@ -160,6 +177,11 @@ fn product(text: &str, is_greenplum: bool) -> Product {
 }
 
 impl Server {
+    /// Whether a function of `FUNCTIONS` exists there and may be called.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.functions.contains(name)
+    }
+
     /// SET statements for the settings there are. `encoding` is the target's server_encoding, `timezone` the session's there.
     pub fn pin_sql(&self, encoding: &str, timezone: &str) -> String {
         let mut settings = vec![
@@ -187,7 +209,7 @@ impl Server {
     /// True where a snapshot taken over from another session shows exactly what that one sees. Some servers accept it and ignore it on
     /// their segments, and no query can tell without somebody writing at that moment; so it is a list of those known to be right.
     pub fn shares_snapshots(&self) -> bool {
-        self.exports
+        self.has_function("pg_export_snapshot")
             && match self.product {
                 Product::PostgreSql => true,
                 // 6.21 exports the distributed snapshot, but without its timestamp, so that segments misread it (greenplum-db/gpdb
