@@ -57,11 +57,12 @@ CREATE FUNCTION cgpsync_sync(
     create_missing bool DEFAULT true,
     columns text[] DEFAULT NULL,
     replace text DEFAULT 'auto',
-    vanished text DEFAULT 'keep')
+    vanished text DEFAULT 'keep',
+    strict bool DEFAULT false)
 RETURNS TABLE(partition text, status text, rows bigint, bytes bigint, seconds float8, message text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'cgpsync_sync_v3_wrapper';
-COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text, text) IS
+COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
     'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
 
 DROP FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[], text);
@@ -75,11 +76,12 @@ CREATE FUNCTION cgpsync_start(
     create_missing bool DEFAULT true,
     columns text[] DEFAULT NULL,
     replace text DEFAULT 'auto',
-    vanished text DEFAULT 'keep')
+    vanished text DEFAULT 'keep',
+    strict bool DEFAULT false)
 RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'cgpsync_start_v3_wrapper';
-COMMENT ON FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[], text, text) IS
+COMMENT ON FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
     'starts what cgpsync_sync does and gives the run''s number at once; the run goes on when the session ends';
 
 DROP FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[], text);
@@ -93,12 +95,13 @@ CREATE FUNCTION cgpsync_plan(
     create_missing bool DEFAULT true,
     columns text[] DEFAULT NULL,
     replace text DEFAULT 'auto',
-    vanished text DEFAULT 'keep')
+    vanished text DEFAULT 'keep',
+    strict bool DEFAULT false)
 RETURNS TABLE(partition text, action text, source_relation text, source_filter text, range_start text, range_end text,
               estimated_bytes bigint, format text, snapshot text, reason text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'cgpsync_plan_v3_wrapper';
-COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[], text, text) IS
+COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
     'what cgpsync_sync with the same arguments would do, partition by partition, and why; touches nothing';
 
 DROP FUNCTION cgpsync_wait(bigint, interval);

@@ -1,10 +1,10 @@
 -- Runs last. A word on every object.
 
-COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text, text) IS
+COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
     'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
-COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[], text, text) IS
+COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
     'what cgpsync_sync with the same arguments would do, partition by partition, and why; touches nothing';
-COMMENT ON FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[], text, text) IS
+COMMENT ON FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
     'starts what cgpsync_sync does and gives the run''s number at once; the run goes on when the session ends';
 COMMENT ON FUNCTION cgpsync_wait(bigint, interval) IS
     'waits for a run to end and gives what cgpsync_sync would, its error included';

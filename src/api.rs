@@ -36,7 +36,8 @@ CREATE FUNCTION cgpsync_sync(
     create_missing bool DEFAULT true,
     columns text[] DEFAULT NULL,
     replace text DEFAULT 'auto',
-    vanished text DEFAULT 'keep')
+    vanished text DEFAULT 'keep',
+    strict bool DEFAULT false)
 RETURNS TABLE(partition text, status text, rows bigint, bytes bigint, seconds float8, message text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
@@ -53,6 +54,7 @@ fn cgpsync_sync_v3(
     columns: Option<Vec<Option<String>>>,
     replace: Option<String>,
     vanished: Option<String>,
+    strict: Option<bool>,
 ) -> TableIterator<
     'static,
     (
@@ -75,6 +77,7 @@ fn cgpsync_sync_v3(
         columns,
         replace,
         vanished,
+        strict,
     );
     let units = caller::sync(call).unwrap_or_else(|error| report::raise(error));
     TableIterator::new(units.into_iter().map(unit_row))
@@ -104,7 +107,8 @@ CREATE FUNCTION cgpsync_start(
     create_missing bool DEFAULT true,
     columns text[] DEFAULT NULL,
     replace text DEFAULT 'auto',
-    vanished text DEFAULT 'keep')
+    vanished text DEFAULT 'keep',
+    strict bool DEFAULT false)
 RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
@@ -121,6 +125,7 @@ fn cgpsync_start_v3(
     columns: Option<Vec<Option<String>>>,
     replace: Option<String>,
     vanished: Option<String>,
+    strict: Option<bool>,
 ) -> i64 {
     let call = call(
         table_name,
@@ -133,6 +138,7 @@ fn cgpsync_start_v3(
         columns,
         replace,
         vanished,
+        strict,
     );
     caller::start(call).unwrap_or_else(|error| report::raise(error))
 }
@@ -255,6 +261,7 @@ fn call(
     columns: Option<Vec<Option<String>>>,
     replace: Option<String>,
     vanished: Option<String>,
+    strict: Option<bool>,
 ) -> Call {
     let Some(table) = table_name else {
         report::raise(Error::bad_parameter("table_name must not be null"));
@@ -270,6 +277,7 @@ fn call(
         columns,
         replace: replace.unwrap_or_else(|| "auto".to_owned()),
         vanished: vanished.unwrap_or_else(|| "keep".to_owned()),
+        strict: strict.unwrap_or(false),
     }
 }
 
@@ -284,7 +292,8 @@ CREATE FUNCTION cgpsync_plan(
     create_missing bool DEFAULT true,
     columns text[] DEFAULT NULL,
     replace text DEFAULT 'auto',
-    vanished text DEFAULT 'keep')
+    vanished text DEFAULT 'keep',
+    strict bool DEFAULT false)
 RETURNS TABLE(partition text, action text, source_relation text, source_filter text, range_start text, range_end text,
               estimated_bytes bigint, format text, snapshot text, reason text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -302,6 +311,7 @@ fn cgpsync_plan_v3(
     columns: Option<Vec<Option<String>>>,
     replace: Option<String>,
     vanished: Option<String>,
+    strict: Option<bool>,
 ) -> TableIterator<
     'static,
     (
@@ -328,6 +338,7 @@ fn cgpsync_plan_v3(
         columns,
         replace,
         vanished,
+        strict,
     );
     let lines = preview::preview(call).unwrap_or_else(|error| report::raise(error));
     TableIterator::new(lines.into_iter().map(|line| {
@@ -393,6 +404,7 @@ fn cgpsync_verify_v2(
         source,
         since,
         source_table,
+        None,
         None,
         None,
         None,

@@ -8,15 +8,11 @@ use proptest::prelude::*;
 
 fn column() -> KeyColumn {
     KeyColumn {
-        expression: false,
-        labels: Vec::new(),
-        deterministic: true,
         name: "k".to_owned(),
         type_oid: 25,
         type_name: "text".to_owned(),
-        collation: None,
-        type_sql: String::new(),
         ordering: "text".to_owned(),
+        ..KeyColumn::default()
     }
 }
 

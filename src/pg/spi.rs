@@ -12,6 +12,16 @@ use std::str::FromStr;
 pub struct Row(Vec<Option<String>>);
 
 impl Row {
+    /// All columns as text.
+    pub fn texts(&self) -> &[Option<String>] {
+        &self.0
+    }
+
+    /// The same, given away.
+    pub fn into_texts(self) -> Vec<Option<String>> {
+        self.0
+    }
+
     /// Column `at` (from 0) as text.
     pub fn text(&self, at: usize) -> Option<&str> {
         self.0.get(at).and_then(|v| v.as_deref())

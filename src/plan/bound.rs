@@ -2,7 +2,6 @@
 //! taken apart into values. Values stay text here: only the server compares them, in the key's own type and collation.
 
 use super::copy_sql::quote_literal;
-use super::tree::KeyColumn;
 use crate::error::{Error, Result, tame};
 
 /// One end of a range.
@@ -55,35 +54,6 @@ impl Bound {
         }
     }
 
-    /// The condition that rows within the bound satisfy, by the key's `columns`, for any server. None where no condition tells them.
-    pub fn condition(&self, columns: &[KeyColumn]) -> Option<String> {
-        match self {
-            Bound::Range(from, to) => {
-                let mut all: Vec<String> = columns
-                    .iter()
-                    .map(|column| format!("{} IS NOT NULL", column.sql()))
-                    .collect();
-                let from = compared(columns, from, Side::Above);
-                let to = compared(columns, to, Side::Below);
-                all.extend([from, to].into_iter().filter(|condition| condition != "true"));
-                Some(format!("({})", all.join(" AND ")))
-            }
-            Bound::List(values) => {
-                let column = columns.first()?;
-                let known: Vec<&str> = values.iter().flatten().map(String::as_str).collect();
-                let mut any = Vec::new();
-                if !known.is_empty() {
-                    any.push(column.is_one_of(&known, false));
-                }
-                if values.contains(&None) {
-                    any.push(format!("{} IS NULL", column.sql()));
-                }
-                Some(format!("({})", any.join(" OR ")))
-            }
-            Bound::Default | Bound::Hash(..) => None,
-        }
-    }
-
     /// Reads `DEFAULT`, `FOR VALUES FROM (…) TO (…)`, `FOR VALUES IN (…)` or `FOR VALUES WITH (…)`.
     pub fn parse(text: &str) -> Result<Bound> {
         let fail = || Error::internal(format!("cannot read partition bound {}", tame(text)));
@@ -106,35 +76,6 @@ impl Bound {
         match values(rest) {
             Some((to, "")) => Ok(Bound::Range(from, to)),
             _ => Err(fail()),
-        }
-    }
-}
-
-/// On which side of an end the rows are.
-#[derive(Clone, Copy, PartialEq)]
-enum Side {
-    /// at the lower end or above it
-    Above,
-    /// below the upper end
-    Below,
-}
-
-/// The columns compared with one end of a range, the first ones first.
-fn compared(columns: &[KeyColumn], ends: &[End], side: Side) -> String {
-    let (Some((column, columns)), Some((end, ends))) = (columns.split_first(), ends.split_first()) else {
-        return (side == Side::Above).to_string();
-    };
-    let operator = if side == Side::Above { ">" } else { "<" };
-    match end {
-        End::Min => (side == Side::Above).to_string(),
-        End::Max => (side == Side::Below).to_string(),
-        End::Value(value) => {
-            let (value, column) = (column.literal(value), column.sql());
-            match compared(columns, ends, side).as_str() {
-                "true" => format!("{column} {operator}= {value}"),
-                "false" => format!("{column} {operator} {value}"),
-                rest => format!("({column} {operator} {value} OR ({column} = {value} AND {rest}))"),
-            }
         }
     }
 }
@@ -218,7 +159,6 @@ pub fn unquote(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sketch::column;
     use super::*;
 
     fn value(text: &str) -> End {
@@ -270,37 +210,6 @@ mod tests {
         let list = Bound::List(vec![Some("it's".into()), None]);
         assert_eq!(list.to_sql(), "FOR VALUES IN ('it''s', NULL)");
         assert_eq!(Bound::Hash(4, 1).to_sql(), "FOR VALUES WITH (MODULUS 4, REMAINDER 1)");
-    }
-
-    #[test]
-    fn a_condition_is_as_exact_as_the_bound() {
-        let condition = |text: &str, columns: &[&str]| {
-            let columns: Vec<_> = columns.iter().map(|name| column(name)).collect();
-            Bound::parse(text).expect("a bound").condition(&columns)
-        };
-        assert_eq!(
-            condition("FOR VALUES FROM (1) TO (MAXVALUE)", &["k"]).as_deref(),
-            Some("(\"k\" IS NOT NULL AND \"k\" >= CAST('1' AS int4))")
-        );
-        assert_eq!(
-            condition("FOR VALUES FROM (1, 'x') TO (2, MINVALUE)", &["a", "b"]).as_deref(),
-            Some(
-                "(\"a\" IS NOT NULL AND \"b\" IS NOT NULL \
-                 AND (\"a\" > CAST('1' AS int4) OR (\"a\" = CAST('1' AS int4) AND \"b\" >= CAST('x' AS int4))) \
-                 AND \"a\" < CAST('2' AS int4))"
-            )
-        );
-        assert_eq!(
-            condition("FOR VALUES FROM (1, MAXVALUE) TO (2, MAXVALUE)", &["a", "b"]).as_deref(),
-            Some(
-                "(\"a\" IS NOT NULL AND \"b\" IS NOT NULL AND \"a\" > CAST('1' AS int4) AND \"a\" <= CAST('2' AS int4))"
-            )
-        );
-        assert_eq!(
-            condition("FOR VALUES IN (1, NULL)", &["k"]).as_deref(),
-            Some("(\"k\" IN (CAST('1' AS int4)) OR \"k\" IS NULL)")
-        );
-        assert_eq!(condition("FOR VALUES WITH (modulus 2, remainder 0)", &["k"]), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Source column to target column: by name, never by position.
 
+use super::collation::Collation;
+use super::types::{Change, Type, compare};
 use crate::error::{Error, Result, sqlstate};
 
 /// A column of the target table.
@@ -11,6 +13,8 @@ pub struct TargetColumn {
     pub type_oid: u32,
     /// format_type(): for messages
     pub type_name: String,
+    /// what it is made of
+    pub kind: Type,
     /// filled by itself when left out: DEFAULT, its own or its domain's, or identity
     pub has_default: bool,
     /// GENERATED ALWAYS AS (…) STORED: cannot be written
@@ -32,10 +36,24 @@ pub struct SourceColumn {
     pub type_oid: u32,
     /// format_type(): for messages
     pub type_name: String,
+    /// what it is made of
+    pub kind: Type,
+    /// how it sorts, if it is of a type that has collations
+    pub collation: Option<Collation>,
     /// pg_attribute.attnum: one that was dropped and added again has another
     pub number: i32,
     /// declared NOT NULL
     pub not_null: bool,
+}
+
+impl SourceColumn {
+    /// pg_type.oid, a domain's being the one below it; 0 for what is not built in.
+    pub fn base_oid(&self) -> u32 {
+        match &self.kind {
+            Type::BuiltIn { oid, .. } => *oid,
+            _ => 0,
+        }
+    }
 }
 
 /// What is copied, and how.
@@ -45,8 +63,14 @@ pub struct Mapping {
     pub columns: Vec<String>,
     /// COPY's binary format rather than text
     pub binary: bool,
-    /// a sentence for each column whose type differs
+    /// a sentence for each column whose type differs and keeps values
     pub differences: Vec<String>,
+    /// the same where values may change
+    pub changes: Vec<String>,
+    /// names of the columns of these
+    pub changing: Vec<String>,
+    /// columns whose values may name large objects
+    pub oids: Vec<String>,
 }
 
 /// Matches the two sides. Without `wanted`, every column of the target but the generated ones is copied; one that the source lacks must
@@ -61,7 +85,11 @@ pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn], wanted: O
         columns: Vec::new(),
         binary: true,
         differences: Vec::new(),
+        changes: Vec::new(),
+        changing: Vec::new(),
+        oids: Vec::new(),
     };
+    let mut unlike = Vec::new();
     let is_wanted = |name: &String| wanted.is_none_or(|wanted| wanted.contains(name));
     for column in target.iter().filter(|c| !c.generated && is_wanted(&c.name)) {
         // Missing there and let pass: it has a default here.
@@ -69,17 +97,41 @@ pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn], wanted: O
             continue;
         };
         mapping.columns.push(column.name.clone());
-        if from.type_oid != column.type_oid || !column.binary_safe {
+        let is_same_type = match (&column.kind, &from.kind) {
+            (Type::BuiltIn { name, .. }, Type::BuiltIn { name: other, .. }) => name == other,
+            _ => true,
+        };
+        if from.type_oid != column.type_oid || !is_same_type || !column.binary_safe {
             mapping.binary = false;
         }
-        if from.type_name != column.type_name {
-            mapping.differences.push(format!(
+        if from.kind.has_oids() {
+            mapping.oids.push(format!("\"{}\"", column.name));
+        }
+        let both = || {
+            format!(
                 "column \"{}\" is {} here and {} on the source",
                 column.name, column.type_name, from.type_name
-            ));
+            )
+        };
+        match compare(&column.kind, &from.kind) {
+            Err(difference) => unlike.push(format!("{}: {difference}", both())),
+            Ok(Change::May) => {
+                mapping.changes.push(both());
+                mapping.changing.push(format!("\"{}\"", column.name));
+            }
+            Ok(_) if from.type_name != column.type_name => mapping.differences.push(both()),
+            Ok(_) => {}
         }
     }
-    Ok(mapping)
+    if unlike.is_empty() {
+        return Ok(mapping);
+    }
+    Err(Error::new(
+        sqlstate::DATATYPE_MISMATCH,
+        "types of the same name mean different things here and on the source",
+    )
+    .detail(sentence(&unlike))
+    .hint("Make the types alike, give the column here the type text, or name the other columns with columns => ARRAY[...]."))
 }
 
 /// True when a column of binary form may hold a value that this server would read as another one: intervals can be infinite since 17, as the
@@ -169,7 +221,8 @@ fn check_wanted(target: &[TargetColumn], source: &[SourceColumn], wanted: &[Stri
     )
 }
 
-fn sentence(parts: &[String]) -> String {
+/// Clauses as one sentence.
+pub fn sentence(parts: &[String]) -> String {
     let mut text = parts.join("; ");
     if let Some(first) = text.get_mut(..1) {
         first.make_ascii_uppercase();
@@ -184,11 +237,20 @@ mod tests {
     const INT4: u32 = 23;
     const TEXT: u32 = 25;
 
+    fn kind(oid: u32) -> Type {
+        Type::BuiltIn {
+            oid,
+            name: format!("type {oid}"),
+            modifier: -1,
+        }
+    }
+
     fn here(name: &str, type_oid: u32) -> TargetColumn {
         TargetColumn {
             name: name.into(),
             type_oid,
             type_name: format!("type {type_oid}"),
+            kind: kind(type_oid),
             has_default: false,
             generated: false,
             needed: false,
@@ -202,6 +264,8 @@ mod tests {
             name: name.into(),
             type_oid,
             type_name: format!("type {type_oid}"),
+            kind: kind(type_oid),
+            collation: None,
             number: 1,
             not_null: false,
         }
@@ -224,11 +288,41 @@ mod tests {
     fn a_type_that_differs_or_has_no_portable_binary_form_goes_as_text() {
         let mapping = match_columns(&[here("a", INT4)], &[there("a", TEXT)], None).expect("a mapping");
         assert!(!mapping.binary);
-        assert_eq!(mapping.differences.len(), 1);
+        assert_eq!((mapping.differences.len(), mapping.changes.len()), (0, 1));
         let mut regclass = here("a", 2205);
         regclass.binary_safe = false;
         let mapping = match_columns(&[regclass], &[there("a", 2205)], None).expect("a mapping");
         assert!(!mapping.binary);
+    }
+
+    #[test]
+    fn values_that_may_change_are_told_apart_and_types_that_mean_something_else_are_refused() {
+        let mapping = match_columns(
+            &[here("a", TEXT), here("b", INT4)],
+            &[there("a", INT4), there("b", TEXT)],
+            None,
+        )
+        .expect("a mapping");
+        assert_eq!(
+            (mapping.differences.len(), mapping.changing),
+            (1, vec!["\"b\"".to_owned()])
+        );
+        let composite = |names: [&str; 2]| Type::Composite(names.map(|name| (name.to_owned(), kind(INT4))).into());
+        let point = TargetColumn {
+            kind: composite(["x", "y"]),
+            ..here("p", 20_000)
+        };
+        let other = SourceColumn {
+            kind: composite(["y", "x"]),
+            ..there("p", 30_000)
+        };
+        let error = match_columns(&[point], &[other], None).expect_err("another order");
+        assert_eq!(error.sqlstate, sqlstate::DATATYPE_MISMATCH);
+        assert!(
+            error
+                .detail
+                .is_some_and(|detail| detail.contains("(x, y) here and (y, x)"))
+        );
     }
 
     #[test]

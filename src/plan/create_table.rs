@@ -3,7 +3,6 @@
 
 use super::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use super::missing;
-use super::translate::sort_alike;
 use super::tree::{Level, Node, Strategy};
 use super::units::SourceRel;
 use std::collections::HashMap;
@@ -96,11 +95,22 @@ pub struct Collations {
     pub names: Vec<String>,
 }
 
+/// True when two locales are called alike, which is all that a new column can go by.
+fn sort_alike(here: &str, there: &str) -> bool {
+    fold_locale(here) == fold_locale(there)
+}
+
+/// `en_US.UTF-8` and `en_US.utf8` are one locale.
+fn fold_locale(name: &str) -> String {
+    let folded = name.to_ascii_lowercase().replace('-', "");
+    if folded == "posix" { "c".to_owned() } else { folded }
+}
+
 impl Collations {
     /// The collation of that name or, failing that, one that sorts by the locale.
     fn find(&self, locale: &str) -> Option<String> {
         let exact = self.names.iter().find(|name| *name == locale);
-        let alike = || self.names.iter().find(|name| sort_alike(Some(name), Some(locale)));
+        let alike = || self.names.iter().find(|name| sort_alike(name, locale));
         exact.or_else(alike).map(|name| quote_qualified("pg_catalog", name))
     }
 
@@ -117,7 +127,7 @@ impl Collations {
             let missing = found.is_none().then(remark);
             return (found, missing);
         }
-        let Some(locale) = locale.filter(|locale| !sort_alike(Some(locale), Some(&self.default))) else {
+        let Some(locale) = locale.filter(|locale| !sort_alike(locale, &self.default)) else {
             return (None, None);
         };
         let found = self.find(locale);
@@ -144,7 +154,7 @@ pub fn range_keys(root: &Node<SourceRel>) -> HashMap<&str, &str> {
             let text = level
                 .columns
                 .iter()
-                .filter_map(|c| Some((c.name.as_str(), c.collation.as_deref()?)));
+                .filter_map(|c| Some((c.name.as_str(), c.collation.as_ref()?.locale.as_str())));
             found.extend(text);
         }
         stack.extend(&level.children);

@@ -3,7 +3,8 @@
 use super::bound::Bound;
 use super::copy_sql::quote_qualified;
 use super::select::{Decision, decide};
-use super::tree::{KeyColumn, Level, Node, Place, Ranks, UNREADABLE, alike, places};
+use super::space::Space;
+use super::tree::{KeyColumn, Level, Node, Place, Ranks, alike, places};
 use super::units::{LeafRange, SourceRel, TargetRel, is_on_key};
 use crate::error::Result;
 use std::collections::HashMap;
@@ -61,18 +62,27 @@ pub fn find<'a>(
     target: &'a Node<TargetRel>,
     source: &'a Node<SourceRel>,
     ranks: &Ranks,
+    space: &Space<'_>,
     reach: &Reach<'_>,
 ) -> Result<Missing<'a>> {
     let mut missing = Missing::default();
-    walk(target, source, ranks, reach, None, &mut missing)?;
+    let sides = Compared { ranks, space, reach };
+    walk(target, source, &sides, None, &mut missing)?;
     Ok(missing)
+}
+
+/// What both sides are compared by.
+#[derive(Clone, Copy)]
+struct Compared<'a> {
+    ranks: &'a Ranks,
+    space: &'a Space<'a>,
+    reach: &'a Reach<'a>,
 }
 
 fn walk<'a>(
     here: &'a Node<TargetRel>,
     there: &'a Node<SourceRel>,
-    ranks: &Ranks,
-    reach: &Reach<'_>,
+    sides: &Compared<'_>,
     inherited: Option<&LeafRange>,
     missing: &mut Missing<'a>,
 ) -> Result<()> {
@@ -82,6 +92,7 @@ fn walk<'a>(
     if !alike(level, other) {
         return Ok(());
     }
+    let Compared { ranks, space, reach } = *sides;
     let ours = places(level, &level.columns, ranks)?;
     let theirs = places(other, &level.columns, ranks)?;
     let by_place: HashMap<&Place, &'a Node<TargetRel>> = ours.iter().zip(&level.children).collect();
@@ -97,7 +108,7 @@ fn walk<'a>(
             inherited.cloned()
         };
         if let Some(twin) = by_place.get(place) {
-            walk(twin, child, ranks, reach, range.as_ref(), missing)?;
+            walk(twin, child, sides, range.as_ref(), missing)?;
             continue;
         }
         // What a default partition has and this side does not take is told by `space`.
@@ -113,7 +124,7 @@ fn walk<'a>(
         match decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()) {
             Decision::Always | Decision::InRange | Decision::Unloaded => {}
             Decision::Later if on_key && matches!(room, Room::Free) => {
-                let condition = condition(bound, level, ranks)?;
+                let condition = space.bound_condition(level, bound)?;
                 missing.later.extend(condition.map(|c| (here.table.oid, c)));
                 continue;
             }
@@ -125,7 +136,7 @@ fn walk<'a>(
                 parent: &here.table,
                 node: child,
                 with_level: is_template(level, child),
-                condition: condition(bound, level, ranks)?,
+                condition: space.bound_condition(level, bound)?,
                 range,
             }),
             // A default partition takes what the others leave.
@@ -138,7 +149,7 @@ fn walk<'a>(
                     let range = reach.key.filter(|_| on_key).zip(LeafRange::of(Some(&gap)));
                     let ranked = range.map(|(key, range)| range.ranked(key, ranks)).transpose()?;
                     if decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()).is_taken() {
-                        let condition = condition(&gap, level, ranks)?;
+                        let condition = space.bound_condition(level, &gap)?;
                         told &= condition.is_some();
                         conditions.extend(condition);
                     }
@@ -157,20 +168,6 @@ fn walk<'a>(
         }
     }
     Ok(())
-}
-
-/// The condition on the rows of a bound; None where the key's type here lacks a value of it, and so cannot name it.
-fn condition<T>(bound: &Bound, level: &Level<T>, ranks: &Ranks) -> Result<Option<String>> {
-    if let (Bound::List(values), [column]) = (bound, level.columns.as_slice())
-        && !column.is_told_by_text()
-    {
-        for value in values.iter().flatten() {
-            if ranks.of(&column.ordering, value)? >= UNREADABLE {
-                return Ok(None);
-            }
-        }
-    }
-    Ok(bound.condition(&level.columns))
 }
 
 enum Room {

@@ -3,6 +3,7 @@
 
 pub mod bound;
 pub mod checksum;
+pub mod collation;
 pub mod columns;
 pub mod constant;
 pub mod constraint;
@@ -11,6 +12,7 @@ pub mod create_table;
 pub mod end;
 pub mod missing;
 pub mod pieces;
+pub mod reading;
 pub mod region;
 pub mod replace;
 pub mod retry;
@@ -21,5 +23,6 @@ pub mod space;
 pub mod translate;
 pub mod tree;
 pub mod twins;
+pub mod types;
 pub mod units;
 pub mod vanished;

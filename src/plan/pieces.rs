@@ -92,7 +92,7 @@ impl Cut {
         let point = match name {
             "date" => {
                 let (start, end) = of_type(name);
-                format!("{start} + ({end} - {start}) * i / {count}")
+                format!("{start} + CAST(CAST({end} - {start} AS bigint) * i / {count} AS int4)")
             }
             "timestamp" | "timestamptz" => {
                 let (start, end) = of_type(name);

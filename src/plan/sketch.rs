@@ -1,9 +1,9 @@
 //! Partition trees for unit tests, in a few words: `table("range k", [leaf("a", "from (0) to (10)")])`.
 
 use super::bound::Bound;
+use super::collation::Collation;
 use super::tree::{KeyColumn, Level, Node, Ranks, Strategy};
 use super::units::{SourceRel, SourceTable, TargetRel};
-use std::collections::HashMap;
 
 /// A table and what is below it, on either side.
 #[derive(Clone)]
@@ -68,18 +68,22 @@ pub fn column(text: &str) -> KeyColumn {
     let is_text = type_name == "text";
     KeyColumn {
         name: name.to_owned(),
-        expression: false,
         type_oid: match type_name {
             "text" => 25,
             "int8" => 20,
             _ => 23,
         },
         type_name: type_name.to_owned(),
-        collation: is_text.then(|| "C".to_owned()),
-        labels: Vec::new(),
-        deterministic: true,
+        modifier: -1,
+        collation: is_text.then(|| Collation {
+            locale: "C".to_owned(),
+            identity: None,
+            bytes: true,
+            deterministic: true,
+        }),
         type_sql: type_name.to_owned(),
         ordering: type_name.to_owned(),
+        ..KeyColumn::default()
     }
 }
 
@@ -135,24 +139,11 @@ impl Sketch {
         })
     }
 
-    /// As the source table, whose text columns sort as "C".
+    /// As the source table.
     pub fn source_table(&self) -> SourceTable {
-        let root = self.source();
-        let mut collations = HashMap::new();
-        let mut now = vec![&root];
-        while let Some(node) = now.pop() {
-            let level = node.level.as_ref();
-            for column in level.map_or(&[][..], |level| &level.columns) {
-                if let Some(collation) = &column.collation {
-                    collations.insert(column.name.clone(), collation.clone());
-                }
-            }
-            now.extend(level.map_or(&[][..], |level| &level.children));
-        }
         SourceTable {
-            root,
+            root: self.source(),
             columns: Vec::new(),
-            collations,
         }
     }
 }

@@ -9,7 +9,8 @@ use super::missing::least_common_multiple;
 use super::region::{Cell, Set};
 use super::tree::{Edge, KeyColumn, Level, Node, Ranks, Strategy, edges};
 use crate::error::Result;
-use std::collections::{BTreeMap, HashMap};
+pub use condition::Asked;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// NULL, which no RANGE partition but a default takes.
 const NULL: i64 = i64::MIN;
@@ -25,7 +26,7 @@ struct Dimension {
     /// None for a hash
     column: Option<KeyColumn>,
     /// values by their rank
-    values: BTreeMap<i64, String>,
+    values: BTreeMap<i64, BTreeSet<String>>,
     /// some level asks for an order, not for equality alone
     ordered: bool,
     /// number of remainders of a hash
@@ -298,6 +299,13 @@ impl<'a> Space<'a> {
         Ok((parts, rest))
     }
 
+    /// True when every level below `node` says something about this space.
+    pub fn is_all_known<T>(&self, node: &Node<T>) -> bool {
+        let is_known =
+            |level: &Level<T>| self.is_known(level) && level.children.iter().all(|child| self.is_all_known(child));
+        node.level.as_ref().is_none_or(is_known)
+    }
+
     /// The cells of every leaf below `node`, in the catalog's order. A level that is not known does
     /// not limit them.
     pub fn leaves<'n, T>(&self, node: &'n Node<T>, cells: Vec<Cell>, found: &mut Vec<Part<'n, T>>) -> Result<()> {
@@ -427,17 +435,29 @@ impl<'a> Space<'a> {
         joined.into_iter().map(whole).collect()
     }
 
-    /// The condition that rows of `cells` satisfy, on either side, and whether no other rows do: what
-    /// a hash tells apart no condition can.
-    pub fn condition(&self, cells: &[Cell]) -> (String, bool) {
+    /// The condition on the source's rows of a bound on a level; None where it would be a rough one.
+    pub fn bound_condition<T>(&self, level: &Level<T>, bound: &Bound) -> Result<Option<String>> {
+        let (condition, is_exact) = self.condition(&self.cells(level, Some(bound))?, Asked::There);
+        Ok(is_exact.then_some(condition))
+    }
+
+    /// The condition that rows of `cells` satisfy, and whether no other rows do: what a hash tells apart no condition can.
+    pub fn condition(&self, cells: &[Cell], asked: Asked) -> (String, bool) {
+        if cells.is_empty() {
+            return ("(false)".to_owned(), true);
+        }
         let mut is_exact = true;
         let mut any = Vec::with_capacity(cells.len());
         for cell in cells {
             let mut all = Vec::new();
             for (at, set) in cell.limits() {
                 match &self.dimensions[at].column {
-                    Some(column) => all.extend(self.dimensions[at].condition(column, set)),
-                    None => is_exact = false,
+                    Some(column) => {
+                        let told = self.dimensions[at].condition(column, set, asked);
+                        is_exact &= !told.is_rough;
+                        all.extend(told.sql);
+                    }
+                    None => is_exact &= *set == self.universe(at),
                 }
             }
             any.push(match all.is_empty() {

@@ -5,6 +5,7 @@
 
 use super::bound::{Bound, End};
 use super::tree::{FIRST_NORMAL_OID, KeyColumn, Level, Node, Strategy};
+use super::types::modifier_holds;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How a value of the source's key becomes one of the target's.
@@ -26,26 +27,42 @@ mod oid {
     pub const STRINGS: &[u32] = &[25, 1043, 1042, 19]; // and bpchar, name, which cut or pad
 }
 
-/// How bounds on `there`, a key of the source, are values of `here`. None where they are not: the
-/// types mean different things, or order their values differently.
-pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy) -> Option<Conversion> {
+/// Types whose hash does not depend on the encoding of the database: they have no characters.
+const WITHOUT_CHARACTERS: &[u32] = &[
+    16, 17, 20, 21, 23, 26, 700, 701, 829, 650, 869, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950,
+];
+
+/// How bounds on `there`, a key of the source, are values of `here`. None where partitions with equal bounds may hold other rows: the types
+/// mean different things, or order their values differently, or values that are copied become others. `same_bytes`: both databases have the
+/// same bytes for the same characters.
+pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_bytes: bool) -> Option<Conversion> {
     let both = |types: &[u32]| types.contains(&here.type_oid) && types.contains(&there.type_oid);
     let is_built_in = here.type_oid < FIRST_NORMAL_OID;
     let by_order = strategy != Strategy::List;
-    // For a list it is enough that strings are equal to both or to neither.
-    let sorts = sort_alike(here.collation.as_deref(), there.collation.as_deref())
-        || (!by_order && here.deterministic && there.deterministic);
-    if is_built_in && here.type_oid == there.type_oid {
-        return sorts.then_some(Conversion::Same);
+    let is_one_type = is_built_in && here.type_oid == there.type_oid;
+    if !is_known_alike(here, there, strategy, same_bytes) {
+        return None;
+    }
+    if is_one_type {
+        let keeps = modifier_holds(here.type_oid, here.modifier, there.modifier);
+        return (keeps || here.collation.is_some()).then_some(Conversion::Same);
     }
     if both(oid::VARYING) {
-        return sorts.then_some(Conversion::Read);
+        return Some(Conversion::Read);
     }
     if strategy == Strategy::Hash {
         return None;
     }
-    if both(oid::NUMBERS) || both(oid::TIMES) {
+    if both(oid::NUMBERS) {
         return Some(Conversion::Cast(format!("pg_catalog.{}", there.type_name)));
+    }
+    if both(oid::TIMES) {
+        // A day takes all its hours, which are values of their own over there; and what is rounded up is in the next one.
+        let precision = if there.type_oid == 1082 { 0 } else { there.modifier };
+        let keeps = here.type_oid == 1082 || modifier_holds(here.type_oid, here.modifier, precision);
+        let is_finer = |oid: u32| oid::TIMES.iter().position(|t| *t == oid);
+        let loses = is_finer(there.type_oid) > is_finer(here.type_oid);
+        return (keeps && (by_order || !loses)).then(|| Conversion::Cast(format!("pg_catalog.{}", there.type_name)));
     }
     let (ours, theirs) = (!here.labels.is_empty(), !there.labels.is_empty());
     if ours && theirs {
@@ -57,21 +74,17 @@ pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy) -> Op
         || (ours && is_string(there))
         || (theirs && is_string(here))
         || (!is_built_in && there.type_oid >= FIRST_NORMAL_OID && here.type_name == there.type_name);
-    (by_text && !by_order && sorts).then_some(Conversion::Read)
+    (by_text && !by_order).then_some(Conversion::Read)
 }
 
-/// True when two collations order text alike, as far as their names tell; unknown ones do.
-pub fn sort_alike(here: Option<&str>, there: Option<&str>) -> bool {
-    match (here, there) {
-        (Some(here), Some(there)) => fold_locale(here) == fold_locale(there),
-        _ => true,
+/// Characters are compared alike: for a list equal or not, for a range in one order, for a hash by the same bytes.
+fn is_known_alike(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_bytes: bool) -> bool {
+    let are_deterministic = here.is_deterministic() && there.is_deterministic();
+    match strategy {
+        Strategy::List => are_deterministic || here.sorts_as(there),
+        Strategy::Range => here.by_digits || here.sorts_as(there),
+        Strategy::Hash => are_deterministic && (same_bytes || WITHOUT_CHARACTERS.contains(&here.type_oid)),
     }
-}
-
-/// `en_US.UTF-8` and `en_US.utf8` are one locale.
-fn fold_locale(name: &str) -> String {
-    let folded = name.to_ascii_lowercase().replace('-', "");
-    if folded == "posix" { "c".to_owned() } else { folded }
 }
 
 /// The labels that two enums share come in the same order.
@@ -86,12 +99,19 @@ fn order_alike(here: &[String], there: &[String]) -> bool {
 
 /// The target's columns that a bound of the source may be about.
 #[derive(Debug, Default)]
-pub struct Keys(HashMap<String, Vec<KeyColumn>>);
+pub struct Keys {
+    columns: HashMap<String, Vec<KeyColumn>>,
+    /// both databases have the same bytes for the same characters
+    same_bytes: bool,
+}
 
 impl Keys {
     /// Those that `root`, the target's tree, is partitioned by.
-    pub fn of<T>(root: &Node<T>) -> Keys {
-        let mut keys = Keys::default();
+    pub fn of<T>(root: &Node<T>, same_bytes: bool) -> Keys {
+        let mut keys = Keys {
+            same_bytes,
+            ..Keys::default()
+        };
         let mut stack = vec![root];
         while let Some(node) = stack.pop() {
             if let Some(level) = &node.level {
@@ -106,7 +126,7 @@ impl Keys {
 
     /// Adds one.
     pub fn insert(&mut self, column: KeyColumn) {
-        let known = self.0.entry(column.sql()).or_default();
+        let known = self.columns.entry(column.sql()).or_default();
         if !known.contains(&column) {
             known.push(column);
         }
@@ -119,7 +139,7 @@ impl Keys {
         while let Some(node) = stack.pop() {
             if let Some(level) = &node.level {
                 for column in level.columns.iter().filter(|column| !column.expression) {
-                    if !self.0.contains_key(&column.sql()) {
+                    if !self.columns.contains_key(&column.sql()) {
                         names.insert(column.name.clone());
                     }
                 }
@@ -130,10 +150,10 @@ impl Keys {
     }
 
     fn find(&self, there: &KeyColumn, strategy: Strategy) -> Option<(&KeyColumn, Conversion)> {
-        let known = self.0.get(&there.sql())?;
+        let known = self.columns.get(&there.sql())?;
         known
             .iter()
-            .find_map(|here| Some((here, conversion(here, there, strategy)?)))
+            .find_map(|here| Some((here, conversion(here, there, strategy, self.same_bytes)?)))
     }
 
     /// The target's columns for a level of the source, and how its values become theirs.

@@ -2,7 +2,9 @@
 //! Two partitions with equal places under levels that are alike hold the same rows.
 
 use super::bound::{Bound, End};
+use super::collation::Collation;
 use super::copy_sql::{quote_ident, quote_literal};
+use super::reading::Reading;
 use crate::error::{Error, Result, tame};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
@@ -45,7 +47,7 @@ pub fn list_expression(definition: &str) -> Option<&str> {
 }
 
 /// A column of a partition key, or the single expression that is the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyColumn {
     /// attname, or the expression as its server prints it
     pub name: String,
@@ -55,10 +57,10 @@ pub struct KeyColumn {
     pub type_oid: u32,
     /// pg_type.typname, likewise
     pub type_name: String,
-    /// what its collation sorts by, comparable between servers; None for types without one
-    pub collation: Option<String>,
-    /// strings that differ are never equal to its collation
-    pub deterministic: bool,
+    /// modifier of that type: -1 for none
+    pub modifier: i32,
+    /// how it sorts; None for types without collations
+    pub collation: Option<Collation>,
     /// labels of an enum in their order; empty for other types
     pub labels: Vec<String>,
     /// quoted, qualified type without typmod, as the target names it; empty for a column of the
@@ -67,6 +69,14 @@ pub struct KeyColumn {
     /// how the target orders its values: `type_sql`, and COLLATE where the type has collations; empty
     /// as above
     pub ordering: String,
+    /// the type with its modifier, for a cast; empty as above
+    pub cast_sql: String,
+    /// its RANGE bounds are digits, as many in each, on both sides
+    pub by_digits: bool,
+    /// of the target's: the source can compare bytes as UTF8 has them
+    pub sorts_bytes_there: bool,
+    /// of the target's: how the source evaluates conditions on it
+    pub reading: Reading,
 }
 
 impl KeyColumn {
@@ -75,6 +85,20 @@ impl KeyColumn {
         match self.expression {
             true => format!("({})", self.name),
             false => quote_ident(&self.name),
+        }
+    }
+
+    /// Strings that differ are never equal to its collation.
+    pub fn is_deterministic(&self) -> bool {
+        self.collation.as_ref().is_none_or(|collation| collation.deterministic)
+    }
+
+    /// Both surely sort alike what may be in the key.
+    pub fn sorts_as(&self, other: &KeyColumn) -> bool {
+        match (&self.collation, &other.collation) {
+            (Some(here), Some(there)) => here.sorts_as(there),
+            (None, None) => true,
+            _ => false,
         }
     }
 
@@ -188,14 +212,11 @@ pub fn assemble<I: Eq + Hash, T>(rows: Vec<NodeRow<I, T>>) -> Option<Node<T>> {
 pub struct Ranks(HashMap<String, HashMap<String, i64>>);
 
 impl Ranks {
-    /// The values of an ordering, by rank; of equal values, the first.
-    pub fn values(&self, ordering: &str) -> BTreeMap<i64, String> {
-        let mut values = BTreeMap::new();
+    /// The values of an ordering, by rank: equal ones together.
+    pub fn values(&self, ordering: &str) -> BTreeMap<i64, BTreeSet<String>> {
+        let mut values: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
         for (value, rank) in self.0.get(ordering).into_iter().flatten() {
-            let known: &mut String = values.entry(*rank).or_insert_with(|| value.clone());
-            if value < known {
-                known.clone_from(value);
-            }
+            values.entry(*rank).or_default().insert(value.clone());
         }
         values
     }
@@ -435,6 +456,9 @@ mod tests {
         assert_eq!(found["int4"], BTreeSet::from(["0", "10"]));
         assert_eq!(found["text"], BTreeSet::from(["a", "b"]));
         let ranks = ranks();
-        assert_eq!(ranks.values("int4")[&7], "7");
+        assert_eq!(
+            ranks.values("int4")[&7],
+            BTreeSet::from(["7".to_owned(), "7.0".to_owned()])
+        );
     }
 }

@@ -1,10 +1,9 @@
 //! Which source relation a unit is read from: the source's partition with exactly the same place, or the rows of the nearest relation that
 //! surely has them all.
 
-use super::translate::sort_alike;
 use super::tree::{Level, Node, Place, Ranks, alike, places};
 use super::units::{Leaf, SourceRel, SourceTable, TargetRel};
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result};
 use std::collections::HashMap;
 
 /// Where a unit's rows come from.
@@ -102,7 +101,7 @@ impl<'a> Twins<'a> {
     }
 
     /// Where `leaf` is read from.
-    pub fn source_of(&self, leaf: &Leaf<'_>, source: &SourceTable) -> Result<ReadFrom> {
+    pub fn source_of(&self, leaf: &Leaf<'_>) -> Result<ReadFrom> {
         let found = self
             .by_leaf
             .get(&leaf.table.oid)
@@ -119,7 +118,6 @@ impl<'a> Twins<'a> {
                 has_parts: twin.level.is_some(),
             });
         }
-        check_order(leaf, source)?;
         Ok(ReadFrom {
             relation: found.readable.table.relation.clone(),
             whole: false,
@@ -134,28 +132,6 @@ impl<'a> Twins<'a> {
     }
 }
 
-/// A predicate on text is evaluated by the source in the order of its column there.
-fn check_order(leaf: &Leaf<'_>, source: &SourceTable) -> Result<()> {
-    for key in &leaf.text_keys {
-        // A column that is not text over there has no collation, and text made of it does not sort as its values do.
-        let there = source.collations.get(&key.name).map(String::as_str);
-        if there.is_some() && sort_alike(key.collation.as_deref(), there) {
-            continue;
-        }
-        return Err(Error::new(
-            sqlstate::DATATYPE_MISMATCH,
-            format!("partition key \"{}\" sorts differently on the source", key.name),
-        )
-        .detail(format!(
-            "Its collation sorts as \"{}\" here and as \"{}\" there, so a range does not hold the same rows.",
-            key.collation.as_deref().unwrap_or(""),
-            there.unwrap_or("something that is not text"),
-        ))
-        .hint("Give the key the same type and COLLATE on both sides, for example text COLLATE \"C\"."));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::sketch::{Sketch, leaf, ranks, split, table};
@@ -167,7 +143,7 @@ mod tests {
         let target = target.target();
         let key = range_key(&target).expect("a plain key");
         let twins = Twins::new(&target, source, &ranks()).expect("twins");
-        let read = |leaf: &Leaf<'_>| twins.source_of(leaf, source).expect("a source");
+        let read = |leaf: &Leaf<'_>| twins.source_of(leaf).expect("a source");
         leaves(&target, key)
             .iter()
             .map(|leaf| match read(leaf) {
@@ -300,33 +276,5 @@ mod tests {
         let mut source = table("range k", [a(), b()]).source_table();
         source.root.level.as_mut().expect("a level").plain = false;
         assert_eq!(reads(&target, &source), ["t", "t"]);
-    }
-
-    #[test]
-    fn a_key_that_sorts_differently_is_refused_only_where_rows_are_told_by_it() {
-        let tree = table("range k:text", [leaf("x", "from ('a') to ('m')")]);
-        let target = tree.target();
-        let key = range_key(&target).expect("a plain key");
-        let leaf_of = leaves(&target, key);
-        let mut source = tree.source_table();
-        let read = |source: &SourceTable| {
-            let twins = Twins::new(&target, source, &ranks()).expect("twins");
-            twins.source_of(&leaf_of[0], source)
-        };
-        // The key's own collation makes the twin, whatever the column has.
-        source.collations.insert("k".into(), "en_US.utf8".into());
-        assert!(read(&source).expect("the twin").whole);
-        source.root.level = None;
-        assert_eq!(
-            read(&source).expect_err("collations differ").sqlstate,
-            sqlstate::DATATYPE_MISMATCH
-        );
-        source.collations.clear();
-        assert_eq!(
-            read(&source).expect_err("not text").sqlstate,
-            sqlstate::DATATYPE_MISMATCH
-        );
-        source.collations.insert("k".into(), "POSIX".into());
-        assert!(!read(&source).expect("a slice").whole);
     }
 }

@@ -5,7 +5,6 @@ use super::columns::{SourceColumn, TargetColumn};
 use super::select::Range;
 use super::tree::{KeyColumn, Level, Node, Ranks, Strategy};
 use crate::error::{Error, Result};
-use std::collections::HashMap;
 
 /// A table of the target's tree.
 #[derive(Debug, Clone)]
@@ -55,8 +54,6 @@ pub struct SourceTable {
     pub root: Node<SourceRel>,
     /// in attnum order
     pub columns: Vec<SourceColumn>,
-    /// what each collatable column sorts by, by column name
-    pub collations: HashMap<String, String>,
 }
 
 impl SourceTable {
@@ -150,8 +147,6 @@ pub struct Leaf<'a> {
     pub table: &'a TargetRel,
     /// from the nearest level partitioned by RANGE on the key; None: always taken
     pub range: Option<LeafRange>,
-    /// columns of RANGE keys above it whose order depends on a collation
-    pub text_keys: Vec<&'a KeyColumn>,
     /// tables above it of whose default partition it is (a part)
     pub default_of: Vec<u32>,
     /// its bound and those above it, up to the table itself, as the server prints them
@@ -191,7 +186,6 @@ pub fn leaves<'a>(root: &'a Node<TargetRel>, key: Option<&KeyColumn>) -> Vec<Lea
     let top = Leaf {
         table: &root.table,
         range: None,
-        text_keys: Vec::new(),
         default_of: Vec::new(),
         bounds: Vec::new(),
     };
@@ -207,10 +201,6 @@ fn descend<'a>(node: &'a Node<TargetRel>, key: Option<&KeyColumn>, so_far: Leaf<
         });
         return;
     };
-    let mut text_keys = so_far.text_keys;
-    if level.strategy == Strategy::Range {
-        text_keys.extend(level.columns.iter().filter(|column| column.collation.is_some()));
-    }
     let on_key = is_on_key(level, key);
     for child in &level.children {
         let mut default_of = so_far.default_of.clone();
@@ -227,7 +217,6 @@ fn descend<'a>(node: &'a Node<TargetRel>, key: Option<&KeyColumn>, so_far: Leaf<
             } else {
                 so_far.range.clone()
             },
-            text_keys: text_keys.clone(),
             default_of,
         };
         descend(child, key, below, found);
@@ -279,9 +268,6 @@ mod tests {
             ],
         );
         assert_eq!(ranges(&tree), ["low ..1", "mid 1..=2", "high 2..=", "rest"]);
-        let tree = tree.target();
-        let key = range_key(&tree).expect("a plain key");
-        assert!(leaves(&tree, key).iter().all(|leaf| leaf.text_keys.len() == 1));
     }
 
     #[test]

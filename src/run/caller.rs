@@ -39,6 +39,8 @@ pub struct Call {
     pub replace: String,
     /// keep, empty or drop
     pub vanished: String,
+    /// a column whose values may change is an error
+    pub strict: bool,
 }
 
 /// Runs a sync to its end: NOTICE per unit on the way, one error if any unit failed.
@@ -174,6 +176,7 @@ pub fn request(call: Call) -> Result<Request> {
         swap_timeout_ms: settings::swap_timeout_ms(),
         analyze: settings::analyze(),
         vanished,
+        strict: call.strict,
     })
 }
 

@@ -93,6 +93,8 @@ pub struct Request {
     pub analyze: bool,
     /// what becomes of a partition here whose range the source has no partition for any more
     pub vanished: Vanished,
+    /// a column whose values may change is an error
+    pub strict: bool,
 }
 
 impl Request {

@@ -20,9 +20,9 @@ use super::points::{Key, Points, Watermark};
 use super::record::Store;
 use super::rows::{NewUnit, Origin, SamePlan};
 use super::{Request, WARNING};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
 use crate::pg::session::VERSION;
-use crate::plan::columns::{Mapping, has_newer_values, match_columns};
+use crate::plan::columns::{self, Mapping, has_newer_values, match_columns};
 use crate::plan::end::KeyKind;
 use crate::plan::missing::{self, Creation, Reach};
 use crate::plan::select::{Decision, decide};
@@ -183,12 +183,12 @@ pub fn plan(
         from: course.from,
         end: course.end,
     };
-    let missing = missing::find(&target.root, &source.root, &sides.ranks, &reach)?;
+    let space = sides.space();
+    let missing = missing::find(&target.root, &source.root, &sides.ranks, &space, &reach)?;
     if request.create_missing {
         holes::refuse_overlaps(&missing, session)?;
     }
     let twins = Twins::new(&target.root, source, &sides.ranks)?;
-    let space = sides.space();
     let (mut decisions, leaps) = decisions(&sides, &leaves, course)?;
     due::mark(&mut decisions, created, request.since.is_some(), store)?;
     let fates = fates::fates(&sides, &space, &twins, &decisions, session)?;
@@ -198,7 +198,7 @@ pub fn plan(
             *decision = Decision::Closed;
         }
     }
-    let mut partitions = planned_units(&sides, &twins, decisions, &missing, request.create_missing)?;
+    let mut partitions = planned_units(&sides, &space, &twins, decisions, &missing, request.create_missing)?;
     fates::settle(&mut partitions, &fates, request.vanished);
     resume(&sides, &mut partitions, &finished, &finished_ends)?;
     let to_create = missing.create.iter().filter(|_| request.create_missing);
@@ -212,6 +212,7 @@ pub fn plan(
     )?;
     let holes = holes::with_rows(holes, session)?;
     let mut remarks = remarks(&mapping, leaps);
+    remarks.extend(untold(&tables));
     remarks.extend(moved);
     let lag = clock.lag.as_ref();
     remarks.extend(lag.map(|lag| format!("{WARNING}the source is a standby that lags: it {lag}")));
@@ -225,7 +226,11 @@ pub fn plan(
         partitions,
         creations,
         // With `since`, E may lie before W, or the run may begin after it; and rows there are no partitions for must not be passed.
-        moves_watermark: points.point.is_some() && course.reached >= course.remembered && !leaps && holes.is_empty(),
+        moves_watermark: points.point.is_some()
+            && course.reached >= course.remembered
+            && !leaps
+            && holes.is_empty()
+            && tables.untold.is_empty(),
         end_tm: points.end_tm,
         point: points.point,
         watermark: watermark.map(|point| point.text),
@@ -239,6 +244,14 @@ pub fn plan(
 fn map_columns(request: &Request, tables: &Tables, session: &Session) -> Result<Mapping> {
     let source = &tables.source.columns;
     let mut mapping = match_columns(&tables.target.columns, source, request.columns.as_deref())?;
+    if request.strict && !mapping.changes.is_empty() {
+        return Err(Error::new(
+            sqlstate::DATATYPE_MISMATCH,
+            format!("values of {} may change", mapping.changing.join(", ")),
+        )
+        .detail(columns::sentence(&mapping.changes))
+        .hint("Give them types here that hold the source's values, name other columns with columns => ARRAY[...], or leave strict out."));
+    }
     mapping.binary &=
         session.has_integer_datetimes() && !has_newer_values(&mapping.columns, source, session.version(), VERSION);
     // Values of defaults are added to rows of text.
@@ -309,6 +322,18 @@ fn key_of<'a>(key: &'a KeyColumn, leaves: &[Leaf<'_>], source: &SourceTable) -> 
     }
 }
 
+/// Keys whose rows cannot be told apart over there, and have too many values to be named.
+fn untold(tables: &Tables) -> Option<String> {
+    let names: Vec<String> = tables.untold.iter().map(|name| format!("\"{name}\"")).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "end_tm will not be remembered: the source sorts or compares {} otherwise and has too many values of it to be named, \
+             so each partition here is read with all rows there. COLLATE \"C\" for that column here is the way out",
+            names.join(", ")
+        )
+    })
+}
+
 /// What the user should know about the plan.
 fn remarks(mapping: &Mapping, leaps: bool) -> Vec<String> {
     let mut remarks = Vec::new();
@@ -316,6 +341,15 @@ fn remarks(mapping: &Mapping, leaps: bool) -> Vec<String> {
         remarks.push(format!(
             "types differ, copying as text: {}",
             mapping.differences.join("; ")
+        ));
+    }
+    if !mapping.changes.is_empty() {
+        remarks.push(format!("values may change: {}", mapping.changes.join("; ")));
+    }
+    if !mapping.oids.is_empty() {
+        remarks.push(format!(
+            "columns of OIDs: {}; large objects that they may name are not copied",
+            mapping.oids.join(", ")
         ));
     }
     if leaps {

@@ -37,6 +37,16 @@ pub struct Line {
     pub reason: String,
 }
 
+impl Line {
+    /// Names the columns whose values may change where rows are copied.
+    fn with_changing(mut self, columns: &[String]) -> Line {
+        if matches!(self.action, "copy" | "create") && !columns.is_empty() {
+            self.reason += &format!("; values of {} may change", columns.join(", "));
+        }
+        self
+    }
+}
+
 /// Plans `call`. What holds for the whole of it comes as NOTICEs.
 pub fn preview(call: Call) -> Result<Vec<Line>> {
     let request = caller::request(call)?;
@@ -53,6 +63,7 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
         .partitions
         .into_iter()
         .map(|planned| line(planned, plan.end_tm.as_deref(), format, snapshot))
+        .map(|line| line.with_changing(&plan.mapping.changing))
         .collect();
     lines.sort_by(|a, b| a.partition.cmp(&b.partition));
     Ok(lines)

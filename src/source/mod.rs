@@ -220,6 +220,16 @@ impl Session {
         }
     }
 
+    /// True when the same characters are the same bytes there as in UTF8. SQL_ASCII holds what must be UTF8 to be copied.
+    pub fn has_bytes_of_utf8(&self) -> bool {
+        matches!(self.connection.parameter("server_encoding"), Some("UTF8" | "SQL_ASCII"))
+    }
+
+    /// True when its COLLATE "C" sorts characters as UTF8's bytes do.
+    pub fn sorts_bytes_as_utf8(&self) -> bool {
+        self.has_bytes_of_utf8() || self.connection.parameter("server_encoding") == Some("LATIN1")
+    }
+
     /// server_version_num: 150020 for 15.20, 90426 for Greenplum 6.
     pub fn version(&self) -> u32 {
         self.described.version

@@ -6,11 +6,13 @@ use crate::pg::spi::{self, Row};
 use crate::pg::storage::{self, Against};
 use crate::pg::xact;
 use crate::plan::bound::Bound;
+use crate::plan::collation::{self, Collation};
 use crate::plan::columns::TargetColumn;
 use crate::plan::copy_sql::{quote_literal, quote_qualified};
 use crate::plan::select::ranking_query;
 use crate::plan::translate::{Conversion, Converted};
 use crate::plan::tree::{KeyColumn, Level, Node, NodeRow, Ranks, Strategy, UNREADABLE, assemble, list_expression};
+use crate::plan::types::catalog::{Catalog, Described, FACTS};
 use crate::plan::units::{TargetRel, TargetTable};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -147,34 +149,38 @@ fn tree(oid: u32) -> Result<Option<Node<TargetRel>>> {
 }
 
 /// What a [`KeyColumn`] is made of besides its name: of type t with collation l.
+fn key_facts() -> String {
+    format!(
+        "{KEY}, {}, base.typmod, format_type(t.oid, base.typmod)",
+        collation::sql(session::VERSION)
+    )
+}
+
 const KEY: &str = "t.oid, t.typname, quote_ident(tn.nspname) || '.' || quote_ident(t.typname),
     ' COLLATE ' || quote_ident(ln.nspname) || '.' || quote_ident(l.collname),
-    CASE WHEN l.collname = 'default' THEN
-      (SELECT COALESCE(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', d.datcollate)
-       FROM pg_database d WHERE d.datname = current_database()) ELSE l.collname::text END,
     CASE WHEN t.typtype = 'e' THEN
-      (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) END,
-    COALESCE(l.collisdeterministic, true)";
+      (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) END";
 
-/// Type t of a value of type @, a domain's being the one below it, and its schema tn.
+/// Type t of attribute a, or of another value of type @, a domain's being the one below it, and its schema tn.
 const KEY_TYPE: &str = "LEFT JOIN LATERAL (
       WITH RECURSIVE below AS (
-        SELECT y.oid, y.typtype, y.typbasetype FROM pg_type y WHERE y.oid = @
-        UNION ALL SELECT y.oid, y.typtype, y.typbasetype
+        SELECT y.oid, y.typtype, y.typbasetype, y.typtypmod, COALESCE(a.atttypmod, -1) AS typmod FROM pg_type y WHERE y.oid = @
+        UNION ALL SELECT y.oid, y.typtype, y.typbasetype, y.typtypmod, below.typtypmod
         FROM below JOIN pg_type y ON y.oid = below.typbasetype WHERE below.typtype = 'd')
-      SELECT oid FROM below WHERE typtype NOT IN ('d', 'p')) base ON true
+      SELECT oid, typmod FROM below WHERE typtype NOT IN ('d', 'p')) base ON true
     LEFT JOIN pg_type t ON t.oid = base.oid
     LEFT JOIN pg_namespace tn ON tn.oid = t.typnamespace";
 
 /// How each partitioned table of the tree is partitioned.
 fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
     let key_type = KEY_TYPE.replace('@', "COALESCE(a.atttypid, o.opcintype)");
+    let key_facts = key_facts();
     let rows = spi::execute(
         &format!(
             "{TREE}
              SELECT p.partrelid, p.partstrat, a.attname,
                     CASE WHEN p.partnatts = 1 AND p.partattrs[0] = 0 THEN pg_get_partkeydef(p.partrelid) END,
-                    COALESCE(o.opcdefault AND t.oid IS NOT NULL, false), {KEY}
+                    COALESCE(o.opcdefault AND t.oid IS NOT NULL, false), {key_facts}
              FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid
              CROSS JOIN LATERAL generate_series(0, p.partnatts - 1) AS k(n)
              LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[k.n]
@@ -212,19 +218,21 @@ fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
 /// A key from the columns of [`KEY`], which begin at `at`.
 fn key_column(row: &Row, at: usize, name: &str, expression: bool) -> Result<KeyColumn> {
     let type_sql = row.string(at + 2)?;
-    let labels = row.text(at + 5).map(serde_json::from_str).transpose();
+    let labels = row.text(at + 4).map(serde_json::from_str).transpose();
     Ok(KeyColumn {
         name: name.to_owned(),
         expression,
         type_oid: row.need(at)?,
         type_name: row.string(at + 1)?,
-        collation: row.text(at + 4).map(str::to_owned),
+        modifier: row.need(at + 6)?,
+        collation: row.text(at + 5).and_then(Collation::parse),
         labels: labels
             .map_err(|e: serde_json::Error| Error::internal(e.to_string()))?
             .unwrap_or_default(),
-        deterministic: row.is(at + 6),
         ordering: type_sql.clone() + row.text(at + 3).unwrap_or(""),
         type_sql,
+        cast_sql: row.string(at + 7)?,
+        ..KeyColumn::default()
     })
 }
 
@@ -235,9 +243,10 @@ pub fn key_columns(oid: u32, names: &BTreeSet<String>) -> Result<Vec<KeyColumn>>
     }
     let list = serde_json::to_string(names).map_err(|e| Error::internal(e.to_string()))?;
     let key_type = KEY_TYPE.replace('@', "a.atttypid");
+    let key_facts = key_facts();
     let rows = spi::execute(
         &format!(
-            "SELECT a.attname, {KEY}
+            "SELECT a.attname, {key_facts}
              FROM pg_attribute a {key_type}
              LEFT JOIN pg_collation l ON l.oid = a.attcollation
              LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
@@ -260,7 +269,7 @@ pub fn key_columns(oid: u32, names: &BTreeSet<String>) -> Result<Vec<KeyColumn>>
 /// and types (or elements of arrays) without binary functions.
 fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
     let rows = spi::execute(
-        "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod),
+        &format!("SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod),
                 a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, a.attgenerated <> '',
                 t.oid < 10000 AND t.typtype IN ('b', 'r', 'm') AND t.typsend <> 0 AND t.typreceive <> 0
                   AND t.typname !~ '^_?(reg|aclitem$|money$|tsquery$|(int2|oid)vector$)'
@@ -269,17 +278,26 @@ fn columns(oid: u32) -> Result<Vec<TargetColumn>> {
                 a.attnotnull OR t.typnotnull OR EXISTS (SELECT FROM pg_partitioned_table p
                   WHERE p.partrelid = a.attrelid AND p.partstrat = 'r' AND a.attnum = ANY (p.partattrs)),
                 a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
-                  AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)
-         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-         WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+                  AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated), a.atttypmod, {FACTS}
+         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_type y ON y.oid = a.atttypid
+         WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"),
         &[Some(&oid.to_string())],
     )?;
+    let mut described = Vec::with_capacity(rows.len());
+    for row in &rows {
+        described.push(Described::read(row.texts(), 9)?);
+    }
+    let types = Catalog::read(described, session::VERSION, &mut |sql| {
+        let rows = spi::execute(sql, &[])?;
+        Ok(rows.into_iter().map(Row::into_texts).collect())
+    })?;
     rows.iter()
         .map(|row| {
             Ok(TargetColumn {
                 name: row.string(0)?,
                 type_oid: row.need(1)?,
                 type_name: row.string(2)?,
+                kind: types.of(row.need(1)?, row.need(8)?),
                 has_default: row.is(3),
                 generated: row.is(4),
                 binary_safe: row.is(5),

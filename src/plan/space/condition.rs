@@ -1,28 +1,114 @@
-//! A set of coordinates as a condition that either server reads.
+//! A set of coordinates as a condition: for this server, or for the source, in the way it reads the key.
 
 use super::{Dimension, HIGHEST, LOWEST, NULL};
+use crate::plan::copy_sql::quote_literal;
+use crate::plan::reading::{Reading, fill, fill_column};
 use crate::plan::region::Set;
 use crate::plan::tree::{KeyColumn, UNREADABLE};
 
+/// Who evaluates a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// this server
+    Here,
+    /// the source: what it does not read alike is left out, and told
+    There,
+    /// the source, in its own way where it does not read alike: for questions
+    Roughly,
+}
+
+/// A condition on one column.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// None: all rows satisfy it
+    pub sql: Option<String>,
+    /// rows that are not in the set satisfy it too
+    pub is_rough: bool,
+}
+
+/// The column in a condition.
+struct Operand<'a> {
+    column: &'a KeyColumn,
+    key: String,
+    /// what a literal goes through
+    value: &'a str,
+}
+
+impl Operand<'_> {
+    fn literal(&self, value: &str) -> String {
+        fill(self.value, &self.column.literal(value))
+    }
+}
+
 impl Dimension {
-    /// The condition on `column` for a set; None when it takes everything.
-    pub(super) fn condition(&self, column: &KeyColumn, set: &Set) -> Option<String> {
+    /// The condition on `column` for a set.
+    pub(super) fn condition(&self, column: &KeyColumn, set: &Set, asked: Asked) -> Told {
         if set.intervals() == [(NULL, HIGHEST)] {
-            return None;
+            return Told::default();
         }
-        let mut any = match self.ordered {
-            true => self.intervals(column, set),
-            false => self.points(column, set),
+        let native = Operand {
+            column,
+            key: column.sql(),
+            value: "@",
+        };
+        let mut any = match (&column.reading, asked) {
+            (Reading::Via { key, value }, Asked::There | Asked::Roughly) => {
+                let key = fill_column(key, &column.name);
+                self.compared(&Operand { column, key, value }, set)
+            }
+            (Reading::Known(text), Asked::There | Asked::Roughly) => self.named(&fill_column(text, &column.name), set),
+            (Reading::Named(_) | Reading::Untold, Asked::There) => {
+                return Told {
+                    sql: None,
+                    is_rough: true,
+                };
+            }
+            _ => self.compared(&native, set),
         };
         if set.contains(NULL) {
             any.push(format!("{} IS NULL", column.sql()));
         }
-        Some(format!("({})", any.join(" OR ")))
+        let sql = match any.is_empty() {
+            true => "false".to_owned(),
+            false => format!("({})", any.join(" OR ")),
+        };
+        Told {
+            sql: Some(sql),
+            is_rough: false,
+        }
+    }
+
+    fn compared(&self, operand: &Operand<'_>, set: &Set) -> Vec<String> {
+        match self.ordered {
+            true => self.intervals(operand, set),
+            false => self.points(operand, set),
+        }
+    }
+
+    /// Values by their text: all there are, or, beyond the highest, all but the others.
+    fn named(&self, text: &str, set: &Set) -> Vec<String> {
+        let is_open = set.contains(HIGHEST);
+        let ranks = self
+            .values
+            .iter()
+            .filter(|(rank, _)| set.contains(2 * **rank) != is_open);
+        let list: Vec<String> = ranks
+            .flat_map(|(_, texts)| texts)
+            .map(|value| quote_literal(value))
+            .collect();
+        let list = list.join(", ");
+        match (is_open, list.is_empty()) {
+            (true, true) => vec![format!("{text} IS NOT NULL")],
+            (true, false) => vec![format!("{text} NOT IN ({list})")],
+            (false, true) => Vec::new(),
+            (false, false) => vec![format!("{text} IN ({list})")],
+        }
     }
 
     /// By equality alone: what is in the set, or, if it goes beyond known values, what is not in it.
     /// Values that the key's type lacks are compared as text.
-    fn points(&self, column: &KeyColumn, set: &Set) -> Vec<String> {
+    fn points(&self, operand: &Operand<'_>, set: &Set) -> Vec<String> {
+        let column = operand.column;
         let is_open = set.intervals().iter().any(|&(low, high)| low != high || low % 2 != 0);
         let known = self
             .values
@@ -32,12 +118,21 @@ impl Dimension {
             let part = known
                 .clone()
                 .filter(|(rank, _)| (**rank < UNREADABLE || column.is_told_by_text()) == readable);
-            part.map(|(_, value)| value.as_str()).collect()
+            part.filter_map(|(_, texts)| texts.first())
+                .map(String::as_str)
+                .collect()
         };
         let (readable, unreadable) = (of(true), of(false));
         let mut terms = Vec::new();
         if !readable.is_empty() {
-            terms.push(column.is_one_of(&readable, is_open));
+            terms.push(match operand.key == column.sql() {
+                true => column.is_one_of(&readable, is_open),
+                false => {
+                    let list: Vec<String> = readable.iter().map(|value| operand.literal(value)).collect();
+                    let not = if is_open { "NOT " } else { "" };
+                    format!("{} {not}IN ({})", operand.key, list.join(", "))
+                }
+            });
         }
         if !unreadable.is_empty() {
             terms.push(column.is_one_of_texts(&unreadable, is_open));
@@ -49,11 +144,11 @@ impl Dimension {
         terms
     }
 
-    fn intervals(&self, column: &KeyColumn, set: &Set) -> Vec<String> {
-        let name = column.sql();
+    fn intervals(&self, operand: &Operand<'_>, set: &Set) -> Vec<String> {
+        let name = &operand.key;
         let value = |rank: i64| {
-            let value = self.values.get(&rank).map_or("", String::as_str);
-            column.literal(value)
+            let texts = self.values.get(&rank).and_then(|texts| texts.first());
+            operand.literal(texts.map_or("", String::as_str))
         };
         let one = |&(low, high): &(i64, i64)| {
             let low = low.max(LOWEST);

@@ -63,16 +63,16 @@ pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Re
         return Err(Error::bad_parameter(message));
     }
     let reach = Reach { key, from: since, end };
-    let missing = missing::find(&target.root, &source.root, &sides.ranks, &reach)?;
+    let space = sides.space();
+    let missing = missing::find(&target.root, &source.root, &sides.ranks, &space, &reach)?;
     let mut partitions = Vec::with_capacity(leaves.len());
     for leaf in &leaves {
         let range = sides.ranked(leaf.range.as_ref())?;
         partitions.push((leaf, decide(range.as_ref(), since.as_ref(), end.as_ref())));
     }
-    let space = sides.space();
     let twins = Twins::new(&target.root, source, &sides.ranks)?;
     let fates = fates::fates(&sides, &space, &twins, &partitions, session)?;
-    let planned = planned_units(&sides, &twins, partitions, &missing, false)?;
+    let planned = planned_units(&sides, &space, &twins, partitions, &missing, false)?;
     let copied = planned.into_iter().filter(|planned| planned.action == Action::Copy);
     let is_gone = |unit: &NewUnit| matches!(fates.get(&unit.partition), Some(Fate::Vanished(_)));
     let (vanished, mut units): (Vec<_>, Vec<_>) = copied.map(|planned| planned.unit).partition(is_gone);

@@ -8,7 +8,7 @@ use crate::pg::storage;
 use crate::plan::copy_sql::display_name;
 use crate::plan::region::Cell;
 use crate::plan::select::Decision;
-use crate::plan::space::{Cover, Space};
+use crate::plan::space::{Asked, Cover, Space};
 use crate::plan::tree::Node;
 use crate::plan::twins::Twins;
 use crate::plan::units::{Leaf, SourceRel, TargetRel};
@@ -73,7 +73,7 @@ fn fate(space: &Space<'_>, cover: &Cover<'_, SourceRel>) -> Option<Fate> {
         return None;
     }
     // What a hash alone tells apart is taken to be gone, too: rows that stay are no rows that are lost.
-    let condition = space.condition(&space.joined(&cover.vanished)).0;
+    let condition = space.condition(&space.joined(&cover.vanished), Asked::Here).0;
     Some(match cover.has_partition {
         true => Fate::InPart(condition),
         false => Fate::Vanished(condition),
@@ -91,7 +91,7 @@ fn ask_defaults<'a>(
     for (_, cover) in covers.iter() {
         for (default, cell) in &cover.by_default {
             let readable = if default.table.readable { default } else { root };
-            let (condition, _) = space.condition(std::slice::from_ref(cell));
+            let (condition, _) = space.condition(std::slice::from_ref(cell), Asked::Roughly);
             questions.push((readable.table.relation.clone(), condition));
         }
     }

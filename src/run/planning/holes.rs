@@ -7,7 +7,7 @@ use crate::plan::bound::Bound;
 use crate::plan::constraint::without_hash;
 use crate::plan::missing::Missing;
 use crate::plan::region::Cell;
-use crate::plan::space::{Found, Space};
+use crate::plan::space::{Asked, Found, Space};
 use crate::plan::tree::Node;
 use crate::plan::units::{SourceRel, TargetRel};
 use crate::source::{Session, dialect};
@@ -44,7 +44,7 @@ pub fn holes(
             None => return Ok(Vec::new()),
         }
     }
-    let unknown = unknown_hole(sides, &space.condition(std::slice::from_ref(&reach)).0)?;
+    let unknown = unknown_hole(sides, &space.condition(std::slice::from_ref(&reach), Asked::Roughly).0)?;
     let gaps = space.gaps(&sides.target.root, vec![reach])?;
     let mut found = Vec::new();
     space.reached(&sides.source.root, gaps, &[], &mut found)?;
@@ -58,7 +58,7 @@ pub fn holes(
         Hole {
             relation: found.node.table.relation.clone(),
             readable: readable.unwrap_or(&found.node).table.relation.clone(),
-            condition: space.condition(&found.cells).0,
+            condition: space.condition(&found.cells, Asked::Roughly).0,
             is_whole: !matches!(found.node.bound, None | Some(Bound::Default)),
         }
     };

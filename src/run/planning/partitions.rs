@@ -4,18 +4,21 @@ use super::sides::Sides;
 use super::{Action, PlannedUnit};
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::bound::End;
-use crate::plan::constraint::without_hash;
 use crate::plan::missing::{Creation, Missing};
 use crate::plan::pieces::Cut;
+use crate::plan::region::Cell;
 use crate::plan::select::Decision;
+use crate::plan::space::{Asked, Space};
+use crate::plan::tree::Node;
 use crate::plan::twins::{ReadFrom, Twins};
-use crate::plan::units::Leaf;
+use crate::plan::units::{Leaf, TargetRel};
 use crate::run::rows::NewUnit;
-use crate::target::catalog;
+use std::collections::HashMap;
 
 /// Where each partition is read from, and by which condition.
 pub fn planned_units(
     sides: &Sides<'_>,
+    space: &Space<'_>,
     twins: &Twins<'_>,
     leaves: Vec<(&Leaf<'_>, Decision)>,
     missing: &Missing<'_>,
@@ -23,7 +26,7 @@ pub fn planned_units(
 ) -> Result<Vec<PlannedUnit>> {
     let number = leaves.len() as i64;
     let mut reads: Vec<Option<ReadFrom>> = Vec::with_capacity(leaves.len());
-    let mut sliced = Vec::new();
+    let mut is_sliced = false;
     for (leaf, decision) in &leaves {
         if !decision.is_taken() {
             reads.push(None);
@@ -36,22 +39,21 @@ pub fn planned_units(
             )
             .hint("Detach it: its rows are not in this database."));
         }
-        let read = twins.source_of(leaf, sides.source)?;
-        if !read.whole {
-            sliced.push(leaf.table.oid);
-        }
+        let read = twins.source_of(leaf)?;
+        is_sliced |= !read.whole;
         reads.push(Some(read));
     }
-    let constraints = catalog::partition_constraints(&sliced)?;
+    let slices = if is_sliced {
+        slices(sides, space)?
+    } else {
+        HashMap::new()
+    };
     let planned = leaves.into_iter().zip(reads).map(|((leaf, decision), read)| {
-        let constraint = read
+        let slice = read
             .as_ref()
             .filter(|read| !read.whole)
-            .and_then(|_| constraints.get(&leaf.table.oid));
-        let (filter, filter_here) = match constraint.map(|text| without_hash(text)) {
-            Some((filter, hashed)) => (Some(filter).filter(|f| f != "true"), hashed),
-            None => (None, false),
-        };
+            .and_then(|_| slices.get(&leaf.table.oid));
+        let (filter, filter_here) = slice.cloned().unwrap_or_default();
         let later = missing.later.iter().map(|(parent, condition)| (*parent, condition));
         // What is created takes its rows out of the default partition.
         let created = missing.create.iter().filter(|_| create_missing);
@@ -94,6 +96,21 @@ pub fn planned_units(
     Ok(planned.collect())
 }
 
+/// The condition by which the source tells the rows of each leaf from those of its siblings, None for all rows; and whether it leaves others
+/// among them, which have to be told apart here.
+fn slices(sides: &Sides<'_>, space: &Space<'_>) -> Result<HashMap<u32, (Option<String>, bool)>> {
+    let root = &sides.target.root;
+    let mut leaves = Vec::new();
+    space.leaves(root, vec![Cell::default()], &mut leaves)?;
+    let is_known = space.is_all_known(root);
+    let slice = |(leaf, cells): (&Node<TargetRel>, Vec<Cell>)| {
+        let (condition, is_exact) = space.condition(&cells, Asked::There);
+        let condition = Some(condition).filter(|condition| condition != "(true)");
+        (leaf.table.oid, (condition, !is_exact || !is_known))
+    };
+    Ok(leaves.into_iter().map(slice).collect())
+}
+
 /// How a slice can be read in pieces. What it holds is guessed: as much as each of the target's `leaves` partitions would.
 fn cut(sides: &Sides<'_>, leaf: &Leaf<'_>, read: &ReadFrom, leaves: i64) -> Option<Cut> {
     let (divided, key) = (read.divided?, sides.key?);
@@ -102,7 +119,8 @@ fn cut(sides: &Sides<'_>, leaf: &Leaf<'_>, read: &ReadFrom, leaves: i64) -> Opti
     };
     let mut there = sides.source.columns.iter();
     let is_alike = there.any(|column| column.name == key.name && column.type_oid == key.type_oid);
-    (is_alike && Cut::has_arithmetic(&key.type_name)).then(|| Cut {
+    let is_finite = [start, end].iter().all(|end| !end.ends_with("infinity"));
+    (is_alike && is_finite && Cut::has_arithmetic(&key.type_name)).then(|| Cut {
         column: key.name.clone(),
         type_name: key.type_name.clone(),
         start: start.clone(),

@@ -3,14 +3,16 @@
 
 use crate::error::{Error, Result};
 use crate::plan::copy_sql::split_name;
+use crate::plan::reading::{Reading, fill_column, for_each_key, keys_of_digits, ordered_keys, reading};
 use crate::plan::space::Space;
-use crate::plan::translate::{Keys, translate};
+use crate::plan::translate::{Conversion, Keys, translate};
 use crate::plan::tree::{KeyColumn, Node, Ranks, values_by_ordering};
-use crate::plan::units::{LeafRange, SourceTable, TargetTable, range_key};
+use crate::plan::twins::{ReadFrom, Twins};
+use crate::plan::units::{LeafRange, SourceTable, TargetTable, leaves, range_key};
 use crate::run::Request;
 use crate::source::{Session, dialect};
 use crate::target::catalog;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Both tables.
 pub struct Tables {
@@ -20,29 +22,117 @@ pub struct Tables {
     pub source: SourceTable,
     /// the source table's shape, before that: see [`SourceTable::shape`]
     pub shape: String,
-    /// values of the source's LIST partitions that the target's types lack, by ordering
+    /// keys with more values on the source than are told apart one by one, by name
+    pub untold: Vec<String>,
+    /// values of the source that are compared though no bound has them, by ordering
+    known: BTreeSet<(String, String)>,
+    /// values of the source that the target's types lack, by ordering
     unreadable: BTreeSet<(String, String)>,
 }
 
 impl Tables {
     /// Reads them. An error for a target that is partitioned in a way that is refused.
     pub fn read(request: &Request, session: &mut Session) -> Result<Tables> {
-        let target = catalog::read_table(request.table)?;
+        let mut target = catalog::read_table(request.table)?;
         range_key(&target.root)?;
         let mut source = read_source(request, &target, session)?;
         let shape = source.shape();
-        let mut keys = Keys::of(&target.root);
-        for column in catalog::key_columns(request.table, &keys.lacking(&source.root))? {
+        let same_bytes = session.has_bytes_of_utf8();
+        let mut ordered = ordered_keys(&target.root);
+        ordered.extend(ordered_keys(&source.root));
+        let digits = keys_of_digits(&target.root, &source.root);
+        let version = session.version();
+        let sorts_bytes = session.sorts_bytes_as_utf8();
+        let mut prepare = |column: &mut KeyColumn| {
+            let there = source.columns.iter().find(|there| there.name == column.name);
+            column.by_digits = digits.contains(&column.sql());
+            column.sorts_bytes_there = sorts_bytes;
+            column.reading = reading(column, there, ordered.contains(&column.sql()), version);
+        };
+        for_each_key(&mut target.root, &mut prepare);
+        let mut keys = Keys::of(&target.root, same_bytes);
+        for mut column in catalog::key_columns(request.table, &keys.lacking(&source.root))? {
+            prepare(&mut column);
             keys.insert(column);
         }
         let converted = catalog::convert(keys.values(&source.root))?;
         let unreadable = translate(&mut source.root, &keys, &converted);
-        Ok(Tables {
+        let mut tables = Tables {
             target,
             source,
             shape,
+            untold: Vec::new(),
+            known: BTreeSet::new(),
             unreadable,
-        })
+        };
+        tables.know_labels();
+        tables.know_values(session)?;
+        Ok(tables)
+    }
+
+    /// Labels of enums are values whether or not a bound has them.
+    fn know_labels(&mut self) {
+        let known = &mut self.known;
+        for_each_key(&mut self.target.root, &mut |column| {
+            let labels = column.labels.iter();
+            known.extend(labels.map(|label| (column.ordering.clone(), label.clone())));
+        });
+    }
+
+    /// Asks the source for all values of keys that have to be named, unless every partition here has one there with the very same rows.
+    fn know_values(&mut self, session: &mut Session) -> Result<()> {
+        let mut named: BTreeMap<String, KeyColumn> = BTreeMap::new();
+        for_each_key(&mut self.target.root, &mut |column| {
+            if matches!(column.reading, Reading::Named(_)) {
+                named.insert(column.sql(), column.clone());
+            }
+        });
+        if named.is_empty() || self.has_all_twins()? {
+            return Ok(());
+        }
+        let relation = self.source.root.table.relation.clone();
+        for (sql, column) in named {
+            let Reading::Named(text) = &column.reading else {
+                continue;
+            };
+            let expression = fill_column(text, &column.name);
+            let values = dialect::distinct_values(session, &relation, &expression)?;
+            let reading = match &values {
+                Some(_) => Reading::Known(text.clone()),
+                None => Reading::Untold,
+            };
+            for_each_key(&mut self.target.root, &mut |key| {
+                if key.sql() == sql {
+                    key.reading = reading.clone();
+                }
+            });
+            match values {
+                Some(values) => self.add_values(&column, values)?,
+                None => self.untold.push(column.name),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_values(&mut self, column: &KeyColumn, values: Vec<String>) -> Result<()> {
+        let values: BTreeSet<String> = values.into_iter().collect();
+        let wanted = BTreeMap::from([((column.type_sql.clone(), Conversion::Read), values)]);
+        for ((_, _, value), read) in catalog::convert(wanted)? {
+            let value = (column.ordering.clone(), value);
+            if read.is_none() {
+                self.unreadable.insert(value.clone());
+            }
+            self.known.insert(value);
+        }
+        Ok(())
+    }
+
+    fn has_all_twins(&self) -> Result<bool> {
+        let sides = Sides::new(self, None, std::iter::empty())?;
+        let twins = Twins::new(&self.target.root, &self.source, &sides.ranks)?;
+        let leaves = leaves(&self.target.root, None);
+        let reads: Result<Vec<ReadFrom>> = leaves.iter().map(|leaf| twins.source_of(leaf)).collect();
+        Ok(reads?.iter().all(|read| read.whole))
     }
 }
 
@@ -66,6 +156,9 @@ impl<'a> Sides<'a> {
         points: impl Iterator<Item = &'p str>,
     ) -> Result<Sides<'a>> {
         let mut values = values_by_ordering(&tables.target.root, &tables.source.root);
+        for (ordering, value) in &tables.known {
+            values.entry(ordering).or_default().insert(value);
+        }
         let points: Vec<&str> = points.collect();
         if let Some(key) = key {
             values.entry(&key.ordering).or_default().extend(&points);

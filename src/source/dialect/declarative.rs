@@ -68,17 +68,18 @@ fn levels(session: &mut Session, tree: &str) -> Result<HashMap<String, Level<Sou
                 CASE WHEN y.typtype = 'e' THEN
                   (SELECT json_agg(CAST(e.enumlabel AS text) ORDER BY e.enumsortorder)
                    FROM pg_enum e WHERE e.enumtypid = y.oid) END,
-                COALESCE(CAST(to_jsonb(l) ->> 'collisdeterministic' AS boolean), true)
+                base.typmod
          FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid
          CROSS JOIN LATERAL generate_series(0, p.partnatts - 1) AS k(n)
          LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[k.n]
          LEFT JOIN pg_opclass o ON o.oid = p.partclass[k.n]
          LEFT JOIN LATERAL (
            WITH RECURSIVE below AS (
-             SELECT b.oid, b.typtype, b.typbasetype FROM pg_type b WHERE b.oid = COALESCE(a.atttypid, o.opcintype)
-             UNION ALL SELECT b.oid, b.typtype, b.typbasetype
+             SELECT b.oid, b.typtype, b.typbasetype, b.typtypmod, COALESCE(a.atttypmod, -1) AS typmod
+             FROM pg_type b WHERE b.oid = COALESCE(a.atttypid, o.opcintype)
+             UNION ALL SELECT b.oid, b.typtype, b.typbasetype, b.typtypmod, below.typtypmod
              FROM below JOIN pg_type b ON b.oid = below.typbasetype WHERE below.typtype = 'd')
-           SELECT oid FROM below WHERE typtype NOT IN ('d', 'p')) base ON true
+           SELECT oid, typmod FROM below WHERE typtype NOT IN ('d', 'p')) base ON true
          LEFT JOIN pg_type y ON y.oid = base.oid
          {}
          ORDER BY p.partrelid, k.n",
@@ -118,12 +119,11 @@ fn key(row: &TextRow, name: &str, expression: bool) -> Result<KeyColumn> {
         expression,
         type_oid: number(row, 5).unwrap_or(0),
         type_name: text(row, 6)?,
-        collation: row.get(7).cloned().flatten(),
+        modifier: number(row, 9).unwrap_or(-1),
+        collation: table::collation(row, 7),
         labels: labels
             .map_err(|_| Error::protocol("the source's catalog gave labels of an enum that cannot be read"))?
             .unwrap_or_default(),
-        deterministic: text(row, 9)? == "t",
-        type_sql: String::new(),
-        ordering: String::new(),
+        ..KeyColumn::default()
     })
 }

@@ -156,7 +156,7 @@ fn depth(row: &TextRow) -> usize {
 /// The key columns of each level, as far as all of them have built-in types. paratts is an int2vector, printed as `3 2`.
 fn keys(session: &mut Session, found: &Found) -> Result<HashMap<usize, Vec<KeyColumn>>> {
     let rows = session.query(&format!(
-        "SELECT p.parlevel, p.paratts, a.attnum, a.attname, a.atttypid, y.typname, {}
+        "SELECT p.parlevel, p.paratts, a.attnum, a.attname, a.atttypid, y.typname, {}, a.atttypmod
          FROM pg_partition p JOIN pg_attribute a ON a.attrelid = p.parrelid JOIN pg_type y ON y.oid = a.atttypid {}
          WHERE p.parrelid = {} AND NOT p.paristemplate AND a.attnum = ANY (p.paratts) AND y.oid < 10000",
         table::sorts_by(session),
@@ -178,11 +178,9 @@ fn keys(session: &mut Session, found: &Found) -> Result<HashMap<usize, Vec<KeyCo
                 expression: false,
                 type_oid: number(row, 4).unwrap_or(0),
                 type_name: text(row, 5)?,
-                collation: row.get(6).cloned().flatten(),
-                labels: Vec::new(),
-                deterministic: true,
-                type_sql: String::new(),
-                ordering: String::new(),
+                modifier: number(row, 7).unwrap_or(-1),
+                collation: table::collation(row, 6),
+                ..KeyColumn::default()
             });
         }
     }

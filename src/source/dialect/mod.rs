@@ -40,7 +40,7 @@ fn read_found(session: &mut Session, found: &table::Found) -> Result<SourceTable
         Catalog::OpenGauss => opengauss::tree(session, found)?,
         Catalog::None => None,
     };
-    let (columns, collations) = table::columns(session, &found.oid)?;
+    let columns = table::columns(session, &found.oid)?;
     Ok(SourceTable {
         root: tree.unwrap_or_else(|| Node {
             table: SourceRel {
@@ -54,7 +54,6 @@ fn read_found(session: &mut Session, found: &table::Found) -> Result<SourceTable
             level: None,
         }),
         columns,
-        collations,
     })
 }
 
@@ -99,6 +98,27 @@ pub fn hold_rows(session: &mut Session, questions: &[(String, String)]) -> Resul
         }
     }
     Ok(answers)
+}
+
+/// Most values of a key that are told apart one by one.
+const MOST_VALUES: usize = 100_000;
+
+/// All values of `expression`, a text, in `relation`; None when there are too many. Inside a transaction.
+pub fn distinct_values(session: &mut Session, relation: &str, expression: &str) -> Result<Option<Vec<String>>> {
+    let rows = session.query(&format!(
+        "SAVEPOINT question;
+         SELECT DISTINCT {expression} FROM {relation} LIMIT {};
+         ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
+        MOST_VALUES + 1
+    ))?;
+    if rows.len() > MOST_VALUES {
+        return Ok(None);
+    }
+    Ok(Some(
+        rows.into_iter()
+            .filter_map(|row| row.into_iter().next().flatten())
+            .collect(),
+    ))
 }
 
 /// System identifier of the server, if it tells one, and the database.

@@ -12,7 +12,7 @@ use crate::source::Session;
 /// The tree below a table that is partitioned by RANGE, interval or LIST on one column; None for any other.
 pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRel>>> {
     let keys = session.query(&format!(
-        "SELECT p.partstrategy, a.attname, a.atttypid, y.typname, {}, p.interval[1]
+        "SELECT p.partstrategy, a.attname, a.atttypid, y.typname, {}, p.interval[1], a.atttypmod
          FROM pg_partition p JOIN pg_attribute a ON a.attrelid = p.parentid AND a.attnum = p.partkey[0]
          JOIN pg_type y ON y.oid = a.atttypid {}
          WHERE p.parentid = {} AND p.parttype = 'r' AND array_upper(p.partkey, 1) = 0 AND y.oid < 10000",
@@ -33,11 +33,9 @@ pub fn tree(session: &mut Session, found: &Found) -> Result<Option<Node<SourceRe
         expression: false,
         type_oid: number(key, 2).unwrap_or(0),
         type_name: text(key, 3)?,
-        collation: key.get(4).cloned().flatten(),
-        labels: Vec::new(),
-        deterministic: true,
-        type_sql: String::new(),
-        ordering: String::new(),
+        modifier: number(key, 6).unwrap_or(-1),
+        collation: table::collation(key, 4),
+        ..KeyColumn::default()
     };
     // A partition's boundary is its upper end, null for MAXVALUE; its lower end is the one before. The source orders them.
     let type_sql = match column.type_name.as_str() {

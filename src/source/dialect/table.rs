@@ -3,10 +3,11 @@
 
 use super::server::Catalog;
 use crate::error::{Error, Result, sqlstate, tame};
+use crate::plan::collation::{self, Collation};
 use crate::plan::columns::SourceColumn;
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
+use crate::plan::types::catalog::{Catalog as Types, Described, FACTS};
 use crate::source::{Session, TextRow};
-use std::collections::HashMap;
 
 /// Size of table c with TOAST table t as of its last ANALYZE or VACUUM, null before the first: pg_table_size would wait for whoever has
 /// the table locked.
@@ -119,27 +120,14 @@ pub fn find(session: &mut Session, schemas: &[String], wanted: &str) -> Result<F
     })
 }
 
-/// What collation l of column a sorts by, comparable between servers; null for types without one.
-pub fn sorts_by(session: &Session) -> &'static str {
-    match session.version() {
-        // to_jsonb reads columns of pg_database that only some versions have.
-        150_000.. => {
-            "CASE WHEN l.collname = 'default' THEN
-               (SELECT COALESCE(j.d ->> 'datlocale', j.d ->> 'daticulocale', j.d ->> 'datcollate')
-                FROM (SELECT to_jsonb(b) AS d FROM pg_database b WHERE b.datname = current_database()) j)
-             ELSE CAST(l.collname AS text) END"
-        }
-        90_100.. => {
-            "CASE WHEN l.collname = 'default' THEN
-               (SELECT CAST(b.datcollate AS text) FROM pg_database b WHERE b.datname = current_database())
-             ELSE CAST(l.collname AS text) END"
-        }
-        // One locale for everything.
-        _ => {
-            "CASE WHEN a.atttypid IN (SELECT y.oid FROM pg_type y WHERE y.typname IN ('text', 'varchar', 'bpchar'))
-             THEN current_setting('lc_collate') END"
-        }
-    }
+/// What collation l of column a does, for [`Collation::parse`]; null for types without one.
+pub fn sorts_by(session: &Session) -> String {
+    collation::sql(session.version())
+}
+
+/// Column `at` of a row with such a text.
+pub fn collation(row: &TextRow, at: usize) -> Option<Collation> {
+    Collation::parse(row.get(at)?.as_deref()?)
 }
 
 /// The join that `sorts_by` needs: `l` for the collation with OID `collation`.
@@ -150,9 +138,9 @@ pub fn collation_join(session: &Session, collation: &str) -> String {
     }
 }
 
-/// Columns in attnum order, and for the collatable ones what they sort by.
+/// Columns in attnum order.
 /// NOT NULL counts where no row can break it: in a table that is no foreign one, has no heirs that may lack it, and has it validated.
-pub fn columns(session: &mut Session, oid: &str) -> Result<(Vec<SourceColumn>, HashMap<String, String>)> {
+pub fn columns(session: &mut Session, oid: &str) -> Result<Vec<SourceColumn>> {
     let not_null = match (session.described().catalog, session.version()) {
         (Catalog::Declarative, 180_000..) => {
             "a.attnotnull AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
@@ -164,27 +152,29 @@ pub fn columns(session: &mut Session, oid: &str) -> Result<(Vec<SourceColumn>, H
     let rows = session.query(&format!(
         "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), {}, a.attnum,
                 {not_null} EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = a.attrelid
-                                   AND (c.relkind = 'p' OR (c.relkind = 'r' AND NOT c.relhassubclass)))
-         FROM pg_attribute a {}
+                                   AND (c.relkind = 'p' OR (c.relkind = 'r' AND NOT c.relhassubclass))),
+                a.atttypmod, {FACTS}
+         FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid {}
          WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
          ORDER BY a.attnum",
         sorts_by(session),
         collation_join(session, "a.attcollation"),
     ))?;
+    let described: Vec<Described> = rows.iter().map(|row| Described::read(row, 7)).collect::<Result<_>>()?;
+    let version = session.version();
+    let types = Types::read(described, version, &mut |sql| session.query(sql))?;
     let mut columns = Vec::new();
-    let mut collations = HashMap::new();
     for row in &rows {
-        let name = name(row, 0)?;
-        if let Some(collation) = row.get(3).cloned().flatten() {
-            collations.insert(name.clone(), collation);
-        }
+        let type_oid = number(row, 1).unwrap_or(0);
         columns.push(SourceColumn {
-            name,
-            type_oid: number(row, 1).unwrap_or(0),
+            name: name(row, 0)?,
+            type_oid,
             type_name: text(row, 2)?,
+            kind: types.of(type_oid, number(row, 6).unwrap_or(-1)),
+            collation: collation(row, 3),
             number: number(row, 4).unwrap_or(0),
             not_null: text(row, 5)? == "t",
         });
     }
-    Ok((columns, collations))
+    Ok(columns)
 }

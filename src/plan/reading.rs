@@ -1,0 +1,237 @@
+//! How the source is asked for the rows of a partition here: by a condition that both servers read
+//! alike, or by naming its values one by one. Names of types and collations prove nothing about that.
+
+use super::bound::{Bound, End};
+use super::collation::Collation;
+use super::columns::SourceColumn;
+use super::copy_sql::quote_ident;
+use super::tree::{KeyColumn, Level, Node, Strategy};
+use super::types::{Type, modifier_holds};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How the source evaluates a condition on a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Reading {
+    /// as this server does
+    #[default]
+    Native,
+    /// as this server does, if both key and literals go through these expressions, in which @ stands for them
+    Via {
+        /// of the source's column
+        key: String,
+        /// of a literal of the key's type
+        value: String,
+    },
+    /// not as this server does: its values have to be known, and named. The expression gives a value's text; @ stands for the column
+    Named(String),
+    /// the same, and all of its values are among those that are ranked
+    Known(String),
+    /// not at all: which row belongs to which partition is told here
+    Untold,
+}
+
+/// What a column of the source is read as for `here`, a key of the target. `ordered`: its order matters, not only which values are
+/// equal. `version` is the source's.
+pub fn reading(here: &KeyColumn, there: Option<&SourceColumn>, ordered: bool, version: u32) -> Reading {
+    let Some(there) = there.filter(|_| !here.expression) else {
+        return Reading::Untold;
+    };
+    let text = text_of(&there.kind);
+    let named = || Reading::Named(by_bytes(text, there));
+    if !here.labels.is_empty() {
+        let is_told = there.kind.is_string() || matches!(there.kind, Type::Enum(_));
+        // The labels are all values that there can be here.
+        return if is_told {
+            Reading::Known(by_bytes(text, there))
+        } else {
+            named()
+        };
+    }
+    if here.type_oid >= super::types::FIRST_GENERATED_OID {
+        return named();
+    }
+    let is_same = match &there.kind {
+        Type::BuiltIn { .. } => there.type_oid == here.type_oid || there.base_oid() == here.type_oid,
+        _ => there.type_oid == here.type_oid,
+    };
+    match &here.collation {
+        Some(collation) => by_characters(here, collation, there, is_same, ordered, version),
+        // Strings within it are compared by the database's collation.
+        None if ordered && here.type_oid == JSONB => named(),
+        None if is_same && modifier_holds(here.type_oid, here.modifier, there.kind.modifier()) => Reading::Native,
+        None => converted(here, there, text).unwrap_or_else(named),
+    }
+}
+
+const JSONB: u32 = 3802;
+/// int2, int4, int8, numeric
+const NUMBERS: &[u32] = &[21, 23, 20, 1700];
+/// date, timestamp, timestamptz
+const TIMES: &[u32] = &[1082, 1114, 1184];
+
+/// A key without characters, of another type than the source's column, or one that rounds: the column as it arrives here.
+fn converted(here: &KeyColumn, there: &SourceColumn, text: &str) -> Option<Reading> {
+    let oid = there.base_oid();
+    let both = |types: &[u32]| types.contains(&here.type_oid) && types.contains(&oid);
+    let cast = |key: &str| {
+        Some(Reading::Via {
+            key: format!("CAST({key} AS {})", here.cast_sql),
+            value: "@".to_owned(),
+        })
+    };
+    match there.kind {
+        Type::BuiltIn { .. } if here.type_oid == oid => cast("@"),
+        // A fraction is an error where the key is an integer.
+        Type::BuiltIn { .. } if both(NUMBERS) => Some(Reading::Native),
+        Type::BuiltIn { .. } if both(TIMES) => {
+            let keeps = TIMES.iter().position(|t| *t == here.type_oid) >= TIMES.iter().position(|t| *t == oid);
+            if keeps { Some(Reading::Native) } else { cast("@") }
+        }
+        Type::BuiltIn { .. } => cast(text),
+        _ => None,
+    }
+}
+
+/// A key of characters, or of an array of them.
+fn by_characters(
+    here: &KeyColumn,
+    collation: &Collation,
+    there: &SourceColumn,
+    is_same: bool,
+    ordered: bool,
+    version: u32,
+) -> Reading {
+    let text = text_of(&there.kind);
+    let named = || Reading::Named(by_bytes(text, there));
+    let (is_text, is_blank_padded) = (matches!(here.type_oid, 25 | 1043), here.type_oid == 1042);
+    let is_varying = matches!(there.base_oid(), 25 | 1043) && there.kind.is_string();
+    let is_plain = is_same || (is_text && is_varying);
+    // The column as it arrives here.
+    let key = match () {
+        () if is_plain => "@".to_owned(),
+        () if is_text => text.to_owned(),
+        () if is_blank_padded && there.kind.is_string() => format!("CAST({text} AS bpchar)"),
+        () => return named(),
+    };
+    let theirs = there.collation.as_ref();
+    let plain = || match is_plain {
+        true => Reading::Native,
+        false => Reading::Via {
+            key: key.clone(),
+            value: "@".to_owned(),
+        },
+    };
+    let via_bytes = || Reading::Via {
+        key: format!("{key} COLLATE \"C\""),
+        value: "@".to_owned(),
+    };
+    let has_collations = version >= 90_100;
+    if !ordered {
+        return match (
+            collation.deterministic,
+            theirs.is_none_or(|theirs| theirs.deterministic),
+        ) {
+            (false, _) => named(),
+            (true, true) => plain(),
+            (true, false) => via_bytes(),
+        };
+    }
+    if theirs.is_some_and(|theirs| collation.sorts_as(theirs)) {
+        return plain();
+    }
+    match collation.bytes {
+        false => named(),
+        true if has_collations && here.sorts_bytes_there => via_bytes(),
+        true if is_text => Reading::Via {
+            key: format!("convert_to({key}, 'UTF8')"),
+            value: "convert_to(@, 'UTF8')".to_owned(),
+        },
+        true => named(),
+    }
+}
+
+/// Texts that differ must not be equal.
+fn by_bytes(text: &str, there: &SourceColumn) -> String {
+    match there
+        .collation
+        .as_ref()
+        .is_some_and(|collation| !collation.deterministic)
+    {
+        true => format!("{text} COLLATE \"C\""),
+        false => text.to_owned(),
+    }
+}
+
+/// A value's text as COPY sends it; @ stands for the value. Some casts give another text than the type's output function.
+pub fn text_of(kind: &Type) -> &'static str {
+    match kind {
+        Type::BuiltIn { oid: 16, .. } => "textin(boolout(@))",
+        Type::BuiltIn { oid: 1042, .. } => "textin(bpcharout(@))",
+        Type::BuiltIn { oid: 142, .. } => "textin(xml_out(@))",
+        Type::BuiltIn { oid: 869, .. } => "textin(inet_out(@))",
+        Type::BuiltIn { oid: 650, .. } => "textin(cidr_out(@))",
+        _ => "CAST(@ AS text)",
+    }
+}
+
+/// Puts the column's name, or a literal, into an expression.
+pub fn fill(expression: &str, value: &str) -> String {
+    expression.replace('@', value)
+}
+
+/// The column's name in such an expression.
+pub fn fill_column(expression: &str, name: &str) -> String {
+    fill(expression, &quote_ident(name))
+}
+
+/// RANGE keys of characters whose bounds on both sides are digits, as many in each: such values come in one order wherever they are sorted.
+pub fn keys_of_digits<T, U>(here: &Node<T>, there: &Node<U>) -> BTreeSet<String> {
+    let mut lengths: BTreeMap<String, BTreeSet<Option<usize>>> = BTreeMap::new();
+    lengths_of(here, &mut lengths);
+    lengths_of(there, &mut lengths);
+    let is_one = |lengths: &BTreeSet<Option<usize>>| lengths.len() == 1 && !lengths.contains(&None);
+    let keys = lengths.into_iter().filter(|(_, lengths)| is_one(lengths));
+    keys.map(|(key, _)| key).collect()
+}
+
+fn lengths_of<T>(node: &Node<T>, found: &mut BTreeMap<String, BTreeSet<Option<usize>>>) {
+    let Some(level) = &node.level else { return };
+    for child in &level.children {
+        if let Some(Bound::Range(from, to)) = &child.bound {
+            for (end, column) in from.iter().zip(&level.columns).chain(to.iter().zip(&level.columns)) {
+                if let End::Value(value) = end {
+                    let is_digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+                    let length = is_digits.then_some(value.len());
+                    found.entry(column.sql()).or_default().insert(length);
+                }
+            }
+        }
+        lengths_of(child, found);
+    }
+}
+
+/// Changes every key column below `node` that tells something.
+pub fn for_each_key<T>(node: &mut Node<T>, change: &mut impl FnMut(&mut KeyColumn)) {
+    let Some(level) = &mut node.level else { return };
+    level.columns.iter_mut().for_each(&mut *change);
+    level.children.iter_mut().for_each(|child| for_each_key(child, change));
+}
+
+/// The keys below `node` whose order matters: those of RANGE.
+pub fn ordered_keys<T>(node: &Node<T>) -> BTreeSet<String> {
+    fn collect<T>(level: &Level<T>, found: &mut BTreeSet<String>) {
+        if level.strategy == Strategy::Range {
+            found.extend(level.columns.iter().map(KeyColumn::sql));
+        }
+        let below = level.children.iter().filter_map(|child| child.level.as_ref());
+        below.for_each(|level| collect(level, found));
+    }
+    let mut found = BTreeSet::new();
+    if let Some(level) = &node.level {
+        collect(level, &mut found);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

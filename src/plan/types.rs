@@ -1,0 +1,230 @@
+//! Types by what they are made of: names and OIDs of types that are not built in say nothing about
+//! another server's. Domains are what is below them; their constraints are no part of a type.
+
+pub mod catalog;
+mod pairs;
+
+pub use pairs::modifier_holds;
+
+/// OIDs below this are the same type on every server that has one of that name (transam.h, FirstGenbkiObjectId).
+pub const FIRST_GENERATED_OID: u32 = 10000;
+
+/// A type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Type {
+    /// built in, and neither an array nor a range
+    BuiltIn {
+        /// pg_type.oid
+        oid: u32,
+        /// pg_type.typname
+        name: String,
+        /// pg_attribute.atttypmod: -1 for none
+        modifier: i32,
+    },
+    /// array
+    Array(Box<Type>),
+    /// range
+    Range(Box<Type>),
+    /// multirange
+    Multirange(Box<Type>),
+    /// enum: its labels in their order
+    Enum(Vec<String>),
+    /// composite: names and types of its attributes
+    Composite(Vec<(String, Type)>),
+    /// base type of an extension, or one that the server does not describe
+    Other {
+        /// pg_type.typname
+        name: String,
+        /// as above
+        modifier: i32,
+    },
+}
+
+/// What may become of values of one type that are copied into another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// the types are the same
+    Same,
+    /// every value arrives as the same one, or is an error
+    Widened,
+    /// a value may become another one without a word
+    May,
+}
+
+/// What may become of the source's values. An error, in words, where the types mean different things.
+pub fn compare(here: &Type, there: &Type) -> Result<Change, String> {
+    use Type::*;
+    if here == there {
+        return Ok(Change::Same);
+    }
+    match (here, there) {
+        (BuiltIn { .. }, BuiltIn { .. }) => Ok(pairs::compare(here, there)),
+        (Array(here), Array(there)) | (Multirange(here), Multirange(there)) => compare(here, there),
+        (Range(here), Range(there)) => {
+            let change = compare(here, there)?;
+            // Between two values of a continuous type there are more than a discrete one has.
+            let is_narrowed = is_discrete(here) && !is_discrete(there);
+            Ok(if is_narrowed { Change::May } else { change })
+        }
+        (Enum(_), Enum(_)) => Ok(Change::Widened),
+        (Composite(here), Composite(there)) => attributes(here, there),
+        (
+            Other { name, modifier },
+            Other {
+                name: other,
+                modifier: of_other,
+            },
+        ) if name == other => Ok(match *modifier == -1 || modifier == of_other {
+            true => Change::Widened,
+            false => Change::May,
+        }),
+        // The text of a value is a text; and a label is that label, or none.
+        (here, _) if here.is_unlimited_text() => Ok(Change::Widened),
+        (Enum(_), there) if there.is_string() => Ok(Change::Widened),
+        _ => Ok(Change::May),
+    }
+}
+
+/// Attributes go by their places: a value's text has no names.
+fn attributes(here: &[(String, Type)], there: &[(String, Type)]) -> Result<Change, String> {
+    let names = |attributes: &[(String, Type)]| {
+        let names: Vec<&str> = attributes.iter().map(|(name, _)| name.as_str()).collect();
+        names.join(", ")
+    };
+    let (ours, theirs) = (names(here), names(there));
+    if ours != theirs {
+        return Err(format!("attributes ({ours}) here and ({theirs}) on the source"));
+    }
+    here.iter()
+        .zip(there)
+        .try_fold(Change::Same, |worst, ((name, here), (_, there))| {
+            let change = compare(here, there).map_err(|difference| format!("attribute {name}: {difference}"))?;
+            Ok(worst.max(change))
+        })
+}
+
+fn is_discrete(subtype: &Type) -> bool {
+    matches!(
+        subtype,
+        Type::BuiltIn {
+            oid: 20 | 21 | 23 | 1082,
+            ..
+        }
+    )
+}
+
+impl Type {
+    /// A built-in type that has characters: text, varchar, bpchar, name.
+    pub fn is_string(&self) -> bool {
+        matches!(
+            self,
+            Type::BuiltIn {
+                oid: 25 | 1043 | 1042 | 19,
+                ..
+            }
+        )
+    }
+
+    /// text, or varchar without a limit.
+    fn is_unlimited_text(&self) -> bool {
+        matches!(
+            self,
+            Type::BuiltIn { oid: 25, .. }
+                | Type::BuiltIn {
+                    oid: 1043,
+                    modifier: -1,
+                    ..
+                }
+        )
+    }
+
+    /// The modifier of a built-in type or of an array's elements; -1 for none.
+    pub fn modifier(&self) -> i32 {
+        match self {
+            Type::BuiltIn { modifier, .. } | Type::Other { modifier, .. } => *modifier,
+            Type::Array(inner) => inner.modifier(),
+            _ => -1,
+        }
+    }
+
+    /// A number of this type may be one that names a large object.
+    pub fn has_oids(&self) -> bool {
+        match self {
+            Type::BuiltIn { oid, .. } => *oid == 26,
+            Type::Array(inner) => inner.has_oids(),
+            Type::Composite(attributes) => attributes.iter().any(|(_, inner)| inner.has_oids()),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built_in(oid: u32, modifier: i32) -> Type {
+        let name = format!("t{oid}");
+        Type::BuiltIn { oid, name, modifier }
+    }
+
+    fn numeric(precision: i32, scale: i32) -> Type {
+        built_in(1700, ((precision << 16) | scale) + 4)
+    }
+
+    fn composite(attributes: &[(&str, Type)]) -> Type {
+        let attribute = |(name, kind): &(&str, Type)| ((*name).to_owned(), kind.clone());
+        Type::Composite(attributes.iter().map(attribute).collect())
+    }
+
+    #[test]
+    fn a_smaller_modifier_may_change_values_at_any_depth() {
+        let change = |here: Type, there: Type| compare(&here, &there).expect("types that mean the same");
+        let (small, large) = (|| numeric(18, 2), || numeric(18, 6));
+        assert_eq!(change(small(), large()), Change::May);
+        assert_eq!(change(numeric(24, 6), small()), Change::Widened);
+        let array = |inner| Type::Array(Box::new(inner));
+        let range = |inner| Type::Range(Box::new(inner));
+        assert_eq!(change(array(small()), array(large())), Change::May);
+        assert_eq!(change(array(range(small())), array(range(large()))), Change::May);
+        let point = |kind| composite(&[("x", kind), ("y", built_in(701, -1))]);
+        assert_eq!(change(point(small()), point(large())), Change::May);
+        assert_eq!(change(point(small()), point(small())), Change::Same);
+        assert_eq!(
+            change(array(point(numeric(30, 6))), array(point(large()))),
+            Change::Widened
+        );
+    }
+
+    #[test]
+    fn exchanged_attributes_are_a_difference_that_is_named() {
+        let float = || built_in(701, -1);
+        let here = composite(&[("lon", float()), ("lat", float())]);
+        let there = composite(&[("lat", float()), ("lon", float())]);
+        let nested = |inner: Type| Type::Array(Box::new(composite(&[("at", inner)])));
+        let text = compare(&nested(here.clone()), &nested(there)).expect_err("a difference");
+        assert_eq!(
+            text,
+            "attribute at: attributes (lon, lat) here and (lat, lon) on the source"
+        );
+        let more = composite(&[("lon", float()), ("lat", float()), ("z", float())]);
+        assert!(compare(&here, &more).is_err());
+    }
+
+    #[test]
+    fn labels_are_told_by_their_text() {
+        let of = |labels: &[&str]| Type::Enum(labels.iter().map(|label| (*label).to_owned()).collect());
+        assert_eq!(compare(&of(&["a", "b"]), &of(&["a", "b"])), Ok(Change::Same));
+        assert_eq!(compare(&of(&["b", "a"]), &of(&["a", "b", "c"])), Ok(Change::Widened));
+        assert_eq!(compare(&built_in(25, -1), &of(&["a"])), Ok(Change::Widened));
+        assert_eq!(compare(&of(&["a"]), &built_in(1043, 14)), Ok(Change::Widened));
+        assert_eq!(compare(&built_in(1043, 8), &of(&["a"])), Ok(Change::May));
+    }
+
+    #[test]
+    fn ranges_of_whole_numbers_lack_what_lies_between() {
+        let range = |oid| Type::Range(Box::new(built_in(oid, -1)));
+        assert_eq!(compare(&range(1700), &range(23)), Ok(Change::Widened));
+        assert_eq!(compare(&range(23), &range(1700)), Ok(Change::May));
+        assert_eq!(compare(&range(20), &range(23)), Ok(Change::Widened));
+    }
+}

@@ -1,0 +1,271 @@
+//! Types as pg_type, pg_enum, pg_attribute and pg_range describe them, on either side. SQL that PostgreSQL 8.3 understands, under a
+//! search_path of pg_catalog.
+
+use super::{FIRST_GENERATED_OID, Type};
+use crate::error::{Error, Result, tame};
+use crate::plan::copy_sql::quote_literal;
+use std::collections::{BTreeSet, HashMap};
+
+/// Deepest nesting that is looked at, and most types: what a source says of them must not decide how long this takes.
+const DEEPEST: usize = 16;
+const MOST: usize = 2000;
+
+/// Rows of an answer, column by column; None is NULL.
+pub type Rows = Vec<Vec<Option<String>>>;
+
+/// Columns of pg_type y that [`Described`] is made of.
+pub const FACTS: &str = "y.oid, y.typname, y.typtype, y.typbasetype, y.typtypmod, CASE WHEN y.typlen = -1 THEN y.typelem ELSE 0 END, y.typrelid";
+
+/// A row of pg_type.
+#[derive(Debug, Clone, Default)]
+pub struct Described {
+    /// pg_type.oid
+    pub oid: u32,
+    name: String,
+    kind: String,
+    base: u32,
+    base_modifier: i32,
+    element: u32,
+    relation: u32,
+}
+
+impl Described {
+    /// From the columns of [`FACTS`], which begin at `at`.
+    pub fn read(row: &[Option<String>], at: usize) -> Result<Described> {
+        let text = |n: usize| row.get(at + n).and_then(|value| value.as_deref());
+        let need = |n: usize| text(n).ok_or_else(|| Error::protocol("a catalog gave no value where one must be"));
+        fn number<N: std::str::FromStr>(text: &str) -> Result<N> {
+            text.parse()
+                .map_err(|_| Error::protocol(format!("a catalog gave \"{}\" where a number must be", tame(text))))
+        }
+        Ok(Described {
+            oid: number(need(0)?)?,
+            name: need(1)?.to_owned(),
+            kind: need(2)?.to_owned(),
+            base: number(need(3)?)?,
+            base_modifier: number(need(4)?)?,
+            element: number(need(5)?)?,
+            relation: number(need(6)?)?,
+        })
+    }
+
+    /// True where there is nothing more to ask.
+    fn is_simple(&self) -> bool {
+        let is_vector = matches!(self.name.as_str(), "int2vector" | "oidvector");
+        self.kind == "b" && (self.element == 0 || is_vector)
+    }
+}
+
+/// All that is known of the types of one server.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    types: HashMap<u32, Described>,
+    labels: HashMap<u32, Vec<String>>,
+    /// attributes of composites: name, type, modifier
+    attributes: HashMap<u32, Vec<(String, u32, i32)>>,
+    /// what ranges are over; multiranges name their range
+    subtypes: HashMap<u32, u32>,
+}
+
+impl Catalog {
+    /// Everything that `types` are made of. `ask` runs a query on a server of this version.
+    pub fn read(types: Vec<Described>, version: u32, ask: &mut dyn FnMut(&str) -> Result<Rows>) -> Result<Catalog> {
+        let mut catalog = Catalog::default();
+        let mut found = types;
+        for _ in 0..DEEPEST {
+            let new = found.into_iter().filter(|row| !catalog.types.contains_key(&row.oid));
+            let new: HashMap<u32, Described> = new.map(|row| (row.oid, row)).collect();
+            if new.is_empty() || catalog.types.len() + new.len() > MOST {
+                break;
+            }
+            let wanted = catalog.below(&new, version, ask)?;
+            catalog.types.extend(new);
+            let unknown = wanted.into_iter().filter(|oid| !catalog.types.contains_key(oid));
+            let unknown: BTreeSet<u32> = unknown.collect();
+            found = match unknown.is_empty() {
+                true => Vec::new(),
+                false => {
+                    let rows = ask(&format!(
+                        "SELECT {FACTS} FROM pg_type y WHERE y.oid IN ({})",
+                        list(unknown)
+                    ))?;
+                    rows.iter().map(|row| Described::read(row, 0)).collect::<Result<_>>()?
+                }
+            };
+        }
+        Ok(catalog)
+    }
+
+    /// Asks for the parts of types; gives the types of these.
+    fn below(
+        &mut self,
+        types: &HashMap<u32, Described>,
+        version: u32,
+        ask: &mut dyn FnMut(&str) -> Result<Rows>,
+    ) -> Result<Vec<u32>> {
+        let of_kind = |kind: &str| -> BTreeSet<u32> {
+            let found = types.values().filter(|row| row.kind == kind);
+            found.map(|row| row.oid).collect()
+        };
+        let mut wanted: Vec<u32> = types
+            .values()
+            .filter(|row| !row.is_simple())
+            .flat_map(|row| [row.base, row.element])
+            .filter(|oid| *oid != 0)
+            .collect();
+        let number = |value: &Option<String>| value.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let enums = of_kind("e");
+        if !enums.is_empty() {
+            let order = if version >= 90_100 { "enumsortorder" } else { "oid" };
+            let sql = format!(
+                "SELECT e.enumtypid, e.enumlabel FROM pg_enum e WHERE e.enumtypid IN ({}) ORDER BY e.enumtypid, e.{order}",
+                list(enums)
+            );
+            for row in ask(&sql)? {
+                self.labels.entry(number(&row[0])).or_default().push(text(&row[1]));
+            }
+        }
+        let relations: BTreeSet<u32> = types.values().map(|row| row.relation).filter(|oid| *oid != 0).collect();
+        if !relations.is_empty() {
+            let sql = format!(
+                "SELECT c.reltype, a.attname, a.atttypid, a.atttypmod FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+                 WHERE a.attrelid IN ({}) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum",
+                list(relations)
+            );
+            for row in ask(&sql)? {
+                let kind = number(&row[2]);
+                let modifier = row[3].as_deref().and_then(|text| text.parse().ok()).unwrap_or(-1);
+                let attribute = (text(&row[1]), kind, modifier);
+                self.attributes.entry(number(&row[0])).or_default().push(attribute);
+                wanted.push(kind);
+            }
+        }
+        for (kind, column, inner) in [("r", "rngtypid", "rngsubtype"), ("m", "rngmultitypid", "rngtypid")] {
+            let ranges = of_kind(kind);
+            if !ranges.is_empty() {
+                let sql = format!(
+                    "SELECT {column}, {inner} FROM pg_range WHERE {column} IN ({})",
+                    list(ranges)
+                );
+                for row in ask(&sql)? {
+                    let inner = number(&row[1]);
+                    self.subtypes.insert(number(&row[0]), inner);
+                    wanted.push(inner);
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// The type with this OID and modifier.
+    pub fn of(&self, oid: u32, modifier: i32) -> Type {
+        self.nested(oid, modifier, 0)
+    }
+
+    fn nested(&self, oid: u32, modifier: i32, depth: usize) -> Type {
+        let unknown = |name: String| Type::Other { name, modifier };
+        let Some(row) = self.types.get(&oid).filter(|_| depth < DEEPEST) else {
+            return unknown(format!("type with OID {oid}"));
+        };
+        let inner = |oid: u32, modifier: i32| self.nested(oid, modifier, depth + 1);
+        let subtype = || self.subtypes.get(&oid).map(|subtype| Box::new(inner(*subtype, -1)));
+        match row.kind.as_str() {
+            "d" => inner(row.base, row.base_modifier),
+            "e" => Type::Enum(self.labels.get(&oid).cloned().unwrap_or_default()),
+            "c" => {
+                let attributes = self.attributes.get(&oid).map_or(&[][..], Vec::as_slice);
+                let attribute = |(name, kind, modifier): &(String, u32, i32)| (name.clone(), inner(*kind, *modifier));
+                Type::Composite(attributes.iter().map(attribute).collect())
+            }
+            "r" => subtype().map_or_else(|| unknown(row.name.clone()), Type::Range),
+            "m" => match subtype().map(|range| *range) {
+                Some(Type::Range(inner)) => Type::Multirange(inner),
+                _ => unknown(row.name.clone()),
+            },
+            "b" if !row.is_simple() => Type::Array(Box::new(inner(row.element, modifier))),
+            "b" if oid < FIRST_GENERATED_OID => Type::BuiltIn {
+                oid,
+                name: row.name.clone(),
+                modifier,
+            },
+            _ => unknown(row.name.clone()),
+        }
+    }
+}
+
+fn list(oids: BTreeSet<u32>) -> String {
+    let oids: Vec<String> = oids.iter().map(|oid| quote_literal(&oid.to_string())).collect();
+    oids.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Type;
+    use super::{Catalog, Described};
+    use crate::error::Error;
+
+    fn row(values: &[&str]) -> Vec<Option<String>> {
+        values.iter().map(|value| Some((*value).to_owned())).collect()
+    }
+
+    fn read(types: &[&str], answers: &[(&str, &[&[&str]])]) -> Catalog {
+        let described = |line: &&str| {
+            let values: Vec<&str> = line.split(' ').collect();
+            Described::read(&row(&values), 0).expect("a type")
+        };
+        let mut ask = |sql: &str| {
+            let found = answers.iter().find(|(part, _)| sql.contains(part));
+            let (_, rows) = found.ok_or_else(|| Error::internal(sql.to_owned()))?;
+            Ok(rows.iter().map(|values| row(values)).collect())
+        };
+        Catalog::read(types.iter().map(described).collect(), 150_000, &mut ask).expect("a catalog")
+    }
+
+    const NUMERIC: &str = "1700 numeric b 0 -1 0 0";
+
+    fn numeric(modifier: i32) -> Type {
+        let (oid, name) = (1700, "numeric".to_owned());
+        Type::BuiltIn { oid, name, modifier }
+    }
+
+    #[test]
+    fn a_built_in_type_needs_no_question_and_a_domain_is_what_is_below_it() {
+        assert_eq!(read(&[NUMERIC], &[]).of(1700, 7), numeric(7));
+        let numeric_row: Vec<&str> = NUMERIC.split(' ').collect();
+        let domain = read(&["20000 amount d 1700 9 0 0"], &[("'1700'", &[&numeric_row])]);
+        assert_eq!(domain.of(20000, -1), numeric(9));
+        let array = read(&["1231 _numeric b 0 -1 1700 0"], &[("'1700'", &[&numeric_row])]);
+        assert_eq!(array.of(1231, 9), Type::Array(Box::new(numeric(9))));
+    }
+
+    #[test]
+    fn composites_and_enums_are_told_by_their_parts() {
+        let numeric_row: Vec<&str> = NUMERIC.split(' ').collect();
+        let catalog = read(
+            &[
+                "20001 point c 0 -1 0 500",
+                "20002 mood e 0 -1 0 0",
+                "20003 citext b 0 -1 0 0",
+            ],
+            &[
+                ("pg_attribute", &[&["20001", "x", "1700", "5"]]),
+                ("pg_enum", &[&["20002", "b"], &["20002", "a"]]),
+                ("'1700'", &[&numeric_row]),
+            ],
+        );
+        assert_eq!(
+            catalog.of(20001, -1),
+            Type::Composite(vec![("x".to_owned(), numeric(5))])
+        );
+        assert_eq!(catalog.of(20002, -1), Type::Enum(vec!["b".to_owned(), "a".to_owned()]));
+        assert!(matches!(catalog.of(20003, -1), Type::Other { name, .. } if name == "citext"));
+    }
+
+    #[test]
+    fn what_goes_in_circles_ends() {
+        let again: &[&str] = &["20000", "loop", "d", "20000", "-1", "0", "0"];
+        let catalog = read(&["20000 loop d 20000 -1 0 0"], &[("pg_type", &[again])]);
+        assert!(matches!(catalog.of(20000, -1), Type::Other { .. }));
+    }
+}
