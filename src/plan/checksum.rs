@@ -263,6 +263,11 @@ mod tests {
                 name: "c".into(),
                 type_oid: oid,
                 type_name: type_name.into(),
+                kind: crate::plan::types::Type::Other {
+                    name: type_name.into(),
+                    modifier: -1,
+                },
+                collation: None,
                 number: 1,
                 not_null: false,
             },

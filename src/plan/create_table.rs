@@ -302,6 +302,7 @@ pub fn storage_remarks(tables: &[(String, String)]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::plan::bound::{Bound, End};
+    use crate::plan::collation::Collation;
     use crate::plan::tree::KeyColumn;
 
     fn node(name: &str, bound: Option<Bound>, level: Option<Level<SourceRel>>) -> Node<SourceRel> {
@@ -322,15 +323,11 @@ mod tests {
         Some(Level {
             strategy,
             columns: vec![KeyColumn {
-                expression: false,
-                labels: Vec::new(),
-                deterministic: true,
                 name: key.to_owned(),
                 type_oid: 25,
                 type_name: "text".to_owned(),
-                collation: Some("POSIX".to_owned()),
-                type_sql: String::new(),
-                ordering: String::new(),
+                collation: Collation::parse("bdPOSIX\n"),
+                ..KeyColumn::default()
             }],
             plain: true,
             children,

@@ -136,8 +136,9 @@ fn by_characters(
             (true, false) => via_bytes(),
         };
     }
-    if theirs.is_some_and(|theirs| collation.sorts_as(theirs)) {
-        return plain();
+    // What goes through a function has lost the column's collation.
+    if is_plain && theirs.is_some_and(|theirs| collation.sorts_as(theirs)) {
+        return Reading::Native;
     }
     match collation.bytes {
         false => named(),

@@ -462,10 +462,14 @@ impl<'a> Space<'a> {
             }
             any.push(match all.is_empty() {
                 true => "true".to_owned(),
-                false => format!("({})", all.join(" AND ")),
+                false => all.join(" AND "),
             });
         }
-        (format!("({})", any.join(" OR ")), is_exact)
+        let condition = match any.as_slice() {
+            [one] => format!("({one})"),
+            several => format!("(({}))", several.join(") OR (")),
+        };
+        (condition, is_exact)
     }
 }
 

@@ -68,9 +68,10 @@ impl Dimension {
         if set.contains(NULL) {
             any.push(format!("{} IS NULL", column.sql()));
         }
-        let sql = match any.is_empty() {
-            true => "false".to_owned(),
-            false => format!("({})", any.join(" OR ")),
+        let sql = match any.as_slice() {
+            [] => "false".to_owned(),
+            [one] => one.clone(),
+            several => format!("({})", several.join(" OR ")),
         };
         Told {
             sql: Some(sql),

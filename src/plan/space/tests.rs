@@ -17,7 +17,7 @@ fn gaps(here: &Sketch, there: &Sketch, (from, end): (Option<i64>, Option<i64>)) 
     if gaps.is_empty() {
         String::new()
     } else {
-        space.condition(&gaps).0
+        space.condition(&gaps, Asked::Here).0
     }
 }
 
@@ -35,7 +35,7 @@ fn covers(here: &Sketch, there: &Sketch) -> Vec<String> {
             _ if !cover.by_default.is_empty() => "d".to_owned(),
             (true, _) => "=".to_owned(),
             (false, false) => "-".to_owned(),
-            (false, true) => space.condition(&cover.vanished).0,
+            (false, true) => space.condition(&cover.vanished, Asked::Here).0,
         }
     };
     leaves.iter().map(|(_, cells)| tell(cells)).collect()
@@ -47,7 +47,7 @@ fn what_no_leaf_takes_is_told_as_a_condition_within_reach() {
     let flat = Sketch::unpartitioned();
     assert_eq!(
         gaps(&here, &flat, (None, Some(35))),
-        "(((\"k\" < CAST('10' AS int4) OR \"k\" >= CAST('20' AS int4) AND \"k\" < CAST('30' AS int4) OR \"k\" IS NULL)))"
+        "((\"k\" < CAST('10' AS int4) OR \"k\" >= CAST('20' AS int4) AND \"k\" < CAST('30' AS int4) OR \"k\" IS NULL))"
     );
     let from_20 = gaps(&here, &flat, (Some(20), Some(25)));
     assert!(
@@ -151,7 +151,7 @@ fn hashes_are_compared_by_their_remainders() {
             ranks(),
         );
         let space = Space::new(&here, &there, &ranks);
-        space.condition(&space.gaps(&here, vec![Cell::default()]).expect("gaps"))
+        space.condition(&space.gaps(&here, vec![Cell::default()]).expect("gaps"), Asked::Here)
     };
     assert_eq!((half.as_str(), exact), ("(true)", false));
 }

@@ -1,17 +1,16 @@
 use super::super::sketch::{leaf, table};
 use super::*;
+use crate::plan::collation::Collation;
 
 fn column(name: &str, type_name: &str, type_oid: u32) -> KeyColumn {
     KeyColumn {
         name: name.to_owned(),
-        expression: false,
         type_oid,
         type_name: type_name.to_owned(),
-        collation: None,
-        labels: Vec::new(),
-        deterministic: true,
+        modifier: -1,
         type_sql: type_name.to_owned(),
         ordering: type_name.to_owned(),
+        ..KeyColumn::default()
     }
 }
 
@@ -19,9 +18,15 @@ fn of_type(type_name: &str, type_oid: u32) -> KeyColumn {
     column("k", type_name, type_oid)
 }
 
+/// How C sorts, an implementation of en_US, another one, and a collation that folds case.
+const C: &str = "bdC\n";
+const ENGLISH: &str = "-den_US.UTF-8\nc en_us.utf8  2.36";
+const OLDER: &str = "-den_US.UTF-8\nc en_us.utf8  2.28";
+const FOLDING: &str = "-nund-u-ks-level2\ni unduslevel2  153.1";
+
 fn sorted(type_name: &str, type_oid: u32, collation: &str) -> KeyColumn {
     KeyColumn {
-        collation: Some(collation.to_owned()),
+        collation: Collation::parse(collation),
         ..of_type(type_name, type_oid)
     }
 }
@@ -31,6 +36,11 @@ fn labelled(labels: &[&str], type_oid: u32) -> KeyColumn {
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         ..of_type("region", type_oid)
     }
+}
+
+/// How bounds are compared between databases of one encoding.
+fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy) -> Option<Conversion> {
+    super::conversion(here, there, strategy, true)
 }
 
 #[test]
@@ -43,7 +53,10 @@ fn types_are_compared_by_what_they_mean() {
     assert_eq!(conversion(&int4, &int8, Range), from_int8);
     assert_eq!(conversion(&int4, &int8, Hash), None);
     let from_timestamp = Some(Conversion::Cast("pg_catalog.timestamp".to_owned()));
-    assert_eq!(conversion(&date, &timestamp, List), from_timestamp);
+    assert_eq!(conversion(&date, &timestamp, Range), from_timestamp);
+    // A day here is many values there.
+    assert_eq!(conversion(&date, &timestamp, List), None);
+    assert!(conversion(&timestamp, &date, List).is_some());
     assert_eq!(conversion(&int4, &date, List), None);
     // Two servers give an OID of their own to different types.
     let own = of_type("mine", FIRST_NORMAL_OID);
@@ -53,42 +66,73 @@ fn types_are_compared_by_what_they_mean() {
 }
 
 #[test]
-fn an_order_that_differs_matters_to_ranges_and_not_to_lists() {
-    use Strategy::{List, Range};
-    let (text, varchar) = (sorted("text", 25, "C"), sorted("varchar", 1043, "en_US.UTF-8"));
-    assert_eq!(conversion(&text, &varchar, List), Some(Conversion::Read));
-    let folding = KeyColumn {
-        deterministic: false,
-        ..sorted("text", 25, "und-ci")
+fn partitions_of_rounded_values_hold_other_rows() {
+    use Strategy::{Hash, List, Range};
+    let to_seconds = KeyColumn {
+        modifier: 0,
+        ..of_type("timestamp", 1114)
     };
+    let exact = of_type("timestamp", 1114);
+    for strategy in [Range, List, Hash] {
+        assert_eq!(conversion(&to_seconds, &exact, strategy), None);
+        assert_eq!(conversion(&exact, &to_seconds, strategy), Some(Conversion::Same));
+    }
+    assert_eq!(conversion(&to_seconds, &of_type("timestamptz", 1184), Range), None);
+    assert!(conversion(&to_seconds, &of_type("date", 1082), Range).is_some());
+}
+
+#[test]
+fn an_order_that_differs_matters_to_ranges_and_not_to_lists() {
+    use Strategy::{Hash, List, Range};
+    let (text, varchar) = (sorted("text", 25, C), sorted("varchar", 1043, ENGLISH));
+    assert_eq!(conversion(&text, &varchar, List), Some(Conversion::Read));
+    let folding = sorted("text", 25, FOLDING);
     assert_eq!(conversion(&folding, &varchar, List), None);
     assert_eq!(conversion(&text, &folding, List), None);
     assert_eq!(conversion(&folding, &folding, List), Some(Conversion::Same));
-    let (padded, text_again) = (sorted("bpchar", 1042, "C"), sorted("text", 25, "C"));
+    assert_eq!(conversion(&folding, &folding, Hash), None);
+    let (padded, text_again) = (sorted("bpchar", 1042, C), sorted("text", 25, C));
     assert_eq!(conversion(&text_again, &padded, List), Some(Conversion::Read));
     assert_eq!(conversion(&padded, &text_again, List), None);
     assert_eq!(conversion(&text, &varchar, Range), None);
     assert_eq!(
-        conversion(&text, &sorted("varchar", 1043, "POSIX"), Range),
+        conversion(&text, &sorted("varchar", 1043, "bdPOSIX\n"), Range),
         Some(Conversion::Read)
     );
-    assert_eq!(conversion(&text, &sorted("bpchar", 1042, "C"), Range), None);
-    assert!(sort_alike(Some("en_US.UTF-8"), Some("en_US.utf8")) && sort_alike(None, Some("C")));
+    assert_eq!(conversion(&text, &sorted("bpchar", 1042, C), Range), None);
+    let english = sorted("text", 25, ENGLISH);
+    assert_eq!(conversion(&english, &varchar, Range), Some(Conversion::Read));
+    assert_eq!(conversion(&english, &sorted("text", 25, OLDER), Range), None);
+    let digits = KeyColumn {
+        by_digits: true,
+        ..english
+    };
+    assert_eq!(
+        conversion(&digits, &sorted("text", 25, OLDER), Range),
+        Some(Conversion::Same)
+    );
     let (here, more) = (labelled(&["eu", "us"], 20_000), labelled(&["eu", "apac", "us"], 30_000));
     assert_eq!(conversion(&here, &more, Range), Some(Conversion::Read));
     let other = labelled(&["us", "eu"], 30_000);
     assert_eq!(conversion(&here, &other, Range), None);
     assert_eq!(conversion(&here, &other, List), Some(Conversion::Read));
-    assert_eq!(
-        conversion(&here, &sorted("text", 25, "C"), List),
-        Some(Conversion::Read)
-    );
+    assert_eq!(conversion(&here, &sorted("text", 25, C), List), Some(Conversion::Read));
+}
+
+#[test]
+fn a_hash_of_characters_is_that_of_their_bytes() {
+    let hashed = |here: &KeyColumn, same_bytes| super::conversion(here, here, Strategy::Hash, same_bytes);
+    let text = sorted("text", 25, C);
+    assert_eq!(hashed(&text, true), Some(Conversion::Same));
+    assert_eq!(hashed(&text, false), None);
+    assert_eq!(hashed(&of_type("int4", 23), false), Some(Conversion::Same));
+    assert_eq!(hashed(&of_type("jsonb", 3802), false), None);
 }
 
 #[test]
 fn bounds_become_values_of_the_targets_type() {
     let here = table("range k:int8", [leaf("x", "from (0) to (10)")]).target();
-    let keys = Keys::of(&here);
+    let keys = Keys::of(&here, true);
     let mut there = table(
         "range k",
         [leaf("a", "from (0) to (7)"), leaf("b", "from (7) to (MAXVALUE)")],
@@ -122,7 +166,7 @@ fn bounds_become_values_of_the_targets_type() {
 #[test]
 fn what_the_targets_type_lacks_is_told_for_lists_and_makes_ranges_incomparable() {
     let here = table("list k:int8", [leaf("x", "in (1)")]).target();
-    let keys = Keys::of(&here);
+    let keys = Keys::of(&here, true);
     let mut there = table("list k", [leaf("a", "in (1, 2)")]).source();
     let key = |value: &str| {
         let cast = Conversion::Cast("pg_catalog.int4".to_owned());
@@ -134,14 +178,14 @@ fn what_the_targets_type_lacks_is_told_for_lists_and_makes_ranges_incomparable()
     assert!(there.level.as_ref().expect("a level").plain);
     let here = table("range k:int8", [leaf("x", "from (0) to (1)")]).target();
     let mut there = table("range k", [leaf("a", "from (1) to (2)")]).source();
-    translate(&mut there, &Keys::of(&here), &converted);
+    translate(&mut there, &Keys::of(&here, true), &converted);
     assert!(!there.level.as_ref().expect("a level").plain);
 }
 
 #[test]
 fn a_key_that_the_target_lacks_says_nothing_and_a_hash_that_all_is_there() {
     let here = table("range k", [leaf("x", "from (0) to (1)")]).target();
-    let keys = Keys::of(&here);
+    let keys = Keys::of(&here, true);
     let mut there = table("list r", [leaf("a", "in (1)")]).source();
     assert_eq!(keys.lacking(&there), BTreeSet::from(["r".to_owned()]));
     translate(&mut there, &keys, &Converted::new());
