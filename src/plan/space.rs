@@ -3,13 +3,15 @@
 //! nesting it stands, so that what one side has and the other lacks is a subtraction.
 
 mod condition;
+mod source;
 
 use super::bound::{Bound, End};
 use super::missing::least_common_multiple;
 use super::region::{Cell, Set};
-use super::tree::{Edge, KeyColumn, Level, Node, Ranks, Strategy, edges};
+use super::tree::{KeyColumn, Level, Node, Ranks, Strategy};
 use crate::error::Result;
 pub use condition::Asked;
+pub use source::{Cover, Found};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// NULL, which no RANGE partition but a default takes.
@@ -40,38 +42,8 @@ pub struct Space<'a> {
     ranks: &'a Ranks,
 }
 
-/// What the source has for some rows of the target.
-pub struct Cover<'a, T> {
-    /// a partition that is no default has a part of them
-    pub has_partition: bool,
-    /// where only a default partition is, below the highest bound: that partition and its part
-    pub by_default: Vec<(&'a Node<T>, Cell)>,
-    /// where there is no partition, below the highest bound
-    pub vanished: Vec<Cell>,
-}
-
 /// A relation and the rows it takes.
 pub type Part<'a, T> = (&'a Node<T>, Vec<Cell>);
-
-impl<T> Default for Cover<'_, T> {
-    fn default() -> Self {
-        Cover {
-            has_partition: false,
-            by_default: Vec::new(),
-            vanished: Vec::new(),
-        }
-    }
-}
-
-/// Rows of a source relation.
-pub struct Found<'a, T> {
-    /// the relation: a leaf, or one whose partitions cannot be compared
-    pub node: &'a Node<T>,
-    /// the relations from the root down to it
-    pub path: Vec<&'a Node<T>>,
-    /// which of its rows
-    pub cells: Vec<Cell>,
-}
 
 impl<'a> Space<'a> {
     /// The space of both trees, whose values have been ranked.
@@ -337,80 +309,6 @@ impl<'a> Space<'a> {
             rest.extend(self.gaps(child, cells)?);
         }
         Ok(rest)
-    }
-
-    /// What the source, whose tree is `node`, has for `cells`.
-    pub fn cover<'n, T>(&self, node: &'n Node<T>, cells: &[Cell], cover: &mut Cover<'n, T>) -> Result<()> {
-        let Some(level) = node.level.as_ref().filter(|level| self.is_known(level)) else {
-            cover.has_partition = true;
-            return Ok(());
-        };
-        let (parts, rest) = self.divide(level, cells)?;
-        for (child, cells) in parts {
-            self.cover(child, &cells, cover)?;
-        }
-        let below = self.below_highest(level, rest.clone())?;
-        match default_of(level) {
-            Some(default) => {
-                // Above the highest bound it is the partition there is.
-                cover.has_partition |= !self.without(rest, &below).is_empty();
-                cover.by_default.extend(below.into_iter().map(|cell| (default, cell)));
-            }
-            None => cover.vanished.extend(below),
-        }
-        Ok(())
-    }
-
-    /// What of `cells` lies below the highest bound of a level by RANGE: above it, partitions have not
-    /// been made yet. Everything where there is no partition, or another strategy.
-    fn below_highest<T>(&self, level: &Level<T>, cells: Vec<Cell>) -> Result<Vec<Cell>> {
-        let ends = level.children.iter().filter_map(|child| match &child.bound {
-            Some(Bound::Range(_, to)) => Some(to),
-            _ => None,
-        });
-        let mut highest: Option<(Vec<Edge>, &Vec<End>)> = None;
-        for end in ends {
-            let edges = edges(end, &level.columns, self.ranks)?;
-            if highest.as_ref().is_none_or(|(known, _)| *known < edges) {
-                highest = Some((edges, end));
-            }
-        }
-        let (Strategy::Range, Some((_, highest))) = (level.strategy, highest) else {
-            return Ok(cells);
-        };
-        let lowest = vec![End::Min; highest.len()];
-        let mut below = self.range(&level.columns, &lowest, highest)?;
-        for at in level.columns.iter().filter_map(|column| self.dimension_of(column)) {
-            below = self.without(below, &[Cell::default().with(at, Set::of(NULL, NULL))]);
-            below.push(Cell::default().with(at, Set::of(NULL, NULL)));
-        }
-        Ok(common(&cells, &below))
-    }
-
-    /// The relations of the source that may hold rows of `cells`.
-    pub fn reached<'n, T>(
-        &self,
-        node: &'n Node<T>,
-        cells: Vec<Cell>,
-        path: &[&'n Node<T>],
-        found: &mut Vec<Found<'n, T>>,
-    ) -> Result<()> {
-        if cells.is_empty() {
-            return Ok(());
-        }
-        let path = [path, &[node]].concat();
-        let Some(level) = node.level.as_ref().filter(|level| self.is_known(level)) else {
-            found.push(Found { node, path, cells });
-            return Ok(());
-        };
-        let (parts, rest) = self.divide(level, &cells)?;
-        for (child, cells) in parts {
-            self.reached(child, cells, &path, found)?;
-        }
-        match default_of(level) {
-            Some(default) => self.reached(default, rest, &path, found),
-            None => Ok(()),
-        }
     }
 
     /// The same cells, those that differ by a hash alone put together.

@@ -5,8 +5,9 @@ use super::caller;
 use super::record::Store;
 use crate::error::{Error, Result, tame, tame_remark};
 use crate::pg::session;
-use crate::plan::copy_sql::{quote_qualified, split_name};
+use crate::plan::copy_sql::{quote_ident, quote_qualified, split_name};
 use crate::plan::create_table::{self as plan, Definition, NewColumn};
+use crate::plan::reading::keys_of_digits;
 use crate::plan::units::SourceTable;
 use crate::settings;
 use crate::source::dialect::server::Catalog;
@@ -86,7 +87,10 @@ fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(
 fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition) -> Result<u32> {
     let types = define::types(&definition.columns)?;
     let collations = define::collations()?;
-    let keys = plan::range_keys(&table.root);
+    let mut keys = plan::range_keys(&table.root);
+    // Digits come in one order in every collation.
+    let digits = keys_of_digits(&table.root, &table.root);
+    keys.retain(|name, _| !digits.contains(&quote_ident(name)));
     let mut remarks = Vec::new();
     let mut columns = Vec::with_capacity(types.len());
     for (column, type_sql) in definition.columns.iter().zip(types) {

@@ -157,10 +157,12 @@ pub fn plan(
     clock: &Clock,
     created: &HashSet<String>,
 ) -> Result<Plan> {
-    let tables = Tables::read(request, session)?;
+    let mut tables = Tables::read(request, session)?;
+    let has_key = range_key(&tables.target.root)?.is_some();
+    let (origin, watermark, moved) = origin::check(request, store, session, &tables.source, has_key)?;
+    tables.know_values(session, |tables| taken(request, tables, watermark.as_ref(), clock))?;
     let (target, source) = (&tables.target, &tables.source);
     let key = range_key(&target.root)?;
-    let (origin, watermark, moved) = origin::check(request, store, session, source, key.is_some())?;
     let leaves = leaves(&target.root, key);
     let written = key.map(|key| key_of(key, &leaves, source));
     let points = Points::read(request, written, watermark.as_ref(), clock)?;
@@ -238,6 +240,19 @@ pub fn plan(
         mapping,
         origin,
     })
+}
+
+/// The partitions that the points choose, by OID.
+fn taken(request: &Request, tables: &Tables, watermark: Option<&Watermark>, clock: &Clock) -> Result<HashSet<u32>> {
+    let key = range_key(&tables.target.root)?;
+    let leaves = leaves(&tables.target.root, key);
+    let written = key.map(|key| key_of(key, &leaves, &tables.source));
+    let points = Points::read(request, written, watermark, clock)?;
+    let sides = Sides::new(tables, key, points.values())?;
+    let course = course(&sides, &points, request, watermark)?;
+    let (decisions, _) = decisions(&sides, &leaves, course)?;
+    let taken = decisions.iter().filter(|(_, decision)| decision.is_taken());
+    Ok(taken.map(|(leaf, _)| leaf.table.oid).collect())
 }
 
 /// Matches the columns and chooses the format.

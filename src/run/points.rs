@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::plan::end::{KeyKind, Moment, Written, is_word, remembered, stored, written};
 use crate::plan::tree::KeyColumn;
 use crate::source::dialect::clock::Clock;
-use crate::target::catalog;
+use crate::target::values;
 
 /// What is compared with the points of a run, and how they are read.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +29,9 @@ impl Key<'_> {
             error.detail(format!("Partition key \"{}\": {reason}.", column.name))
         };
         let value = match written {
-            Written::Value(value) => catalog::read_value(&value, column),
-            Written::Day(day) => match catalog::day(&day) {
-                Ok(Some(day)) => catalog::read_value(&day, column),
+            Written::Value(value) => values::read_value(&value, column),
+            Written::Day(day) => match values::day(&day) {
+                Ok(Some(day)) => values::read_value(&day, column),
                 Ok(None) => return Err(fail("its bounds are days, and this is none")),
                 Err(error) => Err(error),
             },
@@ -47,7 +47,7 @@ impl Key<'_> {
             Some(written) => Some(self.read(what, point, written)?),
             None => match set_at.map(|moment| moment.value(self.kind)).transpose()?.flatten() {
                 // The day before: `yesterday` was the earliest of the words.
-                Some(value) => catalog::day_before(&value, self.column)?,
+                Some(value) => values::day_before(&value, self.column)?,
                 None => None,
             },
         };
@@ -60,7 +60,7 @@ impl Key<'_> {
     /// The earlier of a value and a moment; the value where the key is no time.
     fn earlier(&self, value: &str, moment: &Moment) -> Result<String> {
         match moment.value(self.kind)? {
-            Some(moment) => catalog::least(value, &moment, self.column),
+            Some(moment) => values::least(value, &moment, self.column),
             None => Ok(value.to_owned()),
         }
     }
@@ -68,7 +68,7 @@ impl Key<'_> {
     /// A value in the form in which it is remembered.
     fn stored(&self, value: &str) -> Result<String> {
         match self.kind {
-            KeyKind::Zoned => catalog::instant(value),
+            KeyKind::Zoned => values::instant(value),
             kind => Ok(stored(value, kind)),
         }
     }
@@ -122,10 +122,10 @@ impl Points {
         let end = match &request.end_tm {
             Some(text) => key.literal("end_tm", text)?,
             None if key.kind.is_time() => {
-                let today = key.literal("end_tm", &catalog::today()?)?;
+                let today = key.literal("end_tm", &values::today()?)?;
                 // Where the table is synced beyond the beginning of this day, that is no step back.
                 match watermark.as_deref().filter(|_| since.is_none()) {
-                    Some(watermark) => catalog::greatest(&today, watermark, key.column)?,
+                    Some(watermark) => values::greatest(&today, watermark, key.column)?,
                     None => today,
                 }
             }
@@ -181,9 +181,9 @@ impl Points {
 /// Without a key there is nothing to compare: end_tm is a label for sync_table, and a word the day that it means.
 fn label(request: &Request) -> Result<Points> {
     let label = match &request.end_tm {
-        Some(text) if is_word(text) => catalog::day(text.trim())?.unwrap_or_default(),
+        Some(text) if is_word(text) => values::day(text.trim())?.unwrap_or_default(),
         Some(text) => text.trim().to_owned(),
-        None => catalog::today()?,
+        None => values::today()?,
     };
     Ok(Points {
         end_tm: Some(label.clone()),

@@ -7,3 +7,4 @@ pub mod define;
 pub mod load;
 pub mod swap;
 pub mod types;
+pub mod values;

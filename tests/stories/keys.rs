@@ -283,12 +283,12 @@ fn words_and_local_forms_of_dates_are_remembered_as_the_day_they_mean() {
         .sync_as(&mut client, "'t', '03/04/2017'")
         .expect("the third of April");
     assert_eq!(units.len(), 2);
-    assert_eq!(pair.target.text("SELECT end_tm FROM sync_table"), "2017-04-03");
-    let begun_on = pair.target.text("SELECT current_date");
+    assert_eq!(pair.target.text("SELECT end_tm FROM sync_table"), "20170403");
+    let begun_on = pair.target.text("SELECT to_char(current_date, 'YYYYMMDD')");
     pair.copied("'t', 'today'");
     for table in ["sync_table", "cgpsync_run WHERE run_id = 2"] {
         // Midnight may have come meanwhile.
-        let today = format!("SELECT end_tm IN ('{begun_on}', current_date::text) FROM {table}");
+        let today = format!("SELECT end_tm IN ('{begun_on}', to_char(current_date, 'YYYYMMDD')) FROM {table}");
         assert_eq!(pair.target.text(&today), "t", "{table}");
     }
 }

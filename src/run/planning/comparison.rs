@@ -6,10 +6,11 @@ use super::sides::{Sides, Tables};
 use super::{Action, key_of, planned_units};
 use crate::error::{Error, Result};
 use crate::plan::missing::{self, Reach};
-use crate::plan::select::decide;
+use crate::plan::select::{Decision, decide};
 use crate::plan::twins::Twins;
-use crate::plan::units::{SourceTable, TargetTable, leaves, range_key};
+use crate::plan::units::{Leaf, SourceTable, TargetTable, leaves, range_key};
 use crate::run::Request;
+use crate::run::points::{Key, Watermark};
 use crate::run::record::Store;
 use crate::run::rows::NewUnit;
 use crate::source::Session;
@@ -31,45 +32,36 @@ pub struct Comparison {
 /// Finds them. Like a run's units, but for the points where they begin and end: from the first one if `since` is not given, to the
 /// remembered end_tm, or the last one, if `end_tm` is not.
 pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Result<Comparison> {
-    let tables = Tables::read(request, session)?;
+    let remembered = store.watermark(request.table)?;
+    let mut tables = Tables::read(request, session)?;
+    tables.know_values(session, |tables| {
+        let key = range_key(&tables.target.root)?;
+        let leaves = leaves(&tables.target.root, key);
+        let span = Span::read(
+            request,
+            key.map(|key| key_of(key, &leaves, &tables.source)),
+            remembered.as_ref(),
+        )?;
+        let sides = Sides::new(tables, key, span.values())?;
+        let chosen = span.chosen(&sides, &leaves)?;
+        let chosen = chosen.iter().filter(|(_, decision)| decision.is_taken());
+        Ok(chosen.map(|(leaf, _)| leaf.table.oid).collect())
+    })?;
     let (target, source) = (&tables.target, &tables.source);
     let key = range_key(&target.root)?;
     let leaves = leaves(&target.root, key);
-    let remembered = store.watermark(request.table)?;
-    let written = key.map(|key| key_of(key, &leaves, source));
-    let (mut end, mut since) = (None, None);
-    let (mut what, mut end_tm) = ("end_tm", request.end_tm.as_deref().unwrap_or(""));
-    if let Some(written) = written {
-        end = match (&request.end_tm, &remembered) {
-            (Some(text), _) => Some(written.literal("end_tm", text)?),
-            (None, Some(point)) => {
-                (what, end_tm) = ("the remembered end_tm", &point.text);
-                written.remembered(&point.text, point.set_at.as_ref())?
-            }
-            (None, None) => None,
-        };
-        since = match &request.since {
-            Some(text) => Some(written.literal("since", text)?),
-            None => None,
-        };
-    }
-    let sides = Sides::new(&tables, key, end.as_deref().into_iter().chain(since.as_deref()))?;
-    let (end, since) = (sides.rank(&end)?, sides.rank(&since)?);
-    if let (Some(end), Some(since)) = (end, since)
-        && end < since
-    {
-        let since = request.since.as_deref().unwrap_or("");
-        let message = format!("{what} \"{end_tm}\" is earlier than since \"{since}\"");
-        return Err(Error::bad_parameter(message));
-    }
+    let span = Span::read(
+        request,
+        key.map(|key| key_of(key, &leaves, source)),
+        remembered.as_ref(),
+    )?;
+    let sides = Sides::new(&tables, key, span.values())?;
+    let (end, since) = (sides.rank(&span.end)?, sides.rank(&span.since)?);
+    span.check(request, since, end)?;
     let reach = Reach { key, from: since, end };
     let space = sides.space();
     let missing = missing::find(&target.root, &source.root, &sides.ranks, &space, &reach)?;
-    let mut partitions = Vec::with_capacity(leaves.len());
-    for leaf in &leaves {
-        let range = sides.ranked(leaf.range.as_ref())?;
-        partitions.push((leaf, decide(range.as_ref(), since.as_ref(), end.as_ref())));
-    }
+    let partitions = span.chosen(&sides, &leaves)?;
     let twins = Twins::new(&target.root, source, &sides.ranks)?;
     let fates = fates::fates(&sides, &space, &twins, &partitions, session)?;
     let planned = planned_units(&sides, &space, &twins, partitions, &missing, false)?;
@@ -85,4 +77,57 @@ pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Re
         target: tables.target.clone(),
         source: tables.source.clone(),
     })
+}
+
+/// Where a comparison begins and ends, as values of the key.
+#[derive(Debug, Default)]
+struct Span {
+    since: Option<String>,
+    end: Option<String>,
+    /// what the end is, and how it was written
+    said: (&'static str, String),
+}
+
+impl Span {
+    fn read(request: &Request, key: Option<Key<'_>>, remembered: Option<&Watermark>) -> Result<Span> {
+        let Some(key) = key else { return Ok(Span::default()) };
+        let since = request.since.as_deref();
+        let since = since.map(|since| key.literal("since", since)).transpose()?;
+        let (end, said) = match (&request.end_tm, remembered) {
+            (Some(text), _) => (Some(key.literal("end_tm", text)?), ("end_tm", text.clone())),
+            (None, Some(point)) => (
+                key.remembered(&point.text, point.set_at.as_ref())?,
+                ("the remembered end_tm", point.text.clone()),
+            ),
+            (None, None) => (None, ("", String::new())),
+        };
+        Ok(Span { since, end, said })
+    }
+
+    fn values(&self) -> impl Iterator<Item = &str> {
+        [&self.since, &self.end]
+            .into_iter()
+            .filter_map(|point| point.as_deref())
+    }
+
+    /// Its ends in ranks must come in their order.
+    fn check(&self, request: &Request, since: Option<i64>, end: Option<i64>) -> Result<()> {
+        if since.is_none() || end.is_none() || since <= end {
+            return Ok(());
+        }
+        let (what, end_tm) = &self.said;
+        let since = request.since.as_deref().unwrap_or("");
+        let message = format!("{what} \"{end_tm}\" is earlier than since \"{since}\"");
+        Err(Error::bad_parameter(message))
+    }
+
+    /// Which leaves are compared.
+    fn chosen<'a, 'l>(&self, sides: &Sides<'_>, leaves: &'l [Leaf<'a>]) -> Result<Vec<(&'l Leaf<'a>, Decision)>> {
+        let (end, since) = (sides.rank(&self.end)?, sides.rank(&self.since)?);
+        let one = |leaf: &'l Leaf<'a>| {
+            let range = sides.ranked(leaf.range.as_ref())?;
+            Ok((leaf, decide(range.as_ref(), since.as_ref(), end.as_ref())))
+        };
+        leaves.iter().map(one).collect()
+    }
 }

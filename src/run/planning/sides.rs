@@ -11,8 +11,8 @@ use crate::plan::twins::{ReadFrom, Twins};
 use crate::plan::units::{LeafRange, SourceTable, TargetTable, leaves, range_key};
 use crate::run::Request;
 use crate::source::{Session, dialect};
-use crate::target::catalog;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::target::{catalog, values};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Both tables.
 pub struct Tables {
@@ -55,7 +55,7 @@ impl Tables {
             prepare(&mut column);
             keys.insert(column);
         }
-        let converted = catalog::convert(keys.values(&source.root))?;
+        let converted = values::convert(keys.values(&source.root))?;
         let unreadable = translate(&mut source.root, &keys, &converted);
         let mut tables = Tables {
             target,
@@ -66,7 +66,6 @@ impl Tables {
             unreadable,
         };
         tables.know_labels();
-        tables.know_values(session)?;
         Ok(tables)
     }
 
@@ -79,15 +78,30 @@ impl Tables {
         });
     }
 
-    /// Asks the source for all values of keys that have to be named, unless every partition here has one there with the very same rows.
-    fn know_values(&mut self, session: &mut Session) -> Result<()> {
-        let mut named: BTreeMap<String, KeyColumn> = BTreeMap::new();
+    /// Keys whose values have to be named to the source.
+    fn named_keys(&mut self) -> BTreeMap<String, KeyColumn> {
+        let mut named = BTreeMap::new();
         for_each_key(&mut self.target.root, &mut |column| {
             if matches!(column.reading, Reading::Named(_)) {
                 named.insert(column.sql(), column.clone());
             }
         });
-        if named.is_empty() || self.has_all_twins()? {
+        named
+    }
+
+    /// Asks the source for all values of keys that have to be named, unless each of the partitions that `taken` gives has one there with the very
+    /// same rows. Without an answer such a partition is read with all rows.
+    pub fn know_values(
+        &mut self,
+        session: &mut Session,
+        taken: impl FnOnce(&Tables) -> Result<HashSet<u32>>,
+    ) -> Result<()> {
+        let named = self.named_keys();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let taken = taken(self)?;
+        if self.has_twins(&taken)? {
             return Ok(());
         }
         let relation = self.source.root.table.relation.clone();
@@ -117,7 +131,7 @@ impl Tables {
     fn add_values(&mut self, column: &KeyColumn, values: Vec<String>) -> Result<()> {
         let values: BTreeSet<String> = values.into_iter().collect();
         let wanted = BTreeMap::from([((column.type_sql.clone(), Conversion::Read), values)]);
-        for ((_, _, value), read) in catalog::convert(wanted)? {
+        for ((_, _, value), read) in values::convert(wanted)? {
             let value = (column.ordering.clone(), value);
             if read.is_none() {
                 self.unreadable.insert(value.clone());
@@ -127,11 +141,12 @@ impl Tables {
         Ok(())
     }
 
-    fn has_all_twins(&self) -> Result<bool> {
+    fn has_twins(&self, taken: &HashSet<u32>) -> Result<bool> {
         let sides = Sides::new(self, None, std::iter::empty())?;
         let twins = Twins::new(&self.target.root, &self.source, &sides.ranks)?;
         let leaves = leaves(&self.target.root, None);
-        let reads: Result<Vec<ReadFrom>> = leaves.iter().map(|leaf| twins.source_of(leaf)).collect();
+        let taken = leaves.iter().filter(|leaf| taken.contains(&leaf.table.oid));
+        let reads: Result<Vec<ReadFrom>> = taken.map(|leaf| twins.source_of(leaf)).collect();
         Ok(reads?.iter().all(|read| read.whole))
     }
 }
@@ -167,7 +182,7 @@ impl<'a> Sides<'a> {
             target: &tables.target,
             source: &tables.source,
             key,
-            ranks: catalog::rank(&values, &tables.unreadable)?,
+            ranks: values::rank(&values, &tables.unreadable)?,
         })
     }
 

@@ -1,0 +1,139 @@
+//! Values as this server reads, orders and prints them, always under a search_path of pg_catalog.
+
+use crate::error::{Error, Result};
+use crate::pg::{report, spi, xact};
+use crate::plan::copy_sql::quote_literal;
+use crate::plan::select::ranking_query;
+use crate::plan::translate::{Conversion, Converted};
+use crate::plan::tree::{KeyColumn, Ranks, UNREADABLE};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Ranks the values of each ordering. Those that the type does not have get ranks beyond all others.
+pub fn rank(values: &HashMap<&str, BTreeSet<&str>>, unreadable: &BTreeSet<(String, String)>) -> Result<Ranks> {
+    let mut ranks = Ranks::default();
+    for (ordering, values) in values {
+        let is_unreadable = |value: &str| unreadable.contains(&((*ordering).to_owned(), value.to_owned()));
+        let (beyond, values): (Vec<&str>, Vec<&str>) = values.iter().partition(|value| is_unreadable(value));
+        for row in spi::execute(&ranking_query(&values, ordering), &[])? {
+            let at: usize = row.need(0)?;
+            if let Some(value) = values.get(at - 1) {
+                ranks.insert(ordering, (*value).to_owned(), row.need(1)?);
+            }
+        }
+        for (value, rank) in beyond.into_iter().zip(UNREADABLE..) {
+            ranks.insert(ordering, value.to_owned(), rank);
+        }
+    }
+    Ok(ranks)
+}
+
+/// Turns values of the source into those of the target's types. One that a type cannot read, or that
+/// comes back as another one, is None.
+pub fn convert(wanted: BTreeMap<(String, Conversion), BTreeSet<String>>) -> Result<Converted> {
+    let mut converted = Converted::new();
+    for ((type_sql, conversion), values) in wanted {
+        let values: Vec<String> = values.into_iter().collect();
+        let mut all = Vec::with_capacity(values.len());
+        match read_values(&type_sql, &conversion, &values)? {
+            Some(read) => all.extend(read),
+            // Some value is to blame: each by itself.
+            None => {
+                for value in &values {
+                    let read = read_values(&type_sql, &conversion, std::slice::from_ref(value))?;
+                    all.push(read.and_then(|read| read.into_iter().next()).flatten());
+                }
+            }
+        }
+        for (value, read) in values.into_iter().zip(all) {
+            converted.insert((type_sql.clone(), conversion.clone(), value), read);
+        }
+    }
+    Ok(converted)
+}
+
+/// All of `values` at once; None when the type refuses any.
+fn read_values(type_sql: &str, conversion: &Conversion, values: &[String]) -> Result<Option<Vec<Option<String>>>> {
+    let list: Vec<String> = values.iter().map(|value| quote_literal(value)).collect();
+    let (value, is_same) = match conversion {
+        Conversion::Cast(from) => (
+            format!("u.v::{from}::{type_sql}"),
+            format!("u.v::{from}::{type_sql}::{from} = u.v::{from}"),
+        ),
+        _ => (format!("u.v::{type_sql}"), "true".to_owned()),
+    };
+    let sql = format!(
+        "SELECT CASE WHEN {is_same} THEN ({value})::text END
+         FROM ROWS FROM (unnest(ARRAY[{}]::text[])) WITH ORDINALITY AS u(v, i) ORDER BY u.i",
+        list.join(", ")
+    );
+    match xact::subtransaction(|| spi::execute(&sql, &[])) {
+        Ok(rows) => Ok(Some(rows.iter().map(|row| row.text(0).map(str::to_owned)).collect())),
+        Err(error) if error.is_cancel() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// `value` as the key's type reads and prints it; the server's own words otherwise.
+pub fn read_value(value: &str, key: &KeyColumn) -> Result<String> {
+    value_of(&format!("$1::{}::text", key.type_sql), &[Some(value)])?.ok_or_else(|| Error::internal("no value"))
+}
+
+/// The date of this session's time zone, as YYYYMMDD.
+pub fn today() -> Result<String> {
+    value_of("to_char(now(), 'YYYYMMDD')", &[])?.ok_or_else(|| Error::internal("no date"))
+}
+
+/// The day that the input function of date makes of `text`, as YYYYMMDD; None for one that has no such form.
+pub fn day(text: &str) -> Result<Option<String>> {
+    value_of(
+        "CASE WHEN isfinite($1::date) AND $1::date BETWEEN '0001-01-01' AND '9999-12-31' THEN to_char($1::date, 'YYYYMMDD') END",
+        &[Some(text)],
+    )
+}
+
+/// The day before `value`, a day or a time that begins with one, as a value of `key`.
+pub fn day_before(value: &str, key: &KeyColumn) -> Result<Option<String>> {
+    match key.type_name.as_str() {
+        "timestamp" | "timestamptz" => value_of(
+            &format!("($1::{0} - interval '1 day')::{0}::text", key.type_sql),
+            &[Some(value)],
+        ),
+        "date" => value_of("($1::date - 1)::text", &[Some(value)]),
+        _ => value_of("to_char($1::date - 1, 'YYYYMMDD')", &[Some(value)]),
+    }
+}
+
+/// An instant in the form that means the same in every time zone.
+pub fn instant(value: &str) -> Result<String> {
+    let text = value_of(
+        "CASE WHEN isfinite($1::timestamptz)
+           THEN regexp_replace(($1::timestamptz AT TIME ZONE 'UTC')::text, '( BC)?$', '+00\\1') ELSE $1::timestamptz::text END",
+        &[Some(value)],
+    )?;
+    text.ok_or_else(|| Error::internal("no instant"))
+}
+
+/// The lesser of two values of `key`, in its own order.
+pub fn least(one: &str, other: &str, key: &KeyColumn) -> Result<String> {
+    extreme("<=", one, other, key)
+}
+
+/// The greater of them.
+pub fn greatest(one: &str, other: &str, key: &KeyColumn) -> Result<String> {
+    extreme(">=", one, other, key)
+}
+
+fn extreme(operator: &str, one: &str, other: &str, key: &KeyColumn) -> Result<String> {
+    let (ordering, type_sql) = (&key.ordering, &key.type_sql);
+    let sql = format!(
+        "(CASE WHEN $1::{ordering} {operator} $2::{ordering} THEN $1::{type_sql} ELSE $2::{type_sql} END)::text"
+    );
+    value_of(&sql, &[Some(one), Some(other)])?.ok_or_else(|| Error::internal("no value"))
+}
+
+/// The value of an expression; the server's own words in the error of one that cannot be computed.
+fn value_of(expression: &str, args: &[Option<&str>]) -> Result<Option<String>> {
+    let sql = format!("SELECT {expression}");
+    let rows = report::catch(|| spi::execute(&sql, args))?;
+    Ok(rows.first().and_then(|row| row.text(0)).map(str::to_owned))
+}
