@@ -3,7 +3,7 @@
 //! nesting it stands, so that what one side has and the other lacks is a subtraction.
 
 mod condition;
-mod source;
+pub mod source;
 
 use super::bound::{Bound, End};
 use super::missing::least_common_multiple;
@@ -11,7 +11,6 @@ use super::region::{Cell, Set};
 use super::tree::{KeyColumn, Level, Node, Ranks, Strategy};
 use crate::error::Result;
 pub use condition::Asked;
-pub use source::{Cover, Found};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// NULL, which no RANGE partition but a default takes.

@@ -1,5 +1,6 @@
 use super::super::sketch::{Sketch, leaf, ranks, split, table};
 use super::super::units::SourceRel;
+use super::source::Cover;
 use super::*;
 
 fn years(names: &[(&str, u32)]) -> Vec<Sketch> {
