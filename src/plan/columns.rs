@@ -107,12 +107,7 @@ pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn], wanted: O
         if from.kind.has_oids() {
             mapping.oids.push(format!("\"{}\"", column.name));
         }
-        let both = || {
-            format!(
-                "column \"{}\" is {} here and {} on the source",
-                column.name, column.type_name, from.type_name
-            )
-        };
+        let both = || both_types(column, from);
         match compare(&column.kind, &from.kind) {
             Err(difference) => unlike.push(format!("{}: {difference}", both())),
             Ok(Change::May) => {
@@ -132,6 +127,19 @@ pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn], wanted: O
     )
     .detail(sentence(&unlike))
     .hint("Make the types alike, give the column here the type text, or name the other columns with columns => ARRAY[...]."))
+}
+
+/// A column with its types on both sides; where one name stands for two types, also with what they are made of.
+fn both_types(here: &TargetColumn, there: &SourceColumn) -> String {
+    let (ours, theirs) = (&here.type_name, &there.type_name);
+    let name = &here.name;
+    match ours == theirs {
+        true => format!(
+            "column \"{name}\" is {ours}, which is {} here and {} on the source",
+            here.kind, there.kind
+        ),
+        false => format!("column \"{name}\" is {ours} here and {theirs} on the source"),
+    }
 }
 
 /// True when a column of binary form may hold a value that this server would read as another one: intervals can be infinite since 17, as the

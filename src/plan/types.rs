@@ -2,6 +2,7 @@
 //! another server's. Domains are what is below them; their constraints are no part of a type.
 
 pub mod catalog;
+mod describe;
 mod pairs;
 
 pub use pairs::modifier_holds;

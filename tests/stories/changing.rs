@@ -65,7 +65,7 @@ fn a_smaller_modifier_is_told_in_notice_and_plan_and_refused_if_strict() {
                        ALTER a TYPE numeric[]",
     );
     pair.copied("'t', '20170131', strict => true");
-    pair.same("SELECT sum(price) || ' ' || max(at) || max(t) || max(d) || max(a) FROM t");
+    pair.same("SELECT concat_ws(' ', sum(price), max(at), max(t), max(d), max(a)) FROM t");
 }
 
 #[test]
@@ -120,24 +120,24 @@ fn types_of_users_are_compared_by_what_they_are_made_of() {
         "CREATE TYPE point2 AS (lat float8, lon float8);
          CREATE DOMAIN amount AS numeric(18,6); CREATE DOMAIN more AS amount;
          CREATE TYPE span AS RANGE (subtype = more);
-         CREATE TYPE line AS (name text, amount amount);
+         CREATE TYPE entry AS (name text, amount amount);
          CREATE TYPE mood AS ENUM ('b', 'a');
          CREATE TABLE exchanged (p point2); INSERT INTO exchanged VALUES (ROW(48.2, 16.4));
          CREATE TABLE nested (ps point2[]); INSERT INTO nested VALUES (ARRAY[ROW(48.2, 16.4)::point2]);
-         CREATE TABLE cut (a more, b amount[], s span, l line[]);
-         INSERT INTO cut VALUES (0.123456, '{0.123456}', '[0.123456,2)', ARRAY[ROW('x', 0.123456)::line]);
+         CREATE TABLE cut (a more, b amount[], s span, l entry[]);
+         INSERT INTO cut VALUES (0.123456, '{0.123456}', '[0.123456,2)', ARRAY[ROW('x', 0.123456)::entry]);
          CREATE TABLE named (m mood, a amount); INSERT INTO named VALUES ('b', 1), ('a', 2)",
     );
     pair.target.sql(
         "CREATE TYPE point2 AS (lon float8, lat float8);
          CREATE DOMAIN amount AS numeric(18,2) NOT NULL CHECK (VALUE >= 0);
          CREATE TYPE span AS RANGE (subtype = amount);
-         CREATE TYPE line AS (name text, amount amount);
+         CREATE TYPE entry AS (name text, amount amount);
          CREATE TYPE mood AS ENUM ('a', 'b', 'c');
          CREATE DOMAIN other AS numeric(18,6) CHECK (VALUE > 0);
          CREATE TABLE exchanged (p point2); INSERT INTO exchanged VALUES (ROW(1, 2));
          CREATE TABLE nested (ps point2[]);
-         CREATE TABLE cut (a amount, b amount[], s span, l line[]);
+         CREATE TABLE cut (a amount, b amount[], s span, l entry[]);
          CREATE TABLE named (m mood, a other)",
     );
     for table in ["exchanged", "nested"] {
@@ -163,7 +163,7 @@ fn types_of_users_are_compared_by_what_they_are_made_of() {
         "\"a\" is amount",
         "\"b\" is amount[]",
         "\"s\" is span",
-        "\"l\" is line[]",
+        "\"l\" is entry[]",
     ] {
         assert!(
             lines

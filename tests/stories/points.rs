@@ -304,6 +304,7 @@ fn a_standby_that_lags_warns_and_holds_the_point_back() {
         standby.text("SELECT pg_get_wal_replay_pause_state()") == "paused"
     });
     let replayed = standby.text("SELECT pg_last_xact_replay_timestamp()");
+    pair.target.sql("DELETE FROM sync_table");
     pair.source.sql("INSERT INTO p VALUES (now(), 2)");
     poll("it has received more", SOON, || {
         standby.text("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()") == "t"
@@ -334,6 +335,7 @@ fn a_standby_that_lags_warns_and_holds_the_point_back() {
     pair.same_rows("p", "true");
     // One whose primary is gone has all it has received, and gets nothing.
     let replayed = standby.text("SELECT pg_last_xact_replay_timestamp()");
+    pair.target.sql("DELETE FROM sync_table");
     pair.source.stop("INT");
     poll("it receives nothing", SOON, || {
         standby.text("SELECT count(*) FROM pg_stat_wal_receiver") == "0"
