@@ -160,10 +160,10 @@ fn types_of_users_are_compared_by_what_they_are_made_of() {
     assert_eq!(pair.target.text("SELECT p FROM exchanged"), "(48.2,16.4)");
     let lines = said(&pair, "'cut', '20170131'");
     for column in [
-        "\"a\" is amount",
-        "\"b\" is amount[]",
-        "\"s\" is span",
-        "\"l\" is entry[]",
+        "\"a\" is public.amount here and public.more on the source",
+        "\"b\" is public.amount[], which is numeric(18,2)[] here and numeric(18,6)[] on the source",
+        "\"s\" is public.span, which is range of numeric(18,2) here",
+        "\"l\" is public.entry[], which is (name text, amount numeric(18,2))[] here",
     ] {
         assert!(
             lines
