@@ -86,16 +86,16 @@ fn is_digits(text: &str) -> bool {
     matches!(text.len(), 4 | 6 | 8) && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// What `end_tm` means: itself, or the end of the year (`2017`) or month (`201702`) it names. For a
+/// What `text` means, which is called `what`: itself, or the end of the year (`2017`) or month (`201702`) it names. For a
 /// date that is its last day, for a timestamp the last microsecond of it, so that partitions by the
 /// hour on the last day are included. Words that are days (`yesterday`) are refused for keys that are none.
-pub fn written(end_tm: &str, kind: KeyKind) -> Result<Written> {
-    let text = end_tm.trim();
+pub fn written(what: &str, text: &str, kind: KeyKind) -> Result<Written> {
+    let text = text.trim();
     if kind == KeyKind::Plain {
         return match is_word(text) {
             true => Err(
-                Error::bad_parameter(format!("end_tm \"{text}\" is a day, and the partition key is none"))
-                    .hint("Pass the point up to which the table is to be synced as a value of the key."),
+                Error::bad_parameter(format!("{what} \"{text}\" is a day, and the partition key is none"))
+                    .hint("Pass the point as a value of the key."),
             ),
             false => Ok(Written::Value(text.to_owned())),
         };
@@ -110,7 +110,7 @@ pub fn written(end_tm: &str, kind: KeyKind) -> Result<Written> {
         return Ok(Written::Value(text.to_owned()));
     }
     let last_day = last_day(text).ok_or_else(|| {
-        Error::bad_parameter(format!("end_tm \"{end_tm}\" is not a year or a month"))
+        Error::bad_parameter(format!("{what} \"{text}\" is not a year or a month"))
             .hint("Periods are written YYYY or YYYYMM, days YYYYMMDD.")
     })?;
     Ok(Written::Value(match kind {
@@ -123,14 +123,14 @@ pub fn written(end_tm: &str, kind: KeyKind) -> Result<Written> {
 /// What a remembered point means. Before 0.3.0 bare digits were remembered for timestamptz as well,
 /// in whatever time zone the role had: they mean the earliest instant that they may have meant. None for a word, which has
 /// lost its meaning.
-pub fn remembered(point: &str, kind: KeyKind) -> Result<Option<Written>> {
+pub fn remembered(what: &str, point: &str, kind: KeyKind) -> Result<Option<Written>> {
     /// The earliest time zone there is, Pacific/Kiritimati's.
     const EARLIEST: &str = "+14";
     let text = point.trim();
     if is_word(text) {
         return Ok(None);
     }
-    Ok(Some(match written(text, kind)? {
+    Ok(Some(match written(what, text, kind)? {
         Written::Value(value) if kind == KeyKind::Zoned && is_digits(text) => {
             let time = if value == text { " 00:00:00" } else { "" };
             Written::Value(format!("{value}{time}{EARLIEST}"))
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_year_or_month_means_its_last_day() {
-        let read = |text, kind| written(text, kind).expect("an end");
+        let read = |text, kind| written("end_tm", text, kind).expect("an end");
         assert_eq!(read("2017", KeyKind::Date), value("2017-12-31"));
         assert_eq!(read("201602", KeyKind::Date), value("2016-02-29"));
         assert_eq!(read("201702", KeyKind::DateDigits), value("20170228"));
@@ -211,26 +211,29 @@ mod tests {
 
     #[test]
     fn everything_else_is_left_to_the_type() {
-        assert_eq!(written(" 20170201 ", KeyKind::Date), Ok(value("20170201")));
-        assert_eq!(written("2017", KeyKind::Plain), Ok(value("2017")));
-        assert_eq!(written("infinity", KeyKind::Date), Ok(value("infinity")));
-        assert_eq!(written("20170231", KeyKind::DateDigits), Ok(value("20170231")));
+        assert_eq!(written("end_tm", " 20170201 ", KeyKind::Date), Ok(value("20170201")));
+        assert_eq!(written("end_tm", "2017", KeyKind::Plain), Ok(value("2017")));
+        assert_eq!(written("end_tm", "infinity", KeyKind::Date), Ok(value("infinity")));
+        assert_eq!(
+            written("end_tm", "20170231", KeyKind::DateDigits),
+            Ok(value("20170231"))
+        );
     }
 
     #[test]
     fn words_are_days_where_the_key_is_one_and_refused_elsewhere() {
         let day = |text: &str| Ok(Written::Day(text.to_owned()));
-        assert_eq!(written("yesterday", KeyKind::DateDigits), day("yesterday"));
-        assert_eq!(written("2017-02-01", KeyKind::DateDigits), day("2017-02-01"));
-        assert_eq!(written("Today", KeyKind::Date), Ok(value("Today")));
-        let error = written(" Tomorrow", KeyKind::Plain).expect_err("no day");
+        assert_eq!(written("end_tm", "yesterday", KeyKind::DateDigits), day("yesterday"));
+        assert_eq!(written("end_tm", "2017-02-01", KeyKind::DateDigits), day("2017-02-01"));
+        assert_eq!(written("end_tm", "Today", KeyKind::Date), Ok(value("Today")));
+        let error = written("end_tm", " Tomorrow", KeyKind::Plain).expect_err("no day");
         assert_eq!(error.sqlstate, "22023");
     }
 
     #[test]
     fn a_thirteenth_month_is_an_error() {
         for text in ["201713", "201700", "0000"] {
-            assert!(written(text, KeyKind::Date).is_err(), "{text}");
+            assert!(written("end_tm", text, KeyKind::Date).is_err(), "{text}");
         }
     }
 
@@ -252,7 +255,7 @@ mod tests {
 
     #[test]
     fn digits_of_old_mean_the_earliest_instant_and_words_nothing() {
-        let read = |text, kind| remembered(text, kind).expect("a point");
+        let read = |text, kind| remembered("the point", text, kind).expect("a point");
         assert_eq!(read("20170301", KeyKind::Zoned), Some(value("20170301 00:00:00+14")));
         assert_eq!(
             read("201702", KeyKind::Zoned),

@@ -19,7 +19,7 @@ pub struct Key<'a> {
 impl Key<'_> {
     /// What `text` means as a value of the key; `what` names it in the error.
     pub fn literal(&self, what: &str, text: &str) -> Result<String> {
-        self.read(what, text, written(text, self.kind)?)
+        self.read(what, text, written(what, text, self.kind)?)
     }
 
     fn read(&self, what: &str, text: &str, written: Written) -> Result<String> {
@@ -43,8 +43,9 @@ impl Key<'_> {
     /// when it has no meaning.
     pub fn remembered(&self, point: &str, set_at: Option<&Moment>) -> Result<Option<String>> {
         let what = "the remembered end_tm";
-        let value = match remembered(point, self.kind)? {
-            Some(written) => Some(self.read(what, point, written)?),
+        let read = |written| self.read(what, point, written).map_err(edit_it);
+        let value = match remembered(what, point, self.kind).map_err(edit_it)? {
+            Some(written) => Some(read(written)?),
             None => match set_at.map(|moment| moment.value(self.kind)).transpose()?.flatten() {
                 // The day before: `yesterday` was the earliest of the words.
                 Some(value) => values::day_before(&value, self.column)?,
@@ -72,6 +73,11 @@ impl Key<'_> {
             kind => Ok(stored(value, kind)),
         }
     }
+}
+
+/// What helps where the remembered point itself cannot be read.
+fn edit_it(error: Error) -> Error {
+    error.hint("Correct the table's row in sync_table, or delete it: the table is then synced from its beginning.")
 }
 
 /// The points in time of a run, as values of the key.
