@@ -16,10 +16,10 @@ use resuming::{finished_units, resume};
 pub use sides::source_shape;
 use sides::{Sides, Tables};
 
+use super::Request;
 use super::points::{Key, Points, Watermark};
 use super::record::Store;
 use super::rows::{NewUnit, Origin, SamePlan};
-use super::{Request, WARNING};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::session::VERSION;
 use crate::plan::columns::{self, Mapping, has_newer_values, match_columns};
@@ -213,12 +213,13 @@ pub fn plan(
         &to_create,
     )?;
     let holes = holes::with_rows(holes, session)?;
+    // With `since`, E may lie before W, or the run may begin after it; and rows there are no partitions for must not be passed.
+    let is_complete = !leaps && holes.is_empty() && tables.untold.is_empty();
+    let moves_watermark = is_complete && points.point.is_some() && course.reached >= course.remembered;
     let mut remarks = remarks(&mapping, leaps);
     remarks.extend(untold(&tables));
     remarks.extend(moved);
-    let lag = clock.lag.as_ref();
-    remarks.extend(lag.map(|lag| format!("{WARNING}the source is a standby that lags: it {lag}")));
-    remarks.extend(points.remark(clock));
+    remarks.extend(points.remarks(clock, moves_watermark));
     remarks.extend(holes::remark(&holes));
     remarks.extend(fates::remark(&partitions));
     let creations = new_partitions(&sides, &missing, request.create_missing, &mut partitions, &mut remarks);
@@ -227,12 +228,7 @@ pub fn plan(
         source: tables.shape.clone(),
         partitions,
         creations,
-        // With `since`, E may lie before W, or the run may begin after it; and rows there are no partitions for must not be passed.
-        moves_watermark: points.point.is_some()
-            && course.reached >= course.remembered
-            && !leaps
-            && holes.is_empty()
-            && tables.untold.is_empty(),
+        moves_watermark,
         end_tm: points.end_tm,
         point: points.point,
         watermark: watermark.map(|point| point.text),

@@ -1,6 +1,6 @@
 //! What end_tm, since and the remembered end_tm mean for a table's key, and which point a run leaves.
 
-use super::Request;
+use super::{Request, WARNING};
 use crate::error::{Error, Result};
 use crate::plan::end::{KeyKind, Moment, Written, is_word, remembered, stored, written};
 use crate::plan::tree::KeyColumn;
@@ -159,21 +159,23 @@ impl Points {
         })
     }
 
-    /// What the user should know.
-    pub fn remark(&self, clock: &Clock) -> Option<String> {
-        if self.reached == self.end {
-            return None;
-        }
+    /// What the user should know. `moves`: the run leaves a point.
+    pub fn remarks(&self, clock: &Clock, moves: bool) -> Vec<String> {
+        let lag = clock.lag.as_ref();
+        let lag = lag.map(|lag| format!("{WARNING}the source is a standby that lags: it {lag}"));
         let end_tm = self.end_tm.as_deref().unwrap_or("");
-        Some(match (&self.point, &clock.lag) {
-            (Some(point), None) => {
-                format!("end_tm {end_tm} lies after the source's present: {point} is remembered")
+        let present = match clock.lag {
+            None => "the source's present",
+            Some(_) => "what the source has replayed",
+        };
+        let point = match &self.point {
+            Some(point) if moves && self.reached != self.end => {
+                Some(format!("end_tm {end_tm} lies after {present}: {point} is remembered"))
             }
-            (Some(point), Some(_)) => {
-                format!("end_tm {end_tm} lies after what the source has replayed: {point} is remembered")
-            }
-            (None, _) => "end_tm will not be remembered: the source does not tell how far it has replayed".to_owned(),
-        })
+            None => Some("end_tm will not be remembered: the source does not tell how far it has replayed".to_owned()),
+            _ => None,
+        };
+        lag.into_iter().chain(point).collect()
     }
 
     /// The values to be compared.
