@@ -122,7 +122,7 @@ CREATE FUNCTION cgpsync_verify(
     method text DEFAULT 'count',
     parallelism int DEFAULT 3)
 RETURNS TABLE(partition text, matches boolean, source_rows bigint, target_rows bigint, source_checksum numeric,
-              target_checksum numeric, source_relation text, source_filter text)
+              target_checksum numeric, source_relation text, source_filter text, error text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 3 SET bytea_output = 'hex' SET TimeZone = 'UTC' SET row_security = off SET jit = off
 SET standard_conforming_strings = on

@@ -369,7 +369,7 @@ CREATE FUNCTION cgpsync_verify(
     method text DEFAULT 'count',
     parallelism int DEFAULT 3)
 RETURNS TABLE(partition text, matches boolean, source_rows bigint, target_rows bigint, source_checksum numeric,
-              target_checksum numeric, source_relation text, source_filter text)
+              target_checksum numeric, source_relation text, source_filter text, error text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 3 SET bytea_output = 'hex' SET TimeZone = 'UTC' SET row_security = off SET jit = off
 SET standard_conforming_strings = on
@@ -395,6 +395,7 @@ fn cgpsync_verify_v2(
         name!(target_checksum, Option<AnyNumeric>),
         name!(source_relation, Option<String>),
         name!(source_filter, Option<String>),
+        name!(error, Option<String>),
     ),
 > {
     let call = call(
@@ -420,14 +421,15 @@ fn cgpsync_verify_v2(
     };
     TableIterator::new(units.into_iter().map(move |unit| {
         (
-            unit.partition.clone(),
-            unit.matches(),
+            unit.partition,
+            unit.matches,
             unit.there.as_ref().map(|there| there.rows),
             unit.here.as_ref().map(|here| here.rows),
             number(unit.there),
             number(unit.here),
             unit.source_relation,
             unit.source_filter,
+            unit.error,
         )
     }))
 }

@@ -338,6 +338,15 @@ impl<'a> Space<'a> {
         Ok(is_exact.then_some(condition))
     }
 
+    /// The cells without the limits that the source cannot tell: what [`Space::condition`] asks it for.
+    pub fn told(&self, cells: &[Cell]) -> Vec<Cell> {
+        let is_told = |cell: &Cell, at: usize| {
+            let limit = self.dimensions[at].column.as_ref().zip(cell.get(at));
+            limit.is_some_and(|(column, set)| !self.dimensions[at].condition(column, set, Asked::There).is_rough)
+        };
+        cells.iter().map(|cell| cell.split(|at| is_told(cell, at)).0).collect()
+    }
+
     /// The condition that rows of `cells` satisfy, and whether no other rows do: what a hash tells apart no condition can.
     pub fn condition(&self, cells: &[Cell], asked: Asked) -> (String, bool) {
         if cells.is_empty() {

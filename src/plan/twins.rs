@@ -25,6 +25,8 @@ pub struct ReadFrom {
 struct Match<'a> {
     /// the nearest relation that may be read and holds the leaf's rows
     readable: &'a Node<SourceRel>,
+    /// table of the target that has exactly the rows of `readable`
+    anchor: u32,
     /// the relation that holds exactly the leaf's rows
     twin: Option<&'a Node<SourceRel>>,
 }
@@ -40,23 +42,25 @@ impl<'a> Twins<'a> {
         let mut twins = Twins {
             by_leaf: HashMap::new(),
         };
-        twins.pair(target, &source.root, &source.root, ranks)?;
+        twins.pair(target, &source.root, (&source.root, target.table.oid), ranks)?;
         Ok(twins)
     }
 
-    /// `there` holds exactly the rows of `here`; `readable` is it, or what is above it.
+    /// `there` holds exactly the rows of `here`; `readable` is it, or what is above it, with the table here that has its rows.
     fn pair(
         &mut self,
         here: &Node<TargetRel>,
         there: &'a Node<SourceRel>,
-        readable: &'a Node<SourceRel>,
+        readable: (&'a Node<SourceRel>, u32),
         ranks: &Ranks,
     ) -> Result<()> {
         // Without SELECT on a partition itself its parent gives the same rows.
-        let readable = if there.table.readable { there } else { readable };
+        let readable = match there.table.readable {
+            true => (there, here.table.oid),
+            false => readable,
+        };
         let Some(level) = &here.level else {
-            let twin = Some(there);
-            self.by_leaf.insert(here.table.oid, Match { readable, twin });
+            self.found(here, readable, Some(there));
             return Ok(());
         };
         let other = match &there.level {
@@ -74,25 +78,34 @@ impl<'a> Twins<'a> {
             match (theirs.get(&place), &child.level) {
                 (Some(twin), _) => self.pair(child, twin, readable, ranks)?,
                 (None, Some(below)) => self.without_twin(below, readable),
-                (None, None) => {
-                    let twin = None;
-                    self.by_leaf.insert(child.table.oid, Match { readable, twin });
-                }
+                (None, None) => self.found(child, readable, None),
             }
         }
         Ok(())
     }
 
-    fn without_twin(&mut self, level: &Level<TargetRel>, readable: &'a Node<SourceRel>) {
+    fn without_twin(&mut self, level: &Level<TargetRel>, readable: (&'a Node<SourceRel>, u32)) {
         for child in &level.children {
             match &child.level {
                 Some(below) => self.without_twin(below, readable),
-                None => {
-                    let twin = None;
-                    self.by_leaf.insert(child.table.oid, Match { readable, twin });
-                }
+                None => self.found(child, readable, None),
             }
         }
+    }
+
+    fn found(
+        &mut self,
+        leaf: &Node<TargetRel>,
+        (readable, anchor): (&'a Node<SourceRel>, u32),
+        twin: Option<&'a Node<SourceRel>>,
+    ) {
+        let found = Match { readable, anchor, twin };
+        self.by_leaf.insert(leaf.table.oid, found);
+    }
+
+    /// The table here that has exactly the rows of the relation that a leaf is read from, or a part of which.
+    pub fn anchor_of(&self, leaf: u32) -> Option<u32> {
+        self.by_leaf.get(&leaf).map(|found| found.anchor)
     }
 
     /// The relation of the source that has exactly the rows of a leaf, whether or not it may be read.

@@ -126,6 +126,21 @@ impl Type {
         )
     }
 
+    /// The built-in type with this OID.
+    pub fn is_oid(&self, wanted: u32) -> bool {
+        matches!(self, Type::BuiltIn { oid, .. } if *oid == wanted)
+    }
+
+    /// float4 or float8 is somewhere in it.
+    pub fn has_floats(&self) -> bool {
+        match self {
+            Type::BuiltIn { oid, .. } => matches!(*oid, 700 | 701),
+            Type::Array(inner) | Type::Range(inner) | Type::Multirange(inner) => inner.has_floats(),
+            Type::Composite(attributes) => attributes.iter().any(|(_, inner)| inner.has_floats()),
+            Type::Enum(_) | Type::Other { .. } => false,
+        }
+    }
+
     /// text, or varchar without a limit.
     fn is_unlimited_text(&self) -> bool {
         matches!(

@@ -3,6 +3,7 @@
 mod comparison;
 mod due;
 mod fates;
+mod groups;
 mod holes;
 mod origin;
 mod partitions;

@@ -74,9 +74,9 @@ impl Session {
         let Poll::Ready(answer) = step(&mut background, running.answer.as_mut())? else {
             return Ok(None);
         };
+        self.running = None;
         let messages = answer.map_err(|e| remote_error(&e, &format!("server \"{server}\"")))?;
         self.busy = false;
-        self.running = None;
         rows_of(messages).map(Some)
     }
 

@@ -6,5 +6,4 @@ pub mod defaults;
 pub mod define;
 pub mod load;
 pub mod swap;
-pub mod types;
 pub mod values;

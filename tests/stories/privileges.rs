@@ -40,7 +40,12 @@ const NEEDS: &[Need] = &[
             "GRANT USAGE ON FOREIGN SERVER src TO loader",
             "GRANT SELECT ON persons_201701 TO loader",
         ],
-        call: "SELECT * FROM cgpsync_verify('persons', '20170101')",
+        // What it may not read is a row that says so.
+        call: "DO $$ BEGIN
+                 IF EXISTS (SELECT FROM cgpsync_verify('persons', '20170101') WHERE error LIKE '%[42501]') THEN
+                   RAISE insufficient_privilege;
+                 END IF;
+               END $$",
     },
     Need {
         what: "create a table",

@@ -1,6 +1,7 @@
 //! The units of cgpsync_verify.
 
 use super::fates::{self, Fate};
+use super::groups::{self, Group};
 use super::holes::{self, Hole};
 use super::sides::{Sides, Tables};
 use super::{Action, key_of, planned_units};
@@ -19,6 +20,8 @@ use crate::source::Session;
 pub struct Comparison {
     /// partitions that both sides have, the biggest first
     pub units: Vec<NewUnit>,
+    /// those that only this server can tell apart, together
+    pub groups: Vec<Group>,
     /// partitions here that the source has no more
     pub vanished: Vec<u32>,
     /// rows of the source that no partition here takes: where they may be
@@ -68,10 +71,12 @@ pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Re
     let copied = planned.into_iter().filter(|planned| planned.action == Action::Copy);
     let is_gone = |unit: &NewUnit| matches!(fates.get(&unit.partition), Some(Fate::Vanished(_)));
     let (vanished, mut units): (Vec<_>, Vec<_>) = copied.map(|planned| planned.unit).partition(is_gone);
+    let groups = groups::groups(&sides, &space, &twins, &leaves, &missing, &mut units)?;
     units.sort_by_key(|u| std::cmp::Reverse(u.estimated_bytes.unwrap_or(i64::MAX)));
     let holes = holes::holes(&sides, &space, (since, end), request.since.is_some(), &[])?;
     Ok(Comparison {
         units,
+        groups,
         vanished: vanished.into_iter().map(|unit| unit.partition).collect(),
         holes,
         target: tables.target.clone(),

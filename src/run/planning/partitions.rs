@@ -54,17 +54,7 @@ pub fn planned_units(
             .filter(|read| !read.whole)
             .and_then(|_| slices.get(&leaf.table.oid));
         let (filter, filter_here) = slice.cloned().unwrap_or_default();
-        let later = missing.later.iter().map(|(parent, condition)| (*parent, condition));
-        // What is created takes its rows out of the default partition.
-        let created = missing.create.iter().filter(|_| create_missing);
-        let created = created.filter_map(|new| Some((new.parent.oid, new.condition.as_ref()?)));
-        let elsewhere = later
-            .chain(created)
-            .filter(|(parent, _)| leaf.default_of.contains(parent));
-        let conditions: Vec<String> = filter
-            .into_iter()
-            .chain(elsewhere.map(|(_, condition)| format!("{condition} IS NOT TRUE")))
-            .collect();
+        let conditions = conditions(leaf, filter, missing, create_missing);
         let conditions = if read.as_ref().is_some_and(|read| read.whole) {
             Vec::new()
         } else {
@@ -96,9 +86,32 @@ pub fn planned_units(
     Ok(planned.collect())
 }
 
+/// What the rows of a leaf satisfy: its slice, without what other partitions take, or will when they are created.
+pub(super) fn conditions(
+    leaf: &Leaf<'_>,
+    slice: Option<String>,
+    missing: &Missing<'_>,
+    create_missing: bool,
+) -> Vec<String> {
+    let later = missing.later.iter().map(|(parent, condition)| (*parent, condition));
+    // What is created takes its rows out of the default partition.
+    let created = missing.create.iter().filter(|_| create_missing);
+    let created = created.filter_map(|new| Some((new.parent.oid, new.condition.as_ref()?)));
+    let elsewhere = later
+        .chain(created)
+        .filter(|(parent, _)| leaf.default_of.contains(parent));
+    slice
+        .into_iter()
+        .chain(elsewhere.map(|(_, condition)| format!("{condition} IS NOT TRUE")))
+        .collect()
+}
+
+/// What the source can be asked for instead of each leaf: its rows, and whether others are among them.
+pub(super) type Slices = HashMap<u32, (Option<String>, bool)>;
+
 /// The condition by which the source tells the rows of each leaf from those of its siblings, None for all rows; and whether it leaves others
 /// among them, which have to be told apart here.
-fn slices(sides: &Sides<'_>, space: &Space<'_>) -> Result<HashMap<u32, (Option<String>, bool)>> {
+pub(super) fn slices(sides: &Sides<'_>, space: &Space<'_>) -> Result<Slices> {
     let root = &sides.target.root;
     let mut leaves = Vec::new();
     space.leaves(root, vec![Cell::default()], &mut leaves)?;

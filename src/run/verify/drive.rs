@@ -1,0 +1,147 @@
+//! Has it all computed, each part where its rows are.
+
+use super::work::Work;
+use super::{Figures, Said};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::{spi, wait, xact};
+use crate::plan::copy_sql::quote_literal;
+use crate::source::dialect::unchanged::{Read, check_unchanged};
+use crate::source::{Session, TextRow};
+use crate::target::catalog;
+use std::time::Duration;
+
+/// Longest sleep between two looks at the sessions; sockets and latch end it earlier.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Under a savepoint, so that what fails is one unit's error; a cancel ends all.
+fn tried<T>(f: impl FnOnce() -> Result<T>) -> Result<Result<T>> {
+    match xact::subtransaction(f) {
+        Err(error) if error.is_cancel() => Err(error),
+        result => Ok(result),
+    }
+}
+
+/// Locks what is read here before the snapshot is taken: what truncates or replaces it does not follow snapshots. Checks SELECT on the
+/// way.
+pub fn lock_all(work: &[Work]) -> Result<Vec<Result<()>>> {
+    let lock_one = |work: &Work| tried(|| work.tables.iter().try_for_each(|(oid, name)| lock(*oid, name)));
+    work.iter().map(lock_one).collect()
+}
+
+fn lock(table: u32, name: &str) -> Result<()> {
+    spi::execute(&format!("LOCK TABLE ONLY {name} IN ACCESS SHARE MODE"), &[])?;
+    if catalog::qualified_name(table)? == name {
+        return Ok(());
+    }
+    Err(Error::new(
+        sqlstate::OBJECT_IN_USE,
+        format!("{name} was renamed while it was to be compared"),
+    ))
+}
+
+/// What each side says, in the order of `work`.
+type Both = (Vec<Said>, Vec<Said>);
+
+/// Has all of `work` computed where its rows are. `columns` are what is read on the source by name.
+pub fn drive(work: &[Work], locked: Vec<Result<()>>, columns: &[String], sessions: &mut [Session]) -> Result<Both> {
+    let mut here: Vec<Said> = Vec::with_capacity(work.len());
+    let mut there: Vec<Said> = work.iter().map(|_| None).collect();
+    let mut locked = locked.into_iter();
+    let mut next = (0..work.len()).filter(|&index| work[index].there.is_some());
+    let mut at: Vec<Option<usize>> = vec![None; sessions.len()];
+    loop {
+        for (session, at) in sessions.iter_mut().zip(&mut at) {
+            // Until it has to be waited for, or nothing is left to begin.
+            loop {
+                let Some(index) = *at else {
+                    let Some(index) = next.next() else { break };
+                    begin(session, &work[index]);
+                    *at = Some(index);
+                    continue;
+                };
+                let Some(said) = ask(session, &work[index], columns)? else {
+                    break;
+                };
+                there[index] = Some(said);
+                *at = None;
+            }
+        }
+        if let Some(work) = work.get(here.len()) {
+            here.push(match (&work.here, locked.next()) {
+                (Some(_), Some(Err(error))) => Some(Err(error)),
+                (Some(statement), _) => Some(tried(|| count_here(statement))?),
+                (None, _) => None,
+            });
+            continue;
+        }
+        let busy = sessions.iter().zip(&at).filter(|(_, at)| at.is_some());
+        let sockets: Vec<_> = busy.map(|(session, _)| session.socket()).collect();
+        if sockets.is_empty() {
+            return Ok((here, there));
+        }
+        wait::wait_any(&sockets, TICK);
+    }
+}
+
+fn count_here(statement: &str) -> Result<Figures> {
+    let rows = spi::select(statement)?;
+    let row = rows.first();
+    let row = row.map(|row| vec![row.text(0).map(str::to_owned), row.text(1).map(str::to_owned)]);
+    figures(row.as_ref())
+}
+
+/// Sends the source's statement, with the unit's name for who looks into pg_stat_activity there.
+fn begin(session: &mut Session, work: &Work) {
+    let name = quote_literal(&format!("cgpsync verify: {}", work.name));
+    let statement = work.there.as_deref().unwrap_or_default();
+    session.start(format!("SET application_name = {name}; SAVEPOINT unit; {statement}"));
+}
+
+/// What the source says of the unit that was begun, once it does. An error is the unit's if the session lives on.
+fn ask(session: &mut Session, work: &Work, columns: &[String]) -> Result<Option<Result<Figures>>> {
+    let lost = |error: Error| error.within(&format!("partition {}", work.name));
+    let said = match session.poll() {
+        Ok(None) => return Ok(None),
+        Ok(Some(rows)) => {
+            let figures = figures(rows.first()).map_err(lost)?;
+            still_there(session, work, columns).map(|()| figures)
+        }
+        Err(error) => Err(error),
+    };
+    let is_units = |error: &Error| error.remote || error.sqlstate == sqlstate::SERIALIZATION_FAILURE;
+    match said {
+        Err(error) if !is_units(&error) => return Err(lost(error)),
+        _ => {}
+    }
+    // Its locks go, and whatever failed; the snapshot stays.
+    match (
+        session.batch("ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit"),
+        said,
+    ) {
+        (Ok(()), said) => Ok(Some(said)),
+        (Err(_), Err(error)) | (Err(error), Ok(_)) => Err(lost(error)),
+    }
+}
+
+/// While the unit's locks are held: what was read is what the snapshot has.
+fn still_there(session: &mut Session, work: &Work, columns: &[String]) -> Result<()> {
+    let Some(relation) = &work.source_relation else {
+        return Ok(());
+    };
+    let read = Read {
+        relation,
+        has_parts: work.source_parts,
+        columns,
+        state: None,
+    };
+    check_unchanged(session, read)
+}
+
+fn figures(row: Option<&TextRow>) -> Result<Figures> {
+    let value = |at: usize| row.and_then(|row| row.get(at)).cloned().flatten();
+    let rows = value(0).and_then(|count| count.parse().ok());
+    Ok(Figures {
+        rows: rows.ok_or_else(|| Error::protocol("a count of rows is missing"))?,
+        checksum: value(1),
+    })
+}

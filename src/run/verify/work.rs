@@ -1,0 +1,182 @@
+//! What is to be computed, as statements.
+
+use super::Method;
+use crate::error::{Error, Result, sqlstate, tame_remark};
+use crate::plan::checksum::{self, Abilities, Checksum, Compared};
+use crate::plan::types::FIRST_GENERATED_OID;
+use crate::plan::units::{SourceTable, TargetTable};
+use crate::run::planning::Comparison;
+use crate::run::record;
+use crate::source::Session;
+use crate::target::catalog;
+
+/// A unit on both sides, partitions that only together have what is read on the source, a partition here that the source has no
+/// more, or rows of the source that no partition here takes.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// quoted, qualified name of the target's partition; without one, the source's relation
+    pub name: String,
+    /// the partition's, as it is shown
+    pub shown_name: Option<String>,
+    /// the tables that are read here, with their quoted, qualified names
+    pub tables: Vec<(u32, String)>,
+    /// they hold rows that the call does not ask for
+    pub has_others: bool,
+    /// statement for this side
+    pub here: Option<String>,
+    /// statement for the source
+    pub there: Option<String>,
+    /// relation read on the source
+    pub source_relation: Option<String>,
+    /// it is partitioned
+    pub source_parts: bool,
+    /// condition on its rows
+    pub source_filter: Option<String>,
+}
+
+/// Makes statements of tables and conditions.
+struct Statements {
+    /// what sums up, with the columns of both sides; None: rows are counted
+    checksum: Option<(Checksum, checksum::Entries)>,
+}
+
+impl Statements {
+    fn here(&self, tables: &[(u32, String)]) -> String {
+        let one = |(_, name): &(u32, String)| {
+            let relation = format!("ONLY {name}");
+            match &self.checksum {
+                Some((checksum, entries)) => checksum.of(&entries.here, &relation, None),
+                None => checksum::count(&relation, None),
+            }
+        };
+        let parts: Vec<String> = tables.iter().map(one).collect();
+        checksum::together(&parts, self.checksum.is_some())
+    }
+
+    fn there(&self, relation: &str, filter: Option<&str>) -> String {
+        match &self.checksum {
+            Some((checksum, entries)) => checksum.of(&entries.there, relation, filter),
+            None => checksum::count(relation, filter),
+        }
+    }
+}
+
+/// All of it, and the columns that are read on the source by name.
+pub fn work(method: Method, comparison: Comparison, session: &Session) -> Result<(Vec<Work>, Vec<String>)> {
+    let mut columns = Vec::new();
+    let checksum = match method {
+        Method::Count => None,
+        Method::Checksum => {
+            let compared = columns_to_compare(&comparison.target, &comparison.source)?;
+            let checksum = Checksum::new(Abilities {
+                version: session.version(),
+                integer_datetimes: session.has_integer_datetimes(),
+                sha256: session.described().has_function("sha256"),
+            });
+            let entries = checksum.entries(&compared);
+            if !entries.converted.is_empty() {
+                let names = tame_remark(&entries.converted.join(", "));
+                pgrx::notice!(
+                    "no cast leads back to the source's type, so what the copy makes of it is compared: {names}"
+                );
+            }
+            columns = compared.into_iter().map(|column| column.name).collect();
+            Some((checksum, entries))
+        }
+    };
+    let statements = Statements { checksum };
+    let mut work = Vec::new();
+    for group in comparison.groups {
+        work.push(Work {
+            has_others: group.has_others,
+            ..pair(
+                &statements,
+                group.parent,
+                &group.leaves,
+                (group.source_relation, group.source_filter, group.source_parts),
+            )?
+        });
+    }
+    for unit in comparison.units {
+        let there = (unit.source_relation, unit.source_filter, unit.source_parts);
+        work.push(pair(&statements, unit.partition, &[unit.partition], there)?);
+    }
+    for partition in comparison.vanished {
+        let name = catalog::qualified_name(partition)?;
+        work.push(Work {
+            here: Some(checksum::count(&format!("ONLY {name}"), None)),
+            shown_name: Some(record::shown_name(partition)?),
+            tables: vec![(partition, name.clone())],
+            name,
+            ..Work::default()
+        });
+    }
+    for hole in comparison.holes {
+        work.push(Work {
+            there: Some(checksum::count(&hole.readable, Some(&hole.condition))),
+            name: hole.relation,
+            source_relation: Some(hole.readable),
+            source_parts: true,
+            source_filter: Some(hole.condition),
+            ..Work::default()
+        });
+    }
+    Ok((work, columns))
+}
+
+/// What both sides have: `leaves` here, shown as `partition`.
+fn pair(
+    statements: &Statements,
+    partition: u32,
+    leaves: &[u32],
+    (relation, filter, source_parts): (String, Option<String>, bool),
+) -> Result<Work> {
+    let mut tables = Vec::with_capacity(leaves.len());
+    for leaf in leaves {
+        tables.push((*leaf, catalog::qualified_name(*leaf)?));
+    }
+    Ok(Work {
+        name: catalog::qualified_name(partition)?,
+        shown_name: Some(record::shown_name(partition)?),
+        has_others: false,
+        here: Some(statements.here(&tables)),
+        there: Some(statements.there(&relation, filter.as_deref())),
+        tables,
+        source_relation: Some(relation),
+        source_parts,
+        source_filter: filter,
+    })
+}
+
+/// The columns that both sides have and a sync can write; a NOTICE names the others.
+fn columns_to_compare(target: &TargetTable, source: &SourceTable) -> Result<Vec<Compared>> {
+    let mut compared = Vec::new();
+    let mut left_out = Vec::new();
+    for column in target.columns.iter().filter(|c| !c.generated) {
+        match source.columns.iter().find(|s| s.name == column.name) {
+            Some(there) => compared.push(Compared {
+                name: column.name.clone(),
+                here: column.kind.clone(),
+                there: there.kind.clone(),
+                is_pinned: column.type_oid == there.type_oid && column.type_oid < FIRST_GENERATED_OID,
+            }),
+            None => left_out.push(format!("\"{}\" is missing on the source", column.name)),
+        }
+    }
+    for column in &source.columns {
+        if !target.columns.iter().any(|t| t.name == column.name) {
+            left_out.push(format!("\"{}\" is missing here", column.name));
+        }
+    }
+    if compared.is_empty() {
+        return Err(Error::new(
+            sqlstate::DATATYPE_MISMATCH,
+            "source and target have no column in common",
+        )
+        .hint("Use method => 'count' to compare the numbers of rows."));
+    }
+    if !left_out.is_empty() {
+        pgrx::notice!("columns that are not compared: {}", tame_remark(&left_out.join(", ")));
+    }
+    Ok(compared)
+}
