@@ -75,4 +75,6 @@ mod types;
 mod upgrade;
 mod vanished;
 mod verify;
+mod verify_apart;
+mod verify_changes;
 mod verify_types;

@@ -1,7 +1,7 @@
 //! Checksums: equal values are equal whatever type, encoding and setting they live under, and no changed value escapes.
 
 use crate::support::{Pair, needs};
-use crate::verify::{try_verify, verify};
+use crate::verify::{said, try_verify, verify};
 
 /// A table of many types: column, type, a value.
 const TYPES: &[(&str, &str, &str)] = &[
@@ -162,48 +162,36 @@ fn a_source_in_another_encoding_matches() {
         .connect_to("ascii")
         .batch_execute(latin_byte)
         .expect("a byte");
-    let error = try_verify(&mut pair.target.connect(), "'t', method => 'checksum'").expect_err("not UTF-8");
-    assert_eq!(error.code().code(), "22021");
-    assert!(error.message().contains("partition \"public\".\"t\""), "{error:?}");
+    let rows = said(&mut pair.target.connect(), "'t', method => 'checksum'");
+    let [(Some(_), None, Some(error))] = &rows[..] else {
+        panic!("{rows:?}")
+    };
+    assert!(error.ends_with("[22021]"), "{error}");
 }
 
 #[test]
-fn types_that_differ_are_compared_as_the_copy_makes_them() {
+fn columns_of_one_side_and_what_is_converted_are_named() {
     let pair = Pair::new();
     pair.source.sql(
-        "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE DOMAIN amount AS numeric(12,4);
-         CREATE TABLE t (a int, b varchar(10), c char(8), d date, e bool, f inet, g numeric, h text, i mood, j amount, k float4,
-                         l timestamp(3), m char(3), n text, gone int);
-         INSERT INTO t VALUES (1, 'x', 'ab', '2017-01-01', true, '10.0.0.1', 1.239, '17', 'sad', 1.5, 1.1, '2017-01-01 00:00:00.123',
-                               'z', '2017-01-01 12:00', 1)",
+        "CREATE TYPE pair AS (a int, b int); CREATE TABLE t (a int, p pair, gone int);
+         INSERT INTO t VALUES (1, ROW(1, 2), 1); CREATE VIEW v AS SELECT a, CAST(p AS text) AS p FROM t",
     );
-    pair.target.sql(
-        "CREATE TABLE t (a bigint, b text, c varchar, d timestamp, e text, f text, g numeric(10,2), h int, i text, j numeric(10,1),
-                         k float8, l timestamp(0), m char(5), n timestamptz, extra text DEFAULT 'x', gone int)",
-    );
-    pair.source
-        .sql("CREATE VIEW v AS SELECT a, b, c, d, e, f, g, h, i, j, k, l, m, n FROM t");
     pair.target
-        .sql("ALTER TABLE t DROP gone; ALTER ROLE postgres SET TimeZone = 'Asia/Tokyo'");
-    pair.copied("'t', '1', source_table => 'v'");
+        .sql("CREATE TABLE t (a bigint, p jsonb, extra text DEFAULT 'x'); INSERT INTO t VALUES (1, '[1, 2]')");
     let (mut client, notices) = pair.target.connect_with_notices();
-    let compare = "'t', source_table => 't', method => 'checksum'";
-    let rows = try_verify(&mut client, compare).expect("a comparison");
-    assert_eq!(rows, [("t".into(), true, 1, 1)]);
+    // What a composite prints is no jsonb, neither for the copy nor here.
+    let rows = said(&mut client, "'t', method => 'checksum'");
+    assert!(
+        rows[0].1.is_none() && rows[0].2.as_ref().is_some_and(|e| e.ends_with("[22P02]")),
+        "{rows:?}"
+    );
     let notices = notices.lock().expect("a lock").join("\n");
     assert!(
         notices.contains("\"extra\" is missing on the source, \"gone\" is missing here"),
         "{notices}"
     );
-    for change in ["c = 'ab'", "g = 1.2", "e = 'true'", "n = '2017-01-01 12:00+00'"] {
-        pair.target.sql("UPDATE t SET a = 1");
-        client
-            .batch_execute(&format!("BEGIN; UPDATE t SET {change}"))
-            .expect("a change");
-        assert!(
-            !try_verify(&mut client, compare).expect("a comparison")[0].1,
-            "{change}"
-        );
-        client.batch_execute("ROLLBACK").expect("a rollback");
-    }
+    assert!(
+        notices.contains("no cast leads back to the source's type, so what the copy makes of it is compared: \"p\""),
+        "{notices}"
+    );
 }
