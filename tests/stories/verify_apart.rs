@@ -1,7 +1,7 @@
 //! Comparing what only this server can tell apart, and what cannot be read at all.
 
 use crate::support::{Pair, SOON, poll};
-use crate::verify::{Said, said};
+use crate::verify::{Said, said, try_verify};
 
 const CHECKSUM: &str = "method => 'checksum'";
 
@@ -197,4 +197,57 @@ fn hash_partitions_of_a_source_in_another_encoding_are_compared() {
         pair.target.sql(&format!("UPDATE {table} SET id = 0 WHERE id = 7"));
         assert_eq!(told(&compared(&pair, &compare)), [(table, Some(false))]);
     }
+}
+
+#[test]
+fn rows_of_partitions_that_are_not_compared_prove_no_difference() {
+    let pair = Pair::new();
+    pair.source.sql(
+        "CREATE TABLE t (region text, day date);
+         INSERT INTO t SELECT (ARRAY['Eu', 'US'])[1 + g % 2], date '2017-01-01' + g % 31 FROM generate_series(1, 310) g",
+    );
+    // Which region is which, only this server knows; and the ranges overlap.
+    pair.target.sql(
+        "CREATE TABLE t (region text, day date) PARTITION BY LIST (lower(region));
+         CREATE TABLE eu PARTITION OF t FOR VALUES IN ('eu') PARTITION BY RANGE (day);
+         CREATE TABLE eu_1 PARTITION OF eu FOR VALUES FROM ('2017-01-01') TO ('2017-01-15');
+         CREATE TABLE eu_2 PARTITION OF eu FOR VALUES FROM ('2017-01-15') TO ('2017-02-01');
+         CREATE TABLE us PARTITION OF t FOR VALUES IN ('us') PARTITION BY RANGE (day);
+         CREATE TABLE us_1 PARTITION OF us FOR VALUES FROM ('2017-01-01') TO ('2017-02-01')",
+    );
+    pair.copied("'t', '20170110'");
+    let rows = compared(&pair, &format!("'t', '20170110', {CHECKSUM}"));
+    assert_eq!(told(&rows), [("t", None)]);
+    let error = rows[0].2.as_deref().unwrap_or("");
+    assert!(error.contains("partitions that are not compared"), "{error}");
+    pair.copied("'t', '20170131'");
+    for end in ["20170110", "20170131"] {
+        let rows = compared(&pair, &format!("'t', '{end}', {CHECKSUM}"));
+        assert_eq!(told(&rows), [("t", Some(true))], "{end}");
+    }
+    pair.target.sql("UPDATE us SET region = 'us' WHERE day = '2017-01-02'");
+    assert_eq!(
+        told(&compared(&pair, &format!("'t', {CHECKSUM}"))),
+        [("t", Some(false))]
+    );
+}
+
+#[test]
+fn a_session_that_is_lost_ends_the_call() {
+    let pair = Pair::new();
+    pair.source.sql(
+        "CREATE TABLE numbers (k int); INSERT INTO numbers SELECT generate_series(0, 1);
+         CREATE VIEW t AS SELECT k, pg_terminate_backend(pg_backend_pid()) AS v FROM numbers WHERE k > 0 UNION ALL SELECT 0, true",
+    );
+    pair.target.sql(
+        "CREATE TABLE t (k int, v bool) PARTITION BY LIST (k);
+         CREATE TABLE t_0 PARTITION OF t FOR VALUES IN (0); CREATE TABLE t_1 PARTITION OF t FOR VALUES IN (1)",
+    );
+    let mut client = pair.target.connect();
+    let error = try_verify(&mut client, &format!("'t', {CHECKSUM}")).expect_err("a lost session");
+    assert_eq!(error.code().code(), "57P01", "{error:?}");
+    assert!(
+        error.message().starts_with("partition \"public\".\"t_1\": "),
+        "{error:?}"
+    );
 }
