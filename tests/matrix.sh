@@ -4,7 +4,7 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 PAIRS=${PAIRS:-15:15 15:16 15:17 15:18 16:15 16:16 18:15 18:18}
-FILTERS=${FILTERS:-first_sync:: types:: conversions:: columns:: keys:: resume:: partitioning:: missing:: creation:: create_table:: verify:: verify_types:: swap_kinds:: swap_readers:: team:: sources::}
+FILTERS=${FILTERS:-first_sync:: types:: conversions:: columns:: keys:: resume:: partitioning:: missing:: creation:: create_table:: verify:: verify_types:: verify_changes:: verify_apart:: swap_kinds:: swap_readers:: team:: sources::}
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 result=0
