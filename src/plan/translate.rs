@@ -126,7 +126,7 @@ impl Keys {
 
     /// Adds one.
     pub fn insert(&mut self, column: KeyColumn) {
-        let known = self.columns.entry(column.sql()).or_default();
+        let known = self.columns.entry(column.name_there()).or_default();
         if !known.contains(&column) {
             known.push(column);
         }
@@ -139,7 +139,7 @@ impl Keys {
         while let Some(node) = stack.pop() {
             if let Some(level) = &node.level {
                 for column in level.columns.iter().filter(|column| !column.expression) {
-                    if !self.columns.contains_key(&column.sql()) {
+                    if !self.columns.contains_key(&column.name_there()) {
                         names.insert(column.name.clone());
                     }
                 }
@@ -150,7 +150,7 @@ impl Keys {
     }
 
     fn find(&self, there: &KeyColumn, strategy: Strategy) -> Option<(&KeyColumn, Conversion)> {
-        let known = self.columns.get(&there.sql())?;
+        let known = self.columns.get(&there.name_there())?;
         known
             .iter()
             .find_map(|here| Some((here, conversion(here, there, strategy, self.same_bytes)?)))

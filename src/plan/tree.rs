@@ -88,6 +88,14 @@ impl KeyColumn {
         }
     }
 
+    /// What tells it on the other side: the key as SQL, an expression without the casts to text that only some types of columns need.
+    pub fn name_there(&self) -> String {
+        match self.expression {
+            true => without_casts_to_text(&self.name),
+            false => self.sql(),
+        }
+    }
+
     /// Strings that differ are never equal to its collation.
     pub fn is_deterministic(&self) -> bool {
         self.collation.as_ref().is_none_or(|collation| collation.deterministic)
@@ -130,6 +138,27 @@ impl KeyColumn {
             false => quote_literal(value),
         }
     }
+}
+
+/// `lower(l)` for the `lower((l)::text)` that is printed where l is a varchar or a domain.
+fn without_casts_to_text(expression: &str) -> String {
+    let mut text = String::with_capacity(expression.len());
+    let mut rest = expression;
+    while let Some((before, after)) = rest.split_once('(') {
+        text.push_str(before);
+        let column = after.split_once(")::text");
+        match column.filter(|(name, _)| !name.is_empty() && !name.contains(['(', ')', '\'', ' '])) {
+            Some((name, after)) => {
+                text.push_str(name);
+                rest = after;
+            }
+            None => {
+                text.push('(');
+                rest = after;
+            }
+        }
+    }
+    text + rest
 }
 
 fn membership(key: &str, list: &[String], none: bool) -> String {

@@ -103,3 +103,20 @@ fn the_values_of_both_sides_are_ranked() {
         BTreeSet::from(["7".to_owned(), "7.0".to_owned()])
     );
 }
+
+#[test]
+fn a_cast_to_text_within_an_expression_does_not_make_it_another() {
+    let name = |expression: &str| {
+        let key = KeyColumn {
+            name: expression.to_owned(),
+            expression: true,
+            ..KeyColumn::default()
+        };
+        key.name_there()
+    };
+    assert_eq!(name("lower((l)::text)"), "lower(l)");
+    assert_eq!(name("lower(((l)::text || (\"M\")::text))"), "lower((l || \"M\"))");
+    for other in ["lower(l)", "lower(('x')::text)", "((a + b))::text", "f(l", "(l)::int"] {
+        assert_eq!(name(other), other);
+    }
+}
