@@ -1,6 +1,9 @@
 //! The plain model: what may be true after a call. It knows both sides before the call, the target
 //! after it, and what the call and the history said.
 
+use super::case::Case;
+use super::column::Change;
+use super::ends::{End, How};
 use super::look::{Leaf, Oid, Point, Row, Source, Target, besides, time};
 use super::world::Memory;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,10 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a call was asked for.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// how end_tm is written
+    pub to: End,
     /// places on the grid
     pub end: usize,
+    /// what is remembered of it: no later than the source's present
+    pub until: usize,
     pub since: Option<usize>,
     pub create_missing: bool,
+    /// columns whose values may change are an error
+    pub strict: bool,
     /// the source's tables changed while it ran
     pub meanwhile: bool,
 }
@@ -42,8 +51,11 @@ pub struct Scene<'a> {
     pub asked: &'a Asked,
     pub said: &'a Said,
     pub memory: &'a Memory,
-    /// the types of the keys are the same on both sides
-    pub is_alike: bool,
+    pub case: &'a Case,
+    /// places on the grid that are another value here
+    pub rounded: &'a BTreeSet<usize>,
+    /// the code is that of 0.2.0
+    pub is_old: bool,
     /// the value that the column has which only the target has; None: any but NULL
     pub extra: Option<Option<String>>,
 }
@@ -63,12 +75,61 @@ impl Scene<'_> {
                     text,
                 });
             }
-        } else if self.moved() {
-            found.extend(self.left_out());
         } else {
-            found.extend(self.unexplained());
+            match self.moved() {
+                true => found.extend(self.left_out()),
+                false => found.extend(self.unexplained()),
+            }
+            found.extend(self.unnamed());
         }
+        found.extend(self.not_refused());
         found
+    }
+
+    /// Values were changed, and no NOTICE names the column.
+    fn unnamed(&self) -> Option<Violation> {
+        let leaves = self.after.shape.leaves.iter().filter(|(oid, _)| self.is_done(**oid));
+        let mut rows = leaves.flat_map(|(_, leaf)| self.source.taken_by(leaf));
+        let names = |column: &str| {
+            let column = format!("\"{column}\"");
+            let may = |notice: &&String| self.is_old || notice.contains("values may change");
+            self.said
+                .notices
+                .iter()
+                .filter(may)
+                .any(|notice| notice.contains(&column))
+        };
+        let (m, k) = (names("m") || !self.case.column.may_change(), names("k"));
+        let is_rounded = |row: &Row| time(row.point).is_some_and(|k| self.rounded.contains(&k));
+        let is_unnamed = |row: &Row| match is_rounded(row) {
+            true => !k,
+            false => !m && self.source.inexact.contains(&row.id),
+        };
+        rows.find(is_unnamed).map(|row| Violation {
+            kind: match is_rounded(&row) {
+                true => "B1 key: values changed without a word",
+                false => self.case.column.kinds().unnamed,
+            },
+            text: format!("the row {}", row.id),
+        })
+    }
+
+    /// What has to be an error was none.
+    fn not_refused(&self) -> Option<Violation> {
+        let Case { column, .. } = self.case;
+        let is_done = |(oid, leaf): (&Oid, &Leaf)| self.is_done(*oid) && !self.source.taken_by(leaf).is_empty();
+        let some_done = self.after.shape.leaves.iter().any(is_done);
+        let kind = if column.change == Change::Refused && some_done {
+            "B2 attributes in another order are taken by their place"
+        } else if self.asked.strict && column.may_change() && some_done {
+            "B1 strict: values may change, and it is no error"
+        } else {
+            return None;
+        };
+        Some(Violation {
+            kind,
+            text: column.types.join(" "),
+        })
     }
 
     /// True if the remembered point is another one now.
@@ -82,8 +143,7 @@ impl Scene<'_> {
 
     /// Rows of the source that the leaf takes.
     fn taken_by(&self, leaf: &Leaf) -> Vec<Row> {
-        let rows = self.source.rows.iter().filter(|row| leaf.points.contains(&row.point));
-        let mut rows: Vec<Row> = rows.cloned().collect();
+        let mut rows = self.source.taken_by(leaf);
         for row in &mut rows {
             row.extra = self.extra.clone().flatten();
         }
@@ -136,11 +196,20 @@ impl Scene<'_> {
         }
         let text = differences(&expected, &got);
         let ids = |rows: &[Row]| -> BTreeSet<_> { rows.iter().map(|row| (row.id, row.value.clone())).collect() };
+        if ids(&got) == ids(&expected) && without_m(&got) == without_m(&expected) && !self.asked.meanwhile {
+            return violation(self.case.column.kinds().value, text);
+        }
         if no_value || ids(&got) == ids(&expected) && got.iter().all(|row| row.fits) {
             return violation("A12 default: not as INSERT through the table", text);
         }
         if self.asked.meanwhile {
             return violation("A5 source changed during the run: other rows than the snapshot's", text);
+        }
+        if self.case.other_order || self.case.other_equal {
+            return violation("A7 order: a unit that is done has other rows than the source", text);
+        }
+        if !self.rounded.is_empty() {
+            return violation("B1 key: rows are not where an INSERT of the value would put them", text);
         }
         violation("a unit that is done has other rows than the source", text)
     }
@@ -203,7 +272,11 @@ impl Scene<'_> {
             return None;
         }
         if is_open {
-            return violation("a unit in reach was not taken");
+            return violation(match (self.case.other_order, self.memory.how) {
+                (true, _) => "A7 order: a unit in reach was not taken",
+                (_, None | Some(How::Plain)) => "a unit in reach was not taken",
+                _ => "A6 point: a unit in reach was not taken",
+            });
         }
         if old.is_empty() && !is_as_left && self.asked.since.is_none() {
             let was_loaded = self.memory.loaded.contains_key(&oid);
@@ -237,6 +310,9 @@ impl Scene<'_> {
         let uncovered = leaf.points.iter().filter(|point| !self.is_covered(**point));
         let uncovered: BTreeSet<Point> = uncovered.copied().collect();
         let holds_rows = self.source.rows.iter().any(|row| uncovered.contains(&row.point));
+        if self.case.other_order || self.case.other_equal {
+            return false;
+        }
         if leaf.is_default || !shape.is_partitioned || !uncovered.contains(&point) || holds_rows {
             return false;
         }
@@ -261,7 +337,7 @@ impl Scene<'_> {
     fn left_out(&self) -> Vec<Violation> {
         let from = self.asked.since.or(self.memory.point);
         let is_due = |row: &&Row| match time(row.point) {
-            Some(k) => k <= self.asked.end && from.is_none_or(|from| from <= k),
+            Some(k) => k <= self.asked.until && from.is_none_or(|from| from <= k),
             None => self.asked.since.is_none(),
         };
         let homeless = |row: &&Row| !self.after.shape.home.contains_key(&row.point);
@@ -274,7 +350,9 @@ impl Scene<'_> {
             "A3 hole: rows without a partition here, create_missing off, and the point moved"
         } else if !has_some || !self.source.shape.is_partitioned {
             "A3 hole: rows of no or of a default partition have no place here, and the point moved"
-        } else if self.is_alike {
+        } else if self.case.other_order || self.case.other_equal {
+            "A7 order: partitions neither created nor named, and the point moved"
+        } else if self.case.is_alike() {
             "A3 hole: partitions of the same types neither created nor named, and the point moved"
         } else {
             "A2 types: partitions neither created nor named, and the point moved"
@@ -288,7 +366,7 @@ impl Scene<'_> {
 
     /// The point stayed behind without a word.
     fn unexplained(&self) -> Option<Violation> {
-        let behind = self.memory.point.is_none_or(|point| point < self.asked.end);
+        let behind = self.memory.point.is_none_or(|point| point < self.asked.until);
         let routine = [" bytes in ", ": skipped", "created partition", "types differ"];
         let said = self.said.notices.iter();
         let mut said = said.filter(|notice| !routine.iter().any(|word| notice.contains(word)));
@@ -300,7 +378,7 @@ impl Scene<'_> {
 }
 
 /// True if `some` has a row that `all` lacks, or has it more often.
-fn has_more(some: &[Row], all: &[Row]) -> bool {
+pub fn has_more(some: &[Row], all: &[Row]) -> bool {
     let mut left = all.to_vec();
     some.iter().any(|row| match left.iter().position(|other| other == row) {
         Some(at) => {
@@ -311,12 +389,27 @@ fn has_more(some: &[Row], all: &[Row]) -> bool {
     })
 }
 
+fn without_m(rows: &[Row]) -> Vec<Row> {
+    let mut rows = rows.to_vec();
+    rows.iter_mut().for_each(|row| row.m = None);
+    rows.sort();
+    rows
+}
+
 fn differences(expected: &[Row], got: &[Row]) -> String {
     let list = |rows: &[Row], others: &[Row]| {
         let rows = rows.iter().filter(|row| !others.contains(row)).take(5);
         let rows = rows.map(|row| {
             let fits = if row.fits { "" } else { " (other key)" };
-            format!("{} at {} {:?} {:?}{fits}", row.id, row.point, row.value, row.extra)
+            let Row {
+                id,
+                point,
+                value,
+                m,
+                extra,
+                ..
+            } = row;
+            format!("{id} at {point} {value:?} {m:?} {extra:?}{fits}")
         });
         rows.collect::<Vec<_>>().join("; ")
     };
