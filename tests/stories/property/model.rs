@@ -202,14 +202,14 @@ impl Scene<'_> {
         if no_value || ids(&got) == ids(&expected) && got.iter().all(|row| row.fits) {
             return violation("A12 default: not as INSERT through the table", text);
         }
-        if self.asked.meanwhile {
-            return violation("A5 source changed during the run: other rows than the snapshot's", text);
-        }
         if self.case.other_order || self.case.other_equal {
             return violation("A7 order: a unit that is done has other rows than the source", text);
         }
         if !self.rounded.is_empty() {
             return violation("B1 key: rows are not where an INSERT of the value would put them", text);
+        }
+        if self.asked.meanwhile {
+            return violation("A5 source changed during the run: other rows than the snapshot's", text);
         }
         violation("a unit that is done has other rows than the source", text)
     }

@@ -161,8 +161,12 @@ fn judge(world: &mut World, source: &Source, target: &Target, span: &Span, answe
         && !answer.names_missing
         && target.shape.is_partitioned
     {
+        let is_rounded = time(row.point).is_some_and(|k| world.rounded.contains(&k));
         found.push(Violation {
-            kind: "B4 verify does not mention rows that have no partition here",
+            kind: match is_rounded {
+                true => "B1 key: verify does not mention rows that have no partition here",
+                false => "B4 verify does not mention rows that have no partition here",
+            },
             text: format!("the row {} at {}", row.id, row.point),
         });
     }
