@@ -235,7 +235,9 @@ pub fn judge(world: &mut World, story: &mut Story, source: &Source, before: &Tar
     }
     if said.error.is_none() && moved {
         memory.point = Some(asked.until);
-        memory.how = Some(asked.to.how);
+        // Beyond the present every end is a far one.
+        let is_far = asked.until < asked.end;
+        memory.how = Some(if is_far { How::Far } else { asked.to.how });
         memory.finished.clear();
     }
 }
