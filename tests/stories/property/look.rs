@@ -150,6 +150,16 @@ pub struct Target {
 }
 
 impl Target {
+    /// True if a level has a RANGE key.
+    pub fn has_range(&self) -> bool {
+        self.shape.keys.iter().any(|key| key.starts_with("RANGE"))
+    }
+
+    /// True if a relation has a range: what its key's values are is known.
+    pub fn has_ranges(&self) -> bool {
+        self.shape.leaves.values().any(|leaf| leaf.has_range)
+    }
+
     /// The rows of a leaf.
     pub fn of(&self, leaf: Oid) -> &[Row] {
         self.rows.get(&leaf).map_or(&[], Vec::as_slice)

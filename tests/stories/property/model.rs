@@ -121,7 +121,7 @@ impl Scene<'_> {
         let some_done = self.after.shape.leaves.iter().any(is_done);
         let kind = if column.change == Change::Refused && some_done {
             "B2 attributes in another order are taken by their place"
-        } else if self.asked.strict && column.may_change() && some_done {
+        } else if self.asked.strict && (column.may_change() || !self.rounded.is_empty()) && some_done {
             "B1 strict: values may change, and it is no error"
         } else {
             return None;

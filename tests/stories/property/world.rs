@@ -1,9 +1,9 @@
 //! A case on two servers: its tables are made, statements are run and written down.
 
-use super::case::{Bound, Case, Extra, Key, POINTS, Tree};
+use super::case::{Bound, Case, Extra, POINTS, Tree};
 use super::ends::How;
 use super::look::{self, Oid, Point, ask};
-use crate::support::dice::Dice;
+use crate::support::dice::{Dice, number};
 use crate::support::needs::lacks_icu;
 use crate::support::{Notices, Pair};
 use postgres::{Client, NoTls};
@@ -39,7 +39,7 @@ pub struct Memory {
 /// What the code can that is tested.
 #[derive(Clone, Copy, Debug)]
 pub struct Code {
-    /// it is that of 0.2.0
+    /// it is that of 0.2.0, or PROPERTY_OLD says so
     pub is_old: bool,
     /// it knows the argument strict
     pub has_strict: bool,
@@ -52,10 +52,11 @@ impl Code {
     pub fn of(pair: &Pair) -> Code {
         let strict = "SELECT count(*) FROM pg_proc WHERE proname = 'cgpsync_sync' AND 'strict' = ANY (proargnames)";
         Code {
-            is_old: pair
-                .target
-                .text("SELECT extversion FROM pg_extension WHERE extname = 'cgpsync'")
-                == "0.2.0",
+            is_old: number("PROPERTY_OLD").is_some()
+                || pair
+                    .target
+                    .text("SELECT extversion FROM pg_extension WHERE extname = 'cgpsync'")
+                    == "0.2.0",
             has_strict: pair.target.text(strict) != "0",
             has_icu: !lacks_icu(&[&pair.source, &pair.target]),
         }
@@ -160,8 +161,8 @@ impl<'a> World<'a> {
     }
 
     /// True if a level here has a RANGE key.
-    pub fn has_range(&self) -> bool {
-        self.case.trees[TARGET].has(Key::Time)
+    pub fn has_range(&mut self) -> bool {
+        look::target(self).has_range()
     }
 
     /// Places whose value here is not the source's.
