@@ -13,8 +13,10 @@ mod family;
 mod look;
 mod meanwhile;
 mod model;
+mod roles;
 mod rows;
 mod steps;
+mod values;
 mod verify;
 mod world;
 
@@ -22,12 +24,13 @@ use crate::support::Pair;
 use crate::support::dice::{Dice, number};
 use calls::Story;
 use case::Case;
+use roles::Code;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use world::{Code, World};
+use world::World;
 
 /// How often a kind of violation was seen, where and when first.
 struct Kind {

@@ -3,7 +3,7 @@
 use super::calls::{Story, arguments, ask_for, ask_plainly, ask_up_to, call, call_another_table, say};
 use super::case::{Bound, CUTS, Family, Key, POINTS};
 use super::ends::{self, End, How};
-use super::look::ask;
+use super::look::{self, ask};
 use super::meanwhile::call_meanwhile;
 use super::model::{Asked, Violation};
 use super::rows::{change_row, move_row};
@@ -17,8 +17,10 @@ pub fn play(world: &mut World) -> Story {
     if world.dice.below(3) == 0 {
         world.insert(TARGET, 15);
     }
-    if world.case.family.is_near() && world.dice.below(3) > 0 {
-        look_ahead(world, &mut story);
+    match world.case.family {
+        family if family.is_near() && world.dice.below(3) > 0 => look_ahead(world, &mut story),
+        Family::Hour | Family::Zoned if world.dice.below(3) == 0 => set_clocks(world, &mut story),
+        _ => {}
     }
     match world.dice.below(6) {
         _ if !story.violations.is_empty() => {}
@@ -83,31 +85,45 @@ fn look_ahead(world: &mut World, story: &mut Story) {
     }
 }
 
+/// Two calls whose ends are times of the role's zone, which becomes another one between them.
+fn set_clocks(world: &mut World, story: &mut Story) {
+    for from in [3 + world.dice.below(6) as usize, 15] {
+        let Some(to) = ends::of(world, How::Local, from) else {
+            return;
+        };
+        let asked = ask_up_to(world, to);
+        call(world, story, asked);
+        if !story.violations.is_empty() {
+            return;
+        }
+        world.change_zone();
+        world.insert(SOURCE, 20);
+    }
+}
+
 /// A word as the end of a key that is no date.
 fn ask_for_words(world: &mut World, story: &mut Story) {
-    let is_text = matches!(world.case.family, Family::Word | Family::Mixed);
-    if !is_text || !world.has_range() {
+    if world.case.family.is_time() || !look::target(world).has_ranges() {
         return;
     }
     let text = world.dice.pick(&["yesterday", "today", "tomorrow", "now"]);
-    let Some(place) = ends::place_of(world, &format!("'{text}'")) else {
-        return;
-    };
     let to = End {
         how: How::Word,
         text: Some(text.to_owned()),
-        place,
+        place: ends::place_of(world, &format!("'{text}'")).unwrap_or(0),
     };
     let asked = ask_up_to(world, to);
     let arguments = arguments(world, &asked, None);
     let said = say(world, &arguments);
     story.calls += 1;
-    if said.error.is_none() {
-        story.violations.push(Violation {
-            kind: "A6 point: a word is taken for a key that is no date",
-            text: arguments,
-        });
-    }
+    let kind = match &said.error {
+        None => "A6 point: a word is taken for a key that is no date",
+        Some((code, _)) if ["22P02", "22007"].contains(&code.as_str()) => {
+            "A6 point: a word is refused with another code"
+        }
+        Some(_) => return,
+    };
+    story.violations.push(Violation { kind, text: arguments });
 }
 
 /// The source gets a new LIST branch with partitions and rows before the remembered point.

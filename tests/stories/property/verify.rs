@@ -165,6 +165,9 @@ fn judge(world: &mut World, source: &Source, target: &Target, span: &Span, answe
         found.push(Violation {
             kind: match is_rounded {
                 true => "B1 key: verify does not mention rows that have no partition here",
+                _ if world.case.other_order || world.case.other_equal => {
+                    "A7 order: verify does not mention rows that have no partition here"
+                }
                 false => "B4 verify does not mention rows that have no partition here",
             },
             text: format!("the row {} at {}", row.id, row.point),
