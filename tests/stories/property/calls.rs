@@ -234,6 +234,13 @@ pub fn judge(world: &mut World, story: &mut Story, source: &Source, before: &Tar
     };
     let is_known = is_certain && before.has_ranges() && !world.code.is_old;
     if let (None, true, Some(stored)) = (&said.error, moved && is_known, &after.remembered) {
+        let is_named = said.notices.iter().any(|notice| notice.contains("remembered"));
+        if asked.until < asked.end && !is_named {
+            story.violations.push(Violation {
+                kind: "A6 point: nothing says that the present is remembered",
+                text: stored.clone(),
+            });
+        }
         let wrong = ends::misstored(world, stored, point);
         story.violations.extend(wrong.map(|text| Violation {
             kind: "A6 point: what is remembered has another form, or is another point",

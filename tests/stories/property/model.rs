@@ -228,6 +228,7 @@ impl Scene<'_> {
             return violation(match (self.case.other_order, self.memory.how) {
                 (true, _) => "A7 order: a unit in reach was not taken",
                 (_, None | Some(How::Plain)) => "a unit in reach was not taken",
+                (_, Some(How::Local)) => "A6 zone: a unit in reach was not taken",
                 _ => "A6 point: a unit in reach was not taken",
             });
         }

@@ -145,8 +145,11 @@ fn judge(world: &mut World, source: &Source, target: &Target, span: &Span, answe
         let states = below.get(oid).map_or(&[][..], Vec::as_slice);
         if line.matches == Some(false) && !states.is_empty() && states.iter().all(|state| *state == State::Equal) {
             found.push(Violation {
-                kind: "B4 verify says that a unit differs, which does not",
-                text: format!("{oid}"),
+                kind: match world.rounded.is_empty() {
+                    true => "B4 verify says that a unit differs, which does not",
+                    false => "B1 key: verify says that a unit differs, which does not",
+                },
+                text: names(target, *oid),
             });
         }
     }
@@ -174,6 +177,12 @@ fn judge(world: &mut World, source: &Source, target: &Target, span: &Span, answe
         });
     }
     found
+}
+
+/// What a relation is called.
+fn names(target: &Target, oid: Oid) -> String {
+    let leaf = target.shape.leaves.get(&oid);
+    leaf.map_or_else(|| format!("the relation {oid}"), |leaf| leaf.name.clone())
 }
 
 /// A leaf that differs: what the line that is for it says.
@@ -220,6 +229,8 @@ fn of_differing(
         world.case.column.kinds().agrees
     } else if world.case.other_order || world.case.other_equal {
         "A7 order: verify agrees with rows that are elsewhere"
+    } else if !world.rounded.is_empty() {
+        "B1 key: verify agrees with rows that are elsewhere"
     } else {
         "verify says that a unit matches, which does not"
     };
