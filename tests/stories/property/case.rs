@@ -4,6 +4,7 @@
 
 use super::column::Column;
 pub use super::family::{CUTS, Family, POINTS};
+use super::look::{Point, besides};
 use crate::support::dice::Dice;
 
 /// A column that a level is partitioned by.
@@ -301,6 +302,11 @@ impl Case {
             && self.lower[0] == self.lower[1]
             && !self.lacks_label
             && !self.other_order
+    }
+
+    /// True if the label of a point is no label here.
+    pub fn has_no_label(&self, point: Point) -> bool {
+        self.lacks_label && self.values[besides(point) % self.values.len()] == Some("af")
     }
 
     /// The role that calls, and the one that it is on the source.

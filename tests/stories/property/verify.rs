@@ -158,7 +158,9 @@ fn judge(world: &mut World, source: &Source, target: &Target, span: &Span, answe
             Some(k) => span.to.is_none_or(|to| k <= to) && span.from.is_none_or(|from| from <= k),
             None => span.from.is_none(),
         };
-        is_due && !target.shape.home.contains_key(&row.point)
+        let is_counted =
+            world.case.has_no_label(row.point) && !target.shape.keys.iter().any(|key| key.starts_with("LIST"));
+        is_due && !is_counted && !target.shape.home.contains_key(&row.point)
     };
     if let Some(row) = source.rows.iter().find(is_missing)
         && !answer.names_missing
@@ -261,6 +263,8 @@ fn state(world: &World, source: &Source, target: &Target, (oid, leaf): (Oid, &Le
     }
     // Rows here that are beyond the end may count as too many.
     let is_whole = must.len() == all.len() && here.len() == all.len() && !here.iter().any(is_beyond);
+    // Rows whose label is none here may count with any unit.
+    let is_whole = is_whole && !source.rows.iter().any(|row| world.case.has_no_label(row.point));
     match is_whole && all.iter().all(is_exact) && world.case.column.change != Change::Refused {
         true => State::Equal,
         false => State::Unsure,
