@@ -169,7 +169,7 @@ fn local(world: &mut World, point: usize) -> Option<String> {
     }
     let format = world
         .dice
-        .pick(&["YYYY-MM-DD HH24:MI:SS.US", "YYYYMMDD", "YYYYMMDD HH24MISS"]);
+        .pick(&["YYYYMMDD", "YYYYMMDD", "YYYY-MM-DD HH24:MI:SS.US", "YYYYMMDD HH24MISS"]);
     let sql = format!("SELECT to_char('{}'::timestamptz, '{format}')", world.case.value(point));
     one(world, &sql)
 }

@@ -19,7 +19,7 @@ pub fn play(world: &mut World) -> Story {
     }
     match world.case.family {
         family if family.is_near() && world.dice.below(3) > 0 => look_ahead(world, &mut story),
-        Family::Hour | Family::Zoned if world.dice.below(3) == 0 => set_clocks(world, &mut story),
+        Family::Hour if world.dice.below(3) > 0 => set_clocks(world, &mut story),
         _ => {}
     }
     match world.dice.below(6) {
@@ -85,9 +85,14 @@ fn look_ahead(world: &mut World, story: &mut Story) {
     }
 }
 
-/// Two calls whose ends are times of the role's zone, which becomes another one between them.
+/// Two calls whose ends are times of the role's zone, which is another one for the second: what was
+/// remembered is an instant.
 fn set_clocks(world: &mut World, story: &mut Story) {
-    for from in [3 + world.dice.below(6) as usize, 15] {
+    let first = world.dice.pick(&["UTC", "Europe/Vienna", "Asia/Kolkata"]);
+    for (zone, from) in [(first, 6), ("America/New_York", 15)] {
+        world.zones[TARGET] = zone;
+        world.set_zone(TARGET);
+        let from = from + world.dice.below(4) as usize;
         let Some(to) = ends::of(world, How::Local, from) else {
             return;
         };
@@ -96,8 +101,7 @@ fn set_clocks(world: &mut World, story: &mut Story) {
         if !story.violations.is_empty() {
             return;
         }
-        world.change_zone();
-        world.insert(SOURCE, 20);
+        world.insert(SOURCE, 25);
     }
 }
 
