@@ -261,7 +261,9 @@ impl Scene<'_> {
     /// stay.
     fn is_gone(&self, leaf: &Leaf, point: Point) -> bool {
         let shape = &self.source.shape;
+        let point = self.settled(point);
         let uncovered = leaf.points.iter().filter(|point| !self.is_covered(**point));
+        let uncovered = uncovered.filter(|point| self.settled(**point) == **point);
         let uncovered: BTreeSet<Point> = uncovered.copied().collect();
         let holds_rows = self.source.rows.iter().any(|row| uncovered.contains(&row.point));
         if self.case.other_order || self.case.other_equal {
@@ -285,6 +287,15 @@ impl Scene<'_> {
         let only_lists = alike && !shape.keys.iter().any(|key| key.starts_with("HASH"));
         let by_place = only_lists && !covered.any(|other| besides(*other) == besides(point));
         by_time || by_place
+    }
+
+    /// The point that has the same value here, and is the same on both sides: a bound.
+    fn settled(&self, point: Point) -> Point {
+        match time(point) {
+            Some(k) if self.rounded.contains(&k) && k % 3 == 1 => point - 1,
+            Some(k) if self.rounded.contains(&k) => point + 1,
+            _ => point,
+        }
     }
 
     /// Rows up to the new point that have no partition here.
