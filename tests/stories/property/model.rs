@@ -301,8 +301,10 @@ impl Scene<'_> {
     /// Rows up to the new point that have no partition here.
     fn left_out(&self) -> Vec<Violation> {
         let from = self.asked.since.or(self.memory.point);
+        // The point itself may lie between two of the grid: what is at the first of them is behind it.
+        let is_between = self.asked.since.is_none() && self.memory.how != Some(How::Plain);
         let is_due = |row: &&Row| match time(row.point) {
-            Some(k) => k <= self.asked.until && from.is_none_or(|from| from <= k),
+            Some(k) => k <= self.asked.until && from.is_none_or(|from| from < k || from == k && !is_between),
             None => self.asked.since.is_none(),
         };
         let homeless = |row: &&Row| !self.after.shape.home.contains_key(&row.point);
