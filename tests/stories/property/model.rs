@@ -201,6 +201,9 @@ impl Scene<'_> {
         if !starts {
             return None;
         }
+        if status == "skipped" && self.has_nothing_of(leaf) {
+            return None;
+        }
         if is_open && status == "skipped" {
             let finished = self.memory.finished.get(&oid);
             return match finished {
@@ -255,6 +258,12 @@ impl Scene<'_> {
             Some(home) => !home.is_default,
             None => time(point).is_none(),
         }
+    }
+
+    /// The source is partitioned, and no partition of it takes anything of the leaf.
+    fn has_nothing_of(&self, leaf: &Leaf) -> bool {
+        let shape = &self.source.shape;
+        shape.is_partitioned && !leaf.points.iter().any(|point| shape.home.contains_key(point))
     }
 
     /// True if the source has surely lost the partition of this point of the leaf: its rows here
