@@ -7,4 +7,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 export PROPERTY_SECONDS=${FOR:-600} PROPERTY_SEED=${SEED:-$(date +%s)}
 [ -z "${CASES:-}" ] || export PROPERTY_CASES=$CASES
 [ -z "${ALL:-}" ] || export PROPERTY_ALL=$ALL
+# A story's limit is for `make test`, and so is its second chance.
+export STORY_SECONDS=${STORY_SECONDS:-$((PROPERTY_SECONDS + 120))} STORIES_AGAIN=0
 "$here/run.sh" property:: --nocapture

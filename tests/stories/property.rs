@@ -7,16 +7,24 @@
 
 mod calls;
 mod case;
+mod column;
+mod ends;
+mod family;
 mod look;
 mod meanwhile;
 mod model;
+mod roles;
+mod rows;
 mod steps;
+mod values;
+mod verify;
 mod world;
 
 use crate::support::Pair;
 use crate::support::dice::{Dice, number};
 use calls::Story;
 use case::Case;
+use roles::Code;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,11 +60,11 @@ impl Drop for Named {
 }
 
 /// One case: what came of it, and its statements.
-fn one(pair: &Pair, seed: u64) -> (Story, Vec<String>) {
+fn one(pair: &Pair, code: Code, seed: u64) -> (Story, Vec<String>) {
     let _named = Named(seed);
     let mut dice = Dice::new(seed.wrapping_mul(0x9e37_79b9));
-    let case = Case::new(seed, &mut dice);
-    let mut world = World::new(pair, case, dice);
+    let case = Case::new(seed, &mut dice, code.has_icu);
+    let mut world = World::new(pair, code, case, dice);
     let story = steps::play(&mut world);
     let log = world.log.clone();
     world.end();
@@ -80,6 +88,7 @@ fn every_unit_is_as_the_source_had_it_and_no_range_is_left_out() {
         "max_connections = 100",
         "max_worker_processes = 32\ncgpsync.max_retries = 3",
     );
+    let code = Code::of(&pair);
     let begun = Instant::now();
     let (next, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     let sum = Mutex::new(Sum::default());
@@ -90,7 +99,7 @@ fn every_unit_is_as_the_source_had_it_and_no_range_is_left_out() {
                 break;
             }
             let seed = first.wrapping_add(at);
-            let (story, log) = one(&pair, seed);
+            let (story, log) = one(&pair, code, seed);
             let mut sum = sum.lock().expect("a lock");
             sum.cases += 1;
             sum.calls += story.calls;

@@ -1,72 +1,11 @@
 //! Random pairs of schemas. Whatever is a bound is one of [`CUTS`] values; a row's key is a bound,
 //! the value right after it, or the one right before the next bound. So the points of this grid
-//! stand for every value there is.
+//! (`family.rs`) stand for every value there is.
 
+use super::column::Column;
+pub use super::family::{CUTS, Family, POINTS};
+use super::look::{Point, besides};
 use crate::support::dice::Dice;
-
-/// Values that may be bounds.
-pub const CUTS: usize = 7;
-/// Values that keys of rows may have.
-pub const POINTS: usize = 3 * CUTS;
-
-/// Kinds of RANGE keys: the same values, as several types write them.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Family {
-    Day,
-    Moment,
-    Zoned,
-    Number,
-    Word,
-    Digits,
-    DigitsNumber,
-}
-
-impl Family {
-    const ALL: [Family; 7] = [
-        Family::Day,
-        Family::Moment,
-        Family::Zoned,
-        Family::Number,
-        Family::Word,
-        Family::Digits,
-        Family::DigitsNumber,
-    ];
-
-    /// Types that hold its values; `@` stands for the case's schema.
-    fn types(self) -> &'static [&'static str] {
-        match self {
-            Family::Day => &["date", "date", "timestamp", "@.a_day"],
-            Family::Moment => &["timestamp"],
-            Family::Zoned => &["timestamptz"],
-            Family::Number => &["int", "int", "bigint", "smallint", "numeric", "@.a_number"],
-            Family::Word => &["text", "text", "varchar(20)", "@.a_word"],
-            Family::Digits => &["text", "varchar(8)"],
-            Family::DigitsNumber => &["int", "bigint"],
-        }
-    }
-
-    /// The value at a point of the grid, for the input function of each of the types.
-    pub fn value(self, point: usize) -> String {
-        let (cut, beside) = (point / 3, point % 3);
-        let last = [31, 28, 31, 30, 31, 30, 31][cut];
-        let day = [1, 2, last][beside];
-        let month = cut + 1;
-        match self {
-            Family::Day => format!("2017-{month:02}-{day:02}"),
-            Family::Moment | Family::Zoned => {
-                let zone = if self == Family::Zoned { "+00" } else { "" };
-                match beside {
-                    0 => format!("2017-{month:02}-01 06:00:00{zone}"),
-                    1 => format!("2017-{month:02}-01 06:00:00.000001{zone}"),
-                    _ => format!("2017-{:02}-01 05:59:59.999999{zone}", month + 1),
-                }
-            }
-            Family::Number => (10 * cut as i64 - 20 + [0, 1, 9][beside]).to_string(),
-            Family::Word => format!("k{}", 10 + 10 * cut + [0, 1, 9][beside]),
-            Family::Digits | Family::DigitsNumber => format!("2017{month:02}{day:02}"),
-        }
-    }
-}
 
 /// A column that a level is partitioned by.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,10 +29,10 @@ pub enum Bound {
 }
 
 impl Bound {
-    /// As CREATE TABLE … PARTITION OF has it.
-    pub fn sql(&self, family: Family) -> String {
+    /// As CREATE TABLE … PARTITION OF has it; `grid` has the values.
+    pub fn sql(&self, grid: &[String]) -> String {
         let cut = |cut: &Option<usize>, open: &str| match cut {
-            Some(cut) => format!("'{}'", family.value(3 * cut)),
+            Some(cut) => format!("'{}'", grid[3 * cut]),
             None => open.to_owned(),
         };
         match self {
@@ -248,6 +187,16 @@ pub enum Extra {
 pub struct Case {
     pub schema: String,
     pub family: Family,
+    /// the values of the family, in the target's order
+    pub grid: Vec<String>,
+    /// the column m
+    pub column: Column,
+    /// definitions of the collation "words", on the source and here
+    pub words: [&'static str; 2],
+    /// the source has an order of its own: of labels, of words
+    pub other_order: bool,
+    /// the LIST key is alike on both sides, but what is equal is not
+    pub other_equal: bool,
     /// types of k, on the source and here
     pub keys: [String; 2],
     /// types of l
@@ -289,17 +238,13 @@ const SHAPES: &[&[Key]] = &[
 
 impl Case {
     /// The case of a seed.
-    pub fn new(seed: u64, dice: &mut Dice) -> Case {
+    pub fn new(seed: u64, dice: &mut Dice, has_icu: bool) -> Case {
         let schema = format!("p{seed}");
-        let family = dice.pick(&Family::ALL);
-        let mut type_of = || dice.pick(family.types()).replace('@', &schema);
-        let here = type_of();
-        let mut keys = [type_of(), here];
-        if dice.below(3) == 0 {
-            keys[0] = keys[1].clone();
-        }
+        let family = Family::random(dice, has_icu);
+        let keys = family.types(dice, has_icu).map(|t| t.replace('@', &schema));
+        let words = [(); 2].map(|()| if has_icu { dice.pick(&WORDS) } else { WORDS[0] });
         let labels: &[&'static str] = &["eu", "us", "asia", "af"];
-        let (places, lower, lacks_label) = place_types(dice, &schema);
+        let (places, lower, lacks_label) = place_types(dice, &schema, has_icu);
         let shape = dice.pick(SHAPES);
         let there = grow(dice, shape, (None, None), labels);
         let mut here = match dice.below(10) {
@@ -317,12 +262,23 @@ impl Case {
         let mut values = vec![Some("eu"), Some("us")];
         if trees.iter().any(|t| t.has(Key::Place)) {
             values.extend([Some("asia"), Some("af"), None]);
-            if lower != [false; 2] {
+            if lower != [false; 2] || places.iter().any(|place| place.contains("blind")) {
                 values.push(Some("EU"));
             }
         }
         let hashes = if trees.iter().any(|t| t.has(Key::Hash)) { 5 } else { 1 };
+        let other_order = match family {
+            Family::Label => dice.below(4) > 0,
+            Family::Mixed => keys[0] != keys[1] || words[0] != words[1],
+            _ => false,
+        };
+        let other_equal = places[0].contains("blind") != places[1].contains("blind");
         Case {
+            column: Column::random(dice),
+            grid: Vec::new(),
+            words,
+            other_order,
+            other_equal,
             schema,
             family,
             keys,
@@ -345,6 +301,22 @@ impl Case {
             && self.places[0] == self.places[1]
             && self.lower[0] == self.lower[1]
             && !self.lacks_label
+            && !self.other_order
+    }
+
+    /// True if the label of a point is no label here.
+    pub fn has_no_label(&self, point: Point) -> bool {
+        self.lacks_label && self.values[besides(point) % self.values.len()] == Some("af")
+    }
+
+    /// The role that calls, and the one that it is on the source.
+    pub fn role(&self) -> String {
+        self.schema.replace('p', "r")
+    }
+
+    /// The value of a point of the grid.
+    pub fn value(&self, point: usize) -> &str {
+        &self.grid[point]
     }
 
     /// The key that a level of this tree on one side (0: source) is partitioned by.
@@ -358,12 +330,22 @@ impl Case {
     }
 }
 
+/// Definitions of a collation that sorts words its own way.
+const WORDS: [&str; 3] = [
+    "provider = libc, locale = 'C'",
+    "provider = icu, locale = 'en-US'",
+    "provider = icu, locale = 'en-US-u-kf-upper'",
+];
+
 /// Types of l on both sides, whether lower(l) is the key, and whether the target's enum lacks a
 /// label.
-fn place_types(dice: &mut Dice, schema: &str) -> ([String; 2], [bool; 2], bool) {
+fn place_types(dice: &mut Dice, schema: &str, has_icu: bool) -> ([String; 2], [bool; 2], bool) {
     let word = |dice: &mut Dice| dice.pick(&["text", "text", "varchar(10)", "@.a_word"]);
     let enumeration = "@.a_place";
-    let (types, lower, lacks) = match dice.below(6) {
+    let blind = "text COLLATE @.blind";
+    let (types, lower, lacks) = match dice.below(if has_icu { 8 } else { 6 }) {
+        6 => (["text", blind], [false; 2], false),
+        7 => ([blind, dice.pick(&["text", blind])], [false; 2], false),
         0 => ([enumeration; 2], [false; 2], false),
         1 => ([enumeration; 2], [false; 2], true),
         2 => ([word(dice), word(dice)], [true; 2], false),

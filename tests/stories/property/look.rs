@@ -2,7 +2,8 @@
 //! own answer: it evaluates the constraint of each leaf for a table of all points.
 
 use super::case::POINTS;
-use super::world::World;
+use super::column::convert;
+use super::world::{SOURCE, TARGET, World};
 use postgres::{Client, SimpleQueryMessage};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,6 +115,8 @@ pub struct Row {
     pub id: i64,
     pub point: Point,
     pub value: Option<String>,
+    /// m, as it is or would be here
+    pub m: Option<String>,
     /// the column that only the target has
     pub extra: Option<String>,
     /// its key columns have the values of its point
@@ -125,6 +128,16 @@ pub struct Row {
 pub struct Source {
     pub shape: Shape,
     pub rows: Vec<Row>,
+    /// rows of which some value is another one here
+    pub inexact: BTreeSet<i64>,
+}
+
+impl Source {
+    /// Rows that a leaf takes, as they would be here.
+    pub fn taken_by(&self, leaf: &Leaf) -> Vec<Row> {
+        let rows = self.rows.iter().filter(|row| leaf.points.contains(&row.point));
+        rows.cloned().collect()
+    }
 }
 
 /// The target at a moment.
@@ -137,6 +150,16 @@ pub struct Target {
 }
 
 impl Target {
+    /// True if a level has a RANGE key.
+    pub fn has_range(&self) -> bool {
+        self.shape.keys.iter().any(|key| key.starts_with("RANGE"))
+    }
+
+    /// True if a relation has a range: what its key's values are is known.
+    pub fn has_ranges(&self) -> bool {
+        self.shape.leaves.values().any(|leaf| leaf.has_range)
+    }
+
     /// The rows of a leaf.
     pub fn of(&self, leaf: Oid) -> &[Row] {
         self.rows.get(&leaf).map_or(&[], Vec::as_slice)
@@ -147,18 +170,29 @@ impl Target {
 pub fn source(world: &mut World, table: &str) -> Source {
     let probes = format!("{}.probes", world.case.schema);
     let shape = shape(&mut world.pair.source.connect(), table, &probes);
-    let answer = ask(&mut world.source, &format!("SELECT id, p, v FROM {table} ORDER BY id"));
-    let rows = answer.iter().map(|row| Row {
-        id: number(&row[0]),
-        point: number(&row[1]),
-        value: row[2].clone(),
-        extra: None,
-        fits: true,
-    });
-    Source {
-        shape,
-        rows: rows.collect(),
+    let sql = format!("SELECT id, p, v, m FROM {table} ORDER BY id");
+    let answer = ask(&mut world.eyes[SOURCE], &sql);
+    let printed: Vec<String> = answer.iter().filter_map(|row| row[3].clone()).collect();
+    let converted = convert(world, printed.into_iter());
+    let mut inexact = BTreeSet::new();
+    let mut rows = Vec::new();
+    for row in &answer {
+        let (id, point) = (number(&row[0]), number(&row[1]));
+        let m = row[3].as_ref().and_then(|text| converted.get(text));
+        let is_rounded = time(point).is_some_and(|k| world.rounded.contains(&k));
+        if is_rounded || m.is_some_and(|m| !m.is_exact) {
+            inexact.insert(id);
+        }
+        rows.push(Row {
+            id,
+            point,
+            value: row[2].clone(),
+            m: m.and_then(|m| m.here.clone()),
+            extra: None,
+            fits: true,
+        });
     }
+    Source { shape, rows, inexact }
 }
 
 /// Looks at the target.
@@ -172,23 +206,26 @@ pub fn target(world: &mut World) -> Target {
         "t.x"
     };
     let sql = format!(
-        "SELECT t.tableoid, t.id, t.p, t.v, {extra}, t.k IS NOT DISTINCT FROM r.k
-           AND t.l IS NOT DISTINCT FROM r.l AND t.h IS NOT DISTINCT FROM r.h
+        "SELECT t.tableoid, t.id, t.p, t.v, t.m, {extra}, t.k::text COLLATE \"C\" IS NOT DISTINCT FROM r.k::text COLLATE \"C\"
+           AND t.l::text COLLATE \"C\" IS NOT DISTINCT FROM r.l::text COLLATE \"C\" AND t.h IS NOT DISTINCT FROM r.h
          FROM {table} t LEFT JOIN {probes} r ON r.idx = t.p ORDER BY t.id"
     );
     let mut rows: BTreeMap<Oid, Vec<Row>> = BTreeMap::new();
-    for row in ask(&mut world.target, &sql) {
+    for row in ask(&mut world.eyes[TARGET], &sql) {
         rows.entry(number(&row[0])).or_default().push(Row {
             id: number(&row[1]),
             point: number(&row[2]),
             value: row[3].clone(),
-            extra: row[4].clone(),
-            fits: row[5].as_deref() == Some("t"),
+            m: row[4].clone(),
+            extra: row[5].clone(),
+            fits: row[6].as_deref() == Some("t"),
         });
     }
     rows.values_mut().for_each(|rows| rows.sort());
     let sql = format!("SELECT end_tm FROM sync_table WHERE table_name = '{table}'");
-    let remembered = ask(&mut world.target, &sql).pop().and_then(|mut row| row.remove(0));
+    let remembered = ask(&mut world.eyes[TARGET], &sql)
+        .pop()
+        .and_then(|mut row| row.remove(0));
     Target {
         shape,
         rows,

@@ -113,7 +113,7 @@ fn disturb(world: &mut World) -> Vec<String> {
 fn attach(world: &mut World) -> Vec<String> {
     let (origin, name) = (world.origin(), world.new_name(SOURCE));
     let cut = world.dice.below(CUTS as u64 - 1) as usize;
-    let bound = Bound::Range(Some(cut), Some(cut + 1)).sql(world.case.family);
+    let bound = Bound::Range(Some(cut), Some(cut + 1)).sql(&world.case.grid);
     let _ = world.run(SOURCE, &format!("CREATE TABLE {name} (LIKE {origin})"));
     let sql = format!(
         "INSERT INTO {name} (id, p, k, l, h, v) SELECT -idx, idx, k, l, h, 'attached'

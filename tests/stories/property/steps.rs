@@ -1,10 +1,12 @@
 //! What happens to a case: calls, and changes of both sides between them.
 
-use super::calls::{Story, ask_for, call, call_another_table};
-use super::case::{Bound, CUTS, Key, POINTS};
-use super::look::ask;
+use super::calls::{Story, arguments, ask_for, ask_plainly, ask_up_to, call, call_another_table, say};
+use super::case::{Bound, CUTS, Family, Key, POINTS};
+use super::ends::{self, End, How};
+use super::look::{self, ask};
 use super::meanwhile::call_meanwhile;
-use super::model::Asked;
+use super::model::{Asked, Violation};
+use super::rows::{change_row, move_row};
 use super::world::{SOURCE, TARGET, World};
 
 /// Plays a case until something is wrong or it is over.
@@ -15,9 +17,16 @@ pub fn play(world: &mut World) -> Story {
     if world.dice.below(3) == 0 {
         world.insert(TARGET, 15);
     }
+    match world.case.family {
+        family if family.is_near() && world.dice.below(3) > 0 => look_ahead(world, &mut story),
+        Family::Hour if world.dice.below(3) > 0 => set_clocks(world, &mut story),
+        _ => {}
+    }
     match world.dice.below(6) {
+        _ if !story.violations.is_empty() => {}
         0 | 1 => stumble(world, &mut story),
         2 => branch_out(world, &mut story),
+        3 => ask_for_words(world, &mut story),
         _ => {}
     }
     let steps = 2 + world.dice.below(4);
@@ -43,11 +52,8 @@ pub fn play(world: &mut World) -> Story {
 /// A call fails half-way; perhaps a unit that it has finished is truncated before the next.
 fn stumble(world: &mut World, story: &mut Story) {
     forbid(world);
-    let asked = Asked {
-        since: None,
-        end: POINTS - 1 - world.dice.below(6) as usize,
-        ..ask_for(world)
-    };
+    let end = POINTS - 1 - world.dice.below(6) as usize;
+    let asked = ask_plainly(world, end);
     call(world, story, asked.clone());
     allow(world);
     if story.violations.is_empty() {
@@ -56,6 +62,72 @@ fn stumble(world: &mut World, story: &mut Story) {
         }
         call(world, story, asked);
     }
+}
+
+/// A call with an end in the future, and one after the source has got more rows of the present.
+fn look_ahead(world: &mut World, story: &mut Story) {
+    let how = world.dice.pick(&[How::Far, How::Far, How::Period, How::Word]);
+    let Some(to) = ends::of(world, how, 0) else { return };
+    let asked = ask_up_to(world, to);
+    call(world, story, asked);
+    let present = ends::present(world);
+    if let (true, Some(present)) = (story.violations.is_empty(), present) {
+        world.insert(SOURCE, 25);
+        let to = match world.dice.below(3) {
+            0 => ends::of(world, How::LeftOut, 0),
+            _ => ends::of(world, How::Far, 0),
+        };
+        let asked = match to {
+            Some(to) => ask_up_to(world, to),
+            None => ask_plainly(world, present + 3),
+        };
+        call(world, story, asked);
+    }
+}
+
+/// Two calls whose ends are times of the role's zone, which is another one for the second: what was
+/// remembered is an instant.
+fn set_clocks(world: &mut World, story: &mut Story) {
+    let first = world.dice.pick(&["UTC", "Europe/Vienna", "Asia/Kolkata"]);
+    for (zone, from) in [(first, 6), ("America/New_York", 15)] {
+        world.zones[TARGET] = zone;
+        world.set_zone(TARGET);
+        let from = from + world.dice.below(4) as usize;
+        let Some(to) = ends::of(world, How::Local, from) else {
+            return;
+        };
+        let asked = ask_up_to(world, to);
+        call(world, story, asked);
+        if !story.violations.is_empty() {
+            return;
+        }
+        world.insert(SOURCE, 25);
+    }
+}
+
+/// A word as the end of a key that is no date.
+fn ask_for_words(world: &mut World, story: &mut Story) {
+    if world.case.family.is_time() || !look::target(world).has_ranges() {
+        return;
+    }
+    let text = world.dice.pick(&["yesterday", "today", "tomorrow", "now"]);
+    let to = End {
+        how: How::Word,
+        text: Some(text.to_owned()),
+        place: ends::place_of(world, &format!("'{text}'")).unwrap_or(0),
+    };
+    let asked = ask_up_to(world, to);
+    let arguments = arguments(world, &asked, None);
+    let said = say(world, &arguments);
+    story.calls += 1;
+    let kind = match &said.error {
+        None => "A6 point: a word is taken for a key that is no date",
+        Some((code, _)) if ["22P02", "22007"].contains(&code.as_str()) => {
+            "A6 point: a word is refused with another code"
+        }
+        Some(_) => return,
+    };
+    story.violations.push(Violation { kind, text: arguments });
 }
 
 /// The source gets a new LIST branch with partitions and rows before the remembered point.
@@ -70,22 +142,18 @@ fn branch_out(world: &mut World, story: &mut Story) {
             world.must(side, &format!("ALTER TABLE {table} DETACH PARTITION {name}"));
         }
     }
-    let asked = Asked {
-        end: 9 + world.dice.below(6) as usize,
-        since: None,
-        create_missing: true,
-        meanwhile: false,
-    };
+    let end = 9 + world.dice.below(6) as usize;
+    let asked = ask_plainly(world, end);
     call(world, story, asked.clone());
     if !story.violations.is_empty() {
         return;
     }
     add_branch(world, SOURCE, &tables[SOURCE], label, true);
     world.insert(SOURCE, 20);
+    let end = end + world.dice.below(5) as usize;
     let asked = Asked {
-        end: asked.end + world.dice.below(5) as usize,
         create_missing: world.dice.below(4) > 0,
-        ..asked
+        ..ask_plainly(world, end)
     };
     call(world, story, asked);
 }
@@ -128,7 +196,10 @@ fn one_of(world: &mut World, side: usize, only_leaves: bool) -> Option<(String, 
 
 /// One change of one side.
 fn change(world: &mut World) {
-    match world.dice.below(14) {
+    match world.dice.below(18) {
+        14 | 15 => world.change_zone(),
+        16 => move_row(world, SOURCE),
+        17 => change_row(world, SOURCE),
         0..=3 => world.insert(SOURCE, 12),
         4 => {
             let rest = world.dice.below(5);
@@ -183,7 +254,7 @@ fn add_part(world: &mut World, side: usize) {
     let cut = world.dice.below(CUTS as u64 - 1) as usize;
     if key.starts_with("RANGE") {
         let name = world.new_name(side);
-        let bound = Bound::Range(Some(cut), Some(cut + 1)).sql(world.case.family);
+        let bound = Bound::Range(Some(cut), Some(cut + 1)).sql(&world.case.grid);
         let _ = world.run(side, &format!("CREATE TABLE {name} PARTITION OF {parent} {bound}"));
     } else if key.starts_with("LIST") {
         let label = world.dice.pick(&["eu", "us", "asia", "af"]);
@@ -194,8 +265,8 @@ fn add_part(world: &mut World, side: usize) {
 
 /// A LIST partition; a deep one has a RANGE partition for each cut.
 fn add_branch(world: &mut World, side: usize, parent: &str, label: &'static str, is_deep: bool) {
-    let (name, family) = (world.new_name(side), world.case.family);
-    let bound = Bound::List(vec![Some(label)]).sql(family);
+    let name = world.new_name(side);
+    let bound = Bound::List(vec![Some(label)]).sql(&world.case.grid);
     let by = match is_deep {
         true => format!(" PARTITION BY {}", world.case.key_sql(side, Key::Time)),
         false => String::new(),
@@ -206,7 +277,7 @@ fn add_branch(world: &mut World, side: usize, parent: &str, label: &'static str,
     }
     for cut in 0..CUTS - 1 {
         let part = world.new_name(side);
-        let bound = Bound::Range(Some(cut), Some(cut + 1)).sql(family);
+        let bound = Bound::Range(Some(cut), Some(cut + 1)).sql(&world.case.grid);
         let _ = world.run(side, &format!("CREATE TABLE {part} PARTITION OF {name} {bound}"));
     }
 }

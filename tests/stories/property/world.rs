@@ -1,11 +1,13 @@
 //! A case on two servers: its tables are made, statements are run and written down.
 
 use super::case::{Bound, Case, Extra, POINTS, Tree};
-use super::look::{self, Oid, Point};
+use super::ends::How;
+use super::look::{self, Oid, Point, ask};
+use super::roles::{Code, ZONES, connect};
 use crate::support::dice::Dice;
 use crate::support::{Notices, Pair};
 use postgres::Client;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// 0 is the source, 1 the target, where something is kept for both.
 pub const SOURCE: usize = 0;
@@ -16,6 +18,8 @@ pub const TARGET: usize = 1;
 pub struct Memory {
     /// the remembered point, on the grid
     pub point: Option<usize>,
+    /// how the end was written of which it came
+    pub how: Option<How>,
     /// storage of each leaf as a run has left it
     pub loaded: BTreeMap<Oid, String>,
     /// leaves that failed runs have finished, with their storage and the end of the run
@@ -26,10 +30,17 @@ pub struct Memory {
 pub struct World<'a> {
     pub pair: &'a Pair,
     pub case: Case,
+    pub code: Code,
     pub dice: Dice,
     pub source: Client,
     pub target: Client,
     pub notices: Notices,
+    /// sessions that look, in the role's time zone: of the source, and here
+    pub eyes: [Client; 2],
+    /// time zones of the role there and here
+    pub zones: [&'static str; 2],
+    /// places on the grid that are another value here
+    pub rounded: BTreeSet<usize>,
     /// every statement so far, for a person to replay
     pub log: Vec<String>,
     pub memory: Memory,
@@ -38,33 +49,69 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Makes the tables of a case.
-    pub fn new(pair: &'a Pair, case: Case, dice: Dice) -> World<'a> {
-        let (target, notices) = pair.target.connect_with_notices();
+    /// Makes the roles and the tables of a case.
+    pub fn new(pair: &'a Pair, code: Code, case: Case, dice: Dice) -> World<'a> {
+        let role = &case.role();
+        let create = format!("CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'secret'");
+        pair.both(&create);
+        pair.target.sql(&format!(
+            "CREATE USER MAPPING FOR {role} SERVER src OPTIONS (user '{role}', password 'secret')"
+        ));
+        let (target, notices) = connect(pair, role);
         let mut world = World {
             source: pair.source.connect(),
             target,
             notices,
+            eyes: [pair.source.connect(), pair.target.connect()],
+            zones: ["UTC"; 2],
+            rounded: BTreeSet::new(),
+            log: vec![format!("/* both */ {create};")],
             pair,
+            code,
             case,
             dice,
-            log: Vec::new(),
             memory: Memory::default(),
             next_id: 1,
             next_name: 0,
         };
         for side in [SOURCE, TARGET] {
-            world.must(side, "SET client_min_messages = warning");
+            if world.dice.below(2) == 0 {
+                world.zones[side] = world.dice.pick(&ZONES);
+            }
+            world.set_zone(side);
             world.make_types(side);
+        }
+        let key = world.case.keys[TARGET].clone();
+        world.case.grid = world.case.family.grid(&mut world.eyes[TARGET], &key, &mut world.dice);
+        for side in [SOURCE, TARGET] {
             world.make_table(side);
             world.make_points(side);
         }
-        world.must(
-            TARGET,
-            "SET client_min_messages = notice; SET statement_timeout = '120s'",
-        );
+        world.rounded = world.find_rounded();
         world.set_leaf_defaults();
         world
+    }
+
+    /// True if a level here has a RANGE key.
+    pub fn has_range(&mut self) -> bool {
+        look::target(self).has_range()
+    }
+
+    /// Places whose value here is not the source's.
+    fn find_rounded(&mut self) -> BTreeSet<usize> {
+        let (schema, key) = (&self.case.schema, &self.case.keys[SOURCE]);
+        let sql = format!("SELECT idx, k FROM {schema}.probes WHERE idx < {POINTS}");
+        let values = ask(&mut self.eyes[TARGET], &sql).into_iter().map(|row| {
+            let value = row[1].clone().unwrap_or_default().replace('\'', "''");
+            format!("({}, '{value}'::{key})", row[0].clone().unwrap_or_default())
+        });
+        let values: Vec<String> = values.collect();
+        let sql = format!(
+            "SELECT v.idx FROM (VALUES {}) v(idx, k) JOIN {schema}.probes r USING (idx) WHERE v.k <> r.k",
+            values.join(", ")
+        );
+        let rows = ask(&mut self.eyes[SOURCE], &sql).into_iter();
+        rows.filter_map(|row| row[0].as_ref()?.parse().ok()).collect()
     }
 
     /// The source's table.
@@ -112,6 +159,27 @@ impl<'a> World<'a> {
                  CREATE DOMAIN {schema}.a_word AS text; CREATE TYPE {schema}.a_place AS ENUM ('eu', 'us', 'asia'{last})"
             ),
         );
+        let mut labels: Vec<String> = (0..POINTS).map(|label| format!("'r{label}'")).collect();
+        if side == SOURCE && self.case.other_order {
+            // Some are exchanged, or all of them.
+            for _ in 0..self.dice.pick(&[1, 3, 3 * POINTS]) {
+                let (a, b) = (self.dice.below(POINTS as u64), self.dice.below(POINTS as u64));
+                labels.swap(a as usize, b as usize);
+            }
+        }
+        let made = self.case.column.setup[side].replace('@', &schema);
+        self.must(
+            side,
+            &format!(
+                "CREATE TYPE {schema}.a_rank AS ENUM ({}); CREATE COLLATION {schema}.words ({}); {made}",
+                labels.join(", "),
+                self.case.words[side]
+            ),
+        );
+        if self.case.places.iter().any(|place| place.contains("blind")) {
+            let blind = "provider = icu, locale = 'und-u-ks-level2', deterministic = false";
+            self.must(side, &format!("CREATE COLLATION {schema}.blind ({blind})"));
+        }
     }
 
     fn make_table(&mut self, side: usize) {
@@ -123,6 +191,7 @@ impl<'a> World<'a> {
             format!("l {l}"),
             "h int".to_owned(),
             "v text".to_owned(),
+            format!("m {}", self.case.column.types[side].replace('@', &self.case.schema)),
         ];
         if side == SOURCE && self.case.more_there {
             columns.push("more int".to_owned());
@@ -169,8 +238,16 @@ impl<'a> World<'a> {
 
     fn make_part(&mut self, side: usize, parent: &str, bound: &Bound, tree: &Tree) {
         let name = self.new_name(side);
-        let (bound, by) = (bound.sql(self.case.family), self.by(side, tree));
-        self.must(side, &format!("CREATE TABLE {name} PARTITION OF {parent} {bound}{by}"));
+        let (bound, by) = (bound.sql(&self.case.grid), self.by(side, tree));
+        let sql = format!("CREATE TABLE {name} PARTITION OF {parent} {bound}{by}");
+        if self.case.other_order || self.case.places[side].contains("blind") {
+            // Where the order is another one, some ranges are empty or overlap; 'eu' may be 'EU'.
+            if self.run(side, &sql).is_err() {
+                return;
+            }
+        } else {
+            self.must(side, &sql);
+        }
         for (bound, part) in &tree.parts {
             self.make_part(side, &name, bound, part);
         }
@@ -190,7 +267,7 @@ impl<'a> World<'a> {
                 for time in 0..=POINTS {
                     let time = match time {
                         POINTS => "NULL".to_owned(),
-                        _ => format!("'{}'", case.family.value(time)),
+                        _ => format!("'{}'", case.value(time)),
                     };
                     if !lacks {
                         values.push(format!("({point}, {time}, {place}, {hash})"));
@@ -242,14 +319,24 @@ impl<'a> World<'a> {
             if look::time(point).is_none() && self.dice.below(8) > 0 {
                 point = self.dice.pick(&points);
             }
-            values.push(format!("({}, {point})", self.next_id));
+            let column = self.case.column;
+            let m = column.value(&mut self.dice);
+            let v = match self.dice.below(12) {
+                0 => "NULL",
+                1 => "''",
+                2 => "'N'",
+                _ => "'-'",
+            };
+            values.push(format!("({}, {point}, {v}, {m})", self.next_id));
             self.next_id += 1;
         }
+        let column = self.case.column.types[side].replace('@', &schema);
         let old = ["new", "old"][side];
         // The rows of a CHECK that is to fail are not those of this side.
         let sql = format!(
-            "INSERT INTO {table} (id, p, k, l, h, v) SELECT n.id, n.p, r.k, r.l, r.h, '{old} ' || n.id
-             FROM (VALUES {}) n(id, p) JOIN {schema}.probes r ON r.idx = n.p",
+            "INSERT INTO {table} (id, p, k, l, h, v, m)
+             SELECT n.id, n.p, r.k, r.l, r.h, CASE n.v WHEN '-' THEN '{old} ' || n.id ELSE n.v END, n.m::text::{column}
+             FROM (VALUES {}) n(id, p, v, m) JOIN {schema}.probes r ON r.idx = n.p",
             values.join(", ")
         );
         let _ = self.run(side, &sql);
@@ -257,13 +344,17 @@ impl<'a> World<'a> {
 
     /// Takes the case's objects away.
     pub fn end(mut self) {
-        let sql = format!("DROP SCHEMA {} CASCADE", self.case.schema);
+        let (schema, role) = (self.case.schema.clone(), self.case.role());
         for side in [SOURCE, TARGET] {
             self.must(side, "SET client_min_messages = warning");
-            self.must(side, &sql);
+            self.must(side, &format!("DROP SCHEMA {schema} CASCADE"));
         }
-        let name = format!("{}.t", self.case.schema);
+        let name = format!("{schema}.t");
         self.must(TARGET, &format!("DELETE FROM sync_table WHERE table_name = '{name}'"));
         self.must(TARGET, &format!("DELETE FROM cgpsync_run WHERE table_name = '{name}'"));
+        self.pair
+            .target
+            .sql(&format!("DROP USER MAPPING FOR {role} SERVER src; DROP ROLE {role}"));
+        self.pair.source.sql(&format!("DROP ROLE {role}"));
     }
 }

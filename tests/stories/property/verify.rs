@@ -1,0 +1,272 @@
+//! What verify says, beside what the model says.
+
+use super::calls::Story;
+use super::column::Change;
+use super::look::{self, Leaf, Oid, Row, Source, Target, ask, time};
+use super::model::{Asked, Violation, has_more};
+use super::rows::{meddle, move_row};
+use super::world::{SOURCE, TARGET, World};
+use std::collections::BTreeMap;
+
+/// A row of its result.
+struct Line {
+    matches: Option<bool>,
+    /// nothing was read on the source
+    has_no_source: bool,
+    /// why there is nothing to say
+    error: Option<String>,
+}
+
+/// What it was asked for, on the grid.
+struct Span {
+    from: Option<usize>,
+    to: Option<usize>,
+}
+
+/// The result, by relation; and whether some line is for rows that have no partition here.
+struct Answer {
+    lines: BTreeMap<Oid, Line>,
+    names_missing: bool,
+}
+
+/// How a leaf compares with the source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Equal,
+    Differs,
+    /// some rows may or may not be compared
+    Unsure,
+}
+
+/// Changes something by hand, perhaps, and verifies.
+pub fn verify(world: &mut World, story: &mut Story, asked: &Asked) {
+    match world.dice.below(6) {
+        0 | 1 => meddle(world, TARGET),
+        2 => meddle(world, SOURCE),
+        3 => move_row(world, SOURCE),
+        _ => {}
+    }
+    let origin = world.origin();
+    let schema = world.case.schema.clone();
+    let mut arguments = format!("'{schema}.t', source_table => '{origin}', method => 'checksum'");
+    let mut span = Span {
+        from: asked.since,
+        to: world.memory.point,
+    };
+    if world.dice.below(3) > 0 && asked.to.text.is_some() {
+        arguments += &format!(", end_tm => {}", asked.to.argument());
+        span.to = Some(asked.end);
+    }
+    if let Some(since) = asked.since {
+        arguments += &format!(", since => '{}'", world.case.value(since));
+    }
+    let source = look::source(world, &origin);
+    let target = look::target(world);
+    story.calls += 1;
+    match say(world, &arguments) {
+        Ok(answer) => story.violations.extend(judge(world, &source, &target, &span, &answer)),
+        Err(error) => {
+            if error.starts_with("XX") {
+                story.violations.push(Violation {
+                    kind: "an internal error",
+                    text: error.clone(),
+                });
+            }
+            story.failures.push(error);
+        }
+    }
+}
+
+fn say(world: &mut World, arguments: &str) -> Result<Answer, String> {
+    let sql = format!(
+        "SELECT v.partition::text, v.matches, v.source_relation IS NULL, to_jsonb(v) ->> 'error'
+         FROM cgpsync_verify({arguments}) v"
+    );
+    let rows = world
+        .target
+        .query(&sql, &[])
+        .map_err(|error| match error.as_db_error() {
+            Some(error) => format!("{} verify: {}", error.code().code(), error.message()),
+            None => panic!("{error:?} in {sql}"),
+        });
+    let end = rows.as_ref().err().map_or(String::new(), |e| format!(" -- fails: {e}"));
+    world.log.push(format!("/* target */ {sql};{end}"));
+    let mut answer = Answer {
+        lines: BTreeMap::new(),
+        names_missing: false,
+    };
+    for row in rows? {
+        let (name, matches): (Option<String>, Option<bool>) = (row.get(0), row.get(1));
+        let line = Line {
+            matches,
+            has_no_source: row.get(2),
+            error: row.get(3),
+        };
+        world
+            .log
+            .push(format!("--   {name:?} matches {matches:?} {:?}", line.error));
+        let Some(name) = name else {
+            answer.names_missing |= matches == Some(false);
+            continue;
+        };
+        let oid = ask(&mut world.target, &format!("SELECT to_regclass('{name}')::oid"));
+        if let Some(oid) = oid[0][0].as_deref().and_then(|oid| oid.parse().ok()) {
+            answer.lines.insert(oid, line);
+        }
+    }
+    Ok(answer)
+}
+
+fn judge(world: &mut World, source: &Source, target: &Target, span: &Span, answer: &Answer) -> Vec<Violation> {
+    if world.case.column.change == Change::Refused {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let mut below: BTreeMap<Oid, Vec<State>> = BTreeMap::new();
+    for (oid, leaf) in &target.shape.leaves {
+        let state = state(world, source, target, (*oid, leaf), span);
+        let sql = format!("SELECT relid::oid FROM pg_partition_ancestors({oid}) relid");
+        let mut above: Vec<Oid> = ask(&mut world.eyes[TARGET], &sql)
+            .iter()
+            .filter_map(|row| row[0].as_ref()?.parse().ok())
+            .collect();
+        if above.is_empty() {
+            above.push(*oid);
+        }
+        let line = above.iter().find_map(|oid| answer.lines.get(oid));
+        for oid in above {
+            below.entry(oid).or_default().push(state);
+        }
+        if state == State::Differs {
+            found.extend(of_differing(world, source, target, (*oid, leaf), span, line));
+        }
+    }
+    for (oid, line) in &answer.lines {
+        let states = below.get(oid).map_or(&[][..], Vec::as_slice);
+        if line.matches == Some(false) && !states.is_empty() && states.iter().all(|state| *state == State::Equal) {
+            found.push(Violation {
+                kind: match world.rounded.is_empty() {
+                    true => "B4 verify says that a unit differs, which does not",
+                    false => "B1 key: verify says that a unit differs, which does not",
+                },
+                text: names(target, *oid),
+            });
+        }
+    }
+    let is_missing = |row: &&Row| {
+        let is_due = match time(row.point) {
+            Some(k) => span.to.is_none_or(|to| k <= to) && span.from.is_none_or(|from| from <= k),
+            None => span.from.is_none(),
+        };
+        let is_counted =
+            world.case.has_no_label(row.point) && !target.shape.keys.iter().any(|key| key.starts_with("LIST"));
+        is_due && !is_counted && !target.shape.home.contains_key(&row.point)
+    };
+    if let Some(row) = source.rows.iter().find(is_missing)
+        && !answer.names_missing
+        && target.shape.is_partitioned
+    {
+        let is_rounded = time(row.point).is_some_and(|k| world.rounded.contains(&k));
+        found.push(Violation {
+            kind: match is_rounded {
+                true => "B1 key: verify does not mention rows that have no partition here",
+                _ if world.case.other_order || world.case.other_equal => {
+                    "A7 order: verify does not mention rows that have no partition here"
+                }
+                false => "B4 verify does not mention rows that have no partition here",
+            },
+            text: format!("the row {} at {}", row.id, row.point),
+        });
+    }
+    found
+}
+
+/// What a relation is called.
+fn names(target: &Target, oid: Oid) -> String {
+    let leaf = target.shape.leaves.get(&oid);
+    leaf.map_or_else(|| format!("the relation {oid}"), |leaf| leaf.name.clone())
+}
+
+/// A leaf that differs: what the line that is for it says.
+fn of_differing(
+    world: &World,
+    source: &Source,
+    target: &Target,
+    (oid, leaf): (Oid, &Leaf),
+    span: &Span,
+    line: Option<&Line>,
+) -> Option<Violation> {
+    let Some(line) = line else {
+        let times = leaf.points.iter().filter_map(|point| time(*point));
+        let starts = times.clone().min().zip(span.to).is_none_or(|(first, to)| first <= to);
+        let ends = times.max().zip(span.from).is_none_or(|(last, from)| from <= last);
+        let is_asked = !leaf.has_range || starts && ends;
+        return is_asked.then(|| Violation {
+            kind: "B4 verify leaves out a unit that differs",
+            text: leaf.name.clone(),
+        });
+    };
+    if line.matches == Some(false) || line.error.is_some() {
+        return None;
+    }
+    if line.matches.is_none() {
+        // A range that the source has lost: nothing is compared.
+        let shape = &source.shape;
+        let is_covered = |point: &usize| {
+            let home = shape.home.get(point).and_then(|oid| shape.leaves.get(oid));
+            home.is_some_and(|home| !home.is_default)
+        };
+        let is_gone = line.has_no_source && !leaf.points.iter().all(is_covered);
+        return (!is_gone).then(|| Violation {
+            kind: "B4 verify says nothing about a unit that differs",
+            text: leaf.name.clone(),
+        });
+    }
+    let (there, here) = (source.taken_by(leaf), comparable(target.of(oid)));
+    let is_converted = !has_more(&there, &here) && !has_more(&here, &there);
+    let is_rounded = |row: &Row| time(row.point).is_some_and(|k| world.rounded.contains(&k));
+    let kind = if is_converted && there.iter().any(is_rounded) {
+        "B1 key: verify agrees with values that were changed"
+    } else if is_converted {
+        world.case.column.kinds().agrees
+    } else if world.case.other_order || world.case.other_equal {
+        "A7 order: verify agrees with rows that are elsewhere"
+    } else if !world.rounded.is_empty() {
+        "B1 key: verify agrees with rows that are elsewhere"
+    } else {
+        "verify says that a unit matches, which does not"
+    };
+    let text = format!("{}: {} rows there, {} here", leaf.name, there.len(), here.len());
+    Some(Violation { kind, text })
+}
+
+/// Rows without what is not compared.
+fn comparable(rows: &[Row]) -> Vec<Row> {
+    let mut rows = rows.to_vec();
+    rows.iter_mut().for_each(|row| row.extra = None);
+    rows
+}
+
+fn state(world: &World, source: &Source, target: &Target, (oid, leaf): (Oid, &Leaf), span: &Span) -> State {
+    let all = source.taken_by(leaf);
+    let here = comparable(target.of(oid));
+    // A relation without a range of its own may be compared only up to the end.
+    let is_beyond = |row: &Row| {
+        let is_late = time(row.point).zip(span.to).is_some_and(|(k, to)| k > to);
+        is_late && (!leaf.has_range || leaf.is_default)
+    };
+    let must: Vec<Row> = all.iter().filter(|row| !is_beyond(row)).cloned().collect();
+    let is_exact = |row: &Row| !source.inexact.contains(&row.id);
+    let lacks = has_more(&must, &here) || must.iter().any(|row| !is_exact(row));
+    if lacks || has_more(&here, &all) || here.iter().any(|row| !row.fits) {
+        return State::Differs;
+    }
+    // Rows here that are beyond the end may count as too many.
+    let is_whole = must.len() == all.len() && here.len() == all.len() && !here.iter().any(is_beyond);
+    // Rows whose label is none here may count with any unit.
+    let is_whole = is_whole && !source.rows.iter().any(|row| world.case.has_no_label(row.point));
+    match is_whole && all.iter().all(is_exact) && world.case.column.change != Change::Refused {
+        true => State::Equal,
+        false => State::Unsure,
+    }
+}
