@@ -63,7 +63,7 @@ pub fn sql(version: u32) -> String {
             bytes(&is_bytes(locale))
         );
     }
-    // to_jsonb reads columns that only some versions have.
+    // to_jsonb reads columns that only some versions have. Collations that came with the server are there while this is asked.
     format!(
         "CASE WHEN l.collname IS NOT NULL THEN
            (SELECT {} || CASE WHEN COALESCE(CAST(k.j ->> 'collisdeterministic' AS boolean), true) THEN 'd' ELSE 'n' END
@@ -77,7 +77,7 @@ pub fn sql(version: u32) -> String {
                          COALESCE(pg_collation_actual_version(s.oid),
                                   CASE WHEN s.p = 'c' THEN
                                     (SELECT pg_collation_actual_version(x.oid) FROM pg_collation x
-                                     WHERE x.collprovider = 'c' AND pg_collation_actual_version(x.oid) IS NOT NULL LIMIT 1) END) AS version
+                                     WHERE x.collprovider = 'c' AND x.oid < 16384 AND pg_collation_actual_version(x.oid) IS NOT NULL LIMIT 1) END) AS version
                   FROM (SELECT q.*, CASE WHEN q.is_default THEN COALESCE(q.d ->> 'datlocprovider', 'c') ELSE q.j ->> 'collprovider' END AS p,
                                CASE WHEN q.is_default THEN q.d ELSE q.j END AS o,
                                CASE WHEN q.is_default THEN 'dat' ELSE 'coll' END AS prefix

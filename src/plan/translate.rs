@@ -44,8 +44,7 @@ pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_
         return None;
     }
     if is_one_type {
-        let keeps = modifier_holds(here.type_oid, here.modifier, there.modifier);
-        return (keeps || here.collation.is_some()).then_some(Conversion::Same);
+        return (strategy == Strategy::Range || !is_rounded(here, there)).then_some(Conversion::Same);
     }
     if both(oid::VARYING) {
         return Some(Conversion::Read);
@@ -57,12 +56,10 @@ pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_
         return Some(Conversion::Cast(format!("pg_catalog.{}", there.type_name)));
     }
     if both(oid::TIMES) {
-        // A day takes all its hours, which are values of their own over there; and what is rounded up is in the next one.
-        let precision = if there.type_oid == 1082 { 0 } else { there.modifier };
-        let keeps = here.type_oid == 1082 || modifier_holds(here.type_oid, here.modifier, precision);
-        let is_finer = |oid: u32| oid::TIMES.iter().position(|t| *t == oid);
-        let loses = is_finer(there.type_oid) > is_finer(here.type_oid);
-        return (keeps && (by_order || !loses)).then(|| Conversion::Cast(format!("pg_catalog.{}", there.type_name)));
+        // A day takes all its hours, which are values of their own over there.
+        let position = |oid: u32| oid::TIMES.iter().position(|t| *t == oid);
+        let loses = position(there.type_oid) > position(here.type_oid) || is_rounded(here, there);
+        return (by_order || !loses).then(|| Conversion::Cast(format!("pg_catalog.{}", there.type_name)));
     }
     let (ours, theirs) = (!here.labels.is_empty(), !there.labels.is_empty());
     if ours && theirs {
@@ -75,6 +72,14 @@ pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_
         || (theirs && is_string(here))
         || (!is_built_in && there.type_oid >= FIRST_NORMAL_OID && here.type_name == there.type_name);
     (by_text && !by_order).then_some(Conversion::Read)
+}
+
+/// Values of the source's key become others here, which may belong to the next partition. What is cut, such as the hours of a day, does not leave
+/// its own.
+fn is_rounded(here: &KeyColumn, there: &KeyColumn) -> bool {
+    let of_times = |column: &KeyColumn| oid::TIMES[1..].contains(&column.type_oid);
+    let rounds = here.type_oid == there.type_oid || (of_times(here) && of_times(there));
+    rounds && here.collation.is_none() && !modifier_holds(here.type_oid, here.modifier, there.modifier)
 }
 
 /// Characters are compared alike: for a list equal or not, for a range in one order, for a hash by the same bytes.
@@ -220,7 +225,16 @@ fn translate_node<T>(
     match keys.of_level(level) {
         Some(columns) => {
             let is_known = translate_level(level, &columns, converted, unreadable);
-            level.columns = columns.into_iter().map(|(here, _)| here.clone()).collect();
+            let rounded = level.columns.iter().zip(&columns);
+            let rounded: Vec<bool> = rounded.map(|(there, (here, _))| is_rounded(here, there)).collect();
+            let columns = columns
+                .into_iter()
+                .zip(rounded)
+                .map(|((here, _), is_rounded)| KeyColumn {
+                    is_rounded,
+                    ..here.clone()
+                });
+            level.columns = columns.collect();
             if !is_known {
                 level.plain = false;
                 level.columns.clear();

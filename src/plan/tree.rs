@@ -77,6 +77,8 @@ pub struct KeyColumn {
     pub sorts_bytes_there: bool,
     /// of the target's: how the source evaluates conditions on it
     pub reading: Reading,
+    /// of the source's, in the target's terms: its values are rounded on the way here, so that some lie beside their partition
+    pub is_rounded: bool,
 }
 
 impl KeyColumn {
@@ -339,7 +341,11 @@ pub const UNREADABLE: i64 = 1 << 40;
 /// rows. The source's levels are in the target's terms: see `translate`.
 pub fn alike<T, U>(here: &Level<T>, there: &Level<U>) -> bool {
     let same = |(a, b): (&KeyColumn, &KeyColumn)| {
-        a.name == b.name && a.expression == b.expression && a.ordering == b.ordering && !a.ordering.is_empty()
+        a.name == b.name
+            && a.expression == b.expression
+            && a.ordering == b.ordering
+            && !a.ordering.is_empty()
+            && !b.is_rounded
     };
     here.strategy == there.strategy
         && here.plain

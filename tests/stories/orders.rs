@@ -230,6 +230,35 @@ fn a_key_that_rounds_is_read_as_it_arrives() {
 }
 
 #[test]
+fn a_rounded_key_tells_what_has_vanished_still() {
+    let pair = Pair::new();
+    for (side, key) in [(&pair.source, "timestamp"), (&pair.target, "timestamp(0)")] {
+        side.sql(&format!(
+            "CREATE TABLE t (k {key}, v int) PARTITION BY RANGE (k);
+             CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM ('2017-01-01') TO ('2017-02-01');
+             CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM ('2017-02-01') TO ('2017-03-01');
+             CREATE TABLE t_3 PARTITION OF t FOR VALUES FROM ('2017-03-01') TO ('2017-04-01')"
+        ));
+    }
+    pair.source
+        .sql("INSERT INTO t VALUES ('2017-01-05', 1), ('2017-02-05', 2), ('2017-03-05', 3)");
+    pair.copied("'t', '201703'");
+    pair.source.sql("DROP TABLE t_1");
+    let again = "'t', '201703', since => '20170101'";
+    assert_eq!(pair.copied(again), ["t_2", "t_3"]);
+    assert_eq!(places(&pair, "t", "v"), "t_1 1; t_2 2; t_3 3");
+    // A row that is rounded into it is one of its rows.
+    pair.source
+        .sql("DROP TABLE t_3; INSERT INTO t VALUES ('2017-02-28 23:59:59.9', 4)");
+    assert_eq!(pair.copied(again), ["t_2", "t_3"]);
+    assert_eq!(places(&pair, "t", "v"), "t_1 1; t_2 2; t_3 4");
+    // And one without a place here holds the point back.
+    pair.target.sql("DROP TABLE t_3; DELETE FROM sync_table");
+    pair.copied("'t', '2017-03-15', since => '20170101', create_missing => false");
+    assert_eq!(remembered(&pair, "t"), "");
+}
+
+#[test]
 fn a_default_partition_gets_the_values_that_no_other_takes_here() {
     let pair = Pair::new();
     if needs::lacks_icu(&[&pair.source, &pair.target]) {

@@ -10,7 +10,7 @@ use crate::plan::tree::{Edge, Level, Node, Strategy, edges};
 pub struct Cover<'a, T> {
     /// a partition that is no default has a part of them
     pub has_partition: bool,
-    /// where only a default partition is, below the highest bound: that partition and its part
+    /// where only a default partition is, below the highest bound, or a neighbour whose values are rounded: where to ask for rows, and for which
     pub by_default: Vec<(&'a Node<T>, Cell)>,
     /// where there is no partition, below the highest bound
     pub vanished: Vec<Cell>,
@@ -48,12 +48,18 @@ impl Space<'_> {
             self.cover(child, &cells, cover)?;
         }
         let below = self.below_highest(level, rest.clone())?;
-        match default_of(level) {
-            Some(default) => {
-                // Above the highest bound it is the partition there is.
-                cover.has_partition |= !self.without(rest, &below).is_empty();
-                cover.by_default.extend(below.into_iter().map(|cell| (default, cell)));
-            }
+        // A rounded value may come from the partition beside.
+        let default = if is_rounded(level) {
+            Some(node)
+        } else {
+            default_of(level)
+        };
+        if default_of(level).is_some() {
+            // Above the highest bound it is the partition there is.
+            cover.has_partition |= !self.without(rest, &below).is_empty();
+        }
+        match default {
+            Some(asked) => cover.by_default.extend(below.into_iter().map(|cell| (asked, cell))),
             None => cover.vanished.extend(below),
         }
         Ok(())
@@ -97,7 +103,8 @@ impl Space<'_> {
             return Ok(());
         }
         let path = [path, &[node]].concat();
-        let Some(level) = node.level.as_ref().filter(|level| self.is_known(level)) else {
+        let tells = |level: &&Level<T>| self.is_known(level) && !is_rounded(level);
+        let Some(level) = node.level.as_ref().filter(tells) else {
             found.push(Found { node, path, cells });
             return Ok(());
         };
@@ -110,4 +117,9 @@ impl Space<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Some values of this level's partitions belong to others here.
+fn is_rounded<T>(level: &Level<T>) -> bool {
+    level.columns.iter().any(|column| column.is_rounded)
 }

@@ -73,11 +73,27 @@ fn partitions_of_rounded_values_hold_other_rows() {
         ..of_type("timestamp", 1114)
     };
     let exact = of_type("timestamp", 1114);
-    for strategy in [Range, List, Hash] {
+    assert!(is_rounded(&to_seconds, &exact) && !is_rounded(&exact, &to_seconds));
+    assert!(is_rounded(&to_seconds, &of_type("timestamptz", 1184)) && !is_rounded(&of_type("date", 1082), &exact));
+    for strategy in [List, Hash] {
         assert_eq!(conversion(&to_seconds, &exact, strategy), None);
         assert_eq!(conversion(&exact, &to_seconds, strategy), Some(Conversion::Same));
     }
-    assert_eq!(conversion(&to_seconds, &of_type("timestamptz", 1184), Range), None);
+    // Ranges are nearly the same, and tell what has vanished.
+    assert_eq!(conversion(&to_seconds, &exact, Range), Some(Conversion::Same));
+    let of_exact = |column: &KeyColumn| {
+        let mut there = table("range k", [leaf("x", "from (0) to (1)")]).source();
+        let level = there.level.as_mut().expect("a level");
+        level.columns = vec![column.clone()];
+        level.children.clear();
+        there
+    };
+    let mut there = of_exact(&exact);
+    let mut keys = Keys::default();
+    keys.insert(to_seconds.clone());
+    translate(&mut there, &keys, &Converted::new());
+    let level = there.level.as_ref().expect("a level");
+    assert!(level.plain && level.columns[0].is_rounded);
     assert!(conversion(&to_seconds, &of_type("date", 1082), Range).is_some());
 }
 
