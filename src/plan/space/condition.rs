@@ -15,6 +15,8 @@ pub enum Asked {
     There,
     /// the source, in its own way where it does not read alike: for questions
     Roughly,
+    /// the source, about its own values before they are rounded
+    Raw,
 }
 
 /// A condition on one column.
@@ -56,7 +58,9 @@ impl Dimension {
                 let key = fill_column(key, &column.name);
                 self.compared(&Operand { column, key, value }, set)
             }
-            (Reading::Known(text), Asked::There | Asked::Roughly) => self.named(&fill_column(text, &column.name), set),
+            (Reading::Known(text), Asked::There | Asked::Roughly | Asked::Raw) => {
+                self.named(&fill_column(text, &column.name), set)
+            }
             (Reading::Named(_) | Reading::Untold, Asked::There) => {
                 return Told {
                     sql: None,

@@ -1,6 +1,6 @@
 //! What the source has for rows of the target, and where it has rows.
 
-use super::{NULL, Space, common, default_of};
+use super::{Asked, NULL, Space, common, default_of};
 use crate::error::Result;
 use crate::plan::bound::{Bound, End};
 use crate::plan::region::{Cell, Set};
@@ -10,8 +10,10 @@ use crate::plan::tree::{Edge, Level, Node, Strategy, edges};
 pub struct Cover<'a, T> {
     /// a partition that is no default has a part of them
     pub has_partition: bool,
-    /// where only a default partition is, below the highest bound, or a neighbour whose values are rounded: where to ask for rows, and for which
-    pub by_default: Vec<(&'a Node<T>, Cell)>,
+    /// where only a default partition is, below the highest bound: that partition, its part, and how to ask for it
+    pub by_default: Vec<(&'a Node<T>, Cell, Asked)>,
+    /// where rows of a neighbour may be that are rounded over its bound: what to ask for them, and the part
+    pub by_neighbour: Vec<(&'a Node<T>, Cell)>,
     /// where there is no partition, below the highest bound
     pub vanished: Vec<Cell>,
 }
@@ -21,6 +23,7 @@ impl<T> Default for Cover<'_, T> {
         Cover {
             has_partition: false,
             by_default: Vec::new(),
+            by_neighbour: Vec::new(),
             vanished: Vec::new(),
         }
     }
@@ -48,18 +51,18 @@ impl Space<'_> {
             self.cover(child, &cells, cover)?;
         }
         let below = self.below_highest(level, rest.clone())?;
-        // A rounded value may come from the partition beside.
-        let default = if is_rounded(level) {
-            Some(node)
-        } else {
-            default_of(level)
-        };
-        if default_of(level).is_some() {
-            // Above the highest bound it is the partition there is.
-            cover.has_partition |= !self.without(rest, &below).is_empty();
+        if is_rounded(level) {
+            cover.by_neighbour.extend(rest.iter().map(|cell| (node, cell.clone())));
         }
-        match default {
-            Some(asked) => cover.by_default.extend(below.into_iter().map(|cell| (asked, cell))),
+        match default_of(level) {
+            Some(default) => {
+                // Above the highest bound it is the partition there is.
+                cover.has_partition |= !self.without(rest, &below).is_empty();
+                let asked = if is_rounded(level) { Asked::Raw } else { Asked::Roughly };
+                cover
+                    .by_default
+                    .extend(below.into_iter().map(|cell| (default, cell, asked)));
+            }
             None => cover.vanished.extend(below),
         }
         Ok(())

@@ -81,7 +81,8 @@ fn fate(space: &Space<'_>, cover: &Cover<'_, SourceRel>) -> Option<Fate> {
     })
 }
 
-/// A default partition covers what it holds a row of. What it holds none of has vanished.
+/// A default partition covers what it holds a row of. What it holds none of has vanished. A neighbour's rows that are rounded
+/// are rows of the partition, and the rest of it has vanished nonetheless.
 fn ask_defaults<'a>(
     space: &Space<'_>,
     root: &'a Node<SourceRel>,
@@ -90,19 +91,27 @@ fn ask_defaults<'a>(
 ) -> Result<()> {
     let mut questions = Vec::new();
     for (_, cover) in covers.iter() {
-        for (default, cell) in &cover.by_default {
-            let readable = if default.table.readable { default } else { root };
-            let (condition, _) = space.condition(std::slice::from_ref(cell), Asked::Roughly);
+        let defaults = cover.by_default.iter().map(|(node, cell, asked)| (node, cell, *asked));
+        let neighbours = cover
+            .by_neighbour
+            .iter()
+            .map(|(node, cell)| (node, cell, Asked::Roughly));
+        for (node, cell, asked) in defaults.chain(neighbours) {
+            let readable = if node.table.readable { node } else { root };
+            let (condition, _) = space.condition(std::slice::from_ref(cell), asked);
             questions.push((readable.table.relation.clone(), condition));
         }
     }
     let mut answers = dialect::hold_rows(session, &questions)?.into_iter();
     for (_, cover) in covers {
-        for (_, cell) in std::mem::take(&mut cover.by_default) {
+        for (_, cell, _) in std::mem::take(&mut cover.by_default) {
             match answers.next() {
                 Some(true) => cover.has_partition = true,
                 _ => cover.vanished.push(cell),
             }
+        }
+        for _ in std::mem::take(&mut cover.by_neighbour) {
+            cover.has_partition |= answers.next() == Some(true);
         }
     }
     Ok(())
