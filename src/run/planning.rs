@@ -15,7 +15,7 @@ use fates::Fate;
 use partitions::{new_partitions, planned_units};
 use resuming::{finished_units, resume};
 pub use sides::source_shape;
-use sides::{Sides, Tables};
+use sides::{Sides, Tables, Wanted};
 
 use super::Request;
 use super::points::{Key, Points, Watermark};
@@ -161,7 +161,7 @@ pub fn plan(
     let mut tables = Tables::read(request, session)?;
     let has_key = range_key(&tables.target.root)?.is_some();
     let (origin, watermark, moved) = origin::check(request, store, session, &tables.source, has_key)?;
-    tables.know_values(session, |tables| taken(request, tables, watermark.as_ref(), clock))?;
+    tables.know_values(session, |tables| wanted(request, tables, watermark.as_ref(), clock))?;
     let (target, source) = (&tables.target, &tables.source);
     let key = range_key(&target.root)?;
     let leaves = leaves(&target.root, key);
@@ -239,8 +239,8 @@ pub fn plan(
     })
 }
 
-/// The partitions that the points choose, by OID.
-fn taken(request: &Request, tables: &Tables, watermark: Option<&Watermark>, clock: &Clock) -> Result<HashSet<u32>> {
+/// What the plan will have to ask the source for, as far as bounds and points tell.
+fn wanted(request: &Request, tables: &Tables, watermark: Option<&Watermark>, clock: &Clock) -> Result<Wanted> {
     let key = range_key(&tables.target.root)?;
     let leaves = leaves(&tables.target.root, key);
     let written = key.map(|key| key_of(key, &leaves, &tables.source));
@@ -249,7 +249,17 @@ fn taken(request: &Request, tables: &Tables, watermark: Option<&Watermark>, cloc
     let course = course(&sides, &points, request, watermark)?;
     let (decisions, _) = decisions(&sides, &leaves, course)?;
     let taken = decisions.iter().filter(|(_, decision)| decision.is_taken());
-    Ok(taken.map(|(leaf, _)| leaf.table.oid).collect())
+    let space = sides.space();
+    let (from, end) = (course.from, course.end);
+    let reach = Reach { key, from, end };
+    let missing = missing::find(&tables.target.root, &tables.source.root, &sides.ranks, &space, &reach)?;
+    let to_create = missing.create.iter().filter(|_| request.create_missing);
+    let to_create: Vec<_> = to_create.map(|new| new.node).collect();
+    let holes = holes::holes(&sides, &space, (from, end), request.since.is_some(), &to_create)?;
+    Ok(Wanted {
+        leaves: taken.map(|(leaf, _)| leaf.table.oid).collect(),
+        has_holes: !holes.is_empty(),
+    })
 }
 
 /// Matches the columns and chooses the format.

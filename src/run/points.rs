@@ -97,13 +97,35 @@ pub struct Points {
     pub reached: Option<String>,
 }
 
-/// The remembered end_tm, and when the run that left it began.
-#[derive(Debug, Default)]
+/// The remembered end_tm.
+#[derive(Debug)]
 pub struct Watermark {
     /// as sync_table has it
     pub text: String,
-    /// None where no run of ours is known to have left it
-    pub set_at: Option<Moment>,
+    /// who has left it there
+    pub left_by: LeftBy,
+}
+
+/// Who has left a point.
+#[derive(Debug)]
+pub enum LeftBy {
+    /// a run that has asked for the source's present
+    Run,
+    /// a run of an earlier version, which began then
+    Earlier(Moment),
+    /// nobody that is known
+    Somebody,
+}
+
+impl Watermark {
+    /// What it cannot be later than: the start of the run that left it, or `now` where nobody knows.
+    pub fn latest<'a>(&'a self, now: Option<&'a Moment>) -> Option<&'a Moment> {
+        match &self.left_by {
+            LeftBy::Run => None,
+            LeftBy::Earlier(start) => Some(start),
+            LeftBy::Somebody => now,
+        }
+    }
 }
 
 impl Points {
@@ -119,12 +141,10 @@ impl Points {
         };
         let since = request.since.as_deref();
         let since = since.map(|since| key.literal("since", since)).transpose()?;
-        let watermark = watermark.map(|point| {
-            // One that nobody is known to have left is no later than now.
-            let set_at = point.set_at.as_ref().or(clock.now.as_ref());
-            key.remembered(&point.text, set_at)
-        });
-        let watermark = watermark.transpose()?.flatten();
+        let watermark = match watermark {
+            Some(point) => key.remembered(&point.text, point.latest(clock.now.as_ref()))?,
+            None => None,
+        };
         let end = match &request.end_tm {
             Some(text) => key.literal("end_tm", text)?,
             None if key.kind.is_time() => {

@@ -4,7 +4,7 @@
 mod units;
 
 use super::Request;
-use super::points::Watermark;
+use super::points::{LeftBy, Watermark};
 use super::rows::{NewUnit, Planned, Remembered, RunInfo};
 use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::lock;
@@ -325,9 +325,9 @@ impl Store {
     /// remembers is then about rows that are gone.
     pub fn watermark(&self, table: u32) -> Result<Option<Watermark>> {
         let rows = self.write(
-            "SELECT s.end_tm, b.at::text, b.at::timestamp::text FROM @.sync_table s
+            "SELECT s.end_tm, b.at::text, b.at::timestamp::text, b.is_bounded FROM @.sync_table s
              LEFT JOIN LATERAL (
-               SELECT r.started_at AS at FROM @.cgpsync_run r
+               SELECT r.started_at AS at, r.remembered IS NOT NULL AS is_bounded FROM @.cgpsync_run r
                WHERE r.relation = $2::oid::regclass AND r.status = 'done' AND COALESCE(r.remembered, r.end_tm) = s.end_tm
                ORDER BY r.run_id DESC LIMIT 1) b ON true
              WHERE s.table_name = $1 AND $2::oid = COALESCE(
@@ -336,12 +336,16 @@ impl Store {
             &[Some(&shown_name(table)?), Some(&table.to_string())],
         )?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let set_at = row.text(1).zip(row.text(2)).map(|(instant, local)| Moment {
-            instant: instant.to_owned(),
-            local: local.to_owned(),
-        });
+        let left_by = match (row.text(1), row.text(2)) {
+            (Some(_), Some(_)) if row.is(3) => LeftBy::Run,
+            (Some(instant), Some(local)) => LeftBy::Earlier(Moment {
+                instant: instant.to_owned(),
+                local: local.to_owned(),
+            }),
+            _ => LeftBy::Somebody,
+        };
         let text = row.text(0).unwrap_or("").trim().to_owned();
-        Ok((!text.is_empty()).then_some(Watermark { text, set_at }))
+        Ok((!text.is_empty()).then_some(Watermark { text, left_by }))
     }
 
     /// Where the remembered end_tm was taken from; None when no run of ours has left it.

@@ -3,7 +3,7 @@
 use super::fates::{self, Fate};
 use super::groups::{self, Group};
 use super::holes::{self, Hole};
-use super::sides::{Sides, Tables};
+use super::sides::{Sides, Tables, Wanted};
 use super::{Action, key_of, planned_units};
 use crate::error::{Error, Result};
 use crate::plan::missing::{self, Reach};
@@ -46,9 +46,14 @@ pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Re
             remembered.as_ref(),
         )?;
         let sides = Sides::new(tables, key, span.values())?;
+        let (end, since) = (sides.rank(&span.end)?, sides.rank(&span.since)?);
         let chosen = span.chosen(&sides, &leaves)?;
         let chosen = chosen.iter().filter(|(_, decision)| decision.is_taken());
-        Ok(chosen.map(|(leaf, _)| leaf.table.oid).collect())
+        let holes = holes::holes(&sides, &sides.space(), (since, end), request.since.is_some(), &[])?;
+        Ok(Wanted {
+            leaves: chosen.map(|(leaf, _)| leaf.table.oid).collect(),
+            has_holes: !holes.is_empty(),
+        })
     })?;
     let (target, source) = (&tables.target, &tables.source);
     let key = range_key(&target.root)?;
@@ -101,7 +106,7 @@ impl Span {
         let (end, said) = match (&request.end_tm, remembered) {
             (Some(text), _) => (Some(key.literal("end_tm", text)?), ("end_tm", text.clone())),
             (None, Some(point)) => (
-                key.remembered(&point.text, point.set_at.as_ref())?,
+                key.remembered(&point.text, point.latest(None))?,
                 ("the remembered end_tm", point.text.clone()),
             ),
             (None, None) => (None, ("", String::new())),

@@ -98,7 +98,12 @@ fn ask_defaults<'a>(
             .map(|(node, cell)| (node, cell, Asked::Roughly));
         for (node, cell, asked) in defaults.chain(neighbours) {
             let readable = if node.table.readable { node } else { root };
-            let (condition, _) = space.condition(std::slice::from_ref(cell), asked);
+            let cell = std::slice::from_ref(cell);
+            let (mut condition, _) = space.condition(cell, Asked::Roughly);
+            if asked == Asked::Raw {
+                // Before it is rounded and afterwards.
+                condition += &format!(" AND {}", space.condition(cell, asked).0);
+            }
             questions.push((readable.table.relation.clone(), condition));
         }
     }

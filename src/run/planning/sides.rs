@@ -89,20 +89,17 @@ impl Tables {
         named
     }
 
-    /// Asks the source for all values of keys that have to be named, unless each of the partitions that `taken` gives has one there with the very
-    /// same rows. Without an answer such a partition is read with all rows.
-    pub fn know_values(
-        &mut self,
-        session: &mut Session,
-        taken: impl FnOnce(&Tables) -> Result<HashSet<u32>>,
-    ) -> Result<()> {
-        let named = self.named_keys();
+    /// Asks the source for all values of keys that have to be named, unless each of the wanted partitions has one there with the very same rows
+    /// and no row there can be without a place here. Without an answer such a partition is read with all rows.
+    pub fn know_values(&mut self, session: &mut Session, wanted: impl FnOnce(&Tables) -> Result<Wanted>) -> Result<()> {
+        let mut named = self.named_keys();
         if named.is_empty() {
             return Ok(());
         }
-        let taken = taken(self)?;
-        if self.has_twins(&taken)? {
-            return Ok(());
+        let wanted = wanted(self)?;
+        if self.has_twins(&wanted.leaves)? {
+            // Digits that have no place come in one order on both sides.
+            named.retain(|_, column| wanted.has_holes && !column.by_digits);
         }
         let relation = self.source.root.table.relation.clone();
         for (sql, column) in named {
@@ -149,6 +146,14 @@ impl Tables {
         let reads: Result<Vec<ReadFrom>> = taken.map(|leaf| twins.source_of(leaf)).collect();
         Ok(reads?.iter().all(|read| read.whole))
     }
+}
+
+/// What a plan will have to ask the source for.
+pub struct Wanted {
+    /// partitions to be read
+    pub leaves: HashSet<u32>,
+    /// rows there may have no place here
+    pub has_holes: bool,
 }
 
 /// Both sides, and how their values are ordered.
