@@ -118,6 +118,11 @@ pub enum LeftBy {
 }
 
 impl Watermark {
+    /// False for a word of which nobody knows when it was said.
+    fn has_meaning(&self) -> bool {
+        !is_word(&self.text) || !matches!(self.left_by, LeftBy::Somebody)
+    }
+
     /// What it cannot be later than: the start of the run that left it, or `now` where nobody knows.
     pub fn latest<'a>(&'a self, now: Option<&'a Moment>) -> Option<&'a Moment> {
         match &self.left_by {
@@ -141,7 +146,7 @@ impl Points {
         };
         let since = request.since.as_deref();
         let since = since.map(|since| key.literal("since", since)).transpose()?;
-        let watermark = match watermark {
+        let watermark = match watermark.filter(|point| point.has_meaning()) {
             Some(point) => key.remembered(&point.text, point.latest(clock.now.as_ref()))?,
             None => None,
         };
