@@ -9,6 +9,8 @@ pub struct Collation {
     pub identity: Option<String>,
     /// by the bytes of UTF8, whatever is sorted
     pub bytes: bool,
+    /// by bytes, of whatever encoding
+    pub own_bytes: bool,
     /// strings that differ are never equal
     pub deterministic: bool,
 }
@@ -22,6 +24,7 @@ impl Collation {
             locale: locale.to_owned(),
             identity: (!identity.is_empty()).then(|| identity.to_owned()),
             bytes: flags.starts_with('b'),
+            own_bytes: flags.starts_with(['b', 'o']),
             deterministic: flags.ends_with('d'),
         })
     }
@@ -45,7 +48,9 @@ fn is_bytes(locale: &str) -> String {
 /// locale for column a of pg_attribute, if that is text.
 pub fn sql(version: u32) -> String {
     let bytes = |test: &str| {
-        format!("CASE WHEN {test} AND current_setting('server_encoding') IN {SORT_AS_UTF8} THEN 'b' ELSE '-' END")
+        format!(
+            "CASE WHEN NOT ({test}) THEN '-' WHEN current_setting('server_encoding') IN {SORT_AS_UTF8} THEN 'b' ELSE 'o' END"
+        )
     };
     if version < 90_100 {
         let locale = "current_setting('lc_collate')";

@@ -6,7 +6,7 @@ use super::collation::Collation;
 use super::columns::SourceColumn;
 use super::copy_sql::quote_ident;
 use super::tree::{KeyColumn, Level, Node, Strategy};
-use super::types::{Type, modifier_holds};
+use super::types::{Type, modifier_holds, numeric_scale};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How the source evaluates a condition on a key.
@@ -21,6 +21,8 @@ pub enum Reading {
         key: String,
         /// of a literal of the key's type
         value: String,
+        /// how far a value may be moved on the way: within it the bare column is compared, too, so that indexes and partitions serve
+        margin: Option<String>,
     },
     /// not as this server does: its values have to be known, and named. The expression gives a value's text; @ stands for the column
     Named(String),
@@ -59,7 +61,7 @@ pub fn reading(here: &KeyColumn, there: Option<&SourceColumn>, ordered: bool, ve
         // Strings within it are compared by the database's collation.
         None if ordered && here.type_oid == JSONB => named(),
         None if is_same && modifier_holds(here.type_oid, here.modifier, there.kind.modifier()) => Reading::Native,
-        None => converted(here, there, text).unwrap_or_else(named),
+        None => converted(here, there, ordered, text).unwrap_or_else(named),
     }
 }
 
@@ -70,25 +72,47 @@ const NUMBERS: &[u32] = &[21, 23, 20, 1700];
 const TIMES: &[u32] = &[1082, 1114, 1184];
 
 /// A key without characters, of another type than the source's column, or one that rounds: the column as it arrives here.
-fn converted(here: &KeyColumn, there: &SourceColumn, text: &str) -> Option<Reading> {
+fn converted(here: &KeyColumn, there: &SourceColumn, ordered: bool, text: &str) -> Option<Reading> {
     let oid = there.base_oid();
     let both = |types: &[u32]| types.contains(&here.type_oid) && types.contains(&oid);
-    let cast = |key: &str| {
+    let cast = |key: &str, margin: Option<String>| {
         Some(Reading::Via {
             key: format!("CAST({key} AS {})", here.cast_sql),
             value: "@".to_owned(),
+            margin,
         })
     };
+    let position = |oid: u32| TIMES.iter().position(|t| *t == oid);
     match there.kind {
-        Type::BuiltIn { .. } if here.type_oid == oid => cast("@"),
-        // A fraction is an error where the key is an integer.
-        Type::BuiltIn { .. } if both(NUMBERS) => Some(Reading::Native),
+        Type::BuiltIn { .. } if both(NUMBERS) => match rounds_numbers(here, there) {
+            // A fraction is an error where the key is an integer.
+            false => Some(Reading::Native),
+            true => cast(
+                "@",
+                numeric_scale(here.modifier).map(|scale| format!("CAST('1e{}' AS numeric)", -scale)),
+            ),
+        },
+        // What is cut to its day lies on the same side of every day.
+        Type::BuiltIn { .. } if both(TIMES) && here.type_oid == 1082 && ordered => Some(Reading::Native),
         Type::BuiltIn { .. } if both(TIMES) => {
-            let keeps = TIMES.iter().position(|t| *t == here.type_oid) >= TIMES.iter().position(|t| *t == oid);
-            if keeps { Some(Reading::Native) } else { cast("@") }
+            let precision = if oid == 1082 { 0 } else { there.kind.modifier() };
+            let rounds = here.type_oid != 1082 && !modifier_holds(here.type_oid, here.modifier, precision);
+            match position(here.type_oid) >= position(oid) && !rounds {
+                true => Some(Reading::Native),
+                false => cast("@", Some("interval '1 day'".to_owned())),
+            }
         }
-        Type::BuiltIn { .. } => cast(text),
+        Type::BuiltIn { .. } if here.type_oid == oid => cast("@", None),
+        Type::BuiltIn { .. } => cast(text, None),
         _ => None,
+    }
+}
+
+/// True when a number of the source's may become another one in the key.
+fn rounds_numbers(here: &KeyColumn, there: &SourceColumn) -> bool {
+    match here.type_oid == there.base_oid() {
+        true => !modifier_holds(here.type_oid, here.modifier, there.kind.modifier()),
+        false => numeric_scale(here.modifier).is_some_and(|scale| here.type_oid == 1700 && scale < 0),
     }
 }
 
@@ -119,11 +143,13 @@ fn by_characters(
         false => Reading::Via {
             key: key.clone(),
             value: "@".to_owned(),
+            margin: None,
         },
     };
     let via_bytes = || Reading::Via {
         key: format!("{key} COLLATE \"C\""),
         value: "@".to_owned(),
+        margin: None,
     };
     let has_collations = version >= 90_100;
     if !ordered {
@@ -136,16 +162,19 @@ fn by_characters(
             (true, false) => via_bytes(),
         };
     }
-    // What goes through a function has lost the column's collation.
-    if is_plain && theirs.is_some_and(|theirs| collation.sorts_as(theirs)) {
+    // What goes through a function has lost the column's collation. On which side of ASCII a value lies is the same in all encodings.
+    let is_alike =
+        |theirs: &Collation| collation.sorts_as(theirs) || (collation.bytes && theirs.own_bytes && here.by_ascii);
+    if is_plain && theirs.is_some_and(is_alike) {
         return Reading::Native;
     }
     match collation.bytes {
         false => named(),
-        true if has_collations && here.sorts_bytes_there => via_bytes(),
+        true if has_collations && (here.sorts_bytes_there || here.by_ascii) => via_bytes(),
         true if is_text => Reading::Via {
             key: format!("convert_to({key}, 'UTF8')"),
             value: "convert_to(@, 'UTF8')".to_owned(),
+            margin: None,
         },
         true => named(),
     }
@@ -188,26 +217,43 @@ pub fn fill_column(expression: &str, name: &str) -> String {
 /// RANGE keys of characters whose bounds on both sides are digits, as many in each: such values come in one order wherever they are sorted.
 pub fn keys_of_digits<T, U>(here: &Node<T>, there: &Node<U>) -> BTreeSet<String> {
     let mut lengths: BTreeMap<String, BTreeSet<Option<usize>>> = BTreeMap::new();
-    lengths_of(here, &mut lengths);
-    lengths_of(there, &mut lengths);
+    let mut note = |column: &KeyColumn, value: &str| {
+        let is_digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+        let length = is_digits.then_some(value.len());
+        lengths.entry(column.sql()).or_default().insert(length);
+    };
+    each_end(here, &mut note);
+    each_end(there, &mut note);
     let is_one = |lengths: &BTreeSet<Option<usize>>| lengths.len() == 1 && !lengths.contains(&None);
     let keys = lengths.into_iter().filter(|(_, lengths)| is_one(lengths));
     keys.map(|(key, _)| key).collect()
 }
 
-fn lengths_of<T>(node: &Node<T>, found: &mut BTreeMap<String, BTreeSet<Option<usize>>>) {
+/// RANGE keys of which some bound has characters beyond ASCII.
+pub fn keys_beyond_ascii<T, U>(here: &Node<T>, there: &Node<U>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut note = |column: &KeyColumn, value: &str| {
+        if !value.is_ascii() {
+            found.insert(column.sql());
+        }
+    };
+    each_end(here, &mut note);
+    each_end(there, &mut note);
+    found
+}
+
+/// Every end of a range that is a value, with its column.
+fn each_end<T>(node: &Node<T>, note: &mut impl FnMut(&KeyColumn, &str)) {
     let Some(level) = &node.level else { return };
     for child in &level.children {
         if let Some(Bound::Range(from, to)) = &child.bound {
             for (end, column) in from.iter().zip(&level.columns).chain(to.iter().zip(&level.columns)) {
                 if let End::Value(value) = end {
-                    let is_digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-                    let length = is_digits.then_some(value.len());
-                    found.entry(column.sql()).or_default().insert(length);
+                    note(column, value);
                 }
             }
         }
-        lengths_of(child, found);
+        each_end(child, note);
     }
 }
 

@@ -79,6 +79,7 @@ pub fn column(text: &str) -> KeyColumn {
             locale: "C".to_owned(),
             identity: None,
             bytes: true,
+            own_bytes: true,
             deterministic: true,
         }),
         type_sql: type_name.to_owned(),

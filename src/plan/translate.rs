@@ -5,7 +5,7 @@
 
 use super::bound::{Bound, End};
 use super::tree::{FIRST_NORMAL_OID, KeyColumn, Level, Node, Strategy};
-use super::types::modifier_holds;
+use super::types::{modifier_holds, numeric_scale};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How a value of the source's key becomes one of the target's.
@@ -53,7 +53,8 @@ pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_
         return None;
     }
     if both(oid::NUMBERS) {
-        return Some(Conversion::Cast(format!("pg_catalog.{}", there.type_name)));
+        let keeps = strategy == Strategy::Range || !is_rounded(here, there);
+        return keeps.then(|| Conversion::Cast(format!("pg_catalog.{}", there.type_name)));
     }
     if both(oid::TIMES) {
         // A day takes all its hours, which are values of their own over there.
@@ -78,6 +79,10 @@ pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_
 /// its own.
 fn is_rounded(here: &KeyColumn, there: &KeyColumn) -> bool {
     let of_times = |column: &KeyColumn| oid::TIMES[1..].contains(&column.type_oid);
+    let of_numbers = |column: &KeyColumn| oid::NUMBERS.contains(&column.type_oid);
+    if here.type_oid == 1700 && of_numbers(there) && there.type_oid != 1700 {
+        return numeric_scale(here.modifier).is_some_and(|scale| scale < 0);
+    }
     let rounds = here.type_oid == there.type_oid || (of_times(here) && of_times(there));
     rounds && here.collation.is_none() && !modifier_holds(here.type_oid, here.modifier, there.modifier)
 }

@@ -73,6 +73,8 @@ pub struct KeyColumn {
     pub cast_sql: String,
     /// its RANGE bounds are digits, as many in each, on both sides
     pub by_digits: bool,
+    /// its RANGE bounds are ASCII on both sides
+    pub by_ascii: bool,
     /// of the target's: the source can compare bytes as UTF8 has them
     pub sorts_bytes_there: bool,
     /// of the target's: how the source evaluates conditions on it

@@ -5,7 +5,7 @@ pub mod catalog;
 mod describe;
 mod pairs;
 
-pub use pairs::modifier_holds;
+pub use pairs::{modifier_holds, numeric_scale};
 
 /// OIDs below this are the same type on every server that has one of that name (transam.h, FirstGenbkiObjectId).
 pub const FIRST_GENERATED_OID: u32 = 10000;

@@ -350,7 +350,7 @@ fn untold(tables: &Tables) -> Option<String> {
     (!names.is_empty()).then(|| {
         format!(
             "end_tm will not be remembered: the source sorts or compares {} otherwise and has too many values of it to be named, \
-             so each partition here is read with all rows there. COLLATE \"C\" for that column here is the way out",
+             so each partition here is read with all rows there. Create the table here anew with COLLATE \"C\" for that column",
             names.join(", ")
         )
     })

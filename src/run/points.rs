@@ -111,8 +111,13 @@ pub struct Watermark {
 pub enum LeftBy {
     /// a run that has asked for the source's present
     Run,
-    /// a run of an earlier version, which began then
-    Earlier(Moment),
+    /// runs of an earlier version
+    Earlier {
+        /// when the first of those that have left this point began: what came later it did not see
+        first: Moment,
+        /// when the last one began, which a word is about
+        last: Moment,
+    },
     /// nobody that is known
     Somebody,
 }
@@ -127,7 +132,8 @@ impl Watermark {
     pub fn latest<'a>(&'a self, now: Option<&'a Moment>) -> Option<&'a Moment> {
         match &self.left_by {
             LeftBy::Run => None,
-            LeftBy::Earlier(start) => Some(start),
+            LeftBy::Earlier { last, .. } if is_word(&self.text) => Some(last),
+            LeftBy::Earlier { first, .. } => Some(first),
             LeftBy::Somebody => now,
         }
     }

@@ -325,23 +325,30 @@ impl Store {
     /// remembers is then about rows that are gone.
     pub fn watermark(&self, table: u32) -> Result<Option<Watermark>> {
         let rows = self.write(
-            "SELECT s.end_tm, b.at::text, b.at::timestamp::text, b.is_bounded FROM @.sync_table s
+            "SELECT s.end_tm, b.is_bounded, b.first::text, timezone('Etc/GMT+12', b.first)::text, b.last::text,
+                    timezone('Etc/GMT+12', b.last)::text
+             FROM @.sync_table s
              LEFT JOIN LATERAL (
-               SELECT r.started_at AS at, r.remembered IS NOT NULL AS is_bounded FROM @.cgpsync_run r
+               SELECT min(r.started_at) AS first, max(r.started_at) AS last, bool_or(r.remembered IS NOT NULL) AS is_bounded FROM @.cgpsync_run r
                WHERE r.relation = $2::oid::regclass AND r.status = 'done' AND COALESCE(r.remembered, r.end_tm) = s.end_tm
-               ORDER BY r.run_id DESC LIMIT 1) b ON true
+             ) b ON true
              WHERE s.table_name = $1 AND $2::oid = COALESCE(
                (SELECT r.relation FROM @.cgpsync_run r
                 WHERE r.table_name = s.table_name AND r.status = 'done' ORDER BY r.run_id DESC LIMIT 1), $2::oid)",
             &[Some(&shown_name(table)?), Some(&table.to_string())],
         )?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let left_by = match (row.text(1), row.text(2)) {
-            (Some(_), Some(_)) if row.is(3) => LeftBy::Run,
-            (Some(instant), Some(local)) => LeftBy::Earlier(Moment {
+        // Which zone the source was in is not on record: its day is the earliest one.
+        let moment = |at: usize| {
+            let both = row.text(at).zip(row.text(at + 1));
+            both.map(|(instant, local)| Moment {
                 instant: instant.to_owned(),
                 local: local.to_owned(),
-            }),
+            })
+        };
+        let left_by = match (moment(2), moment(4)) {
+            (Some(_), Some(_)) if row.is(1) => LeftBy::Run,
+            (Some(first), Some(last)) => LeftBy::Earlier { first, last },
             _ => LeftBy::Somebody,
         };
         let text = row.text(0).unwrap_or("").trim().to_owned();

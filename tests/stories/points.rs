@@ -198,6 +198,15 @@ fn a_point_that_ran_ahead_counts_as_the_start_of_its_run() {
     pair.copied("'p'");
     pair.same_rows("p", "true");
     assert_ne!(remembered(&pair, "p"), "99991231");
+    // Of several runs with that point the first one closed what came after it.
+    pair.target.sql(
+        "UPDATE sync_table SET end_tm = '99991231';
+         UPDATE cgpsync_run SET end_tm = '99991231', remembered = NULL, point = NULL;
+         UPDATE cgpsync_run SET started_at = started_at - interval '1 day' WHERE run_id = (SELECT min(run_id) FROM cgpsync_run)",
+    );
+    pair.source.sql("INSERT INTO p VALUES (current_date - 1, 3)");
+    pair.copied("'p'");
+    pair.same_rows("p", "true");
     // One that no run has left is no later than now.
     pair.target
         .sql("DELETE FROM cgpsync_run; UPDATE sync_table SET end_tm = '20991231'");

@@ -69,6 +69,32 @@ fn numbers_and_times_are_read_as_they_arrive() {
     assert_eq!(ranged(&rounded, &there(23, -1, "")), "=");
     let day = here(1082, -1, "date", "");
     assert_eq!(listed(&day, &there(1114, -1, "")), "CAST(@ AS date)");
+    // What is cut stays on its side of every day, and indexes serve.
+    assert_eq!(ranged(&day, &there(1114, -1, "")), "=");
+    let to_seconds = here(1184, 0, "timestamp(0) with time zone", "");
+    assert_eq!(
+        ranged(&to_seconds, &there(1114, -1, "")),
+        "CAST(@ AS timestamp(0) with time zone)"
+    );
+    assert_eq!(ranged(&to_seconds, &there(1082, -1, "")), "=");
+    let hundreds = here(1700, ((10 << 16) | (-2 & 0x7ff)) + 4, "numeric(10,-2)", "");
+    assert_eq!(ranged(&hundreds, &there(23, -1, "")), "CAST(@ AS numeric(10,-2))");
+    let margin = |here: &KeyColumn, there: &SourceColumn| match reading(here, Some(there), true, 150_000) {
+        Reading::Via { margin, .. } => margin,
+        _ => None,
+    };
+    assert_eq!(
+        margin(&hundreds, &there(23, -1, "")).as_deref(),
+        Some("CAST('1e2' AS numeric)")
+    );
+    assert_eq!(
+        margin(&rounded, &there(1700, -1, "")).as_deref(),
+        Some("CAST('1e-2' AS numeric)")
+    );
+    assert_eq!(
+        margin(&to_seconds, &there(1114, -1, "")).as_deref(),
+        Some("interval '1 day'")
+    );
     assert_eq!(listed(&here(1184, -1, "timestamptz", ""), &there(1082, -1, "")), "=");
     let float8 = here(701, -1, "double precision", "");
     assert_eq!(
@@ -91,6 +117,16 @@ fn characters_are_compared_by_bytes_or_by_one_implementation_or_named() {
         ..c.clone()
     };
     assert_eq!(ranged(&other_encoding, &of_english), "convert_to(@, 'UTF8')");
+    let in_ascii = KeyColumn {
+        by_ascii: true,
+        ..other_encoding.clone()
+    };
+    assert_eq!(ranged(&in_ascii, &of_english), "@ COLLATE \"C\"");
+    assert_eq!(ranged(&in_ascii, &there(25, -1, "odC\n")), "=");
+    assert_eq!(
+        ranged(&other_encoding, &there(25, -1, "odC\n")),
+        "convert_to(@, 'UTF8')"
+    );
     let before_collations = reading(&c, Some(&there(25, -1, "-den_US\n")), true, 80_300);
     assert_eq!(shown(before_collations), "convert_to(@, 'UTF8')");
     assert_eq!(ranged(&c, &there(1042, 12, C)), "textin(bpcharout(@)) COLLATE \"C\"");

@@ -34,6 +34,8 @@ struct Operand<'a> {
     key: String,
     /// what a literal goes through
     value: &'a str,
+    /// how far the bare column may be from that
+    margin: Option<&'a str>,
 }
 
 impl Operand<'_> {
@@ -52,11 +54,21 @@ impl Dimension {
             column,
             key: column.sql(),
             value: "@",
+            margin: None,
         };
         let mut any = match (&column.reading, asked) {
-            (Reading::Via { key, value }, Asked::There | Asked::Roughly) => {
+            (Reading::Via { key, value, margin }, Asked::There | Asked::Roughly) => {
                 let key = fill_column(key, &column.name);
-                self.compared(&Operand { column, key, value }, set)
+                let margin = margin.as_deref();
+                self.compared(
+                    &Operand {
+                        column,
+                        key,
+                        value,
+                        margin,
+                    },
+                    set,
+                )
             }
             (Reading::Known(text), Asked::There | Asked::Roughly | Asked::Raw) => {
                 self.named(&fill_column(text, &column.name), set)
@@ -164,6 +176,12 @@ impl Dimension {
                 return Some(format!("{name} = {}", value(low / 2)));
             }
             let mut all = Vec::new();
+            let bare = operand.column.sql();
+            if let Some(margin) = operand.margin {
+                let near = |rank: i64| value((rank + 1) / 2);
+                all.extend((low != LOWEST).then(|| format!("{bare} >= {} - {margin}", value(low / 2))));
+                all.extend((high != HIGHEST).then(|| format!("{bare} <= {} + {margin}", near(high))));
+            }
             if low != LOWEST {
                 all.push(match low % 2 == 0 {
                     true => format!("{name} >= {}", value(low / 2)),

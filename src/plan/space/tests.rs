@@ -2,6 +2,7 @@ use super::super::sketch::{Sketch, leaf, ranks, split, table};
 use super::super::units::SourceRel;
 use super::source::Cover;
 use super::*;
+use crate::plan::reading::Reading;
 
 fn years(names: &[(&str, u32)]) -> Vec<Sketch> {
     let year = |&(name, start): &(&str, u32)| leaf(name, &format!("from ({start}) to ({})", start + 10));
@@ -193,4 +194,29 @@ fn several_columns_of_a_range_are_compared_one_after_the_other() {
         "{gap}"
     );
     assert!(!gap.contains("''"), "{gap}");
+}
+
+#[test]
+fn a_rounded_key_is_compared_as_it_arrives_and_near_its_bounds_as_it_is() {
+    let mut here = table("range k", years(&[("a", 10)])).target();
+    let reading = Reading::Via {
+        key: "round(@)".to_owned(),
+        value: "@".to_owned(),
+        margin: Some("1".to_owned()),
+    };
+    let level = here.level.as_mut().expect("a level");
+    level.columns[0].reading = reading;
+    let ranks = ranks();
+    let space = Space::new(&here, &here, &ranks);
+    let mut leaves = Vec::new();
+    space.leaves(&here, vec![Cell::default()], &mut leaves).expect("leaves");
+    let condition = |asked| space.condition(&leaves[0].1, asked).0;
+    let bare = "\"k\" >= CAST('10' AS int4) AND \"k\" < CAST('20' AS int4)";
+    assert_eq!(condition(Asked::Here), format!("({bare})"));
+    assert_eq!(condition(Asked::Raw), format!("({bare})"));
+    assert_eq!(
+        condition(Asked::There),
+        "(\"k\" >= CAST('10' AS int4) - 1 AND \"k\" <= CAST('20' AS int4) + 1 \
+         AND round(\"k\") >= CAST('10' AS int4) AND round(\"k\") < CAST('20' AS int4))"
+    );
 }

@@ -25,7 +25,7 @@ pub fn compare(here: &Type, there: &Type) -> Change {
     let is_kept = match (*oid, *of) {
         // Whole numbers: an integer that is too small is an error, as is a fraction.
         (20 | 21 | 23, 20 | 21 | 23 | 1700 | 700 | 701) => true,
-        (1700, 20 | 21 | 23) => true,
+        (1700, 20 | 21 | 23) => numeric_scale(*modifier).is_none_or(|scale| scale >= 0),
         (1700, 700 | 701) => *modifier == -1,
         (701, 21 | 23 | 700) | (700, 21) => true,
         // date to timestamp, time to interval
@@ -42,6 +42,11 @@ pub fn compare(here: &Type, there: &Type) -> Change {
         _ => false,
     };
     if is_kept { Change::Widened } else { Change::May }
+}
+
+/// Digits after the point that a numeric with this modifier has, fewer than none since 15; None without a modifier.
+pub fn numeric_scale(modifier: i32) -> Option<i32> {
+    (modifier != -1).then(|| (((modifier - 4) & 0x7ff) ^ 1024) - 1024)
 }
 
 /// True when a modifier `here` keeps every value of the same type with modifier `there`. -1 is none.
@@ -116,6 +121,8 @@ mod tests {
         ] {
             assert_eq!(change((here, -1), (there, -1)), Change::May, "{here} of {there}");
         }
+        let hundreds = ((10 << 16) | (-2 & 0x7ff)) + 4;
+        assert_eq!(change((1700, hundreds), (23, -1)), Change::May);
         assert_eq!(change((1043, 12), (25, -1)), Change::May);
         assert_eq!(change((1043, 12), (23, -1)), Change::Widened);
     }

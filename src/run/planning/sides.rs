@@ -3,7 +3,9 @@
 
 use crate::error::{Error, Result};
 use crate::plan::copy_sql::split_name;
-use crate::plan::reading::{Reading, fill_column, for_each_key, keys_of_digits, ordered_keys, reading};
+use crate::plan::reading::{
+    Reading, fill_column, for_each_key, keys_beyond_ascii, keys_of_digits, ordered_keys, reading,
+};
 use crate::plan::space::Space;
 use crate::plan::translate::{Conversion, Keys, translate};
 use crate::plan::tree::{KeyColumn, Node, Ranks, values_by_ordering};
@@ -41,11 +43,13 @@ impl Tables {
         let mut ordered = ordered_keys(&target.root);
         ordered.extend(ordered_keys(&source.root));
         let digits = keys_of_digits(&target.root, &source.root);
+        let beyond_ascii = keys_beyond_ascii(&target.root, &source.root);
         let version = session.version();
         let sorts_bytes = session.sorts_bytes_as_utf8();
         let mut prepare = |column: &mut KeyColumn| {
             let there = source.columns.iter().find(|there| there.name == column.name);
             column.by_digits = digits.contains(&column.sql());
+            column.by_ascii = !beyond_ascii.contains(&column.sql());
             column.sorts_bytes_there = sorts_bytes;
             column.reading = reading(column, there, ordered.contains(&column.sql()), version);
         };

@@ -8,6 +8,8 @@ use crate::plan::types::Type;
 const WHOLE: &[u32] = &[21, 23, 20];
 /// int2, int4, int8, numeric, float4, float8
 const NUMBERS: &[u32] = &[21, 23, 20, 1700, 700, 701];
+/// json, jsonb
+const JSON: &[u32] = &[114, 3802];
 /// date, timestamp, timestamptz
 const DAYS: &[u32] = &[1082, 1114, 1184];
 
@@ -71,8 +73,24 @@ impl Forms {
             (16, _) if there.is_string() => Pair::new(text(here, value), truth(there, value)),
             // Blanks at the end mean nothing here.
             (1042, _) => Pair::new(utf8(&cast("text")), text(there, value)),
-            _ => Pair::new(text(here, value), text(there, value)),
+            (774, 829) | (829, 774) => self.back(there, value),
+            (16, 21 | 23 | 20) => self.back(there, value),
+            _ if here.is_string() || there.is_string() || (JSON.contains(oid) && JSON.contains(of)) => {
+                Pair::new(text(here, value), text(there, value))
+            }
+            _ => self.by_text(here, there, value),
         }
+    }
+
+    /// Both as the source's type, to which a cast leads back.
+    fn back(&self, there: &Type, value: &str) -> Pair {
+        let Type::BuiltIn { name, .. } = there else {
+            return Pair::new(text(there, value), text(there, value));
+        };
+        Pair::new(
+            self.same(there, &format!("CAST({value} AS pg_catalog.{name})")),
+            self.same(there, value),
+        )
     }
 
     /// A time in its binary form, or its text where that is another.
