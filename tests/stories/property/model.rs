@@ -1,7 +1,7 @@
 //! The plain model: what may be true after a call. It knows both sides before the call, the target
 //! after it, and what the call and the history said.
 
-use super::case::Case;
+use super::case::{Case, POINTS};
 use super::ends::{End, How};
 use super::look::{Leaf, Oid, Point, Row, Source, Target, besides, time};
 use super::world::Memory;
@@ -274,7 +274,15 @@ impl Scene<'_> {
         let uncovered = leaf.points.iter().filter(|point| !self.is_covered(**point));
         let uncovered = uncovered.filter(|point| self.settled(**point) == **point);
         let uncovered: BTreeSet<Point> = uncovered.copied().collect();
-        let holds_rows = self.source.rows.iter().any(|row| uncovered.contains(&row.point));
+        // A range is one of k and l: what only a hash tells apart belongs to it.
+        let (places, size) = (self.case.values.len(), POINTS + 1);
+        let without_hash = |point: Point| (point % size, point / size % places);
+        let ranges: BTreeSet<_> = uncovered.iter().map(|point| without_hash(*point)).collect();
+        let holds_rows = self
+            .source
+            .rows
+            .iter()
+            .any(|row| ranges.contains(&without_hash(row.point)));
         if self.case.other_order || self.case.other_equal {
             return false;
         }

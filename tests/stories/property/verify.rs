@@ -270,8 +270,12 @@ fn state(world: &World, source: &Source, target: &Target, (oid, leaf): (Oid, &Le
     }
     // Rows here that are beyond the end may count as too many.
     let is_whole = must.len() == all.len() && here.len() == all.len() && !here.iter().any(is_beyond);
-    // Rows whose label is none here may count with any unit, as may those that only a hash would tell apart from its own.
-    let is_hashed = target.shape.keys.iter().any(|key| key.starts_with("HASH"));
+    // Rows whose label is none here may count with any unit, as may those that only a hash or an expression would tell apart from its own.
+    let is_hashed = target
+        .shape
+        .keys
+        .iter()
+        .any(|key| key.starts_with("HASH") || key.contains("lower("));
     let is_foreign =
         |row: &Row| world.case.has_no_label(row.point) || (is_hashed && !target.shape.home.contains_key(&row.point));
     let is_whole = is_whole && !source.rows.iter().any(is_foreign);
