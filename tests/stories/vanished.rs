@@ -493,3 +493,30 @@ fn keys_of_several_columns_are_compared_as_they_sort_and_values_that_the_type_la
     pair.copied("'n', '1', create_missing => false");
     assert_eq!(count(&pair, "n"), "1");
 }
+
+#[test]
+fn a_partition_below_another_is_gone_where_the_table_goes_on() {
+    let pair = Pair::new();
+    pair.source.sql(
+        "CREATE TABLE t (k date, v int) PARTITION BY RANGE (k);
+         CREATE TABLE t_q1 PARTITION OF t FOR VALUES FROM ('2017-01-01') TO ('2017-04-01') PARTITION BY RANGE (k);
+         CREATE TABLE t_1 PARTITION OF t_q1 FOR VALUES FROM ('2017-01-01') TO ('2017-03-01');
+         CREATE TABLE t_3 PARTITION OF t_q1 FOR VALUES FROM ('2017-03-01') TO ('2017-04-01');
+         CREATE TABLE t_4 PARTITION OF t FOR VALUES FROM ('2017-04-01') TO ('2017-05-01');
+         INSERT INTO t VALUES ('2017-01-05', 1), ('2017-03-05', 3), ('2017-04-05', 4)",
+    );
+    pair.target.sql(
+        "CREATE TABLE t (k date, v int) PARTITION BY RANGE (k);
+         CREATE TABLE t_q1 PARTITION OF t FOR VALUES FROM ('2017-01-01') TO ('2017-04-01');
+         CREATE TABLE t_4 PARTITION OF t FOR VALUES FROM ('2017-04-01') TO ('2017-05-01')",
+    );
+    pair.copied("'t', '201704'");
+    pair.same_rows("t", "true");
+    // March is the last of its quarter, and not of the table.
+    pair.source.sql("DROP TABLE t_3");
+    let error = fails(&pair, "'t', '201704', since => '20170101'");
+    assert_eq!(error.code().code(), "55000", "{error:?}");
+    assert_eq!(count(&pair, "t"), "3");
+    pair.copied("'t', '201704', since => '20170101', vanished => 'empty'");
+    pair.same_rows("t", "true");
+}

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::plan::bound::{Bound, End};
 use crate::plan::region::{Cell, Set};
 use crate::plan::tree::{Edge, Level, Node, Strategy, edges};
+use std::collections::BTreeSet;
 
 /// What the source has for some rows of the target.
 pub struct Cover<'a, T> {
@@ -39,18 +40,41 @@ pub struct Found<'a, T> {
     pub cells: Vec<Cell>,
 }
 
+/// An end of a range in ranks, and as it is written.
+type Highest<'n> = (Vec<Edge>, &'n Vec<End>);
+
+/// Dimensions on which the source goes on beyond a partition: what is not there below it is not yet to be made, but gone.
+pub type Closed = BTreeSet<usize>;
+
 impl Space<'_> {
-    /// What the source, whose tree is `node`, has for `cells`.
-    pub fn cover<'n, T>(&self, node: &'n Node<T>, cells: &[Cell], cover: &mut Cover<'n, T>) -> Result<()> {
+    /// What the source has for `cells` in `node`, a relation of its tree. `closed` is what [`Space::closed_above`] says of it.
+    pub fn cover<'n, T>(
+        &self,
+        node: &'n Node<T>,
+        cells: &[Cell],
+        closed: &Closed,
+        cover: &mut Cover<'n, T>,
+    ) -> Result<()> {
         let Some(level) = node.level.as_ref().filter(|level| self.is_known(level)) else {
             cover.has_partition = true;
             return Ok(());
         };
         let (parts, rest) = self.divide(level, cells)?;
+        let highest = self.highest(level)?;
         for (child, cells) in parts {
-            self.cover(child, &cells, cover)?;
+            let mut closed = closed.clone();
+            closed.extend(self.closed_by(level, child, highest.as_ref())?);
+            self.cover(child, &cells, &closed, cover)?;
         }
-        let below = self.below_highest(level, rest.clone())?;
+        let is_closed = level
+            .columns
+            .first()
+            .and_then(|column| self.dimension_of(column))
+            .is_some_and(|at| closed.contains(&at));
+        let below = match is_closed {
+            true => rest.clone(),
+            false => self.below_highest(level, highest.as_ref(), rest.clone())?,
+        };
         if is_rounded(level) {
             cover.by_neighbour.extend(rest.iter().map(|cell| (node, cell.clone())));
         }
@@ -68,20 +92,54 @@ impl Space<'_> {
         Ok(())
     }
 
-    /// What of `cells` lies below the highest bound of a level by RANGE: above it, partitions have not
-    /// been made yet. Everything where there is no partition, or another strategy.
-    fn below_highest<T>(&self, level: &Level<T>, cells: Vec<Cell>) -> Result<Vec<Cell>> {
+    /// The dimensions that levels between `root` and `node` have closed for the latter; None where it is not below.
+    pub fn closed_above<T>(&self, root: &Node<T>, node: &Node<T>) -> Result<Option<Closed>> {
+        if std::ptr::eq(root, node) {
+            return Ok(Some(Closed::new()));
+        }
+        let Some(level) = root.level.as_ref() else {
+            return Ok(None);
+        };
+        for child in &level.children {
+            if let Some(mut closed) = self.closed_above(child, node)? {
+                if self.is_known(level) {
+                    closed.extend(self.closed_by(level, child, self.highest(level)?.as_ref())?);
+                }
+                return Ok(Some(closed));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The dimension of a level by RANGE on which it goes on beyond `child`.
+    fn closed_by<T>(&self, level: &Level<T>, child: &Node<T>, highest: Option<&Highest<'_>>) -> Result<Option<usize>> {
+        let (Some(Bound::Range(_, to)), Some((highest, _))) = (&child.bound, highest) else {
+            return Ok(None);
+        };
+        let is_last = edges(to, &level.columns, self.ranks)? == *highest;
+        let column = level.columns.first().filter(|_| !is_last);
+        Ok(column.and_then(|column| self.dimension_of(column)))
+    }
+
+    /// The highest end of a level by RANGE.
+    fn highest<'n, T>(&self, level: &'n Level<T>) -> Result<Option<Highest<'n>>> {
         let ends = level.children.iter().filter_map(|child| match &child.bound {
             Some(Bound::Range(_, to)) => Some(to),
             _ => None,
         });
-        let mut highest: Option<(Vec<Edge>, &Vec<End>)> = None;
+        let mut highest: Option<Highest<'n>> = None;
         for end in ends {
             let edges = edges(end, &level.columns, self.ranks)?;
             if highest.as_ref().is_none_or(|(known, _)| *known < edges) {
                 highest = Some((edges, end));
             }
         }
+        Ok(highest)
+    }
+
+    /// What of `cells` lies below the highest bound of a level by RANGE: above it, partitions have not
+    /// been made yet. Everything where there is no partition, or another strategy.
+    fn below_highest<T>(&self, level: &Level<T>, highest: Option<&Highest<'_>>, cells: Vec<Cell>) -> Result<Vec<Cell>> {
         let (Strategy::Range, Some((_, highest))) = (level.strategy, highest) else {
             return Ok(cells);
         };

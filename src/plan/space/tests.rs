@@ -1,6 +1,6 @@
 use super::super::sketch::{Sketch, leaf, ranks, split, table};
 use super::super::units::SourceRel;
-use super::source::Cover;
+use super::source::{Closed, Cover};
 use super::*;
 use crate::plan::reading::Reading;
 
@@ -32,7 +32,7 @@ fn covers(here: &Sketch, there: &Sketch) -> Vec<String> {
     space.leaves(&here, vec![Cell::default()], &mut leaves).expect("leaves");
     let tell = |cells: &[Cell]| {
         let mut cover: Cover<'_, SourceRel> = Cover::default();
-        space.cover(&there, cells, &mut cover).expect("a cover");
+        space.cover(&there, cells, &Closed::new(), &mut cover).expect("a cover");
         match (cover.vanished.is_empty(), cover.has_partition) {
             _ if !cover.by_default.is_empty() => "d".to_owned(),
             (true, _) => "=".to_owned(),
@@ -219,4 +219,27 @@ fn a_rounded_key_is_compared_as_it_arrives_and_near_its_bounds_as_it_is() {
         "(\"k\" >= CAST('10' AS int4) - 1 AND \"k\" <= CAST('20' AS int4) + 1 \
          AND round(\"k\") >= CAST('10' AS int4) AND round(\"k\") < CAST('20' AS int4))"
     );
+}
+
+#[test]
+fn what_a_partition_lacks_at_its_end_is_gone_where_the_table_goes_on() {
+    let here = table("range k", years(&[("w", 10), ("z", 40)]));
+    let parts = |name: &str, bound: &str| split(name, bound, "range k", [leaf("x", "from (10) to (15)")]);
+    let last = table("range k", [parts("w", "from (10) to (20)")]);
+    assert_eq!(covers(&here, &last), ["=", "="]);
+    let goes_on = table(
+        "range k",
+        [parts("w", "from (10) to (20)"), leaf("y", "from (20) to (30)")],
+    );
+    assert_eq!(
+        covers(&here, &goes_on),
+        ["(\"k\" >= CAST('15' AS int4) AND \"k\" < CAST('20' AS int4))", "="]
+    );
+    let (here, there, ranks) = (here.target(), goes_on.source(), ranks());
+    let space = Space::new(&here, &there, &ranks);
+    let children = &there.level.as_ref().expect("a level").children;
+    let closed = |child: usize| space.closed_above(&there, &children[child]).expect("an answer");
+    assert_eq!(closed(0).map(|closed| closed.len()), Some(1));
+    assert_eq!(closed(1).map(|closed| closed.len()), Some(0));
+    assert_eq!(space.closed_above(&children[1], &children[0]).expect("an answer"), None);
 }

@@ -58,7 +58,9 @@ pub fn fates(
         if taken.contains(&oid) && !is_whole(oid) {
             let mut cover = Cover::default();
             // A twin takes what it takes, be it a default partition: only what is below it may be gone.
-            space.cover(twins.twin_of(oid).unwrap_or(source), &cells, &mut cover)?;
+            let node = twins.twin_of(oid).unwrap_or(source);
+            let closed = space.closed_above(source, node)?.unwrap_or_default();
+            space.cover(node, &cells, &closed, &mut cover)?;
             covers.push((leaf, cover));
         }
     }
