@@ -12,6 +12,7 @@ mod sides;
 
 pub use comparison::{Comparison, comparison};
 use fates::Fate;
+use holes::Hole;
 use partitions::{new_partitions, planned_units};
 use resuming::{finished_units, resume};
 pub use sides::source_shape;
@@ -25,8 +26,9 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::session::VERSION;
 use crate::plan::columns::{self, Mapping, has_newer_values, match_columns};
 use crate::plan::end::KeyKind;
-use crate::plan::missing::{self, Creation, Reach};
+use crate::plan::missing::{self, Creation, Missing, Reach};
 use crate::plan::select::{Decision, decide};
+use crate::plan::space::Space;
 use crate::plan::tree::KeyColumn;
 use crate::plan::twins::Twins;
 use crate::plan::units::{Leaf, LeafRange, SourceTable, leaves, range_key};
@@ -181,13 +183,8 @@ pub fn plan(
         points.values().chain(finished_ends.iter().map(String::as_str)),
     )?;
     let course = course(&sides, &points, request, watermark.as_ref())?;
-    let reach = Reach {
-        key,
-        from: course.from,
-        end: course.end,
-    };
     let space = sides.space();
-    let missing = missing::find(&target.root, &source.root, &sides.ranks, &space, &reach)?;
+    let missing = find_missing(&sides, &space, course)?;
     if request.create_missing {
         holes::refuse_overlaps(&missing, session)?;
     }
@@ -204,15 +201,7 @@ pub fn plan(
     let mut partitions = planned_units(&sides, &space, &twins, decisions, &missing, request.create_missing)?;
     fates::settle(&mut partitions, &fates, request.vanished);
     resume(&sides, &mut partitions, &finished, &finished_ends)?;
-    let to_create = missing.create.iter().filter(|_| request.create_missing);
-    let to_create: Vec<_> = to_create.map(|new| new.node).collect();
-    let holes = holes::holes(
-        &sides,
-        &space,
-        (course.from, course.end),
-        request.since.is_some(),
-        &to_create,
-    )?;
+    let holes = possible_holes(request, &sides, &space, course, &missing)?;
     let holes = holes::with_rows(holes, session)?;
     // With `since`, E may lie before W, or the run may begin after it; and rows there are no partitions for must not be passed.
     let is_complete = !leaps && holes.is_empty() && tables.untold.is_empty();
@@ -250,16 +239,41 @@ fn wanted(request: &Request, tables: &Tables, watermark: Option<&Watermark>, clo
     let (decisions, _) = decisions(&sides, &leaves, course)?;
     let taken = decisions.iter().filter(|(_, decision)| decision.is_taken());
     let space = sides.space();
-    let (from, end) = (course.from, course.end);
-    let reach = Reach { key, from, end };
-    let missing = missing::find(&tables.target.root, &tables.source.root, &sides.ranks, &space, &reach)?;
-    let to_create = missing.create.iter().filter(|_| request.create_missing);
-    let to_create: Vec<_> = to_create.map(|new| new.node).collect();
-    let holes = holes::holes(&sides, &space, (from, end), request.since.is_some(), &to_create)?;
+    let missing = find_missing(&sides, &space, course)?;
+    let holes = possible_holes(request, &sides, &space, course, &missing)?;
     Ok(Wanted {
         leaves: taken.map(|(leaf, _)| leaf.table.oid).collect(),
         has_holes: !holes.is_empty(),
     })
+}
+
+/// The source's partitions that are missing here.
+fn find_missing<'a>(sides: &Sides<'a>, space: &Space<'_>, course: Course) -> Result<Missing<'a>> {
+    let reach = Reach {
+        key: sides.key,
+        from: course.from,
+        end: course.end,
+    };
+    missing::find(&sides.target.root, &sides.source.root, &sides.ranks, space, &reach)
+}
+
+/// Where the source may have rows within the run's course that get no place here.
+fn possible_holes(
+    request: &Request,
+    sides: &Sides<'_>,
+    space: &Space<'_>,
+    course: Course,
+    missing: &Missing<'_>,
+) -> Result<Vec<Hole>> {
+    let created = missing.create.iter().filter(|_| request.create_missing);
+    let created: Vec<_> = created.map(|new| new.node).collect();
+    holes::holes(
+        sides,
+        space,
+        (course.from, course.end),
+        request.since.is_some(),
+        &created,
+    )
 }
 
 /// Matches the columns and chooses the format.
