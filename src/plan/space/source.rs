@@ -55,6 +55,18 @@ impl Space<'_> {
         closed: &Closed,
         cover: &mut Cover<'n, T>,
     ) -> Result<()> {
+        self.cover_below(node, node, cells, closed, cover)
+    }
+
+    /// The same for a relation below `top`, which neighbours on every level are below, too.
+    fn cover_below<'n, T>(
+        &self,
+        top: &'n Node<T>,
+        node: &'n Node<T>,
+        cells: &[Cell],
+        closed: &Closed,
+        cover: &mut Cover<'n, T>,
+    ) -> Result<()> {
         let Some(level) = node.level.as_ref().filter(|level| self.is_known(level)) else {
             cover.has_partition = true;
             return Ok(());
@@ -64,7 +76,7 @@ impl Space<'_> {
         for (child, cells) in parts {
             let mut closed = closed.clone();
             closed.extend(self.closed_by(level, child, highest.as_ref())?);
-            self.cover(child, &cells, &closed, cover)?;
+            self.cover_below(top, child, &cells, &closed, cover)?;
         }
         let is_closed = level
             .columns
@@ -76,7 +88,7 @@ impl Space<'_> {
             false => self.below_highest(level, highest.as_ref(), rest.clone())?,
         };
         if is_rounded(level) {
-            cover.by_neighbour.extend(rest.iter().map(|cell| (node, cell.clone())));
+            cover.by_neighbour.extend(rest.iter().map(|cell| (top, cell.clone())));
         }
         match default_of(level) {
             Some(default) => {
