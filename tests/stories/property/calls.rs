@@ -1,12 +1,12 @@
 //! Calls, and whether what comes of them is what the model allows.
 
-use super::case::{Extra, Family, Key, POINTS};
+use super::case::{Extra, Family, POINTS};
 use super::column::Change;
 use super::ends::{self, End, How};
 use super::look::{self, Oid, Source, Target, ask};
 use super::model::{Asked, Said, Scene, Violation};
 use super::verify::verify;
-use super::world::{SOURCE, TARGET, World};
+use super::world::{SOURCE, World};
 use std::collections::BTreeMap;
 
 /// How a case went.
@@ -277,7 +277,7 @@ fn is_refused_wrongly(world: &mut World, asked: &Asked) -> Option<&'static str> 
 /// A call for another table of the source: the remembered point is not that one's. Without a RANGE key
 /// the point is a label, because of which nothing is left out.
 pub fn call_another_table(world: &mut World, story: &mut Story) {
-    if world.memory.point.is_none() || !world.case.trees[TARGET].has(Key::Time) {
+    if world.memory.point.is_none() || !world.has_range() {
         return;
     }
     let (other, origin) = (format!("{}.other", world.case.schema), world.origin());
