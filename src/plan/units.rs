@@ -180,6 +180,18 @@ pub fn range_key<'a, T>(root: &'a Node<T>) -> Result<Option<&'a KeyColumn>> {
     Ok(None)
 }
 
+/// The ranges on `column` at all levels below `root` whose key begins with it.
+pub fn ranges_on<T>(root: &Node<T>, column: &str) -> Vec<LeafRange> {
+    let Some(level) = &root.level else {
+        return Vec::new();
+    };
+    let is_key = level.columns.first().is_some_and(|first| first.name == column);
+    let own = level.children.iter().filter(|_| is_key);
+    let own = own.filter_map(|child| LeafRange::of(child.bound.as_ref()));
+    own.chain(level.children.iter().flat_map(|child| ranges_on(child, column)))
+        .collect()
+}
+
 /// The leaves below `root`, in the catalog's order.
 pub fn leaves<'a>(root: &'a Node<TargetRel>, key: Option<&KeyColumn>) -> Vec<Leaf<'a>> {
     let mut found = Vec::new();

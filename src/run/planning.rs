@@ -31,7 +31,7 @@ use crate::plan::select::{Decision, decide};
 use crate::plan::space::Space;
 use crate::plan::tree::KeyColumn;
 use crate::plan::twins::Twins;
-use crate::plan::units::{Leaf, LeafRange, SourceTable, leaves, range_key};
+use crate::plan::units::{Leaf, LeafRange, SourceTable, leaves, range_key, ranges_on};
 use crate::source::dialect::clock::Clock;
 use crate::source::{Session, dialect};
 use crate::target::defaults;
@@ -341,17 +341,10 @@ fn decisions<'a, 'l>(
 /// How end_tm is read: by the bounds here, or by the source's where there are none yet.
 fn key_of<'a>(key: &'a KeyColumn, leaves: &[Leaf<'_>], source: &SourceTable) -> Key<'a> {
     let ranges: Vec<LeafRange> = leaves.iter().filter_map(|leaf| leaf.range.clone()).collect();
-    let level = source
-        .root
-        .level
-        .as_ref()
-        .filter(|level| level.columns.first().is_some_and(|c| c.name == key.name));
-    let theirs = level.map_or(&[][..], |level| &level.children);
-    let theirs: Vec<LeafRange> = theirs
-        .iter()
-        .filter_map(|child| LeafRange::of(child.bound.as_ref()))
-        .collect();
-    let ranges = if ranges.is_empty() { theirs } else { ranges };
+    let ranges = match ranges.is_empty() {
+        true => ranges_on(&source.root, &key.name),
+        false => ranges,
+    };
     Key {
         column: key,
         kind: KeyKind::of(&key.type_name, ranges.iter().flat_map(LeafRange::values)),

@@ -276,6 +276,32 @@ fn a_rounded_key_tells_what_has_vanished_still() {
 }
 
 #[test]
+fn a_neighbours_row_is_looked_for_where_a_level_below_has_vanished() {
+    let pair = Pair::new();
+    for (side, key) in [(&pair.source, "timestamp"), (&pair.target, "timestamp(0)")] {
+        side.sql(&format!(
+            "CREATE TABLE t (k {key}, l text, v int) PARTITION BY RANGE (k);
+             CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM ('2017-01-01') TO ('2017-02-01') PARTITION BY LIST (l);
+             CREATE TABLE t_1_a PARTITION OF t_1 FOR VALUES IN ('a');
+             CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM ('2017-02-01') TO ('2017-03-01') PARTITION BY LIST (l);
+             CREATE TABLE t_2_a PARTITION OF t_2 FOR VALUES IN ('a');
+             CREATE TABLE t_2_x PARTITION OF t_2 DEFAULT"
+        ));
+    }
+    pair.source
+        .sql("INSERT INTO t VALUES ('2017-01-05', 'a', 1), ('2017-02-05', 'a', 2)");
+    pair.copied("'t', '20170228'");
+    pair.source
+        .sql("DROP TABLE t_2_a; INSERT INTO t VALUES ('2017-01-31 23:59:59.9', 'a', 3)");
+    let again = "'t', '20170228', since => '20170101'";
+    let error = pair.sync(again).expect_err("February has vanished but for a row");
+    assert_eq!(error.code().code(), "55000", "{error:?}");
+    assert_eq!(places(&pair, "t", "v"), "t_1_a 1; t_2_a 2");
+    pair.copied(&format!("{again}, vanished => 'empty'"));
+    assert_eq!(places(&pair, "t", "v"), "t_1_a 1; t_2_a 3");
+}
+
+#[test]
 fn a_default_partition_gets_the_values_that_no_other_takes_here() {
     let pair = Pair::new();
     if needs::lacks_icu(&[&pair.source, &pair.target]) {

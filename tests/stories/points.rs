@@ -141,6 +141,20 @@ fn a_sentinel_among_the_bounds_does_not_make_dates_numbers() {
     pair.same_rows("k", "true");
 }
 
+#[test]
+fn where_there_is_no_partition_yet_the_sources_bounds_say_what_a_year_is() {
+    let pair = Pair::new();
+    pair.both("CREATE TABLE k (k text, l text, v int) PARTITION BY LIST (l)");
+    pair.both("CREATE TABLE k_a PARTITION OF k FOR VALUES IN ('a') PARTITION BY RANGE (k)");
+    pair.source.sql(
+        "CREATE TABLE k_a_1 PARTITION OF k_a FOR VALUES FROM ('20170101') TO ('20170201');
+         INSERT INTO k VALUES ('20170105', 'a', 1)",
+    );
+    assert_eq!(pair.copied("'k', '2017'"), ["k_a_1"]);
+    assert_eq!(remembered(&pair, "k"), "20171231");
+    pair.same_rows("k", "true");
+}
+
 /// `p`, partitioned by days: from the day before yesterday to the day after tomorrow.
 fn days(pair: &Pair, key: &str) {
     pair.both(&format!("CREATE TABLE p (k {key}, v int) PARTITION BY RANGE (k)"));

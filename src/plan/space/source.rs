@@ -55,13 +55,14 @@ impl Space<'_> {
         closed: &Closed,
         cover: &mut Cover<'n, T>,
     ) -> Result<()> {
-        self.cover_below(node, node, cells, closed, cover)
+        self.cover_below((node, false), node, cells, closed, cover)
     }
 
-    /// The same for a relation below `top`, which neighbours on every level are below, too.
+    /// The same for a relation below `top`, which neighbours on every level are below, too; with it, whether the key of a level
+    /// between the two is rounded.
     fn cover_below<'n, T>(
         &self,
-        top: &'n Node<T>,
+        (top, rounded): (&'n Node<T>, bool),
         node: &'n Node<T>,
         cells: &[Cell],
         closed: &Closed,
@@ -73,10 +74,11 @@ impl Space<'_> {
         };
         let (parts, rest) = self.divide(level, cells)?;
         let highest = self.highest(level)?;
+        let rounded = rounded || is_rounded(level);
         for (child, cells) in parts {
             let mut closed = closed.clone();
             closed.extend(self.closed_by(level, child, highest.as_ref())?);
-            self.cover_below(top, child, &cells, &closed, cover)?;
+            self.cover_below((top, rounded), child, &cells, &closed, cover)?;
         }
         let is_closed = level
             .columns
@@ -87,7 +89,7 @@ impl Space<'_> {
             true => rest.clone(),
             false => self.below_highest(level, highest.as_ref(), rest.clone())?,
         };
-        if is_rounded(level) {
+        if rounded {
             cover.by_neighbour.extend(rest.iter().map(|cell| (top, cell.clone())));
         }
         match default_of(level) {

@@ -282,7 +282,7 @@ impl Scene<'_> {
             .source
             .rows
             .iter()
-            .any(|row| ranges.contains(&without_hash(row.point)));
+            .any(|row| ranges.contains(&without_hash(self.settled(row.point))));
         if self.case.other_order || self.case.other_equal {
             return false;
         }
