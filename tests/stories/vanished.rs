@@ -411,6 +411,33 @@ fn an_enum_and_an_expression_as_keys_of_lists() {
 }
 
 #[test]
+fn below_a_level_that_cannot_be_compared_a_range_is_gone_that_no_branch_has() {
+    let pair = Pair::new();
+    pair.target.sql(&format!(
+        "CREATE TABLE t (k date, l text, v int) PARTITION BY RANGE (k); {}",
+        months("t", &[1, 2, 3])
+    ));
+    pair.source.sql(&format!(
+        "CREATE TABLE t (k date, l text, v int) PARTITION BY LIST (lower(l));
+         CREATE TABLE a PARTITION OF t FOR VALUES IN ('a') PARTITION BY RANGE (k); {}
+         CREATE TABLE b PARTITION OF t FOR VALUES IN ('b') PARTITION BY RANGE (k); {}
+         INSERT INTO t VALUES ('2017-01-05', 'A', 1), ('2017-02-05', 'A', 2), ('2017-02-05', 'b', 3), ('2017-03-05', 'B', 4)",
+        months("a", &[1, 2, 3]),
+        months("b", &[2, 3])
+    ));
+    pair.copied("'t', '20170331'");
+    pair.same_rows("t", "true");
+    pair.source.sql("DROP TABLE a_1; DELETE FROM a_2");
+    let again = "'t', '20170331', since => '20170101'";
+    let (units, notices) = told(&pair, again);
+    assert_eq!(units[0], ("t_1".to_owned(), "skipped".to_owned()), "{units:?}");
+    assert!(notices.contains("no longer has (1): t_1"), "{notices}");
+    assert_eq!(count(&pair, "t_1"), "1");
+    pair.copied(&format!("{again}, vanished => 'empty'"));
+    pair.same_rows("t", "true");
+}
+
+#[test]
 fn what_was_detached_here_meanwhile_is_not_dropped() {
     for is_renamed in [false, true] {
         let pair = three_months();

@@ -68,10 +68,13 @@ impl Space<'_> {
         closed: &Closed,
         cover: &mut Cover<'n, T>,
     ) -> Result<()> {
-        let Some(level) = node.level.as_ref().filter(|level| self.is_known(level)) else {
+        let Some(level) = node.level.as_ref() else {
             cover.has_partition = true;
             return Ok(());
         };
+        if !self.is_known(level) {
+            return self.cover_unknown((top, rounded), (node, level), cells, closed, cover);
+        }
         let (parts, rest) = self.divide(level, cells)?;
         let highest = self.highest(level)?;
         let rounded = rounded || is_rounded(level);
@@ -102,6 +105,50 @@ impl Space<'_> {
                     .extend(below.into_iter().map(|cell| (default, cell, asked)));
             }
             None => cover.vanished.extend(below),
+        }
+        Ok(())
+    }
+
+    /// The same where the bounds of a level say nothing: each row is in one of its partitions, whichever, so that gone is what none
+    /// of them has.
+    fn cover_unknown<'n, T>(
+        &self,
+        above: (&'n Node<T>, bool),
+        (node, level): (&'n Node<T>, &'n Level<T>),
+        cells: &[Cell],
+        closed: &Closed,
+        cover: &mut Cover<'n, T>,
+    ) -> Result<()> {
+        let mut gone = cells.to_vec();
+        let mut has_default = false;
+        let mut neighbours = Vec::new();
+        for child in &level.children {
+            if child.bound == Some(Bound::Default) {
+                has_default = true;
+                continue;
+            }
+            let mut own = Cover::default();
+            self.cover_below(above, child, cells, closed, &mut own)?;
+            has_default |= !own.by_default.is_empty();
+            cover.has_partition |= own.has_partition;
+            neighbours.extend(own.by_neighbour);
+            own.vanished.extend(own.by_default.into_iter().map(|(_, cell, _)| cell));
+            gone = common(&gone, &own.vanished);
+        }
+        if level.children.iter().all(|child| child.bound == Some(Bound::Default)) || gone.is_empty() {
+            cover.has_partition = true;
+            return Ok(());
+        }
+        cover.by_neighbour.extend(neighbours);
+        match has_default {
+            // What a default partition holds of it is all that the relation holds of it.
+            true => {
+                let asked = if above.1 { Asked::Raw } else { Asked::Roughly };
+                cover
+                    .by_default
+                    .extend(gone.into_iter().map(|cell| (node, cell, asked)));
+            }
+            false => cover.vanished.extend(gone),
         }
         Ok(())
     }

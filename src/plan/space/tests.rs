@@ -26,7 +26,11 @@ fn gaps(here: &Sketch, there: &Sketch, (from, end): (Option<i64>, Option<i64>)) 
 /// For each leaf of `here`: `=` where the source has all of it, `-` where it has nothing any more, else
 /// the condition on what it has no partition for, or `d` where that may be in a default partition.
 fn covers(here: &Sketch, there: &Sketch) -> Vec<String> {
-    let (here, there, ranks) = (here.target(), there.source(), ranks());
+    covers_by(here, there.source())
+}
+
+fn covers_by(here: &Sketch, there: Node<SourceRel>) -> Vec<String> {
+    let (here, ranks) = (here.target(), ranks());
     let space = Space::new(&here, &there, &ranks);
     let mut leaves = Vec::new();
     space.leaves(&here, vec![Cell::default()], &mut leaves).expect("leaves");
@@ -87,6 +91,31 @@ fn below_the_highest_bound_what_is_not_there_has_vanished() {
     );
     assert_eq!(covers(&here, &with_default), ["d", "=", "d", "="]);
     assert_eq!(covers(&here, &Sketch::unpartitioned()), ["=", "=", "=", "="]);
+}
+
+#[test]
+fn below_a_level_that_tells_nothing_what_no_branch_has_is_gone() {
+    let here = table(
+        "range k",
+        years(&[("a", 10), ("b", 20), ("c", 30), ("d", 40), ("e", 60)]),
+    );
+    let branch = |name: &str, bound: &str, years_of: &[(&str, u32)]| split(name, bound, "range k", years(years_of));
+    let branches = [
+        branch("x", "in ('x')", &[("x2", 20), ("x5", 50)]),
+        branch("y", "in ('y')", &[("y3", 30), ("y5", 50)]),
+    ];
+    let unknown = |branches: Vec<Sketch>| {
+        let mut there = table("list r:text", branches).source();
+        there.level.as_mut().expect("a level").plain = false;
+        there
+    };
+    assert_eq!(covers_by(&here, unknown(branches.to_vec())), ["-", "=", "=", "-", "="]);
+    let mut with_default = branches.to_vec();
+    with_default.push(leaf("z", "default"));
+    assert_eq!(covers_by(&here, unknown(with_default)), ["d", "=", "=", "d", "="]);
+    let with_leaf = vec![branches[0].clone(), leaf("z", "in ('z')")];
+    assert_eq!(covers_by(&here, unknown(with_leaf)), ["="; 5]);
+    assert_eq!(covers_by(&here, unknown(vec![leaf("z", "default")])), ["="; 5]);
 }
 
 #[test]

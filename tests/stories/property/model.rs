@@ -301,7 +301,13 @@ impl Scene<'_> {
                 .clone()
                 .any(|other| besides(*other) == besides(point) && time(*other).is_some_and(|other| other > k));
         let alike = leaf.list_key.as_ref().is_some_and(|key| shape.keys.contains(key));
-        let only_lists = alike && !shape.keys.iter().any(|key| key.starts_with("HASH"));
+        let has = |strategy: &str| shape.keys.iter().any(|key| key.starts_with(strategy));
+        // Beyond all its ranges the source has not come to its lists.
+        let is_beyond = has("RANGE")
+            && !covered
+                .clone()
+                .any(|other| time(*other).is_some_and(|other| other >= k));
+        let only_lists = alike && !has("HASH") && !is_beyond;
         let by_place = only_lists && !covered.any(|other| besides(*other) == besides(point));
         by_time || by_place
     }
