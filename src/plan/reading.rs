@@ -24,6 +24,9 @@ pub enum Reading {
         /// how far a value may be moved on the way: within it the bare column is compared, too, so that indexes and partitions serve
         margin: Option<String>,
     },
+    /// as this server does where a range begins with a day and ends before one, for its instants are cut to their day on the way. Else if the
+    /// key goes through this expression, in which @ stands for the column
+    Cut(String),
     /// not as this server does: its values have to be known, and named. The expression gives a value's text; @ stands for the column
     Named(String),
     /// the same, and all of its values are among those that are ranked
@@ -70,6 +73,8 @@ const JSONB: u32 = 3802;
 const NUMBERS: &[u32] = &[21, 23, 20, 1700];
 /// date, timestamp, timestamptz
 const TIMES: &[u32] = &[1082, 1114, 1184];
+/// No time is moved further by another type, precision or zone.
+pub const A_DAY: &str = "interval '1 day'";
 
 /// A key without characters, of another type than the source's column, or one that rounds: the column as it arrives here.
 fn converted(here: &KeyColumn, there: &SourceColumn, ordered: bool, text: &str) -> Option<Reading> {
@@ -92,14 +97,15 @@ fn converted(here: &KeyColumn, there: &SourceColumn, ordered: bool, text: &str) 
                 numeric_scale(here.modifier).map(|scale| format!("CAST('1e{}' AS numeric)", -scale)),
             ),
         },
-        // What is cut to its day lies on the same side of every day.
-        Type::BuiltIn { .. } if both(TIMES) && here.type_oid == 1082 && ordered => Some(Reading::Native),
+        Type::BuiltIn { .. } if both(TIMES) && here.type_oid == 1082 && ordered => {
+            Some(Reading::Cut(format!("CAST(@ AS {})", here.cast_sql)))
+        }
         Type::BuiltIn { .. } if both(TIMES) => {
             let precision = if oid == 1082 { 0 } else { there.kind.modifier() };
             let rounds = here.type_oid != 1082 && !modifier_holds(here.type_oid, here.modifier, precision);
             match position(here.type_oid) >= position(oid) && !rounds {
                 true => Some(Reading::Native),
-                false => cast("@", Some("interval '1 day'".to_owned())),
+                false => cast("@", Some(A_DAY.to_owned())),
             }
         }
         Type::BuiltIn { .. } if here.type_oid == oid => cast("@", None),

@@ -75,8 +75,13 @@ pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_
     (by_text && !by_order).then_some(Conversion::Read)
 }
 
-/// Values of the source's key become others here, which may belong to the next partition. What is cut, such as the hours of a day, does not leave
-/// its own.
+/// Values of the source's key are instants, of which only the day arrives here.
+fn is_cut(here: &KeyColumn, there: &KeyColumn) -> bool {
+    here.type_oid == oid::TIMES[0] && oid::TIMES[1..].contains(&there.type_oid)
+}
+
+/// Values of the source's key become others here, which may belong to the next partition. What is cut does not leave its own, if bounds on it
+/// have no further column.
 fn is_rounded(here: &KeyColumn, there: &KeyColumn) -> bool {
     let of_times = |column: &KeyColumn| oid::TIMES[1..].contains(&column.type_oid);
     let of_numbers = |column: &KeyColumn| oid::NUMBERS.contains(&column.type_oid);
@@ -230,8 +235,12 @@ fn translate_node<T>(
     match keys.of_level(level) {
         Some(columns) => {
             let is_known = translate_level(level, &columns, converted, unreadable);
-            let rounded = level.columns.iter().zip(&columns);
-            let rounded: Vec<bool> = rounded.map(|(there, (here, _))| is_rounded(here, there)).collect();
+            let last = columns.len() - 1;
+            // Rows of one day that the next column tells apart are rows of many instants over there.
+            let differs = |(at, (there, (here, _))): (usize, (&KeyColumn, &(&KeyColumn, Conversion)))| {
+                is_rounded(here, there) || at < last && is_cut(here, there)
+            };
+            let rounded: Vec<bool> = level.columns.iter().zip(&columns).enumerate().map(differs).collect();
             let columns = columns
                 .into_iter()
                 .zip(rounded)

@@ -71,7 +71,7 @@ pub struct KeyColumn {
     pub ordering: String,
     /// the type with its modifier, for a cast; empty as above
     pub cast_sql: String,
-    /// its RANGE bounds are digits, as many in each, on both sides
+    /// it is text whose RANGE bounds are digits, as many in each, on both sides
     pub by_digits: bool,
     /// its RANGE bounds are ASCII on both sides
     pub by_ascii: bool,

@@ -17,6 +17,13 @@ fn remembered(pair: &Pair, table: &str) -> String {
         .text(&format!("SELECT end_tm FROM sync_table WHERE table_name = '{table}'"))
 }
 
+/// What a run says that ends well.
+fn notices_of(pair: &Pair, arguments: &str) -> String {
+    let (mut client, notices) = pair.target.connect_with_notices();
+    pair.sync_as(&mut client, arguments).expect("a sync");
+    notices.lock().expect("a lock").join("\n")
+}
+
 #[test]
 fn labels_in_another_order_are_named() {
     let pair = Pair::new();
@@ -39,16 +46,8 @@ fn labels_in_another_order_are_named() {
         assert_eq!(places(&pair, table, "k"), format!("{table}_1 a b; {table}_2 c d"));
         assert_eq!(remembered(&pair, table), "d");
         // There is no place for the last one.
-        let (mut client, notices) = pair.target.connect_with_notices();
-        pair.sync_as(&mut client, &format!("'{table}', 'e', create_missing => false"))
-            .expect("the others are copied");
-        assert!(
-            notices
-                .lock()
-                .expect("a lock")
-                .join("\n")
-                .contains("will not be remembered")
-        );
+        let said = notices_of(&pair, &format!("'{table}', 'e', create_missing => false"));
+        assert!(said.contains("will not be remembered"), "{said}");
         assert_eq!(remembered(&pair, table), "d");
         pair.target.sql(&format!(
             "CREATE TABLE {table}_3 PARTITION OF {table} FOR VALUES FROM ('e') TO (MAXVALUE)"
@@ -299,6 +298,73 @@ fn a_neighbours_row_is_looked_for_where_a_level_below_has_vanished() {
     assert_eq!(places(&pair, "t", "v"), "t_1_a 1; t_2_a 2");
     pair.copied(&format!("{again}, vanished => 'empty'"));
     assert_eq!(places(&pair, "t", "v"), "t_1_a 1; t_2_a 3");
+}
+
+#[test]
+fn a_day_here_has_all_of_its_hours_on_the_source() {
+    let pair = Pair::new();
+    pair.source.sql(
+        "CREATE TABLE one (k timestamp, v int);
+         INSERT INTO one VALUES ('2017-01-05', 1), ('2017-01-10 06:00', 2);
+         CREATE TABLE two (k timestamp, i int, v int) PARTITION BY RANGE (k, i);
+         CREATE TABLE two_1 PARTITION OF two FOR VALUES FROM ('2017-01-01', MINVALUE) TO ('2017-01-05', 5);
+         CREATE TABLE two_2 PARTITION OF two FOR VALUES FROM ('2017-01-05', 5) TO ('2017-01-20', 0);
+         INSERT INTO two VALUES ('2017-01-04 10:00', 9, 1), ('2017-01-05 06:00', 1, 2), ('2017-01-05', 7, 3), ('2017-01-05 07:00', 8, 4);
+         CREATE TABLE listed (k timestamp, v int);
+         INSERT INTO listed VALUES ('2017-01-01 06:00', 1), ('2017-01-02', 2), ('2017-01-02 23:00', 3)",
+    );
+    pair.target.sql(
+        "CREATE TABLE one (k date, v int) PARTITION BY RANGE (k);
+         CREATE TABLE one_1 PARTITION OF one FOR VALUES FROM ('2017-01-01') TO ('2017-01-10');
+         CREATE TABLE two (k date, i int, v int) PARTITION BY RANGE (k, i);
+         CREATE TABLE two_1 PARTITION OF two FOR VALUES FROM ('2017-01-01', MINVALUE) TO ('2017-01-05', 5);
+         CREATE TABLE two_2 PARTITION OF two FOR VALUES FROM ('2017-01-05', 5) TO ('2017-01-20', 0);
+         CREATE TABLE listed (k date, v int) PARTITION BY RANGE (k);
+         CREATE TABLE listed_1 PARTITION OF listed FOR VALUES FROM ('2017-01-01') TO ('2017-01-03') PARTITION BY LIST (k);
+         CREATE TABLE listed_1_1 PARTITION OF listed_1 FOR VALUES IN ('2017-01-01');
+         CREATE TABLE listed_1_2 PARTITION OF listed_1 FOR VALUES IN ('2017-01-02')",
+    );
+    // The last day ends with its last hour, whose row has no place yet.
+    let said = notices_of(&pair, "'one', '20170110'");
+    assert!(said.contains("no partition here"), "{said}");
+    assert_eq!(remembered(&pair, "one"), "");
+    pair.target
+        .sql("CREATE TABLE one_2 PARTITION OF one FOR VALUES FROM ('2017-01-10') TO ('2017-01-20')");
+    pair.copied("'one', '20170110'");
+    assert_eq!(places(&pair, "one", "v"), "one_1 1; one_2 2");
+    assert_eq!(remembered(&pair, "one"), "20170110");
+    pair.copied("'two', '20170105'");
+    assert_eq!(places(&pair, "two", "v"), "two_1 1 2; two_2 3 4");
+    assert_eq!(remembered(&pair, "two"), "20170105");
+    pair.copied("'listed', '20170102'");
+    assert_eq!(places(&pair, "listed", "v"), "listed_1_1 1; listed_1_2 2 3");
+    assert_eq!(remembered(&pair, "listed"), "20170102");
+}
+
+#[test]
+fn numbers_of_the_source_are_named_where_they_are_text_here() {
+    let pair = Pair::new();
+    if needs::lacks_icu(&[&pair.source, &pair.target]) {
+        return;
+    }
+    pair.source
+        .sql("CREATE TABLE t (k int, v int); INSERT INTO t VALUES (20170105, 1)");
+    pair.target.sql(
+        "CREATE TABLE t (k text COLLATE \"de-x-icu\", v int) PARTITION BY RANGE (k);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM ('20170101') TO ('20170201')",
+    );
+    pair.copied("'t', '20170205'");
+    assert_eq!(remembered(&pair, "t"), "20170205");
+    // No partition is due, and yet the source has to be asked.
+    pair.source.sql("INSERT INTO t VALUES (20170206, 2)");
+    let said = notices_of(&pair, "'t', '20170207'");
+    assert!(said.contains("'20170206'"), "{said}");
+    assert_eq!(remembered(&pair, "t"), "20170205");
+    pair.target
+        .sql("CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM ('20170201') TO ('20170301')");
+    pair.copied("'t', '20170207'");
+    assert_eq!(places(&pair, "t", "v"), "t_1 1; t_2 2");
+    assert_eq!(remembered(&pair, "t"), "20170207");
 }
 
 #[test]

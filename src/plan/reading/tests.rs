@@ -39,7 +39,7 @@ fn there(oid: u32, modifier: i32, collation: &str) -> SourceColumn {
     of_kind(Type::BuiltIn { oid, name, modifier }, collation)
 }
 
-/// The column's expression over there; `=` for itself, `#` for named values.
+/// The column's expression over there; `=` for itself, `#` for named values, `<` where whole days need none.
 fn ranged(here: &KeyColumn, there: &SourceColumn) -> String {
     shown(reading(here, Some(there), true, 150_000))
 }
@@ -52,6 +52,7 @@ fn shown(reading: Reading) -> String {
     match reading {
         Reading::Native => "=".to_owned(),
         Reading::Via { key, .. } => key,
+        Reading::Cut(key) => format!("< {key}"),
         Reading::Named(text) => format!("# {text}"),
         Reading::Known(text) => format!("## {text}"),
         Reading::Untold => "?".to_owned(),
@@ -69,8 +70,7 @@ fn numbers_and_times_are_read_as_they_arrive() {
     assert_eq!(ranged(&rounded, &there(23, -1, "")), "=");
     let day = here(1082, -1, "date", "");
     assert_eq!(listed(&day, &there(1114, -1, "")), "CAST(@ AS date)");
-    // What is cut stays on its side of every day, and indexes serve.
-    assert_eq!(ranged(&day, &there(1114, -1, "")), "=");
+    assert_eq!(ranged(&day, &there(1114, -1, "")), "< CAST(@ AS date)");
     let to_seconds = here(1184, 0, "timestamp(0) with time zone", "");
     assert_eq!(
         ranged(&to_seconds, &there(1114, -1, "")),

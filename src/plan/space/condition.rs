@@ -2,7 +2,7 @@
 
 use super::{Dimension, HIGHEST, LOWEST, NULL};
 use crate::plan::copy_sql::quote_literal;
-use crate::plan::reading::{Reading, fill, fill_column};
+use crate::plan::reading::{A_DAY, Reading, fill, fill_column};
 use crate::plan::region::Set;
 use crate::plan::tree::{KeyColumn, UNREADABLE};
 
@@ -36,11 +36,38 @@ struct Operand<'a> {
     value: &'a str,
     /// how far the bare column may be from that
     margin: Option<&'a str>,
+    /// its values are cut to days, and nothing else is done to them
+    is_cut: bool,
 }
 
-impl Operand<'_> {
+impl<'a> Operand<'a> {
+    /// The column as the source has it.
+    fn bare(column: &'a KeyColumn) -> Operand<'a> {
+        Operand {
+            column,
+            key: column.sql(),
+            value: "@",
+            margin: None,
+            is_cut: false,
+        }
+    }
+
     fn literal(&self, value: &str) -> String {
         fill(self.value, &self.column.literal(value))
+    }
+
+    /// Where the bare column has to be compared with a value, too: so far below or above it. None where there may be nothing
+    /// beyond it: days of later years are no times, and some servers have no number after the highest.
+    fn beside(&self, sign: char, value: &str) -> Option<String> {
+        let margin = self.margin?;
+        let is_plain_year = value.as_bytes().get(4) == Some(&b'-') && !value.ends_with("BC");
+        let has_room = margin != A_DAY || is_plain_year;
+        has_room.then(|| format!("{} {sign} {margin}", self.literal(value)))
+    }
+
+    /// An instant is on the same side of a day, taken as its first moment, as the day that it is cut to.
+    fn is_bare_enough(&self, (low, high): (i64, i64)) -> bool {
+        self.is_cut && (low == LOWEST || low % 2 == 0) && high % 2 != 0
     }
 }
 
@@ -50,25 +77,25 @@ impl Dimension {
         if set.intervals() == [(NULL, HIGHEST)] {
             return Told::default();
         }
-        let native = Operand {
-            column,
-            key: column.sql(),
-            value: "@",
-            margin: None,
-        };
+        let bare = Operand::bare(column);
         let mut any = match (&column.reading, asked) {
             (Reading::Via { key, value, margin }, Asked::There | Asked::Roughly) => {
-                let key = fill_column(key, &column.name);
-                let margin = margin.as_deref();
-                self.compared(
-                    &Operand {
-                        column,
-                        key,
-                        value,
-                        margin,
-                    },
-                    set,
-                )
+                let arrived = Operand {
+                    key: fill_column(key, &column.name),
+                    value,
+                    margin: margin.as_deref(),
+                    ..bare
+                };
+                self.compared(&arrived, set)
+            }
+            (Reading::Cut(key), Asked::There | Asked::Roughly) => {
+                let arrived = Operand {
+                    key: fill_column(key, &column.name),
+                    margin: Some(A_DAY),
+                    is_cut: true,
+                    ..bare
+                };
+                self.compared(&arrived, set)
             }
             (Reading::Known(text), Asked::There | Asked::Roughly | Asked::Raw) => {
                 self.named(&fill_column(text, &column.name), set)
@@ -79,7 +106,7 @@ impl Dimension {
                     is_rough: true,
                 };
             }
-            _ => self.compared(&native, set),
+            _ => self.compared(&bare, set),
         };
         if set.contains(NULL) {
             any.push(format!("{} IS NULL", column.sql()));
@@ -162,26 +189,38 @@ impl Dimension {
     }
 
     fn intervals(&self, operand: &Operand<'_>, set: &Set) -> Vec<String> {
-        let name = &operand.key;
-        let value = |rank: i64| {
-            let texts = self.values.get(&rank).and_then(|texts| texts.first());
-            operand.literal(texts.map_or("", String::as_str))
-        };
+        let bare = Operand::bare(operand.column);
         let one = |&(low, high): &(i64, i64)| {
             let low = low.max(LOWEST);
-            if low > high {
-                return None;
-            }
-            if low == high && low % 2 == 0 {
-                return Some(format!("{name} = {}", value(low / 2)));
-            }
-            let mut all = Vec::new();
-            let bare = operand.column.sql();
-            if let Some(margin) = operand.margin {
-                let near = |rank: i64| value((rank + 1) / 2);
-                all.extend((low != LOWEST).then(|| format!("{bare} >= {} - {margin}", value(low / 2))));
-                all.extend((high != HIGHEST).then(|| format!("{bare} <= {} + {margin}", near(high))));
-            }
+            let operand = match operand.is_bare_enough((low, high)) {
+                true => &bare,
+                false => operand,
+            };
+            (low <= high).then(|| self.interval(operand, low, high))
+        };
+        set.intervals().iter().filter_map(one).collect()
+    }
+
+    fn interval(&self, operand: &Operand<'_>, low: i64, high: i64) -> String {
+        let text = |rank: i64| {
+            let texts = self.values.get(&rank).and_then(|texts| texts.first());
+            texts.map_or("", String::as_str)
+        };
+        let value = |rank: i64| operand.literal(text(rank));
+        let (name, bare) = (&operand.key, operand.column.sql());
+        let is_point = low == high && low % 2 == 0;
+        let mut all = Vec::new();
+        if low != LOWEST {
+            let near = operand.beside('-', text(low.div_euclid(2)));
+            all.extend(near.map(|near| format!("{bare} >= {near}")));
+        }
+        if high != HIGHEST {
+            let near = operand.beside('+', text((high + 1).div_euclid(2)));
+            all.extend(near.map(|near| format!("{bare} <= {near}")));
+        }
+        if is_point {
+            all.push(format!("{name} = {}", value(low / 2)));
+        } else {
             if low != LOWEST {
                 all.push(match low % 2 == 0 {
                     true => format!("{name} >= {}", value(low / 2)),
@@ -194,11 +233,10 @@ impl Dimension {
                     false => format!("{name} < {}", value((high + 1) / 2)),
                 });
             }
-            Some(match all.is_empty() {
-                true => format!("{name} IS NOT NULL"),
-                false => all.join(" AND "),
-            })
-        };
-        set.intervals().iter().filter_map(one).collect()
+        }
+        match all.is_empty() {
+            true => format!("{name} IS NOT NULL"),
+            false => all.join(" AND "),
+        }
     }
 }

@@ -251,6 +251,41 @@ fn a_rounded_key_is_compared_as_it_arrives_and_near_its_bounds_as_it_is() {
 }
 
 #[test]
+fn whole_days_are_asked_for_as_they_are_and_a_last_one_by_what_arrives() {
+    let mut here = table("range k", years(&[("a", 10)])).target();
+    let level = here.level.as_mut().expect("a level");
+    level.columns[0].reading = Reading::Cut("CAST(@ AS date)".to_owned());
+    let key = level.columns[0].clone();
+    let mut ranks = ranks();
+    for (day, rank) in [("2017-01-10", 110), ("12017-01-10", 120)] {
+        ranks.insert("int4", day.to_owned(), rank);
+    }
+    let space = Space::new(&here, &here, &ranks);
+    let mut leaves = Vec::new();
+    space.leaves(&here, vec![Cell::default()], &mut leaves).expect("leaves");
+    assert_eq!(
+        space.condition(&leaves[0].1, Asked::There).0,
+        "(\"k\" >= CAST('10' AS int4) AND \"k\" < CAST('20' AS int4))"
+    );
+    let until = |rank: i64, asked| {
+        space
+            .condition(&[space.between(&key, None, Some(rank), false)], asked)
+            .0
+    };
+    let day = "CAST('2017-01-10' AS int4)";
+    assert_eq!(
+        until(110, Asked::There),
+        format!("(\"k\" <= {day} + interval '1 day' AND CAST(\"k\" AS date) <= {day})")
+    );
+    assert_eq!(until(110, Asked::Here), format!("(\"k\" <= {day})"));
+    // There may be no time a day later.
+    assert_eq!(
+        until(120, Asked::There),
+        "(CAST(\"k\" AS date) <= CAST('12017-01-10' AS int4))"
+    );
+}
+
+#[test]
 fn what_a_partition_lacks_at_its_end_is_gone_where_the_table_goes_on() {
     let here = table("range k", years(&[("w", 10), ("z", 40)]));
     let parts = |name: &str, bound: &str| split(name, bound, "range k", [leaf("x", "from (10) to (15)")]);

@@ -98,6 +98,29 @@ fn partitions_of_rounded_values_hold_other_rows() {
 }
 
 #[test]
+fn a_day_that_is_cut_matters_where_a_further_column_tells_its_rows_apart() {
+    let day = of_type("date", 1082);
+    let exact = |name: &str| KeyColumn {
+        name: name.to_owned(),
+        ..of_type("timestamp", 1114)
+    };
+    let mut there = table("range k", [leaf("x", "from (0) to (1)")]).source();
+    let level = there.level.as_mut().expect("a level");
+    level.columns = vec![exact("k"), exact("l")];
+    level.children.clear();
+    let mut keys = Keys::default();
+    for name in ["k", "l"] {
+        keys.insert(KeyColumn {
+            name: name.to_owned(),
+            ..day.clone()
+        });
+    }
+    translate(&mut there, &keys, &Converted::new());
+    let columns = &there.level.as_ref().expect("a level").columns;
+    assert!(columns[0].is_rounded && !columns[1].is_rounded);
+}
+
+#[test]
 fn an_order_that_differs_matters_to_ranges_and_not_to_lists() {
     use Strategy::{Hash, List, Range};
     let (text, varchar) = (sorted("text", 25, C), sorted("varchar", 1043, ENGLISH));

@@ -48,7 +48,9 @@ impl Tables {
         let sorts_bytes = session.sorts_bytes_as_utf8();
         let mut prepare = |column: &mut KeyColumn| {
             let there = source.columns.iter().find(|there| there.name == column.name);
-            column.by_digits = digits.contains(&column.sql());
+            // Numbers come in an order of their own.
+            let is_text = there.is_none_or(|there| there.kind.is_string());
+            column.by_digits = is_text && digits.contains(&column.sql());
             column.by_ascii = !beyond_ascii.contains(&column.sql());
             column.sorts_bytes_there = sorts_bytes;
             column.reading = reading(column, there, ordered.contains(&column.sql()), version);

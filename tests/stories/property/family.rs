@@ -29,6 +29,8 @@ pub enum Family {
     /// values that the smaller modifier here rounds up to the next bound
     RoundMoment,
     RoundNumber,
+    /// days here, some of which have an hour on the source
+    RoundDay,
     /// an enum whose labels have another order on the source
     Label,
     /// words that collations sort differently
@@ -42,7 +44,7 @@ const WORDS: [&str; 24] = [
 ];
 
 impl Family {
-    const ALL: [Family; 21] = [
+    const ALL: [Family; 22] = [
         Family::Day,
         Family::Moment,
         Family::Zoned,
@@ -62,6 +64,7 @@ impl Family {
         Family::NearMoment,
         Family::RoundMoment,
         Family::RoundNumber,
+        Family::RoundDay,
         Family::Label,
         Family::Mixed,
     ];
@@ -99,6 +102,7 @@ impl Family {
                 ];
             }
             Family::RoundNumber => return [dice.pick(&["numeric", "numeric(12,2)"]), "numeric(10,0)"],
+            Family::RoundDay => return ["timestamp", "date"],
             Family::Label => &["@.a_rank"],
             Family::Mixed => &["text COLLATE @.words", "text COLLATE @.words", "text"],
         };
@@ -197,6 +201,8 @@ impl Family {
                     _ => format!("{last_date} {last_hour:02}:59:59.999999+00"),
                 }
             }
+            // Its last value is a day on both sides.
+            Family::RoundDay if beside == 1 => format!("2017-{month:02}-01 13:00:00"),
             Family::Number => (10 * cut as i64 - 20 + [0, 1, 9][beside]).to_string(),
             Family::RoundNumber => format!("{}.{}", 10 * cut + [0, 0, 9][beside], [0, 4, 6][beside]),
             Family::Word => format!("k{}", 10 + 10 * cut + [0, 1, 9][beside]),
