@@ -167,6 +167,8 @@ fn types_that_differ_match_where_the_value_leads_back() {
         ("text", "int", "'17'", true, "18"),
         ("text", "int", "'017'", false, ""),
         ("int", "bool", "1", true, "false"),
+        ("smallint", "bool", "0", true, "true"),
+        ("bigint", "bool", "1", true, "false"),
         (
             "macaddr",
             "macaddr8",
@@ -246,6 +248,18 @@ fn no_value_here_is_too_much_for_the_sources_type() {
         ("int[]", "numeric[]", "'{1}'", "'{1e1000}'"),
         ("json", "text", "'1'", "'{'"),
         ("cidr", "inet", "'10.0.0.0/8'", "'10.0.0.1/8'"),
+        (
+            "macaddr",
+            "macaddr8",
+            "'08:00:2b:01:02:03'",
+            "'08:00:2b:01:02:03:04:05'",
+        ),
+        (
+            "macaddr8",
+            "macaddr",
+            "'08:00:2b:01:02:03:04:05'",
+            "'08:00:2b:01:02:03'",
+        ),
     ] {
         tables(&pair, there, here, value);
         pair.target

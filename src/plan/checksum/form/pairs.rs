@@ -73,8 +73,13 @@ impl Forms {
             (16, _) if there.is_string() => Pair::new(text(here, value), truth(there, value)),
             // Blanks at the end mean nothing here.
             (1042, _) => Pair::new(utf8(&cast("text")), text(there, value)),
-            (774, 829) | (829, 774) => self.back(there, value),
-            (16, 21 | 23 | 20) => self.back(there, value),
+            (774, 829) => Pair::new(self.address(value), self.same(there, value)),
+            (829, 774) => Pair::alike(short(format!("macaddr8_send({})", cast("macaddr8")))),
+            // Only int4 has a cast from it.
+            (16, 21 | 23 | 20) => Pair::new(
+                short(format!("int8send(CAST({} AS int8))", cast("int4"))),
+                short(format!("int8send({})", cast("int8"))),
+            ),
             _ if here.is_string() || there.is_string() || (JSON.contains(oid) && JSON.contains(of)) => {
                 Pair::new(text(here, value), text(there, value))
             }
@@ -82,15 +87,12 @@ impl Forms {
         }
     }
 
-    /// Both as the source's type, to which a cast leads back.
-    fn back(&self, there: &Type, value: &str) -> Pair {
-        let Type::BuiltIn { name, .. } = there else {
-            return Pair::new(text(there, value), text(there, value));
-        };
-        Pair::new(
-            self.same(there, &format!("CAST({value} AS pg_catalog.{name})")),
-            self.same(there, value),
-        )
+    /// A macaddr8; one that stands for a macaddr as that.
+    fn address(&self, value: &str) -> Bytes {
+        short(format!(
+            "CASE WHEN CAST({value} AS text) LIKE '__:__:__:ff:fe:%' THEN macaddr_send(CAST({value} AS macaddr)) \
+             ELSE macaddr8_send({value}) END"
+        ))
     }
 
     /// A time in its binary form, or its text where that is another.
