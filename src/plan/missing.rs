@@ -4,7 +4,7 @@ use super::bound::Bound;
 use super::copy_sql::quote_qualified;
 use super::select::{Decision, decide};
 use super::space::Space;
-use super::tree::{KeyColumn, Level, Node, Place, Ranks, alike, places};
+use super::tree::{KeyColumn, Level, Node, Place, Ranks, comparable, places};
 use super::units::{LeafRange, SourceRel, TargetRel, is_on_key};
 use crate::error::Result;
 use std::collections::HashMap;
@@ -57,7 +57,7 @@ pub struct Reach<'a> {
     pub end: Option<i64>,
 }
 
-/// Finds the source's partitions that have no room here, under levels that are alike.
+/// Finds the source's partitions that have no room here, under levels whose bounds can be compared.
 pub fn find<'a>(
     target: &'a Node<TargetRel>,
     source: &'a Node<SourceRel>,
@@ -89,7 +89,7 @@ fn walk<'a>(
     let (Some(level), Some(other)) = (&here.level, &there.level) else {
         return Ok(());
     };
-    if !alike(level, other) {
+    if !comparable(level, other) {
         return Ok(());
     }
     let Compared { ranks, space, reach } = *sides;
@@ -292,7 +292,7 @@ pub(super) fn least_common_multiple(a: u128, b: u128) -> u128 {
 fn is_template(level: &Level<TargetRel>, child: &Node<SourceRel>) -> bool {
     let siblings = level.children.iter().filter_map(|sibling| sibling.level.as_ref());
     match &child.level {
-        Some(theirs) => siblings.into_iter().any(|ours| alike(ours, theirs)),
+        Some(theirs) => siblings.into_iter().any(|ours| comparable(ours, theirs)),
         None => false,
     }
 }

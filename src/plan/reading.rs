@@ -24,7 +24,7 @@ pub enum Reading {
         /// how far a value may be moved on the way: within it the bare column is compared, too, so that indexes and partitions serve
         margin: Option<String>,
     },
-    /// as this server does where a range begins with a day and ends before one, for its instants are cut to their day on the way. Else if the
+    /// as this server does where a range begins with a day and ends before one, for its times are cut to their day on the way. Else if the
     /// key goes through this expression, in which @ stands for the column
     Cut(String),
     /// not as this server does: its values have to be known, and named. The expression gives a value's text; @ stands for the column
@@ -97,13 +97,16 @@ fn converted(here: &KeyColumn, there: &SourceColumn, ordered: bool, text: &str) 
                 numeric_scale(here.modifier).map(|scale| format!("CAST('1e{}' AS numeric)", -scale)),
             ),
         },
-        Type::BuiltIn { .. } if both(TIMES) && here.type_oid == 1082 && ordered => {
+        // Where clocks go back over midnight, a day does not begin with the instant that it is cast to.
+        Type::BuiltIn { .. } if here.type_oid == 1082 && oid == 1114 && ordered => {
             Some(Reading::Cut(format!("CAST(@ AS {})", here.cast_sql)))
         }
         Type::BuiltIn { .. } if both(TIMES) => {
             let precision = if oid == 1082 { 0 } else { there.kind.modifier() };
             let rounds = here.type_oid != 1082 && !modifier_holds(here.type_oid, here.modifier, precision);
-            match position(here.type_oid) >= position(oid) && !rounds {
+            // Partitions and indexes over there take the order of times for that of instants, which it is not where clocks change.
+            let is_zoned = (here.type_oid, oid) == (1184, 1114);
+            match position(here.type_oid) >= position(oid) && !rounds && !is_zoned {
                 true => Some(Reading::Native),
                 false => cast("@", Some(A_DAY.to_owned())),
             }

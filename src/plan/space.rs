@@ -231,7 +231,7 @@ impl<'a> Space<'a> {
     }
 
     /// What is left of `cells` without `cut`.
-    fn without(&self, cells: Vec<Cell>, cut: &[Cell]) -> Vec<Cell> {
+    pub fn without(&self, cells: Vec<Cell>, cut: &[Cell]) -> Vec<Cell> {
         cut.iter().fold(cells, |cells, cut| {
             cells
                 .iter()

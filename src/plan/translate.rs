@@ -17,12 +17,15 @@ pub enum Conversion {
     Read,
     /// its text is read as this type, quoted and qualified, and cast
     Cast(String),
+    /// the same by the rules of a time zone: around a change of its clocks, values come in another order
+    Zoned(String),
 }
 
 /// pg_type.oid of built-in types, which are the same everywhere.
 mod oid {
     pub const NUMBERS: &[u32] = &[21, 23, 20, 1700]; // int2, int4, int8, numeric
-    pub const TIMES: &[u32] = &[1082, 1114, 1184]; // date, timestamp, timestamptz
+    pub const TIMES: &[u32] = &[1082, 1114, ZONED]; // date, timestamp, timestamptz
+    pub const ZONED: u32 = 1184;
     pub const VARYING: &[u32] = &[25, 1043]; // text, varchar
     pub const STRINGS: &[u32] = &[25, 1043, 1042, 19]; // and bpchar, name, which cut or pad
 }
@@ -60,7 +63,10 @@ pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_
         // A day takes all its hours, which are values of their own over there.
         let position = |oid: u32| oid::TIMES.iter().position(|t| *t == oid);
         let loses = position(there.type_oid) > position(here.type_oid) || is_rounded(here, there);
-        return (by_order || !loses).then(|| Conversion::Cast(format!("pg_catalog.{}", there.type_name)));
+        let is_zoned =
+            (here.type_oid == oid::ZONED) != (there.type_oid == oid::ZONED) && there.type_oid != oid::TIMES[0];
+        let cast = if is_zoned { Conversion::Zoned } else { Conversion::Cast };
+        return (by_order || !loses).then(|| cast(format!("pg_catalog.{}", there.type_name)));
     }
     let (ours, theirs) = (!here.labels.is_empty(), !there.labels.is_empty());
     if ours && theirs {
@@ -213,9 +219,26 @@ impl Keys {
     }
 }
 
-/// What the target makes of values of the source: by type, conversion and text, the text of its own
-/// type. None where the type cannot read it, or changes it.
-pub type Converted = HashMap<(String, Conversion, String), Option<String>>;
+/// What the target makes of a value of the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translated {
+    /// the text of its own type
+    pub text: String,
+    /// clocks change so shortly before or after it that values beside it come to lie on its other side
+    pub is_near_change: bool,
+}
+
+/// What the target makes of values of the source, by type, conversion and text. None where the type cannot read it, or changes it.
+pub type Converted = HashMap<(String, Conversion, String), Option<Translated>>;
+
+/// How values of a level come here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// each on its side of every bound
+    Kept,
+    /// some beside their partition
+    Near,
+}
 
 /// Puts the source's tree into the target's terms. Gives the values of LIST partitions that the
 /// target's type does not have, by ordering: they stay as they are.
@@ -234,11 +257,11 @@ fn translate_node<T>(
     let Some(level) = &mut node.level else { return };
     match keys.of_level(level) {
         Some(columns) => {
-            let is_known = translate_level(level, &columns, converted, unreadable);
+            let known = translate_level(level, &columns, converted, unreadable);
             let last = columns.len() - 1;
             // Rows of one day that the next column tells apart are rows of many instants over there.
             let differs = |(at, (there, (here, _))): (usize, (&KeyColumn, &(&KeyColumn, Conversion)))| {
-                is_rounded(here, there) || at < last && is_cut(here, there)
+                is_rounded(here, there) || at < last && is_cut(here, there) || known == Some(Order::Near)
             };
             let rounded: Vec<bool> = level.columns.iter().zip(&columns).enumerate().map(differs).collect();
             let columns = columns
@@ -249,7 +272,7 @@ fn translate_node<T>(
                     ..here.clone()
                 });
             level.columns = columns.collect();
-            if !is_known {
+            if known.is_none() {
                 level.plain = false;
                 level.columns.clear();
             }
@@ -266,19 +289,24 @@ fn translate_node<T>(
     }
 }
 
-/// Replaces the values of a level's bounds. False when an end of a range has no equal in the target's
+/// Replaces the values of a level's bounds. None when an end of a range has no equal in the target's
 /// type: nothing can then be said of its order.
 fn translate_level<T>(
     level: &mut Level<T>,
     columns: &[(&KeyColumn, Conversion)],
     converted: &Converted,
     unreadable: &mut BTreeSet<(String, String)>,
-) -> bool {
-    let find = |(here, conversion): &(&KeyColumn, Conversion), value: &str| match conversion {
+) -> Option<Order> {
+    let mut order = Order::Kept;
+    let mut find = |(here, conversion): &(&KeyColumn, Conversion), value: &str| match conversion {
         Conversion::Same => Some(value.to_owned()),
         conversion => {
             let key = (here.type_sql.clone(), conversion.clone(), value.to_owned());
-            converted.get(&key).cloned().flatten()
+            let read = converted.get(&key)?.as_ref()?;
+            if read.is_near_change {
+                order = Order::Near;
+            }
+            Some(read.text.clone())
         }
     };
     let mut is_known = true;
@@ -308,7 +336,7 @@ fn translate_level<T>(
             _ => {}
         }
     }
-    is_known
+    is_known.then_some(order)
 }
 
 #[cfg(test)]

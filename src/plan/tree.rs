@@ -339,15 +339,15 @@ pub const FIRST_NORMAL_OID: u32 = 16384;
 /// themselves and nothing else.
 pub const UNREADABLE: i64 = 1 << 40;
 
-/// True when the bounds of both levels are values of the same key, so that equal places hold equal
-/// rows. The source's levels are in the target's terms: see `translate`.
+/// True when equal places of both levels hold equal rows.
 pub fn alike<T, U>(here: &Level<T>, there: &Level<U>) -> bool {
+    comparable(here, there) && !there.columns.iter().any(|column| column.is_rounded)
+}
+
+/// True when the bounds of both levels are values of the same key. The source's levels are in the target's terms: see `translate`.
+pub fn comparable<T, U>(here: &Level<T>, there: &Level<U>) -> bool {
     let same = |(a, b): (&KeyColumn, &KeyColumn)| {
-        a.name == b.name
-            && a.expression == b.expression
-            && a.ordering == b.ordering
-            && !a.ordering.is_empty()
-            && !b.is_rounded
+        a.name == b.name && a.expression == b.expression && a.ordering == b.ordering && !a.ordering.is_empty()
     };
     here.strategy == there.strategy
         && here.plain

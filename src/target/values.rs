@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::pg::{report, spi, xact};
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::select::ranking_query;
-use crate::plan::translate::{Conversion, Converted};
+use crate::plan::translate::{Conversion, Converted, Translated};
 use crate::plan::tree::{KeyColumn, Ranks, UNREADABLE};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -52,25 +52,54 @@ pub fn convert(wanted: BTreeMap<(String, Conversion), BTreeSet<String>>) -> Resu
 }
 
 /// All of `values` at once; None when the type refuses any.
-fn read_values(type_sql: &str, conversion: &Conversion, values: &[String]) -> Result<Option<Vec<Option<String>>>> {
+fn read_values(type_sql: &str, conversion: &Conversion, values: &[String]) -> Result<Option<Vec<Option<Translated>>>> {
     let list: Vec<String> = values.iter().map(|value| quote_literal(value)).collect();
     let (value, is_same) = match conversion {
-        Conversion::Cast(from) => (
+        Conversion::Cast(from) | Conversion::Zoned(from) => (
             format!("u.v::{from}::{type_sql}"),
             format!("u.v::{from}::{type_sql}::{from} = u.v::{from}"),
         ),
         _ => (format!("u.v::{type_sql}"), "true".to_owned()),
     };
+    let is_near_change = match conversion {
+        Conversion::Zoned(from) => near_change(&format!("u.v::{from}"), from),
+        _ => "false".to_owned(),
+    };
     let sql = format!(
-        "SELECT CASE WHEN {is_same} THEN ({value})::text END
+        "SELECT CASE WHEN {is_same} THEN ({value})::text END, {is_near_change}
          FROM ROWS FROM (unnest(ARRAY[{}]::text[])) WITH ORDINALITY AS u(v, i) ORDER BY u.i",
         list.join(", ")
     );
     match xact::subtransaction(|| spi::execute(&sql, &[])) {
-        Ok(rows) => Ok(Some(rows.iter().map(|row| row.text(0).map(str::to_owned)).collect())),
+        Ok(rows) => {
+            let read = |row: &spi::Row| {
+                Some(Translated {
+                    text: row.text(0)?.to_owned(),
+                    is_near_change: row.is(1),
+                })
+            };
+            Ok(Some(rows.iter().map(read).collect()))
+        }
         Err(error) if error.is_cancel() => Err(error),
         Err(_) => Ok(None),
     }
+}
+
+/// True for a time, with a zone or without, beside which the other kind comes in another order: clocks skip an hour or two less than
+/// two hours before it, or come upon one again less than an hour before or after it.
+fn near_change(value: &str, type_sql: &str) -> String {
+    let other = match type_sql.ends_with("timestamptz") {
+        true => "timestamp",
+        false => "timestamptz",
+    };
+    let moved = |step: &str, back: &str| {
+        format!("({value} {step})::pg_catalog.{other} {back} IS DISTINCT FROM {value}::pg_catalog.{other}")
+    };
+    format!(
+        "({} OR {})",
+        moved("- interval '2 hours'", "+ interval '2 hours'"),
+        moved("+ interval '1 hour'", "- interval '1 hour'")
+    )
 }
 
 /// `value` as the key's type reads and prints it; the server's own words otherwise.

@@ -242,6 +242,29 @@ fn a_key_that_rounds_is_read_as_it_arrives() {
 }
 
 #[test]
+fn a_missing_partition_is_created_where_values_are_rounded() {
+    let pair = Pair::new();
+    pair.source.sql(
+        "CREATE TABLE t (k timestamp, v int) PARTITION BY RANGE (k);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM ('2017-01-01') TO ('2017-02-01');
+         CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM ('2017-02-01') TO ('2017-03-01');
+         INSERT INTO t VALUES ('2017-01-05', 1), ('2017-01-31 23:59:59.9', 2), ('2017-02-28 23:59:59.3', 3)",
+    );
+    pair.target
+        .sql("CREATE TABLE t (k timestamp(0), v int) PARTITION BY RANGE (k)");
+    let (mut client, notices) = pair.target.connect_with_notices();
+    client
+        .query("SELECT * FROM cgpsync_plan('t', '201702')", &[])
+        .expect("a plan");
+    let said = notices.lock().expect("a lock").join("\n");
+    assert!(!said.contains("will not be remembered"), "{said}");
+    let said = notices_of(&pair, "'t', '201702'");
+    assert!(said.contains("created partition"), "{said}");
+    assert_eq!(places(&pair, "t", "v"), "t_1 1; t_2 2 3");
+    assert_eq!(remembered(&pair, "t"), "2017-02-28 23:59:59.999999");
+}
+
+#[test]
 fn a_rounded_key_tells_what_has_vanished_still() {
     let pair = Pair::new();
     for (side, key) in [(&pair.source, "timestamp"), (&pair.target, "timestamp(0)")] {
@@ -339,6 +362,63 @@ fn a_day_here_has_all_of_its_hours_on_the_source() {
     pair.copied("'listed', '20170102'");
     assert_eq!(places(&pair, "listed", "v"), "listed_1_1 1; listed_1_2 2 3");
     assert_eq!(remembered(&pair, "listed"), "20170102");
+}
+
+#[test]
+fn rows_come_to_their_place_where_clocks_change() {
+    let pair = Pair::new();
+    pair.target.sql("ALTER ROLE postgres SET TimeZone = 'America/New_York'");
+    // The hour from two to three is skipped: what is written in it is an hour later.
+    let march = |side: &str, cut: &str| {
+        format!(
+            "CREATE TABLE march (k {side}, v int) PARTITION BY RANGE (k);
+             CREATE TABLE march_1 PARTITION OF march FOR VALUES FROM ('2017-03-01') TO ('{cut}');
+             CREATE TABLE march_2 PARTITION OF march FOR VALUES FROM ('{cut}') TO ('2017-04-01')"
+        )
+    };
+    pair.source.sql(&format!(
+        "{};
+         INSERT INTO march VALUES ('2017-03-12 02:30', 1), ('2017-03-12 02:10', 2), ('2017-03-12 03:10', 3), ('2017-03-12 01:30', 4)",
+        march("timestamp", "2017-03-12 03:00")
+    ));
+    for (cut, expected) in [
+        ("2017-03-12 07:15+00", "march_1 2 3 4; march_2 1"),
+        // The same bound as over there.
+        ("2017-03-12 07:00+00", "march_1 4; march_2 1 2 3"),
+    ] {
+        pair.target.sql("DROP TABLE IF EXISTS march; DELETE FROM sync_table");
+        pair.target
+            .connect()
+            .batch_execute(&march("timestamptz", cut))
+            .expect("a table");
+        pair.copied("'march', '201703'");
+        assert_eq!(places(&pair, "march", "v"), expected, "{cut}");
+    }
+    // The one from one to two comes twice.
+    pair.source.sql(
+        "CREATE TABLE november (k timestamptz, v int) PARTITION BY RANGE (k);
+         CREATE TABLE november_1 PARTITION OF november FOR VALUES FROM ('2017-11-01 04:00+00') TO ('2017-11-05 06:00+00');
+         CREATE TABLE november_2 PARTITION OF november FOR VALUES FROM ('2017-11-05 06:00+00') TO ('2017-12-01 05:00+00');
+         INSERT INTO november VALUES ('2017-11-05 05:10+00', 1), ('2017-11-05 06:10+00', 2), ('2017-11-05 04:40+00', 3)",
+    );
+    pair.target
+        .sql("CREATE TABLE november (k timestamp, v int) PARTITION BY RANGE (k)");
+    pair.copied("'november', '201711'");
+    assert_eq!(places(&pair, "november", "v"), "november_1 3; november_2 1 2");
+    assert_eq!(remembered(&pair, "november"), "2017-11-30 23:59:59.999999");
+    // A day begins with the first of two midnights.
+    pair.target.sql("ALTER ROLE postgres SET TimeZone = 'America/Havana'");
+    pair.source.sql(
+        "CREATE TABLE days (k timestamptz, v int);
+         INSERT INTO days VALUES ('2017-11-05 03:30+00', 1), ('2017-11-05 04:30+00', 2), ('2017-11-05 05:30+00', 3)",
+    );
+    pair.target.sql(
+        "CREATE TABLE days (k date, v int) PARTITION BY RANGE (k);
+         CREATE TABLE days_4 PARTITION OF days FOR VALUES FROM ('2017-11-04') TO ('2017-11-05');
+         CREATE TABLE days_5 PARTITION OF days FOR VALUES FROM ('2017-11-05') TO ('2017-11-06')",
+    );
+    pair.copied("'days', '20171105'");
+    assert_eq!(places(&pair, "days", "v"), "days_4 1; days_5 2 3");
 }
 
 #[test]

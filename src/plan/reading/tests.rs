@@ -71,6 +71,7 @@ fn numbers_and_times_are_read_as_they_arrive() {
     let day = here(1082, -1, "date", "");
     assert_eq!(listed(&day, &there(1114, -1, "")), "CAST(@ AS date)");
     assert_eq!(ranged(&day, &there(1114, -1, "")), "< CAST(@ AS date)");
+    assert_eq!(ranged(&day, &there(1184, -1, "")), "CAST(@ AS date)");
     let to_seconds = here(1184, 0, "timestamp(0) with time zone", "");
     assert_eq!(
         ranged(&to_seconds, &there(1114, -1, "")),

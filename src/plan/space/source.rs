@@ -153,6 +153,23 @@ impl Space<'_> {
         Ok(())
     }
 
+    /// What `node`, a relation below `root`, has of `cells` by the bounds between them; None where it is not below.
+    pub fn part_of<T>(&self, root: &Node<T>, node: &Node<T>, cells: &[Cell]) -> Result<Option<Vec<Cell>>> {
+        if std::ptr::eq(root, node) {
+            return Ok(Some(cells.to_vec()));
+        }
+        let Some(level) = root.level.as_ref().filter(|level| self.is_known(level)) else {
+            return Ok(None);
+        };
+        for child in &level.children {
+            let own = common(cells, &self.cells(level, child.bound.as_ref())?);
+            if let Some(part) = self.part_of(child, node, &own)? {
+                return Ok(Some(part));
+            }
+        }
+        Ok(None)
+    }
+
     /// The dimensions that levels between `root` and `node` have closed for the latter; None where it is not below.
     pub fn closed_above<T>(&self, root: &Node<T>, node: &Node<T>) -> Result<Option<Closed>> {
         if std::ptr::eq(root, node) {

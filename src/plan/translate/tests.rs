@@ -18,6 +18,13 @@ fn of_type(type_name: &str, type_oid: u32) -> KeyColumn {
     column("k", type_name, type_oid)
 }
 
+fn plain(text: &str) -> Translated {
+    Translated {
+        text: text.to_owned(),
+        is_near_change: false,
+    }
+}
+
 /// How C sorts, an implementation of en_US, another one, and a collation that folds case.
 const C: &str = "bdC\n";
 const ENGLISH: &str = "-den_US.UTF-8\nc en_us.utf8  2.36";
@@ -180,7 +187,7 @@ fn bounds_become_values_of_the_targets_type() {
     let mut converted = Converted::new();
     for ((type_sql, conversion), values) in keys.values(&there) {
         for value in values {
-            let read = Some(format!("{value}.0"));
+            let read = Some(plain(&format!("{value}.0")));
             converted.insert((type_sql.clone(), conversion.clone(), value), read);
         }
     }
@@ -203,6 +210,45 @@ fn bounds_become_values_of_the_targets_type() {
 }
 
 #[test]
+fn a_bound_near_a_change_of_clocks_does_not_part_the_rows_as_it_does_there() {
+    let here = of_type("timestamptz", 1184);
+    let there = of_type("timestamp", 1114);
+    let zoned = Conversion::Zoned("pg_catalog.timestamp".to_owned());
+    assert_eq!(conversion(&here, &there, Strategy::Range), Some(zoned.clone()));
+    let date = of_type("date", 1082);
+    assert_eq!(
+        conversion(&date, &here, Strategy::Range),
+        Some(Conversion::Zoned("pg_catalog.timestamptz".to_owned()))
+    );
+    // A day begins once.
+    assert_eq!(
+        conversion(&here, &date, Strategy::Range),
+        Some(Conversion::Cast("pg_catalog.date".to_owned()))
+    );
+    let mut keys = Keys::default();
+    keys.insert(here.clone());
+    for is_near_change in [false, true] {
+        let mut root = table("range k", [leaf("x", "from (1) to (2)")]).source();
+        root.level.as_mut().expect("a level").columns = vec![there.clone()];
+        let read = |value: &str, is_near_change| {
+            let key = (here.type_sql.clone(), zoned.clone(), value.to_owned());
+            let read = Translated {
+                is_near_change,
+                ..plain(value)
+            };
+            (key, Some(read))
+        };
+        translate(
+            &mut root,
+            &keys,
+            &Converted::from([read("1", false), read("2", is_near_change)]),
+        );
+        let level = root.level.as_ref().expect("a level");
+        assert!(level.plain && level.columns[0].is_rounded == is_near_change);
+    }
+}
+
+#[test]
 fn what_the_targets_type_lacks_is_told_for_lists_and_makes_ranges_incomparable() {
     let here = table("list k:int8", [leaf("x", "in (1)")]).target();
     let keys = Keys::of(&here, true);
@@ -211,7 +257,7 @@ fn what_the_targets_type_lacks_is_told_for_lists_and_makes_ranges_incomparable()
         let cast = Conversion::Cast("pg_catalog.int4".to_owned());
         ("int8".to_owned(), cast, value.to_owned())
     };
-    let converted = Converted::from([(key("1"), Some("1".to_owned())), (key("2"), None)]);
+    let converted = Converted::from([(key("1"), Some(plain("1"))), (key("2"), None)]);
     let unreadable = translate(&mut there, &keys, &converted);
     assert_eq!(unreadable, BTreeSet::from([("int8".to_owned(), "2".to_owned())]));
     assert!(there.level.as_ref().expect("a level").plain);

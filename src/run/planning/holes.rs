@@ -54,6 +54,14 @@ pub fn holes(
             .any(|node| created.iter().any(|new| std::ptr::eq(*new, *node)))
     };
     found.retain(|found| !is_created(&found.path));
+    for found in &mut found {
+        for new in created {
+            if let Some(part) = space.part_of(found.node, new, &found.cells)? {
+                found.cells = space.without(std::mem::take(&mut found.cells), &part);
+            }
+        }
+    }
+    found.retain(|found| !found.cells.is_empty());
     let hole = |found: Found<'_, SourceRel>| {
         let readable = found.path.iter().rev().find(|node| node.table.readable);
         Hole {
