@@ -153,21 +153,26 @@ impl Space<'_> {
         Ok(())
     }
 
-    /// What `node`, a relation below `root`, has of `cells` by the bounds between them; None where it is not below.
-    pub fn part_of<T>(&self, root: &Node<T>, node: &Node<T>, cells: &[Cell]) -> Result<Option<Vec<Cell>>> {
-        if std::ptr::eq(root, node) {
-            return Ok(Some(cells.to_vec()));
+    /// What the relations below `node` that `is_one` chooses have of `cells` by the bounds above them.
+    pub fn parts_of<T>(
+        &self,
+        node: &Node<T>,
+        is_one: &impl Fn(&Node<T>) -> bool,
+        cells: Vec<Cell>,
+        parts: &mut Vec<Cell>,
+    ) -> Result<()> {
+        if is_one(node) {
+            parts.extend(cells);
+            return Ok(());
         }
-        let Some(level) = root.level.as_ref().filter(|level| self.is_known(level)) else {
-            return Ok(None);
+        let Some(level) = node.level.as_ref().filter(|level| self.is_known(level)) else {
+            return Ok(());
         };
-        for child in &level.children {
-            let own = common(cells, &self.cells(level, child.bound.as_ref())?);
-            if let Some(part) = self.part_of(child, node, &own)? {
-                return Ok(Some(part));
-            }
+        let (children, _) = self.divide(level, &cells)?;
+        for (child, own) in children {
+            self.parts_of(child, is_one, own, parts)?;
         }
-        Ok(None)
+        Ok(())
     }
 
     /// The dimensions that levels between `root` and `node` have closed for the latter; None where it is not below.

@@ -13,6 +13,7 @@ use crate::plan::tree::Node;
 use crate::plan::units::{SourceRel, TargetRel};
 use crate::source::{Session, dialect};
 use crate::target::catalog;
+use std::collections::HashSet;
 
 /// Rows of the source that no partition here takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,17 +50,14 @@ pub fn holes(
     let gaps = space.gaps(&sides.target.root, vec![reach])?;
     let mut found = Vec::new();
     space.reached(&sides.source.root, gaps, &[], &mut found)?;
-    let is_created = |path: &[&Node<SourceRel>]| {
-        path.iter()
-            .any(|node| created.iter().any(|new| std::ptr::eq(*new, *node)))
-    };
-    found.retain(|found| !is_created(&found.path));
+    let created: HashSet<*const Node<SourceRel>> = created.iter().map(|node| std::ptr::from_ref(*node)).collect();
+    let is_created = |node: &Node<SourceRel>| created.contains(&std::ptr::from_ref(node));
+    found.retain(|found| !found.path.iter().any(|node| is_created(node)));
     for found in &mut found {
-        for new in created {
-            if let Some(part) = space.part_of(found.node, new, &found.cells)? {
-                found.cells = space.without(std::mem::take(&mut found.cells), &part);
-            }
-        }
+        // A level that rounds is not looked through by what reaches it.
+        let mut parts = Vec::new();
+        space.parts_of(found.node, &is_created, found.cells.clone(), &mut parts)?;
+        found.cells = space.without(std::mem::take(&mut found.cells), &parts);
     }
     found.retain(|found| !found.cells.is_empty());
     let hole = |found: Found<'_, SourceRel>| {
