@@ -44,6 +44,8 @@ pub struct SourceColumn {
     pub number: i32,
     /// declared NOT NULL
     pub not_null: bool,
+    /// computed by the source itself, or the source does not tell
+    pub generated: bool,
 }
 
 impl SourceColumn {
@@ -73,6 +75,19 @@ pub struct Mapping {
     pub oids: Vec<String>,
 }
 
+impl Mapping {
+    /// What is computed here need not be what was written there.
+    fn note_computed<'a>(&mut self, computed: impl Iterator<Item = &'a TargetColumn>, source: &[SourceColumn]) {
+        for TargetColumn { name, .. } in computed {
+            if source.iter().any(|s| s.name == *name && !s.generated) {
+                self.changes
+                    .push(format!("column \"{name}\" is generated here and written on the source"));
+                self.changing.push(format!("\"{name}\""));
+            }
+        }
+    }
+}
+
 /// Matches the two sides. Without `wanted`, every column of the target but the generated ones is copied; one that the source lacks must
 /// have a default, and the source may have no others. With `wanted`, exactly those are copied, in the target's order. What does not
 /// fit is one error that lists all of it.
@@ -91,6 +106,8 @@ pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn], wanted: O
     };
     let mut unlike = Vec::new();
     let is_wanted = |name: &String| wanted.is_none_or(|wanted| wanted.contains(name));
+    let computed = target.iter().filter(|c| c.generated && is_wanted(&c.name));
+    mapping.note_computed(computed, source);
     for column in target.iter().filter(|c| !c.generated && is_wanted(&c.name)) {
         // Missing there and let pass: it has a default here.
         let Some(from) = source.iter().find(|s| s.name == column.name) else {
@@ -114,8 +131,8 @@ pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn], wanted: O
                 mapping.changes.push(both());
                 mapping.changing.push(format!("\"{}\"", column.name));
             }
-            Ok(_) if from.type_name != column.type_name => mapping.differences.push(both()),
-            Ok(_) => {}
+            Ok(Change::Same) if from.type_name == column.type_name => {}
+            Ok(_) => mapping.differences.push(both()),
         }
     }
     if unlike.is_empty() {

@@ -12,10 +12,21 @@ pub enum KeyKind {
     Timestamp,
     /// timestamptz
     Zoned,
-    /// text or integer whose bounds read as YYYYMMDD
+    /// text or number whose bounds read as YYYYMMDD
     DateDigits,
-    /// anything else: only what the type itself reads
+    /// text or number whose bounds are times in another form: only what the type itself reads
+    Stamp(Stamp),
+    /// anything else: likewise
     Plain,
+}
+
+/// A form of times that comes in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stamp {
+    /// YYYY-MM-DD
+    Iso,
+    /// so many digits of YYYYMMDDHHMMSS
+    Digits(usize),
 }
 
 /// Text and the input function that it is for.
@@ -34,25 +45,31 @@ impl KeyKind {
             "date" => KeyKind::Date,
             "timestamp" => KeyKind::Timestamp,
             "timestamptz" => KeyKind::Zoned,
-            "text" | "varchar" | "bpchar" | "int4" | "int8" => {
-                let is_number = type_name.starts_with("int");
+            "text" | "varchar" | "bpchar" | "name" | "citext" | "int4" | "int8" | "numeric" => {
+                let is_number = matches!(type_name, "int4" | "int8" | "numeric");
                 let bounds: Vec<&str> = bounds.into_iter().map(str::trim_end).collect();
-                let is_date = |bound: &&&str| digits_date(bound).is_some();
-                let some = bounds.iter().any(|bound| is_date(&bound));
-                if some && bounds.iter().all(|b| is_date(&b) || is_beyond_dates(b, is_number)) {
-                    KeyKind::DateDigits
-                } else {
-                    KeyKind::Plain
+                match () {
+                    () if are_days(&bounds, is_number) => KeyKind::DateDigits,
+                    () => stamp_of(&bounds, is_number).map_or(KeyKind::Plain, KeyKind::Stamp),
                 }
             }
             _ => KeyKind::Plain,
         }
     }
 
-    /// True where the key is a time: end_tm may be left out and is today then, and no remembered point
-    /// lies in the future.
+    /// True where the key is a time: no remembered point lies in the future.
     pub fn is_time(self) -> bool {
         self != KeyKind::Plain
+    }
+
+    /// True where end_tm may be a word or a period, or be left out and is today then.
+    pub fn takes_days(self) -> bool {
+        !matches!(self, KeyKind::Plain | KeyKind::Stamp(_))
+    }
+
+    /// True where the bounds tell it, which other partitions may change.
+    pub fn is_by_bounds(self) -> bool {
+        matches!(self, KeyKind::Plain | KeyKind::Stamp(_) | KeyKind::DateDigits)
     }
 }
 
@@ -60,6 +77,54 @@ fn digits_date(text: &str) -> Option<NaiveDate> {
     (text.len() == 8 && text.bytes().all(|b| b.is_ascii_digit()))
         .then(|| NaiveDate::parse_from_str(text, "%Y%m%d").ok())
         .flatten()
+}
+
+/// At least half of the bounds are days, and the others stand for open ends or for the end of a month or year, as 20170132 and 20179999 do.
+fn are_days(bounds: &[&str], is_number: bool) -> bool {
+    let days: Vec<NaiveDate> = bounds.iter().filter_map(|bound| digits_date(bound)).collect();
+    let years = || days.iter().map(Datelike::year);
+    let (Some(first), Some(last)) = (years().min(), years().max()) else {
+        return false;
+    };
+    let is_near = |bound: &str| {
+        let is_whole = bound.len() == 8 && bound.bytes().all(|b| b.is_ascii_digit());
+        is_whole && bound[..4].parse().is_ok_and(|year| (first..=last + 1).contains(&year))
+    };
+    let is_end = |bound: &&&str| digits_date(bound).is_some() || is_near(bound) || is_beyond_dates(bound, is_number);
+    2 * days.len() >= bounds.iter().filter(|bound| !is_beyond_dates(bound, is_number)).count()
+        && bounds.iter().all(|bound| is_end(&bound))
+}
+
+/// The form that all of the bounds have, but for those that stand for open ends. Years before 1900 and after 2100 are no years but other numbers.
+fn stamp_of(bounds: &[&str], is_number: bool) -> Option<Stamp> {
+    let is_open = |bound: &str| {
+        let mut chars = bound.chars();
+        let first = chars.next();
+        bound == "0" || (first == Some('9') || !is_number) && chars.all(|c| Some(c) == first)
+    };
+    let mut stamps = bounds.iter().filter(|bound| !is_open(bound)).map(|bound| stamp(bound));
+    let first = stamps.next()??;
+    let fits = |stamp: Stamp| !is_number || stamp != Stamp::Iso;
+    stamps
+        .all(|stamp| stamp == Some(first))
+        .then_some(first)
+        .filter(|stamp| fits(*stamp))
+}
+
+fn stamp(text: &str) -> Option<Stamp> {
+    if text.len() == 10 && NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok() {
+        return Some(Stamp::Iso);
+    }
+    let is_form = matches!(text.len(), 6 | 10 | 12 | 14) && text.bytes().all(|b| b.is_ascii_digit());
+    if !is_form {
+        return None;
+    }
+    let part = |at: usize| text.get(at..at + 2).and_then(|digits| digits.parse::<u32>().ok());
+    let year = text[..4].parse().ok().filter(|year| (1900..=2100).contains(year))?;
+    let is_day = NaiveDate::from_ymd_opt(year, part(4)?, part(6).unwrap_or(1)).is_some();
+    let is_hour =
+        part(8).is_none_or(|hour| hour < 24) && [10, 12].into_iter().all(|at| part(at).is_none_or(|n| n < 60));
+    (is_day && is_hour).then_some(Stamp::Digits(text.len()))
 }
 
 /// True for a bound that stands for an open end, as 99999999 does, or 0.
@@ -91,7 +156,7 @@ fn is_digits(text: &str) -> bool {
 /// hour on the last day are included. Words that are days (`yesterday`) are refused for keys that are none.
 pub fn written(what: &str, text: &str, kind: KeyKind) -> Result<Written> {
     let text = text.trim();
-    if kind == KeyKind::Plain {
+    if !kind.takes_days() {
         return match is_word(text) {
             true => Err(
                 Error::bad_parameter(format!("{what} \"{text}\" is a day, and the partition key is none"))
@@ -101,8 +166,10 @@ pub fn written(what: &str, text: &str, kind: KeyKind) -> Result<Written> {
         };
     }
     if !is_digits(text) {
+        // A numeric may lie between two days.
+        let is_fraction = text.contains('.') && text.parse::<f64>().is_ok();
         return Ok(match kind {
-            KeyKind::DateDigits => Written::Day(text.to_owned()),
+            KeyKind::DateDigits if !is_fraction => Written::Day(text.to_owned()),
             _ => Written::Value(text.to_owned()),
         });
     }
@@ -172,6 +239,12 @@ impl Moment {
             KeyKind::DateDigits => Some(day()?.replace('-', "")),
             KeyKind::Timestamp => Some(self.local.clone()),
             KeyKind::Zoned => Some(self.instant.clone()),
+            KeyKind::Stamp(Stamp::Iso) => Some(day()?.to_owned()),
+            KeyKind::Stamp(Stamp::Digits(count)) => {
+                day()?;
+                let digits = self.local.chars().filter(char::is_ascii_digit).chain("000000".chars());
+                Some(digits.take(count).collect())
+            }
             KeyKind::Plain => None,
         })
     }
@@ -225,6 +298,10 @@ mod tests {
         let day = |text: &str| Ok(Written::Day(text.to_owned()));
         assert_eq!(written("end_tm", "yesterday", KeyKind::DateDigits), day("yesterday"));
         assert_eq!(written("end_tm", "2017-02-01", KeyKind::DateDigits), day("2017-02-01"));
+        assert_eq!(
+            written("end_tm", "20170203.50", KeyKind::DateDigits),
+            Ok(value("20170203.50"))
+        );
         assert_eq!(written("end_tm", "Today", KeyKind::Date), Ok(value("Today")));
         let error = written("end_tm", " Tomorrow", KeyKind::Plain).expect_err("no day");
         assert_eq!(error.sqlstate, "22023");
@@ -246,11 +323,60 @@ mod tests {
             KeyKind::of("text", ["", "20170101", "99999999", "zzzz"]),
             KeyKind::DateDigits
         );
-        assert_eq!(KeyKind::of("text", ["20170101", "20179901"]), KeyKind::Plain);
-        assert_eq!(KeyKind::of("int4", ["20170101", "20179901"]), KeyKind::Plain);
+        for last in ["20170132", "20170231", "20179999", "20180000"] {
+            assert_eq!(KeyKind::of("int4", ["20170101", last]), KeyKind::DateDigits, "{last}");
+            assert_eq!(KeyKind::of("text", ["20170101", last]), KeyKind::DateDigits, "{last}");
+        }
+        assert_eq!(KeyKind::of("text", ["20170101", "20999901"]), KeyKind::Plain);
+        assert_eq!(
+            KeyKind::of("int4", ["20170101", "20170199", "20170299"]),
+            KeyKind::Plain
+        );
+        assert_eq!(
+            KeyKind::of("int4", ["10000000", "20000000", "30000000"]),
+            KeyKind::Plain
+        );
         assert_eq!(KeyKind::of("int4", ["0", "99999999"]), KeyKind::Plain);
         assert_eq!(KeyKind::of("text", []), KeyKind::Plain);
-        assert_eq!(KeyKind::of("numeric", ["20170101"]), KeyKind::Plain);
+        for name in ["numeric", "name", "citext"] {
+            assert_eq!(KeyKind::of(name, ["20170101"]), KeyKind::DateDigits, "{name}");
+        }
+        assert_eq!(KeyKind::of("float8", ["20170101"]), KeyKind::Plain);
+    }
+
+    #[test]
+    fn other_forms_of_times_are_told_by_their_bounds_too() {
+        let of = |name, bounds: &[&str]| KeyKind::of(name, bounds.iter().copied());
+        assert_eq!(of("text", &["2017-01-01", "2017-02-01"]), KeyKind::Stamp(Stamp::Iso));
+        assert_eq!(of("text", &["", "2017-01-01", "zzz"]), KeyKind::Stamp(Stamp::Iso));
+        assert_eq!(
+            of("int4", &["0", "201701", "201702", "999999"]),
+            KeyKind::Stamp(Stamp::Digits(6))
+        );
+        assert_eq!(
+            of("int8", &["2017010100", "2017010123"]),
+            KeyKind::Stamp(Stamp::Digits(10))
+        );
+        assert_eq!(
+            of("int8", &["20170101000000", "20170101235959"]),
+            KeyKind::Stamp(Stamp::Digits(14))
+        );
+        for (name, bounds) in [
+            ("text", ["2017-01-01", "2017-02-30"]),
+            ("text", ["2017-01-01", "201702"]),
+            ("int4", ["201701", "201713"]),
+            ("int4", ["100000", "200000"]),
+            ("int4", ["1", "200001"]),
+            ("int4", ["100001", "200001"]),
+            ("int8", ["1483228800", "1485907200"]),
+            ("int8", ["2017010124", "2017010200"]),
+            ("int8", ["201701010060", "201701010100"]),
+        ] {
+            assert_eq!(of(name, &bounds), KeyKind::Plain, "{bounds:?}");
+        }
+        let kind = KeyKind::Stamp(Stamp::Digits(6));
+        assert_eq!(written("end_tm", "2017", kind), Ok(value("2017")));
+        assert!(written("end_tm", "today", kind).is_err());
     }
 
     #[test]
@@ -288,6 +414,12 @@ mod tests {
         assert_eq!(value(KeyKind::DateDigits).as_deref(), Some("20170228"));
         assert_eq!(value(KeyKind::Timestamp).as_deref(), Some("2017-02-28 23:30:00"));
         assert_eq!(value(KeyKind::Zoned).as_deref(), Some("2017-03-01 01:30:00+02"));
+        assert_eq!(value(KeyKind::Stamp(Stamp::Iso)).as_deref(), Some("2017-02-28"));
+        assert_eq!(value(KeyKind::Stamp(Stamp::Digits(6))).as_deref(), Some("201702"));
+        assert_eq!(
+            value(KeyKind::Stamp(Stamp::Digits(12))).as_deref(),
+            Some("201702282330")
+        );
         assert_eq!(value(KeyKind::Plain), None);
     }
 }

@@ -5,6 +5,7 @@ pub mod catalog;
 mod describe;
 mod pairs;
 
+use crate::plan::collation::Collation;
 pub use pairs::{modifier_holds, numeric_scale};
 
 /// OIDs below this are the same type on every server that has one of that name (transam.h, FirstGenbkiObjectId).
@@ -25,9 +26,9 @@ pub enum Type {
     /// array
     Array(Box<Type>),
     /// range
-    Range(Box<Type>),
+    Range(Box<Type>, Order),
     /// multirange
-    Multirange(Box<Type>),
+    Multirange(Box<Type>, Order),
     /// enum: its labels in their order
     Enum(Vec<String>),
     /// composite: names and types of its attributes
@@ -39,6 +40,33 @@ pub enum Type {
         /// as above
         modifier: i32,
     },
+}
+
+/// How the bounds of a range type are compared and written: with another order its text is another range, or empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order(
+    /// canonical function, operator class and collation; None where their server does not tell what they do
+    Option<String>,
+);
+
+impl Order {
+    /// From the canonical function and operator class, if they are built in, and what [`Collation::parse`] reads, if there is a collation.
+    pub fn read(built_in: Option<&str>, collation: Option<&str>) -> Order {
+        let sorts_by = match collation {
+            None => Some(String::new()),
+            Some(text) => Collation::parse(text).and_then(|collation| match collation.bytes {
+                true => Some("bytes".to_owned()),
+                false => collation
+                    .identity
+                    .map(|identity| format!("{identity} {}", collation.deterministic)),
+            }),
+        };
+        Order(
+            built_in
+                .zip(sorts_by)
+                .map(|(built_in, sorts_by)| format!("{built_in} {sorts_by}")),
+        )
+    }
 }
 
 /// What may become of values of one type that are copied into another.
@@ -55,17 +83,19 @@ pub enum Change {
 /// What may become of the source's values. An error, in words, where the types mean different things.
 pub fn compare(here: &Type, there: &Type) -> Result<Change, String> {
     use Type::*;
-    if here == there {
+    if here == there && !here.has_unknown_order() {
         return Ok(Change::Same);
     }
     match (here, there) {
         (BuiltIn { .. }, BuiltIn { .. }) => Ok(pairs::compare(here, there)),
-        (Array(here), Array(there)) | (Multirange(here), Multirange(there)) => compare(here, there),
-        (Range(here), Range(there)) => {
+        (Array(here), Array(there)) => compare(here, there),
+        (Range(here, order), Range(there, of)) | (Multirange(here, order), Multirange(there, of)) => {
             let change = compare(here, there)?;
-            // Between two values of a continuous type there are more than a discrete one has.
-            let is_narrowed = is_discrete(here) && !is_discrete(there);
-            Ok(if is_narrowed { Change::May } else { change })
+            Ok(match keeps_bounds((here, order), (there, of)) {
+                true if order == of => change,
+                true => change.max(Change::Widened),
+                false => Change::May,
+            })
         }
         (Enum(_), Enum(_)) => Ok(Change::Widened),
         (Composite(here), Composite(there)) => attributes(here, there),
@@ -104,11 +134,40 @@ fn attributes(here: &[(String, Type)], there: &[(String, Type)]) -> Result<Chang
         })
 }
 
+/// Ranges with these subtypes and orders come as they are. A canonical function that only this side has writes other bounds; one that only the
+/// source has leaves nothing for it to do here.
+fn keeps_bounds((here, order): (&Type, &Order), (there, of): (&Type, &Order)) -> bool {
+    let parts = |order: &Order| {
+        let (canonical, compares) = order.0.as_deref()?.split_once(' ')?;
+        Some((canonical != "0", compares.to_owned()))
+    };
+    let (Some((canonical, by)), Some((of_canonical, of_by))) = (parts(order), parts(of)) else {
+        return false;
+    };
+    // Between two values of a continuous type there are more than a discrete one has.
+    let is_narrowed = canonical && !(of_canonical && is_discrete(there));
+    // Numbers and times of several types come in one order.
+    let is_one_order = by == of_by || (is_ordered_alike(here) && is_ordered_alike(there));
+    let has_labels = matches!(here, Type::Enum(_)) || matches!(there, Type::Enum(_));
+    !is_narrowed && is_one_order && (!has_labels || here == there)
+}
+
 fn is_discrete(subtype: &Type) -> bool {
     matches!(
         subtype,
         Type::BuiltIn {
             oid: 20 | 21 | 23 | 1082,
+            ..
+        }
+    )
+}
+
+/// int2, int4, int8, numeric, float4, float8, date, timestamp: each has one operator class for its order.
+fn is_ordered_alike(subtype: &Type) -> bool {
+    matches!(
+        subtype,
+        Type::BuiltIn {
+            oid: 20 | 21 | 23 | 1700 | 700 | 701 | 1082 | 1114,
             ..
         }
     )
@@ -135,9 +194,21 @@ impl Type {
     pub fn has_floats(&self) -> bool {
         match self {
             Type::BuiltIn { oid, .. } => matches!(*oid, 700 | 701),
-            Type::Array(inner) | Type::Range(inner) | Type::Multirange(inner) => inner.has_floats(),
+            Type::Array(inner) | Type::Range(inner, _) | Type::Multirange(inner, _) => inner.has_floats(),
             Type::Composite(attributes) => attributes.iter().any(|(_, inner)| inner.has_floats()),
             Type::Enum(_) | Type::Other { .. } => false,
+        }
+    }
+
+    /// Bounds of ranges somewhere in it may be compared in any way.
+    fn has_unknown_order(&self) -> bool {
+        match self {
+            Type::Range(inner, order) | Type::Multirange(inner, order) => {
+                order.0.is_none() || inner.has_unknown_order()
+            }
+            Type::Array(inner) => inner.has_unknown_order(),
+            Type::Composite(attributes) => attributes.iter().any(|(_, inner)| inner.has_unknown_order()),
+            Type::BuiltIn { .. } | Type::Enum(_) | Type::Other { .. } => false,
         }
     }
 
@@ -183,6 +254,10 @@ mod tests {
         Type::BuiltIn { oid, name, modifier }
     }
 
+    fn plain(built_in: &str) -> Order {
+        Order::read(Some(built_in), None)
+    }
+
     fn numeric(precision: i32, scale: i32) -> Type {
         built_in(1700, ((precision << 16) | scale) + 4)
     }
@@ -199,7 +274,7 @@ mod tests {
         assert_eq!(change(small(), large()), Change::May);
         assert_eq!(change(numeric(24, 6), small()), Change::Widened);
         let array = |inner| Type::Array(Box::new(inner));
-        let range = |inner| Type::Range(Box::new(inner));
+        let range = |inner| Type::Range(Box::new(inner), plain("0 ops"));
         assert_eq!(change(array(small()), array(large())), Change::May);
         assert_eq!(change(array(range(small())), array(range(large()))), Change::May);
         let point = |kind| composite(&[("x", kind), ("y", built_in(701, -1))]);
@@ -238,9 +313,50 @@ mod tests {
 
     #[test]
     fn ranges_of_whole_numbers_lack_what_lies_between() {
-        let range = |oid| Type::Range(Box::new(built_in(oid, -1)));
+        let range = |oid| {
+            let order = if is_discrete(&built_in(oid, -1)) {
+                "3914 int4_ops"
+            } else {
+                "0 numeric_ops"
+            };
+            Type::Range(Box::new(built_in(oid, -1)), plain(order))
+        };
         assert_eq!(compare(&range(1700), &range(23)), Ok(Change::Widened));
         assert_eq!(compare(&range(23), &range(1700)), Ok(Change::May));
         assert_eq!(compare(&range(20), &range(23)), Ok(Change::Widened));
+        let open = Type::Range(Box::new(built_in(23, -1)), plain("0 int4_ops"));
+        assert_eq!(compare(&range(23), &open), Ok(Change::May));
+        assert_eq!(compare(&open, &range(23)), Ok(Change::Widened));
+    }
+
+    #[test]
+    fn bounds_that_are_ordered_otherwise_are_other_ranges() {
+        let of = |collation| Type::Multirange(Box::new(built_in(25, -1)), Order::read(Some("0 text_ops"), collation));
+        let (c, english, unknown) = ("bdC\n", "-den_US.utf8\nc en_us.utf8  2.36", "-den_US.utf8\n");
+        let folding = "-nen_US.utf8\nc en_us.utf8  2.36";
+        assert_eq!(compare(&of(Some(c)), &of(Some("bdPOSIX\n"))), Ok(Change::Same));
+        assert_eq!(compare(&of(Some(english)), &of(Some(english))), Ok(Change::Same));
+        for (here, there) in [(c, english), (english, folding), (unknown, unknown)] {
+            assert_eq!(
+                compare(&of(Some(here)), &of(Some(there))),
+                Ok(Change::May),
+                "{here} {there}"
+            );
+        }
+        let labelled = |labels: &[&str]| {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            Type::Range(Box::new(Type::Enum(labels)), plain("0 enum_ops"))
+        };
+        assert_eq!(
+            compare(&labelled(&["a", "b"]), &labelled(&["a", "b"])),
+            Ok(Change::Same)
+        );
+        assert_eq!(compare(&labelled(&["a", "b"]), &labelled(&["b", "a"])), Ok(Change::May));
+        // An operator class of somebody's own.
+        let own = Type::Array(Box::new(Type::Range(
+            Box::new(built_in(23, -1)),
+            Order::read(None, None),
+        )));
+        assert_eq!(compare(&own, &own), Ok(Change::May));
     }
 }

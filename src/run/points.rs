@@ -39,13 +39,27 @@ impl Key<'_> {
         value.map_err(|error| fail(&error.message))
     }
 
-    /// What a point means that is remembered: no later than when it was, as far as that is known. None
-    /// when it has no meaning.
-    pub fn remembered(&self, point: &str, set_at: Option<&Moment>) -> Result<Option<String>> {
+    /// What the remembered point means: no later than when it was, as far as that is known, or `now` where nobody knows. None when it
+    /// has no meaning.
+    pub fn remembered(&self, point: &Watermark, now: Option<&Moment>) -> Result<Option<String>> {
+        let value = self.meant(&point.text, point.latest(now))?;
+        match (value, &point.left_by) {
+            (Some(value), LeftBy::Run { first, at_most })
+                if self.kind.is_by_bounds() && self.earlier(&value, at_most)? != value =>
+            {
+                self.earlier(&value, first).map(Some)
+            }
+            (value, _) => Ok(value),
+        }
+    }
+
+    /// What a point means that a run has left at `set_at`, if that is known.
+    pub fn meant(&self, point: &str, set_at: Option<&Moment>) -> Result<Option<String>> {
         let what = "the remembered end_tm";
         let read = |written| self.read(what, point, written).map_err(edit_it);
         let value = match remembered(what, point, self.kind).map_err(edit_it)? {
             Some(written) => Some(read(written)?),
+            None if !self.kind.takes_days() => None,
             None => match set_at.map(|moment| moment.value(self.kind)).transpose()?.flatten() {
                 // The day before: `yesterday` was the earliest of the words.
                 Some(value) => values::day_before(&value, self.column)?,
@@ -109,8 +123,13 @@ pub struct Watermark {
 /// Who has left a point.
 #[derive(Debug)]
 pub enum LeftBy {
-    /// a run that has asked for the source's present
-    Run,
+    /// runs that have asked for the source's present
+    Run {
+        /// when the first of them began
+        first: Moment,
+        /// when the last one did, in the latest zone: a point beyond it was left by bounds that did not tell the key to be a time
+        at_most: Moment,
+    },
     /// runs of an earlier version
     Earlier {
         /// when the first of those that have left this point began: what came later it did not see
@@ -129,9 +148,9 @@ impl Watermark {
     }
 
     /// What it cannot be later than: the start of the run that left it, or `now` where nobody knows.
-    pub fn latest<'a>(&'a self, now: Option<&'a Moment>) -> Option<&'a Moment> {
+    fn latest<'a>(&'a self, now: Option<&'a Moment>) -> Option<&'a Moment> {
         match &self.left_by {
-            LeftBy::Run => None,
+            LeftBy::Run { .. } => None,
             LeftBy::Earlier { last, .. } if is_word(&self.text) => Some(last),
             LeftBy::Earlier { first, .. } => Some(first),
             LeftBy::Somebody => now,
@@ -153,12 +172,12 @@ impl Points {
         let since = request.since.as_deref();
         let since = since.map(|since| key.literal("since", since)).transpose()?;
         let watermark = match watermark.filter(|point| point.has_meaning()) {
-            Some(point) => key.remembered(&point.text, point.latest(clock.now.as_ref()))?,
+            Some(point) => key.remembered(point, clock.now.as_ref())?,
             None => None,
         };
         let end = match &request.end_tm {
             Some(text) => key.literal("end_tm", text)?,
-            None if key.kind.is_time() => {
+            None if key.kind.takes_days() => {
                 let today = key.literal("end_tm", &values::today()?)?;
                 // Where the table is synced beyond the beginning of this day, that is no step back.
                 match watermark.as_deref().filter(|_| since.is_none()) {

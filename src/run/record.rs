@@ -326,7 +326,7 @@ impl Store {
     pub fn watermark(&self, table: u32) -> Result<Option<Watermark>> {
         let rows = self.write(
             "SELECT s.end_tm, b.is_bounded, b.first::text, timezone('Etc/GMT+12', b.first)::text, b.last::text,
-                    timezone('Etc/GMT+12', b.last)::text
+                    timezone('Etc/GMT+12', b.last)::text, timezone('Etc/GMT-14', b.last)::text
              FROM @.sync_table s
              LEFT JOIN LATERAL (
                SELECT min(r.started_at) AS first, max(r.started_at) AS last, bool_or(r.remembered IS NOT NULL) AS is_bounded FROM @.cgpsync_run r
@@ -338,17 +338,17 @@ impl Store {
             &[Some(&shown_name(table)?), Some(&table.to_string())],
         )?;
         let Some(row) = rows.first() else { return Ok(None) };
-        // Which zone the source was in is not on record: its day is the earliest one.
-        let moment = |at: usize| {
-            let both = row.text(at).zip(row.text(at + 1));
+        // Which zone the source was in is not on record: its day is the earliest one, or at the latest another.
+        let moment = |at: usize, local: usize| {
+            let both = row.text(at).zip(row.text(local));
             both.map(|(instant, local)| Moment {
                 instant: instant.to_owned(),
                 local: local.to_owned(),
             })
         };
-        let left_by = match (moment(2), moment(4)) {
-            (Some(_), Some(_)) if row.is(1) => LeftBy::Run,
-            (Some(first), Some(last)) => LeftBy::Earlier { first, last },
+        let left_by = match (moment(2, 3), moment(4, 5), moment(4, 6)) {
+            (Some(first), _, Some(at_most)) if row.is(1) => LeftBy::Run { first, at_most },
+            (Some(first), Some(last), _) => LeftBy::Earlier { first, last },
             _ => LeftBy::Somebody,
         };
         let text = row.text(0).unwrap_or("").trim().to_owned();

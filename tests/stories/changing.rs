@@ -212,3 +212,90 @@ fn oids_that_may_name_large_objects_are_told() {
     let lines = said(&pair, "'t', '20170131', columns => ARRAY['id']");
     assert!(!lines.contains("large objects"), "{lines}");
 }
+
+#[test]
+fn ranges_whose_bounds_are_ordered_or_written_otherwise_may_change() {
+    let pair = Pair::new();
+    if needs::lacks_icu(&[&pair.source, &pair.target]) {
+        return;
+    }
+    let folding = "CREATE COLLATION folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+    let own = "CREATE TYPE whole AS RANGE (subtype = int4)";
+    pair.both(own);
+    pair.source.sql(
+        "CREATE TYPE words AS RANGE (subtype = text, collation = \"C\"); CREATE TYPE mood AS ENUM ('a', 'b', 'c', 'd');
+         CREATE TYPE moods AS RANGE (subtype = mood); CREATE TYPE alike AS RANGE (subtype = text, collation = \"C\")",
+    );
+    pair.target.sql(&format!(
+        "{folding}; CREATE TYPE words AS RANGE (subtype = text, collation = folding); CREATE TYPE mood AS ENUM ('a', 'c', 'b', 'd');
+         CREATE TYPE moods AS RANGE (subtype = mood); CREATE TYPE alike AS RANGE (subtype = text, collation = \"POSIX\")",
+    ));
+    // Type there, type here, a value, what becomes of it, whether that is told.
+    for (there, here, value, expected, told) in [
+        ("words", "words", "[A,a)", "empty", true),
+        ("words[]", "words[]", "{\"[A,a)\"}", "{empty}", true),
+        ("moods", "moods", "[a,b]", "[a,b]", true),
+        ("whole", "int4range", "(1,2)", "empty", true),
+        ("int4range", "whole", "[1,5)", "[1,5)", false),
+        ("whole", "whole", "(1,2)", "(1,2)", false),
+        ("alike", "alike", "[A,a)", "[A,a)", false),
+        ("int4range", "numrange", "[1,5)", "[1,5)", false),
+        ("daterange", "tsrange", "empty", "empty", false),
+        ("tstzrange", "tstzrange", "empty", "empty", false),
+    ] {
+        pair.both("DROP TABLE IF EXISTS t");
+        pair.source
+            .sql(&format!("CREATE TABLE t (v {there}); INSERT INTO t VALUES ('{value}')"));
+        pair.target.sql(&format!("CREATE TABLE t (v {here})"));
+        let lines = said(&pair, "'t', '20170131'");
+        let what = format!("{there} as {here}: {lines}");
+        assert_eq!(lines.contains("values may change"), told, "{what}");
+        assert_eq!(pair.target.text("SELECT v FROM t"), expected, "{what}");
+        match told {
+            true => drop(refused(&pair, "'t', '20170131', strict => true")),
+            false => drop(pair.copied("'t', '20170131', strict => true")),
+        }
+    }
+}
+
+#[test]
+fn blanks_that_a_limit_cuts_and_what_is_computed_here_are_told() {
+    let pair = Pair::new();
+    pair.source.sql(
+        "CREATE TYPE c AS (a json, b text);
+         CREATE TABLE t (id int, j json, js json[], c c, n int, both_sides int GENERATED ALWAYS AS (id * 2) STORED);
+         INSERT INTO t (id, j, js, c, n) VALUES (1, '{}      ', ARRAY['{}     '::json], ROW('{}     ', 'x'), 100)",
+    );
+    pair.target.sql(
+        "CREATE TYPE c AS (a varchar(3), b text);
+         CREATE TABLE t (id int, j varchar(3), js varchar(3)[], c c, n int GENERATED ALWAYS AS (id * 3) STORED,
+                         both_sides int GENERATED ALWAYS AS (id * 2) STORED)",
+    );
+    let lines = said(&pair, "'t', '20170131'");
+    let told: Vec<&str> = lines
+        .lines()
+        .filter(|line| line.contains("values may change"))
+        .collect();
+    assert_eq!(told.len(), 1, "{lines}");
+    for column in [
+        "\"j\" is character varying(3) here and json",
+        "\"js\"",
+        "\"c\" is public.c",
+        "\"n\" is generated here and written",
+    ] {
+        assert!(told[0].contains(column), "{column}: {lines}");
+    }
+    assert!(!told[0].contains("both_sides"), "{lines}");
+    refused(&pair, "'t', '20170131', strict => true");
+    let matches = || {
+        pair.target
+            .text("SELECT matches FROM cgpsync_verify('t', method => 'checksum')")
+    };
+    assert_eq!(matches(), "f");
+    // What the source has written is compared, too.
+    pair.both("ALTER TABLE t DROP j, DROP js, DROP c");
+    pair.copied("'t', '20170131'");
+    assert_eq!(matches(), "f");
+    pair.source.sql("UPDATE t SET n = 3");
+    assert_eq!(matches(), "t");
+}

@@ -199,6 +199,69 @@ fn a_far_end_does_not_close_what_is_still_being_filled() {
 }
 
 #[test]
+fn times_in_other_forms_are_not_closed_before_their_time_either() {
+    let pair = Pair::new();
+    for (key, format, unit) in [
+        ("numeric(8,0)", "YYYYMMDD", "1 day"),
+        ("name", "YYYYMMDD", "1 day"),
+        ("text", "YYYY-MM-DD", "1 day"),
+        ("int", "YYYYMM", "1 month"),
+        ("bigint", "YYYYMMDDHH24", "1 hour"),
+        ("char(14)", "YYYYMMDDHH24MISS", "1 hour"),
+    ] {
+        pair.both("DROP TABLE IF EXISTS p");
+        pair.both(&format!("CREATE TABLE p (k {key}, v int) PARTITION BY RANGE (k)"));
+        let at = |steps: i32| format!("to_char(date_trunc('hour', now()) + {steps} * interval '{unit}', '{format}')");
+        let create = format!(
+            "DO $$ BEGIN
+               EXECUTE format('CREATE TABLE p_0 PARTITION OF p FOR VALUES FROM (%L) TO (%L)', {}, {});
+               EXECUTE format('CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (%L) TO (%L)', {}, {});
+             END $$",
+            at(-1),
+            at(0),
+            at(0),
+            at(2)
+        );
+        pair.both(&create);
+        let insert = format!("INSERT INTO p SELECT ({})::{key}, 1", at(0));
+        pair.source.sql(&insert);
+        let end = pair.target.text(&format!("SELECT {}", at(1)));
+        pair.copied(&format!("'p', '{end}'"));
+        assert!(
+            remembered(&pair, "p") < end,
+            "{key} {format}: {}",
+            remembered(&pair, "p")
+        );
+        pair.source.sql(&insert);
+        pair.copied(&format!("'p', '{end}'"));
+        pair.same_rows("p", "true");
+    }
+}
+
+#[test]
+fn a_point_from_before_the_bounds_told_days_is_no_later_than_its_run() {
+    let pair = Pair::new();
+    pair.source.sql("CREATE TABLE p (k int, v int)");
+    pair.target
+        .sql("CREATE TABLE p (k int, v int) PARTITION BY RANGE (k); CREATE TABLE p_d PARTITION OF p DEFAULT");
+    let insert = "INSERT INTO p VALUES (to_char(current_date, 'YYYYMMDD')::int, 1)";
+    pair.source.sql(insert);
+    // Nothing says yet that these numbers are days.
+    pair.copied("'p', '20991231'");
+    assert_eq!(remembered(&pair, "p"), "20991231");
+    pair.target.sql(
+        "DROP TABLE p_d;
+         DO $$ BEGIN EXECUTE format('CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (%L) TO (%L)', to_char(current_date - 40, 'YYYYMMDD'),
+                                    to_char(current_date + 3, 'YYYYMMDD')); END $$",
+    );
+    pair.copied("'p'");
+    pair.source.sql(insert);
+    pair.copied("'p'");
+    pair.same_rows("p", "true");
+    assert!(remembered(&pair, "p").as_str() < "20990101");
+}
+
+#[test]
 fn a_point_that_ran_ahead_counts_as_the_start_of_its_run() {
     let pair = Pair::new();
     days(&pair, "date");

@@ -146,8 +146,8 @@ impl Forms {
             Type::BuiltIn { oid: 1042, .. } => utf8(&format!("CAST({value} AS text)")),
             Type::BuiltIn { oid: 17, .. } => long(value.to_owned()),
             Type::BuiltIn { .. } => self.sent(kind, value).unwrap_or_else(|| text(kind, value)),
-            Type::Range(inner) if self.send(inner).is_some() => long(format!("range_send({value})")),
-            Type::Multirange(inner) if self.send(inner).is_some() => long(format!("multirange_send({value})")),
+            Type::Range(inner, _) if self.send(inner).is_some() => long(format!("range_send({value})")),
+            Type::Multirange(inner, _) if self.send(inner).is_some() => long(format!("multirange_send({value})")),
             _ => text(kind, value),
         }
     }
@@ -167,12 +167,17 @@ impl Forms {
                 let elements = self.pair(ours, theirs, &format!("e{depth}.v"), depth + 1);
                 elements.map(|bytes| self.elements(value, &format!("array_dims({value})"), depth, &bytes))
             }
-            (Type::Multirange(ours), Type::Multirange(theirs)) if here != there || self.goes_by_parts(here) => {
-                let (ours, theirs) = (Type::Range(ours.clone()), Type::Range(theirs.clone()));
+            (Type::Multirange(ours, order), Type::Multirange(theirs, of))
+                if here != there || self.goes_by_parts(here) =>
+            {
+                let (ours, theirs) = (
+                    Type::Range(ours.clone(), order.clone()),
+                    Type::Range(theirs.clone(), of.clone()),
+                );
                 let elements = self.pair(&ours, &theirs, &format!("e{depth}.v"), depth + 1);
                 elements.map(|bytes| self.elements(value, "'-'", depth, &bytes))
             }
-            (Type::Range(ours), Type::Range(theirs)) if here != there || self.goes_by_parts(here) => {
+            (Type::Range(ours, _), Type::Range(theirs, _)) if here != there || self.goes_by_parts(here) => {
                 self.bounds(ours, theirs, value, depth)
             }
             (Type::Composite(ours), Type::Composite(theirs)) if here != there || self.goes_by_parts(here) => {

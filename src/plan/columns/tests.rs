@@ -34,6 +34,7 @@ fn there(name: &str, type_oid: u32) -> SourceColumn {
         collation: None,
         number: 1,
         not_null: false,
+        generated: false,
     }
 }
 
@@ -161,6 +162,31 @@ fn wanted_columns_must_be_on_both_sides() {
 }
 
 #[test]
+fn what_is_computed_here_alone_may_be_another_value() {
+    let target = [
+        here("a", INT4),
+        TargetColumn {
+            generated: true,
+            ..here("g", INT4)
+        },
+    ];
+    let changes = |generated: bool| {
+        let column = SourceColumn {
+            generated,
+            ..there("g", INT4)
+        };
+        match_columns(&target, &[there("a", INT4), column], None)
+            .expect("a mapping")
+            .changes
+    };
+    assert_eq!(
+        changes(false),
+        ["column \"g\" is generated here and written on the source"]
+    );
+    assert!(changes(true).is_empty());
+}
+
+#[test]
 fn columns_left_out_must_do_without_a_value_and_generated_ones_cannot_be_wanted() {
     let needed = |name| TargetColumn {
         needed: true,
@@ -176,7 +202,8 @@ fn columns_left_out_must_do_without_a_value_and_generated_ones_cannot_be_wanted(
     };
     let target = [here("a", INT4), here("b", INT4), with_default, generated, needed("n")];
     let source: Vec<SourceColumn> = target.iter().map(|c| there(&c.name, INT4)).collect();
-    match_columns(&target, &source, Some(&names(&["a", "n"]))).expect("the rest can be left out");
+    let mapping = match_columns(&target, &source, Some(&names(&["a", "n"]))).expect("the rest can be left out");
+    assert!(mapping.changes.is_empty());
     let error = match_columns(&target, &source, Some(&names(&["a", "g"]))).expect_err("both at once");
     assert_eq!(error.sqlstate, sqlstate::INVALID_PARAMETER_VALUE);
     let detail = error.detail.expect("a detail");

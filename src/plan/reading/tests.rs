@@ -31,6 +31,7 @@ fn of_kind(kind: Type, collation: &str) -> SourceColumn {
         collation: Collation::parse(collation),
         number: 1,
         not_null: false,
+        generated: false,
     }
 }
 

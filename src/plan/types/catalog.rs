@@ -1,9 +1,11 @@
 //! Types as pg_type, pg_enum, pg_attribute and pg_range describe them, on either side. SQL that PostgreSQL 8.3 understands, under a
 //! search_path of pg_catalog.
 
-use super::{FIRST_GENERATED_OID, Type};
+use super::{FIRST_GENERATED_OID, Order, Type};
 use crate::error::{Error, Result, tame};
+use crate::plan::collation;
 use crate::plan::copy_sql::quote_literal;
+use crate::plan::tree::FIRST_NORMAL_OID;
 use std::collections::{BTreeSet, HashMap};
 
 /// Deepest nesting that is looked at, and most types: what a source says of them must not decide how long this takes.
@@ -65,6 +67,7 @@ pub struct Catalog {
     attributes: HashMap<u32, Vec<(String, u32, i32)>>,
     /// what ranges are over; multiranges name their range
     subtypes: HashMap<u32, u32>,
+    orders: HashMap<u32, Order>,
 }
 
 impl Catalog {
@@ -141,18 +144,26 @@ impl Catalog {
                 wanted.push(kind);
             }
         }
-        for (kind, column, inner) in [("r", "rngtypid", "rngsubtype"), ("m", "rngmultitypid", "rngtypid")] {
-            let ranges = of_kind(kind);
-            if !ranges.is_empty() {
-                let sql = format!(
-                    "SELECT {column}, {inner} FROM pg_range WHERE {column} IN ({})",
-                    list(ranges)
-                );
-                for row in ask(&sql)? {
-                    let inner = number(&row[1]);
-                    self.subtypes.insert(number(&row[0]), inner);
-                    wanted.push(inner);
-                }
+        let ranges = of_kind("r");
+        if !ranges.is_empty() {
+            for row in ask(&order_sql(&list(ranges), version))? {
+                let (range, inner) = (number(&row[0]), number(&row[1]));
+                self.subtypes.insert(range, inner);
+                self.orders
+                    .insert(range, Order::read(row[2].as_deref(), row[3].as_deref()));
+                wanted.push(inner);
+            }
+        }
+        let multiranges = of_kind("m");
+        if !multiranges.is_empty() {
+            let sql = format!(
+                "SELECT rngmultitypid, rngtypid FROM pg_range WHERE rngmultitypid IN ({})",
+                list(multiranges)
+            );
+            for row in ask(&sql)? {
+                let inner = number(&row[1]);
+                self.subtypes.insert(number(&row[0]), inner);
+                wanted.push(inner);
             }
         }
         Ok(wanted)
@@ -178,9 +189,12 @@ impl Catalog {
                 let attribute = |(name, kind, modifier): &(String, u32, i32)| (name.clone(), inner(*kind, *modifier));
                 Type::Composite(attributes.iter().map(attribute).collect())
             }
-            "r" => subtype().map_or_else(|| unknown(row.name.clone()), Type::Range),
+            "r" => match (subtype(), self.orders.get(&oid)) {
+                (Some(subtype), Some(order)) => Type::Range(subtype, order.clone()),
+                _ => unknown(row.name.clone()),
+            },
             "m" => match subtype().map(|range| *range) {
-                Some(Type::Range(inner)) => Type::Multirange(inner),
+                Some(Type::Range(inner, order)) => Type::Multirange(inner, order),
                 _ => unknown(row.name.clone()),
             },
             "b" if !row.is_simple() => Type::Array(Box::new(inner(row.element, modifier))),
@@ -192,6 +206,20 @@ impl Catalog {
             _ => unknown(row.name.clone()),
         }
     }
+}
+
+/// Range types with their subtype and what [`Order::read`] takes. The operator classes of composites compare by those of their attributes.
+fn order_sql(ranges: &str, version: u32) -> String {
+    format!(
+        "SELECT r.rngtypid, r.rngsubtype,
+                CASE WHEN CAST(r.rngcanonical AS oid) < {FIRST_GENERATED_OID} AND o.oid < {FIRST_NORMAL_OID} AND y.typtype <> 'c'
+                     THEN CAST(CAST(r.rngcanonical AS oid) AS text) || ' ' || o.opcname END,
+                {}
+         FROM pg_range r JOIN pg_opclass o ON o.oid = r.rngsubopc JOIN pg_type y ON y.oid = r.rngsubtype
+         LEFT JOIN pg_collation l ON l.oid = r.rngcollation
+         WHERE r.rngtypid IN ({ranges})",
+        collation::sql(version)
+    )
 }
 
 fn list(oids: BTreeSet<u32>) -> String {

@@ -8,8 +8,8 @@ impl fmt::Display for Type {
         match self {
             Type::BuiltIn { oid, name, modifier } => write!(f, "{name}{}", modifier_text(*oid, *modifier)),
             Type::Array(inner) => write!(f, "{inner}[]"),
-            Type::Range(inner) => write!(f, "range of {inner}"),
-            Type::Multirange(inner) => write!(f, "multirange of {inner}"),
+            Type::Range(inner, _) => write!(f, "range of {inner}"),
+            Type::Multirange(inner, _) => write!(f, "multirange of {inner}"),
             Type::Enum(labels) => write!(f, "enum ({})", labels.join(", ")),
             Type::Composite(attributes) => {
                 let attribute = |(name, kind): &(String, Type)| format!("{name} {kind}");
@@ -40,6 +40,7 @@ fn modifier_text(oid: u32, modifier: i32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Order;
     use super::Type;
 
     #[test]
@@ -52,7 +53,10 @@ mod tests {
         let numeric = built_in(1700, "numeric", ((18 << 16) | 6) + 4);
         assert_eq!(numeric.to_string(), "numeric(18,6)");
         assert_eq!(Type::Array(Box::new(numeric.clone())).to_string(), "numeric(18,6)[]");
-        assert_eq!(Type::Range(Box::new(numeric)).to_string(), "range of numeric(18,6)");
+        assert_eq!(
+            Type::Range(Box::new(numeric), Order::read(None, None)).to_string(),
+            "range of numeric(18,6)"
+        );
         assert_eq!(built_in(1043, "varchar", 12).to_string(), "varchar(8)");
         assert_eq!(built_in(1186, "interval", 0x7fff_0000).to_string(), "interval(0)");
         let point = Type::Composite(vec![

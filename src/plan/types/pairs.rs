@@ -2,6 +2,9 @@
 
 use super::{Change, Type};
 
+/// "char", json, xml, refcursor: their text may end in blanks, which a limit cuts without a word, and they are no strings.
+const MAY_END_IN_BLANKS: &[u32] = &[18, 114, 142, 1790];
+
 /// What may become of values of a built-in type in another.
 pub fn compare(here: &Type, there: &Type) -> Change {
     let (
@@ -33,7 +36,7 @@ pub fn compare(here: &Type, there: &Type) -> Change {
         (1186, 1083) => *modifier == -1,
         // To text of any length, and what is no string to one that it fits in or fails.
         (25, _) => true,
-        (1043, _) => *modifier == -1 || !there.is_string(),
+        (1043, _) => *modifier == -1 || !(there.is_string() || MAY_END_IN_BLANKS.contains(of)),
         // jsonb to json, text to json; cidr and inet; bit strings
         (114, 3802) => true,
         (114, _) => there.is_string(),
@@ -125,6 +128,7 @@ mod tests {
         assert_eq!(change((1700, hundreds), (23, -1)), Change::May);
         assert_eq!(change((1043, 12), (25, -1)), Change::May);
         assert_eq!(change((1043, 12), (23, -1)), Change::Widened);
+        assert_eq!(change((1043, 12), (114, -1)), Change::May);
     }
 
     #[test]

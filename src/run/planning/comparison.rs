@@ -106,7 +106,7 @@ impl Span {
         let (end, said) = match (&request.end_tm, remembered) {
             (Some(text), _) => (Some(key.literal("end_tm", text)?), ("end_tm", text.clone())),
             (None, Some(point)) => (
-                key.remembered(&point.text, point.latest(None))?,
+                key.remembered(point, None)?,
                 ("the remembered end_tm", point.text.clone()),
             ),
             (None, None) => (None, ("", String::new())),

@@ -29,7 +29,7 @@ pub(super) fn finished_units(
     let mut ends = Vec::with_capacity(finished.len());
     for unit in finished {
         if !read.contains_key(&unit.point) {
-            read.insert(unit.point.clone(), key.remembered(&unit.point, None)?);
+            read.insert(unit.point.clone(), key.meant(&unit.point, None)?);
         }
         if let Some(end) = read[&unit.point].clone() {
             known.push(unit);

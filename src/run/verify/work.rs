@@ -148,11 +148,11 @@ fn pair(
     })
 }
 
-/// The columns that both sides have and a sync can write; a NOTICE names the others.
+/// The columns that both sides have; a NOTICE names the others, but for those that are computed here alone.
 fn columns_to_compare(target: &TargetTable, source: &SourceTable) -> Result<Vec<Compared>> {
     let mut compared = Vec::new();
     let mut left_out = Vec::new();
-    for column in target.columns.iter().filter(|c| !c.generated) {
+    for column in &target.columns {
         match source.columns.iter().find(|s| s.name == column.name) {
             Some(there) => compared.push(Compared {
                 name: column.name.clone(),
@@ -160,6 +160,7 @@ fn columns_to_compare(target: &TargetTable, source: &SourceTable) -> Result<Vec<
                 there: there.kind.clone(),
                 is_pinned: column.type_oid == there.type_oid && column.type_oid < FIRST_GENERATED_OID,
             }),
+            None if column.generated => {}
             None => left_out.push(format!("\"{}\" is missing on the source", column.name)),
         }
     }

@@ -149,18 +149,24 @@ pub fn columns(session: &mut Session, oid: &str) -> Result<Vec<SourceColumn>> {
         (Catalog::Declarative, _) => "a.attnotnull AND",
         _ => "false AND",
     };
+    let generated = match (session.described().catalog, session.version()) {
+        (Catalog::Declarative, 120_000..) => "a.attgenerated <> ''",
+        // It has such columns, and says so elsewhere.
+        (Catalog::OpenGauss, _) => "true",
+        _ => "false",
+    };
     let rows = session.query(&format!(
         "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), {}, a.attnum,
                 {not_null} EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = a.attrelid
                                    AND (c.relkind = 'p' OR (c.relkind = 'r' AND NOT c.relhassubclass))),
-                a.atttypmod, {FACTS}
+                a.atttypmod, {generated}, {FACTS}
          FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid {}
          WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
          ORDER BY a.attnum",
         sorts_by(session),
         collation_join(session, "a.attcollation"),
     ))?;
-    let described: Vec<Described> = rows.iter().map(|row| Described::read(row, 7)).collect::<Result<_>>()?;
+    let described: Vec<Described> = rows.iter().map(|row| Described::read(row, 8)).collect::<Result<_>>()?;
     let version = session.version();
     let types = Types::read(described, version, &mut |sql| session.query(sql))?;
     let mut columns = Vec::new();
@@ -174,6 +180,7 @@ pub fn columns(session: &mut Session, oid: &str) -> Result<Vec<SourceColumn>> {
             collation: collation(row, 3),
             number: number(row, 4).unwrap_or(0),
             not_null: text(row, 5)? == "t",
+            generated: text(row, 7)? == "t",
         });
     }
     Ok(columns)
