@@ -146,7 +146,7 @@ fn the_same_in_the_callers_own_session() {
         vec![(defaults, endless(b'D', 10))],
         too_long,
     );
-    scene.fails("rows of a plan", PLAN, vec![(COLUMNS, endless(b'C', 14))], too_long);
+    scene.fails("rows of a plan", PLAN, vec![(COLUMNS, endless(b'C', 15))], too_long);
     scene.fails(
         "rows of a count",
         VERIFY,

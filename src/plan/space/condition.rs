@@ -15,6 +15,8 @@ pub enum Asked {
     There,
     /// the source, in its own way where it does not read alike: for questions
     Roughly,
+    /// nobody: people read it, without what only helps the source's indexes and partitions
+    Shown,
     /// the source, about its own values before they are rounded
     Raw,
 }
@@ -79,25 +81,25 @@ impl Dimension {
         }
         let bare = Operand::bare(column);
         let mut any = match (&column.reading, asked) {
-            (Reading::Via { key, value, margin }, Asked::There | Asked::Roughly) => {
+            (Reading::Via { key, value, margin }, Asked::There | Asked::Roughly | Asked::Shown) => {
                 let arrived = Operand {
                     key: fill_column(key, &column.name),
                     value,
-                    margin: margin.as_deref(),
+                    margin: margin.as_deref().filter(|_| asked != Asked::Shown),
                     ..bare
                 };
                 self.compared(&arrived, set)
             }
-            (Reading::Cut(key), Asked::There | Asked::Roughly) => {
+            (Reading::Cut(key), Asked::There | Asked::Roughly | Asked::Shown) => {
                 let arrived = Operand {
                     key: fill_column(key, &column.name),
-                    margin: Some(A_DAY),
+                    margin: Some(A_DAY).filter(|_| asked != Asked::Shown),
                     is_cut: true,
                     ..bare
                 };
                 self.compared(&arrived, set)
             }
-            (Reading::Known(text), Asked::There | Asked::Roughly | Asked::Raw) => {
+            (Reading::Known(text), Asked::There | Asked::Roughly | Asked::Raw | Asked::Shown) => {
                 self.named(&fill_column(text, &column.name), set)
             }
             (Reading::Named(_) | Reading::Untold, Asked::There) => {

@@ -24,6 +24,8 @@ pub struct Hole {
     pub readable: String,
     /// condition on them
     pub condition: String,
+    /// the same for people
+    pub shown: String,
     /// the relation is a partition with bounds, which tell enough
     pub is_whole: bool,
 }
@@ -46,7 +48,8 @@ pub fn holes(
             None => return Ok(Vec::new()),
         }
     }
-    let unknown = unknown_hole(sides, &space.condition(std::slice::from_ref(&reach), Asked::Roughly).0)?;
+    let reach_as = |asked| space.condition(std::slice::from_ref(&reach), asked).0;
+    let unknown = unknown_hole(sides, &reach_as(Asked::Roughly), &reach_as(Asked::Shown))?;
     let gaps = space.gaps(&sides.target.root, vec![reach])?;
     let mut found = Vec::new();
     space.reached(&sides.source.root, gaps, &[], &mut found)?;
@@ -66,6 +69,7 @@ pub fn holes(
             relation: found.node.table.relation.clone(),
             readable: readable.unwrap_or(&found.node).table.relation.clone(),
             condition: space.condition(&found.cells, Asked::Roughly).0,
+            shown: space.condition(&found.cells, Asked::Shown).0,
             is_whole: !matches!(found.node.bound, None | Some(Bound::Default)),
         }
     };
@@ -73,7 +77,7 @@ pub fn holes(
 }
 
 /// Where a level here has a key that cannot be compared: the rows that satisfy the constraint of no leaf.
-fn unknown_hole(sides: &Sides<'_>, reach: &str) -> Result<Option<Hole>> {
+fn unknown_hole(sides: &Sides<'_>, reach: &str, shown: &str) -> Result<Option<Hole>> {
     fn collect(node: &Node<TargetRel>, leaves: &mut Vec<u32>) -> bool {
         let Some(level) = &node.level else {
             leaves.push(node.table.oid);
@@ -105,6 +109,7 @@ fn unknown_hole(sides: &Sides<'_>, reach: &str) -> Result<Option<Hole>> {
         readable: relation.clone(),
         relation,
         condition: format!("({taken}) IS NOT TRUE AND {reach}"),
+        shown: format!("({taken}) IS NOT TRUE AND {shown}"),
         is_whole: false,
     }))
 }
@@ -133,8 +138,8 @@ pub fn remark(holes: &[Hole]) -> Option<String> {
     let one = |hole: &Hole| match hole.is_whole {
         true => hole.relation.clone(),
         false => {
-            let short: String = hole.condition.chars().take(LONGEST_CONDITION).collect();
-            let more = if short.len() < hole.condition.len() { "..." } else { "" };
+            let short: String = hole.shown.chars().take(LONGEST_CONDITION).collect();
+            let more = if short.len() < hole.shown.len() { "..." } else { "" };
             format!("{} with {short}{more}", hole.relation)
         }
     };
