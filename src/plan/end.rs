@@ -73,8 +73,20 @@ impl KeyKind {
     }
 }
 
+/// Nothing but digits, as many as one of `lengths`.
+fn are_digits(text: &str, lengths: &[usize]) -> bool {
+    lengths.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// True where all characters are the same one.
+fn repeats(text: &str) -> bool {
+    let mut chars = text.chars();
+    let first = chars.next();
+    chars.all(|c| Some(c) == first)
+}
+
 fn digits_date(text: &str) -> Option<NaiveDate> {
-    (text.len() == 8 && text.bytes().all(|b| b.is_ascii_digit()))
+    are_digits(text, &[8])
         .then(|| NaiveDate::parse_from_str(text, "%Y%m%d").ok())
         .flatten()
 }
@@ -86,37 +98,29 @@ fn are_days(bounds: &[&str], is_number: bool) -> bool {
     let (Some(first), Some(last)) = (years().min(), years().max()) else {
         return false;
     };
-    let is_near = |bound: &str| {
-        let is_whole = bound.len() == 8 && bound.bytes().all(|b| b.is_ascii_digit());
-        is_whole && bound[..4].parse().is_ok_and(|year| (first..=last + 1).contains(&year))
+    let is_near = |bound: &&&str| {
+        are_digits(bound, &[8]) && bound[..4].parse().is_ok_and(|year| (first..=last + 1).contains(&year))
     };
-    let is_end = |bound: &&&str| digits_date(bound).is_some() || is_near(bound) || is_beyond_dates(bound, is_number);
-    2 * days.len() >= bounds.iter().filter(|bound| !is_beyond_dates(bound, is_number)).count()
-        && bounds.iter().all(|bound| is_end(&bound))
+    let closed: Vec<&&str> = bounds
+        .iter()
+        .filter(|bound| !is_beyond_dates(bound, is_number))
+        .collect();
+    2 * days.len() >= closed.len() && closed.iter().all(is_near)
 }
 
 /// The form that all of the bounds have, but for those that stand for open ends. Years before 1900 and after 2100 are no years but other numbers.
 fn stamp_of(bounds: &[&str], is_number: bool) -> Option<Stamp> {
-    let is_open = |bound: &str| {
-        let mut chars = bound.chars();
-        let first = chars.next();
-        bound == "0" || (first == Some('9') || !is_number) && chars.all(|c| Some(c) == first)
-    };
+    let is_open = |bound: &str| bound == "0" || (bound.starts_with('9') || !is_number) && repeats(bound);
     let mut stamps = bounds.iter().filter(|bound| !is_open(bound)).map(|bound| stamp(bound));
     let first = stamps.next()??;
-    let fits = |stamp: Stamp| !is_number || stamp != Stamp::Iso;
-    stamps
-        .all(|stamp| stamp == Some(first))
-        .then_some(first)
-        .filter(|stamp| fits(*stamp))
+    stamps.all(|stamp| stamp == Some(first)).then_some(first)
 }
 
 fn stamp(text: &str) -> Option<Stamp> {
     if text.len() == 10 && NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok() {
         return Some(Stamp::Iso);
     }
-    let is_form = matches!(text.len(), 6 | 10 | 12 | 14) && text.bytes().all(|b| b.is_ascii_digit());
-    if !is_form {
+    if !are_digits(text, &[6, 10, 12, 14]) {
         return None;
     }
     let part = |at: usize| text.get(at..at + 2).and_then(|digits| digits.parse::<u32>().ok());
@@ -134,9 +138,7 @@ fn is_beyond_dates(text: &str, is_number: bool) -> bool {
             .parse::<i64>()
             .is_ok_and(|n| !(10_000_101..=99_991_231).contains(&n));
     }
-    let mut chars = text.chars();
-    let first = chars.next();
-    chars.all(|c| Some(c) == first)
+    repeats(text)
 }
 
 /// Words that date types read as another day each day.
@@ -147,8 +149,9 @@ pub fn is_word(text: &str) -> bool {
     WORDS.iter().any(|word| text.trim().eq_ignore_ascii_case(word))
 }
 
+/// A year, a month or a day.
 fn is_digits(text: &str) -> bool {
-    matches!(text.len(), 4 | 6 | 8) && text.bytes().all(|b| b.is_ascii_digit())
+    are_digits(text, &[4, 6, 8])
 }
 
 /// What `text` means, which is called `what`: itself, or the end of the year (`2017`) or month (`201702`) it names. For a

@@ -6,7 +6,7 @@ use super::collation::Collation;
 use super::columns::SourceColumn;
 use super::copy_sql::quote_ident;
 use super::tree::{KeyColumn, Level, Node, Strategy};
-use super::types::{Type, modifier_holds, numeric_scale};
+use super::types::{Type, modifier_holds, numeric_scale, rounds};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How the source evaluates a condition on a key.
@@ -76,20 +76,21 @@ const TIMES: &[u32] = &[1082, 1114, 1184];
 /// No time is moved further by another type, precision or zone.
 pub const A_DAY: &str = "interval '1 day'";
 
+/// The source's column goes through `key`, and literals stay as they are.
+fn via(key: String, margin: Option<String>) -> Reading {
+    let value = "@".to_owned();
+    Reading::Via { key, value, margin }
+}
+
 /// A key without characters, of another type than the source's column, or one that rounds: the column as it arrives here.
 fn converted(here: &KeyColumn, there: &SourceColumn, ordered: bool, text: &str) -> Option<Reading> {
     let oid = there.base_oid();
     let both = |types: &[u32]| types.contains(&here.type_oid) && types.contains(&oid);
-    let cast = |key: &str, margin: Option<String>| {
-        Some(Reading::Via {
-            key: format!("CAST({key} AS {})", here.cast_sql),
-            value: "@".to_owned(),
-            margin,
-        })
-    };
+    let cast = |key: &str, margin| Some(via(format!("CAST({key} AS {})", here.cast_sql), margin));
+    let is_rounded = rounds((here.type_oid, here.modifier), (oid, there.kind.modifier()));
     let position = |oid: u32| TIMES.iter().position(|t| *t == oid);
     match there.kind {
-        Type::BuiltIn { .. } if both(NUMBERS) => match rounds_numbers(here, there) {
+        Type::BuiltIn { .. } if both(NUMBERS) => match is_rounded {
             // A fraction is an error where the key is an integer.
             false => Some(Reading::Native),
             true => cast(
@@ -102,11 +103,9 @@ fn converted(here: &KeyColumn, there: &SourceColumn, ordered: bool, text: &str) 
             Some(Reading::Cut(format!("CAST(@ AS {})", here.cast_sql)))
         }
         Type::BuiltIn { .. } if both(TIMES) => {
-            let precision = if oid == 1082 { 0 } else { there.kind.modifier() };
-            let rounds = here.type_oid != 1082 && !modifier_holds(here.type_oid, here.modifier, precision);
             // Partitions and indexes over there take the order of times for that of instants, which it is not where clocks change.
             let is_zoned = (here.type_oid, oid) == (1184, 1114);
-            match position(here.type_oid) >= position(oid) && !rounds && !is_zoned {
+            match position(here.type_oid) >= position(oid) && !is_rounded && !is_zoned {
                 true => Some(Reading::Native),
                 false => cast("@", Some(A_DAY.to_owned())),
             }
@@ -114,14 +113,6 @@ fn converted(here: &KeyColumn, there: &SourceColumn, ordered: bool, text: &str) 
         Type::BuiltIn { .. } if here.type_oid == oid => cast("@", None),
         Type::BuiltIn { .. } => cast(text, None),
         _ => None,
-    }
-}
-
-/// True when a number of the source's may become another one in the key.
-fn rounds_numbers(here: &KeyColumn, there: &SourceColumn) -> bool {
-    match here.type_oid == there.base_oid() {
-        true => !modifier_holds(here.type_oid, here.modifier, there.kind.modifier()),
-        false => numeric_scale(here.modifier).is_some_and(|scale| here.type_oid == 1700 && scale < 0),
     }
 }
 
@@ -149,17 +140,9 @@ fn by_characters(
     let theirs = there.collation.as_ref();
     let plain = || match is_plain {
         true => Reading::Native,
-        false => Reading::Via {
-            key: key.clone(),
-            value: "@".to_owned(),
-            margin: None,
-        },
+        false => via(key.clone(), None),
     };
-    let via_bytes = || Reading::Via {
-        key: format!("{key} COLLATE \"C\""),
-        value: "@".to_owned(),
-        margin: None,
-    };
+    let via_bytes = || via(format!("{key} COLLATE \"C\""), None);
     let has_collations = version >= 90_100;
     if !ordered {
         return match (

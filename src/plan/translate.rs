@@ -5,7 +5,7 @@
 
 use super::bound::{Bound, End};
 use super::tree::{FIRST_NORMAL_OID, KeyColumn, Level, Node, Strategy};
-use super::types::{modifier_holds, numeric_scale};
+use super::types::rounds;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How a value of the source's key becomes one of the target's.
@@ -89,13 +89,7 @@ fn is_cut(here: &KeyColumn, there: &KeyColumn) -> bool {
 /// Values of the source's key become others here, which may belong to the next partition. What is cut does not leave its own, if bounds on it
 /// have no further column.
 fn is_rounded(here: &KeyColumn, there: &KeyColumn) -> bool {
-    let of_times = |column: &KeyColumn| oid::TIMES[1..].contains(&column.type_oid);
-    let of_numbers = |column: &KeyColumn| oid::NUMBERS.contains(&column.type_oid);
-    if here.type_oid == 1700 && of_numbers(there) && there.type_oid != 1700 {
-        return numeric_scale(here.modifier).is_some_and(|scale| scale < 0);
-    }
-    let rounds = here.type_oid == there.type_oid || (of_times(here) && of_times(there));
-    rounds && here.collation.is_none() && !modifier_holds(here.type_oid, here.modifier, there.modifier)
+    here.collation.is_none() && rounds((here.type_oid, here.modifier), (there.type_oid, there.modifier))
 }
 
 /// Characters are compared alike: for a list equal or not, for a range in one order, for a hash by the same bytes.
@@ -233,11 +227,11 @@ pub type Converted = HashMap<(String, Conversion, String), Option<Translated>>;
 
 /// How values of a level come here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
+enum Arrival {
     /// each on its side of every bound
-    Kept,
+    InPlace,
     /// some beside their partition
-    Near,
+    Beside,
 }
 
 /// Puts the source's tree into the target's terms. Gives the values of LIST partitions that the
@@ -261,7 +255,7 @@ fn translate_node<T>(
             let last = columns.len() - 1;
             // Rows of one day that the next column tells apart are rows of many instants over there.
             let differs = |(at, (there, (here, _))): (usize, (&KeyColumn, &(&KeyColumn, Conversion)))| {
-                is_rounded(here, there) || at < last && is_cut(here, there) || known == Some(Order::Near)
+                is_rounded(here, there) || at < last && is_cut(here, there) || known == Some(Arrival::Beside)
             };
             let rounded: Vec<bool> = level.columns.iter().zip(&columns).enumerate().map(differs).collect();
             let columns = columns
@@ -296,15 +290,15 @@ fn translate_level<T>(
     columns: &[(&KeyColumn, Conversion)],
     converted: &Converted,
     unreadable: &mut BTreeSet<(String, String)>,
-) -> Option<Order> {
-    let mut order = Order::Kept;
+) -> Option<Arrival> {
+    let mut arrival = Arrival::InPlace;
     let mut find = |(here, conversion): &(&KeyColumn, Conversion), value: &str| match conversion {
         Conversion::Same => Some(value.to_owned()),
         conversion => {
             let key = (here.type_sql.clone(), conversion.clone(), value.to_owned());
             let read = converted.get(&key)?.as_ref()?;
             if read.is_near_change {
-                order = Order::Near;
+                arrival = Arrival::Beside;
             }
             Some(read.text.clone())
         }
@@ -336,7 +330,7 @@ fn translate_level<T>(
             _ => {}
         }
     }
-    is_known.then_some(order)
+    is_known.then_some(arrival)
 }
 
 #[cfg(test)]

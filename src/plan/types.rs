@@ -6,7 +6,7 @@ mod describe;
 mod pairs;
 
 use crate::plan::collation::Collation;
-pub use pairs::{modifier_holds, numeric_scale};
+pub use pairs::{modifier_holds, numeric_scale, rounds};
 
 /// OIDs below this are the same type on every server that has one of that name (transam.h, FirstGenbkiObjectId).
 pub const FIRST_GENERATED_OID: u32 = 10000;

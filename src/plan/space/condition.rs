@@ -80,12 +80,13 @@ impl Dimension {
             return Told::default();
         }
         let bare = Operand::bare(column);
+        let is_served = |_: &&str| asked != Asked::Shown;
         let mut any = match (&column.reading, asked) {
             (Reading::Via { key, value, margin }, Asked::There | Asked::Roughly | Asked::Shown) => {
                 let arrived = Operand {
                     key: fill_column(key, &column.name),
                     value,
-                    margin: margin.as_deref().filter(|_| asked != Asked::Shown),
+                    margin: margin.as_deref().filter(is_served),
                     ..bare
                 };
                 self.compared(&arrived, set)
@@ -93,7 +94,7 @@ impl Dimension {
             (Reading::Cut(key), Asked::There | Asked::Roughly | Asked::Shown) => {
                 let arrived = Operand {
                     key: fill_column(key, &column.name),
-                    margin: Some(A_DAY).filter(|_| asked != Asked::Shown),
+                    margin: Some(A_DAY).filter(is_served),
                     is_cut: true,
                     ..bare
                 };

@@ -28,7 +28,7 @@ pub fn compare(here: &Type, there: &Type) -> Change {
     let is_kept = match (*oid, *of) {
         // Whole numbers: an integer that is too small is an error, as is a fraction.
         (20 | 21 | 23, 20 | 21 | 23 | 1700 | 700 | 701) => true,
-        (1700, 20 | 21 | 23) => numeric_scale(*modifier).is_none_or(|scale| scale >= 0),
+        (1700, 20 | 21 | 23) => !rounds((*oid, *modifier), (*of, *has)),
         (1700, 700 | 701) => *modifier == -1,
         (701, 21 | 23 | 700) | (700, 21) => true,
         // date to timestamp, time to interval
@@ -50,6 +50,16 @@ pub fn compare(here: &Type, there: &Type) -> Change {
 /// Digits after the point that a numeric with this modifier has, fewer than none since 15; None without a modifier.
 pub fn numeric_scale(modifier: i32) -> Option<i32> {
     (modifier != -1).then(|| (((modifier - 4) & 0x7ff) ^ 1024) - 1024)
+}
+
+/// True when values of `there`, a built-in type with its modifier, may become others of the same family `here`: a numeric or a time of
+/// fewer digits.
+pub fn rounds((oid, modifier): (u32, i32), (of, has): (u32, i32)) -> bool {
+    match (oid, of) {
+        (1700, 20 | 21 | 23) => numeric_scale(modifier).is_some_and(|scale| scale < 0),
+        (1114, 1184) | (1184, 1114) => !modifier_holds(oid, modifier, has),
+        _ => oid == of && !modifier_holds(oid, modifier, has),
+    }
 }
 
 /// True when a modifier `here` keeps every value of the same type with modifier `there`. -1 is none.

@@ -24,10 +24,8 @@ pub struct Hole {
     pub readable: String,
     /// condition on them
     pub condition: String,
-    /// the same for people
-    pub shown: String,
-    /// the relation is a partition with bounds, which tell enough
-    pub is_whole: bool,
+    /// the same for people; None where the relation is a partition, whose bounds tell enough
+    pub shown: Option<String>,
 }
 
 /// Where the source may have such rows, with a key from rank `from` up to `end`, or NULL unless the call says itself where it
@@ -56,7 +54,7 @@ pub fn holes(
     let created: HashSet<*const Node<SourceRel>> = created.iter().map(|node| std::ptr::from_ref(*node)).collect();
     let is_created = |node: &Node<SourceRel>| created.contains(&std::ptr::from_ref(node));
     found.retain(|found| !found.path.iter().any(|node| is_created(node)));
-    for found in &mut found {
+    for found in found.iter_mut().filter(|_| !created.is_empty()) {
         // A level that rounds is not looked through by what reaches it.
         let mut parts = Vec::new();
         space.parts_of(found.node, &is_created, found.cells.clone(), &mut parts)?;
@@ -65,12 +63,12 @@ pub fn holes(
     found.retain(|found| !found.cells.is_empty());
     let hole = |found: Found<'_, SourceRel>| {
         let readable = found.path.iter().rev().find(|node| node.table.readable);
+        let is_whole = !matches!(found.node.bound, None | Some(Bound::Default));
         Hole {
             relation: found.node.table.relation.clone(),
             readable: readable.unwrap_or(&found.node).table.relation.clone(),
             condition: space.condition(&found.cells, Asked::Roughly).0,
-            shown: space.condition(&found.cells, Asked::Shown).0,
-            is_whole: !matches!(found.node.bound, None | Some(Bound::Default)),
+            shown: (!is_whole).then(|| space.condition(&found.cells, Asked::Shown).0),
         }
     };
     Ok(found.into_iter().map(hole).chain(unknown).collect())
@@ -109,8 +107,7 @@ fn unknown_hole(sides: &Sides<'_>, reach: &str, shown: &str) -> Result<Option<Ho
         readable: relation.clone(),
         relation,
         condition: format!("({taken}) IS NOT TRUE AND {reach}"),
-        shown: format!("({taken}) IS NOT TRUE AND {shown}"),
-        is_whole: false,
+        shown: Some(format!("({taken}) IS NOT TRUE AND {shown}")),
     }))
 }
 
@@ -135,11 +132,11 @@ const LONGEST_CONDITION: usize = 200;
 
 /// The remark on rows that get no place here.
 pub fn remark(holes: &[Hole]) -> Option<String> {
-    let one = |hole: &Hole| match hole.is_whole {
-        true => hole.relation.clone(),
-        false => {
-            let short: String = hole.shown.chars().take(LONGEST_CONDITION).collect();
-            let more = if short.len() < hole.shown.len() { "..." } else { "" };
+    let one = |hole: &Hole| match &hole.shown {
+        None => hole.relation.clone(),
+        Some(shown) => {
+            let short: String = shown.chars().take(LONGEST_CONDITION).collect();
+            let more = if short.len() < shown.len() { "..." } else { "" };
             format!("{} with {short}{more}", hole.relation)
         }
     };
