@@ -12,7 +12,7 @@ pub use pairs::{modifier_holds, numeric_scale, rounds};
 pub const FIRST_GENERATED_OID: u32 = 10000;
 
 /// A type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Type {
     /// built in, and neither an array nor a range
     BuiltIn {
@@ -42,30 +42,62 @@ pub enum Type {
     },
 }
 
-/// How the bounds of a range type are compared and written: with another order its text is another range, or empty.
+/// How the bounds of a range type are compared and written: with another order its text is another range, or empty. One that its server
+/// does not tell is equal to none, not even to itself.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// None where one of these is not built in
+    built_in: Option<BuiltIn>,
+    /// of the bounds, if they have one
+    collation: Option<Collation>,
+}
+
+/// What a range type takes from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order(
-    /// canonical function, operator class and collation; None where their server does not tell what they do
-    Option<String>,
-);
+struct BuiltIn {
+    /// pg_proc.oid; 0 for none
+    canonical: u32,
+    /// pg_opclass.opcname
+    operators: String,
+}
 
 impl Order {
-    /// From the canonical function and operator class, if they are built in, and what [`Collation::parse`] reads, if there is a collation.
-    pub fn read(built_in: Option<&str>, collation: Option<&str>) -> Order {
-        let sorts_by = match collation {
-            None => Some(String::new()),
-            Some(text) => Collation::parse(text).and_then(|collation| match collation.bytes {
-                true => Some("bytes".to_owned()),
-                false => collation
-                    .identity
-                    .map(|identity| format!("{identity} {}", collation.deterministic)),
-            }),
-        };
-        Order(
-            built_in
-                .zip(sorts_by)
-                .map(|(built_in, sorts_by)| format!("{built_in} {sorts_by}")),
-        )
+    /// From the OID of the canonical function and the name of the operator class, if both are built in, and what [`Collation::parse`] reads,
+    /// if there is a collation.
+    pub fn new(built_in: Option<(u32, &str)>, collation: Option<&str>) -> Order {
+        let read = collation.and_then(Collation::parse);
+        let is_read = collation.is_some() == read.is_some();
+        let built_in = built_in.filter(|_| is_read).map(|(canonical, operators)| BuiltIn {
+            canonical,
+            operators: operators.to_owned(),
+        });
+        Order {
+            built_in,
+            collation: read,
+        }
+    }
+
+    /// Bounds of the same type come in the same order.
+    fn sorts_as(&self, other: &Order) -> bool {
+        let is_one_class = |(own, other): (&BuiltIn, &BuiltIn)| own.operators == other.operators;
+        self.built_in
+            .as_ref()
+            .zip(other.built_in.as_ref())
+            .is_some_and(is_one_class)
+            && match (&self.collation, &other.collation) {
+                (Some(own), Some(other)) => own.sorts_as(other),
+                (own, other) => own.is_none() && other.is_none(),
+            }
+    }
+
+    fn is_canonical(&self) -> bool {
+        self.built_in.as_ref().is_some_and(|built_in| built_in.canonical != 0)
+    }
+}
+
+impl PartialEq for Order {
+    fn eq(&self, other: &Order) -> bool {
+        self.sorts_as(other) && self.built_in == other.built_in
     }
 }
 
@@ -83,7 +115,7 @@ pub enum Change {
 /// What may become of the source's values. An error, in words, where the types mean different things.
 pub fn compare(here: &Type, there: &Type) -> Result<Change, String> {
     use Type::*;
-    if here == there && !here.has_unknown_order() {
+    if here == there {
         return Ok(Change::Same);
     }
     match (here, there) {
@@ -137,19 +169,13 @@ fn attributes(here: &[(String, Type)], there: &[(String, Type)]) -> Result<Chang
 /// Ranges with these subtypes and orders come as they are. A canonical function that only this side has writes other bounds; one that only the
 /// source has leaves nothing for it to do here.
 fn keeps_bounds((here, order): (&Type, &Order), (there, of): (&Type, &Order)) -> bool {
-    let parts = |order: &Order| {
-        let (canonical, compares) = order.0.as_deref()?.split_once(' ')?;
-        Some((canonical != "0", compares.to_owned()))
-    };
-    let (Some((canonical, by)), Some((of_canonical, of_by))) = (parts(order), parts(of)) else {
-        return false;
-    };
     // Between two values of a continuous type there are more than a discrete one has.
-    let is_narrowed = canonical && !(of_canonical && is_discrete(there));
+    let is_narrowed = order.is_canonical() && !(of.is_canonical() && is_discrete(there));
     // Numbers and times of several types come in one order.
-    let is_one_order = by == of_by || (is_ordered_alike(here) && is_ordered_alike(there));
+    let are_families = is_ordered_alike(here) && is_ordered_alike(there);
+    let are_told = order.built_in.is_some() && of.built_in.is_some();
     let has_labels = matches!(here, Type::Enum(_)) || matches!(there, Type::Enum(_));
-    !is_narrowed && is_one_order && (!has_labels || here == there)
+    are_told && !is_narrowed && (are_families || order.sorts_as(of)) && (!has_labels || here == there)
 }
 
 fn is_discrete(subtype: &Type) -> bool {
@@ -200,18 +226,6 @@ impl Type {
         }
     }
 
-    /// Bounds of ranges somewhere in it may be compared in any way.
-    fn has_unknown_order(&self) -> bool {
-        match self {
-            Type::Range(inner, order) | Type::Multirange(inner, order) => {
-                order.0.is_none() || inner.has_unknown_order()
-            }
-            Type::Array(inner) => inner.has_unknown_order(),
-            Type::Composite(attributes) => attributes.iter().any(|(_, inner)| inner.has_unknown_order()),
-            Type::BuiltIn { .. } | Type::Enum(_) | Type::Other { .. } => false,
-        }
-    }
-
     /// text, or varchar without a limit.
     fn is_unlimited_text(&self) -> bool {
         matches!(
@@ -254,8 +268,8 @@ mod tests {
         Type::BuiltIn { oid, name, modifier }
     }
 
-    fn plain(built_in: &str) -> Order {
-        Order::read(Some(built_in), None)
+    fn plain(canonical: u32, operators: &str) -> Order {
+        Order::new(Some((canonical, operators)), None)
     }
 
     fn numeric(precision: i32, scale: i32) -> Type {
@@ -274,7 +288,7 @@ mod tests {
         assert_eq!(change(small(), large()), Change::May);
         assert_eq!(change(numeric(24, 6), small()), Change::Widened);
         let array = |inner| Type::Array(Box::new(inner));
-        let range = |inner| Type::Range(Box::new(inner), plain("0 ops"));
+        let range = |inner| Type::Range(Box::new(inner), plain(0, "ops"));
         assert_eq!(change(array(small()), array(large())), Change::May);
         assert_eq!(change(array(range(small())), array(range(large()))), Change::May);
         let point = |kind| composite(&[("x", kind), ("y", built_in(701, -1))]);
@@ -315,23 +329,26 @@ mod tests {
     fn ranges_of_whole_numbers_lack_what_lies_between() {
         let range = |oid| {
             let order = if is_discrete(&built_in(oid, -1)) {
-                "3914 int4_ops"
+                plain(3914, "int4_ops")
             } else {
-                "0 numeric_ops"
+                plain(0, "numeric_ops")
             };
-            Type::Range(Box::new(built_in(oid, -1)), plain(order))
+            Type::Range(Box::new(built_in(oid, -1)), order)
         };
         assert_eq!(compare(&range(1700), &range(23)), Ok(Change::Widened));
         assert_eq!(compare(&range(23), &range(1700)), Ok(Change::May));
         assert_eq!(compare(&range(20), &range(23)), Ok(Change::Widened));
-        let open = Type::Range(Box::new(built_in(23, -1)), plain("0 int4_ops"));
+        let open = Type::Range(Box::new(built_in(23, -1)), plain(0, "int4_ops"));
         assert_eq!(compare(&range(23), &open), Ok(Change::May));
         assert_eq!(compare(&open, &range(23)), Ok(Change::Widened));
     }
 
     #[test]
     fn bounds_that_are_ordered_otherwise_are_other_ranges() {
-        let of = |collation| Type::Multirange(Box::new(built_in(25, -1)), Order::read(Some("0 text_ops"), collation));
+        let of = |collation: Option<&str>| {
+            let order = Order::new(Some((0, "text_ops")), collation);
+            Type::Multirange(Box::new(built_in(25, -1)), order)
+        };
         let (c, english, unknown) = ("bdC\n", "-den_US.utf8\nc en_us.utf8  2.36", "-den_US.utf8\n");
         let folding = "-nen_US.utf8\nc en_us.utf8  2.36";
         assert_eq!(compare(&of(Some(c)), &of(Some("bdPOSIX\n"))), Ok(Change::Same));
@@ -343,9 +360,10 @@ mod tests {
                 "{here} {there}"
             );
         }
+        assert_eq!(compare(&of(Some("?")), &of(Some("?"))), Ok(Change::May));
         let labelled = |labels: &[&str]| {
             let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-            Type::Range(Box::new(Type::Enum(labels)), plain("0 enum_ops"))
+            Type::Range(Box::new(Type::Enum(labels)), plain(0, "enum_ops"))
         };
         assert_eq!(
             compare(&labelled(&["a", "b"]), &labelled(&["a", "b"])),
@@ -355,7 +373,7 @@ mod tests {
         // An operator class of somebody's own.
         let own = Type::Array(Box::new(Type::Range(
             Box::new(built_in(23, -1)),
-            Order::read(None, None),
+            Order::new(None, None),
         )));
         assert_eq!(compare(&own, &own), Ok(Change::May));
     }

@@ -67,6 +67,7 @@ pub struct Catalog {
     attributes: HashMap<u32, Vec<(String, u32, i32)>>,
     /// what ranges are over; multiranges name their range
     subtypes: HashMap<u32, u32>,
+    /// how ranges compare and write their bounds
     orders: HashMap<u32, Order>,
 }
 
@@ -144,26 +145,17 @@ impl Catalog {
                 wanted.push(kind);
             }
         }
-        let ranges = of_kind("r");
-        if !ranges.is_empty() {
-            for row in ask(&order_sql(&list(ranges), version))? {
-                let (range, inner) = (number(&row[0]), number(&row[1]));
-                self.subtypes.insert(range, inner);
-                self.orders
-                    .insert(range, Order::read(row[2].as_deref(), row[3].as_deref()));
-                wanted.push(inner);
-            }
-        }
-        let multiranges = of_kind("m");
-        if !multiranges.is_empty() {
-            let sql = format!(
-                "SELECT rngmultitypid, rngtypid FROM pg_range WHERE rngmultitypid IN ({})",
-                list(multiranges)
-            );
-            for row in ask(&sql)? {
-                let inner = number(&row[1]);
-                self.subtypes.insert(number(&row[0]), inner);
-                wanted.push(inner);
+        for (kind, column, inner) in [("r", "rngtypid", "rngsubtype"), ("m", "rngmultitypid", "rngtypid")] {
+            let ranges = of_kind(kind);
+            if !ranges.is_empty() {
+                for row in ask(&range_sql(column, inner, ranges, version))? {
+                    let (range, inner) = (number(&row[0]), number(&row[1]));
+                    let canonical = row[2].as_deref().and_then(|text| text.parse().ok());
+                    let order = Order::new(canonical.zip(row[3].as_deref()), row[4].as_deref());
+                    self.subtypes.insert(range, inner);
+                    self.orders.insert(range, order);
+                    wanted.push(inner);
+                }
             }
         }
         Ok(wanted)
@@ -208,17 +200,19 @@ impl Catalog {
     }
 }
 
-/// Range types with their subtype and what [`Order::read`] takes. The operator classes of composites compare by those of their attributes.
-fn order_sql(ranges: &str, version: u32) -> String {
+/// Types of pg_range by `column`, what is in `inner`, and what [`Order::new`] takes. The operator classes of composites compare by those of
+/// their attributes.
+fn range_sql(column: &str, inner: &str, oids: BTreeSet<u32>, version: u32) -> String {
+    let is_built_in = format!(
+        "CAST(r.rngcanonical AS oid) < {FIRST_GENERATED_OID} AND o.oid < {FIRST_NORMAL_OID} AND y.typtype <> 'c'"
+    );
     format!(
-        "SELECT r.rngtypid, r.rngsubtype,
-                CASE WHEN CAST(r.rngcanonical AS oid) < {FIRST_GENERATED_OID} AND o.oid < {FIRST_NORMAL_OID} AND y.typtype <> 'c'
-                     THEN CAST(CAST(r.rngcanonical AS oid) AS text) || ' ' || o.opcname END,
-                {}
+        "SELECT r.{column}, r.{inner}, CASE WHEN {is_built_in} THEN CAST(r.rngcanonical AS oid) END, o.opcname, {}
          FROM pg_range r JOIN pg_opclass o ON o.oid = r.rngsubopc JOIN pg_type y ON y.oid = r.rngsubtype
          LEFT JOIN pg_collation l ON l.oid = r.rngcollation
-         WHERE r.rngtypid IN ({ranges})",
-        collation::sql(version)
+         WHERE r.{column} IN ({})",
+        collation::sql(version),
+        list(oids)
     )
 }
 

@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(numeric.to_string(), "numeric(18,6)");
         assert_eq!(Type::Array(Box::new(numeric.clone())).to_string(), "numeric(18,6)[]");
         assert_eq!(
-            Type::Range(Box::new(numeric), Order::read(None, None)).to_string(),
+            Type::Range(Box::new(numeric), Order::new(None, None)).to_string(),
             "range of numeric(18,6)"
         );
         assert_eq!(built_in(1043, "varchar", 12).to_string(), "varchar(8)");
