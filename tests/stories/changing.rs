@@ -2,12 +2,14 @@
 
 use crate::support::{Pair, needs};
 
-/// What a call has said, line by line.
-fn said(pair: &Pair, arguments: &str) -> String {
-    let (mut client, notices) = pair.target.connect_with_notices();
-    pair.sync_as(&mut client, arguments).expect("the sync succeeds");
-    let lines = notices.lock().expect("a lock");
-    lines.join("\n")
+/// The one line of these that names columns whose values may change.
+fn changes(lines: &str) -> &str {
+    let told: Vec<&str> = lines
+        .lines()
+        .filter(|line| line.contains("values may change"))
+        .collect();
+    assert_eq!(told.len(), 1, "{lines}");
+    told[0]
 }
 
 fn refused(pair: &Pair, arguments: &str) -> String {
@@ -27,12 +29,8 @@ fn a_smaller_modifier_is_told_in_notice_and_plan_and_refused_if_strict() {
     pair.target.sql(
         "CREATE TABLE t (id bigint, price numeric(18,2), at timestamp(0), t time(0), d interval(0), a numeric(18,2)[], code varchar(30))",
     );
-    let lines = said(&pair, "'t', '20170131'");
-    let told: Vec<&str> = lines
-        .lines()
-        .filter(|line| line.contains("values may change"))
-        .collect();
-    assert_eq!(told.len(), 1, "{lines}");
+    let lines = pair.told("'t', '20170131'").1;
+    let told = changes(&lines);
     for column in [
         "column \"price\" is numeric(18,2) here and numeric(18,6) on the source",
         "column \"at\" is timestamp(0) without time zone here and timestamp without time zone on the source",
@@ -40,9 +38,9 @@ fn a_smaller_modifier_is_told_in_notice_and_plan_and_refused_if_strict() {
         "\"d\" is interval(0)",
         "\"a\" is numeric(18,2)[]",
     ] {
-        assert!(told[0].contains(column), "{column}: {lines}");
+        assert!(told.contains(column), "{column}: {lines}");
     }
-    assert!(!told[0].contains("\"id\"") && !told[0].contains("\"code\""), "{lines}");
+    assert!(!told.contains("\"id\"") && !told.contains("\"code\""), "{lines}");
     assert_eq!(pair.target.text("SELECT sum(price) FROM t"), "5062.00");
     let plan = pair.target.text("SELECT reason FROM cgpsync_plan('t', '20170131')");
     assert!(
@@ -111,7 +109,7 @@ fn pairs_of_types_that_may_change_values_are_told_and_others_are_not() {
             "CREATE TABLE {table} (c {there}); INSERT INTO {table} VALUES ({value})"
         ));
         pair.target.sql(&format!("CREATE TABLE {table} (c {here})"));
-        let lines = said(&pair, &format!("'{table}', '20170101'"));
+        let lines = pair.told(&format!("'{table}', '20170101'")).1;
         assert_eq!(
             lines.contains("values may change"),
             *may_change,
@@ -166,7 +164,7 @@ fn types_of_users_are_compared_by_what_they_are_made_of() {
     pair.target.sql("ALTER TABLE exchanged ALTER p TYPE text");
     pair.copied("'exchanged', '20170131'");
     assert_eq!(pair.target.text("SELECT p FROM exchanged"), "(48.2,16.4)");
-    let lines = said(&pair, "'cut', '20170131'");
+    let lines = pair.told("'cut', '20170131'").1;
     for column in [
         "\"a\" is public.amount here and public.more on the source",
         "\"b\" is public.amount[], which is numeric(18,2)[] here and numeric(18,6)[] on the source",
@@ -184,7 +182,7 @@ fn types_of_users_are_compared_by_what_they_are_made_of() {
         pair.target.text("SELECT a || ' ' || (l[1]).amount FROM cut"),
         "0.12 0.12"
     );
-    let lines = said(&pair, "'named', '20170131'");
+    let lines = pair.told("'named', '20170131'").1;
     assert!(!lines.contains("may change"), "{lines}");
     assert_eq!(
         pair.target
@@ -204,12 +202,12 @@ fn oids_that_may_name_large_objects_are_told() {
     pair.both(&format!("CREATE TABLE t (id int, doc {kind}, raw oid)"));
     pair.source
         .sql("INSERT INTO t VALUES (1, lo_from_bytea(0, 'content'), 7)");
-    let lines = said(&pair, "'t', '20170131'");
+    let lines = pair.told("'t', '20170131'").1;
     assert!(
         lines.contains("columns of OIDs: \"doc\", \"raw\"; large objects that they may name are not copied"),
         "{lines}"
     );
-    let lines = said(&pair, "'t', '20170131', columns => ARRAY['id']");
+    let lines = pair.told("'t', '20170131', columns => ARRAY['id']").1;
     assert!(!lines.contains("large objects"), "{lines}");
 }
 
@@ -247,7 +245,7 @@ fn ranges_whose_bounds_are_ordered_or_written_otherwise_may_change() {
         pair.source
             .sql(&format!("CREATE TABLE t (v {there}); INSERT INTO t VALUES ('{value}')"));
         pair.target.sql(&format!("CREATE TABLE t (v {here})"));
-        let lines = said(&pair, "'t', '20170131'");
+        let lines = pair.told("'t', '20170131'").1;
         let what = format!("{there} as {here}: {lines}");
         assert_eq!(lines.contains("values may change"), told, "{what}");
         assert_eq!(pair.target.text("SELECT v FROM t"), expected, "{what}");
@@ -271,21 +269,17 @@ fn blanks_that_a_limit_cuts_and_what_is_computed_here_are_told() {
          CREATE TABLE t (id int, j varchar(3), js varchar(3)[], c c, n int GENERATED ALWAYS AS (id * 3) STORED,
                          both_sides int GENERATED ALWAYS AS (id * 2) STORED)",
     );
-    let lines = said(&pair, "'t', '20170131'");
-    let told: Vec<&str> = lines
-        .lines()
-        .filter(|line| line.contains("values may change"))
-        .collect();
-    assert_eq!(told.len(), 1, "{lines}");
+    let lines = pair.told("'t', '20170131'").1;
+    let told = changes(&lines);
     for column in [
         "\"j\" is character varying(3) here and json",
         "\"js\"",
         "\"c\" is public.c",
         "\"n\" is generated here and written",
     ] {
-        assert!(told[0].contains(column), "{column}: {lines}");
+        assert!(told.contains(column), "{column}: {lines}");
     }
-    assert!(!told[0].contains("both_sides"), "{lines}");
+    assert!(!told.contains("both_sides"), "{lines}");
     refused(&pair, "'t', '20170131', strict => true");
     let matches = || {
         pair.target

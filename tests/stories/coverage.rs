@@ -3,16 +3,9 @@
 
 use crate::support::Pair;
 
-fn point(pair: &Pair, table: &str) -> String {
-    pair.target
-        .text(&format!("SELECT end_tm FROM sync_table WHERE table_name = '{table}'"))
-}
-
 /// Runs a sync; the line that says why the point stays.
 fn held(pair: &Pair, arguments: &str) -> String {
-    let (mut client, notices) = pair.target.connect_with_notices();
-    pair.sync_as(&mut client, arguments).expect("a sync");
-    let notices = notices.lock().expect("a lock").join("\n");
+    let (_, notices) = pair.told(arguments);
     let line = notices.lines().find(|line| line.contains("will not be remembered"));
     line.unwrap_or("").to_owned()
 }
@@ -72,17 +65,17 @@ fn without_create_missing_the_point_stays_for_a_list_value_and_for_a_part_of_a_r
     pair.source.sql("INSERT INTO t VALUES ('us', '2017-02-05')");
     let line = held(&pair, "'t', '20170228', create_missing => false");
     assert!(line.contains("\"t_us_1\""), "{line}");
-    assert_eq!(point(&pair, "t"), "20170131");
+    assert_eq!(pair.remembered("t"), "20170131");
     pair.target.sql(
         "CREATE TABLE w_1 PARTITION OF w FOR VALUES FROM ('2017-01-01') TO ('2017-02-01');
          CREATE TABLE w_2 PARTITION OF w FOR VALUES FROM ('2017-02-01') TO ('2017-03-01')",
     );
     let line = held(&pair, "'w', '201704', create_missing => false");
     assert!(line.contains("\"w_2017\""), "{line}");
-    assert_eq!(point(&pair, "w"), "");
+    assert_eq!(pair.remembered("w"), "");
     // What lies after the end is left out on purpose.
     assert_eq!(held(&pair, "'w', '20170310', create_missing => false"), "");
-    assert_eq!(point(&pair, "w"), "20170310");
+    assert_eq!(pair.remembered("w"), "20170310");
 }
 
 #[test]
@@ -107,7 +100,7 @@ fn rows_of_a_default_partition_and_of_a_source_without_any_hold_the_point_too() 
             line.contains(if table == "z" { "\"z_d\"" } else { "\"flat\"" }),
             "{line}"
         );
-        assert_eq!(point(&pair, table), "");
+        assert_eq!(pair.remembered(table), "");
         assert_eq!(held(&pair, &format!("'{table}', '20170304'")), "");
         assert_eq!(
             held(&pair, &format!("'{table}', '20170310', since => '20170306'")),
@@ -149,7 +142,7 @@ fn a_table_that_is_created_begins_without_a_point() {
     assert!(notices.contains("20171231, is forgotten"), "{notices}");
     pair.copied("'persons', '20171231'");
     pair.same_rows("persons", "true");
-    assert_eq!(point(&pair, "other"), "20170101");
+    assert_eq!(pair.remembered("other"), "20170101");
 }
 
 #[test]
@@ -248,7 +241,7 @@ fn the_point_belongs_to_the_source_it_was_taken_from() {
     assert_eq!(plan.expect_err("as a run").code().expect("a code").code(), "55000");
     // The point of the new source is its own, even if it is an earlier one.
     pair.copied("'persons', '20170215', source_table => 'others', since => '20170101'");
-    assert_eq!(point(&pair, "persons"), "20170215");
+    assert_eq!(pair.remembered("persons"), "20170215");
     pair.copied(other);
     assert_eq!(
         pair.sync("'persons', '20170430'")

@@ -12,18 +12,6 @@ fn places(pair: &Pair, table: &str, column: &str) -> String {
     ))
 }
 
-fn remembered(pair: &Pair, table: &str) -> String {
-    pair.target
-        .text(&format!("SELECT end_tm FROM sync_table WHERE table_name = '{table}'"))
-}
-
-/// What a run says that ends well.
-fn notices_of(pair: &Pair, arguments: &str) -> String {
-    let (mut client, notices) = pair.target.connect_with_notices();
-    pair.sync_as(&mut client, arguments).expect("a sync");
-    notices.lock().expect("a lock").join("\n")
-}
-
 #[test]
 fn labels_in_another_order_are_named() {
     let pair = Pair::new();
@@ -44,11 +32,11 @@ fn labels_in_another_order_are_named() {
         ));
         pair.copied(&format!("'{table}', 'd'"));
         assert_eq!(places(&pair, table, "k"), format!("{table}_1 a b; {table}_2 c d"));
-        assert_eq!(remembered(&pair, table), "d");
+        assert_eq!(pair.remembered(table), "d");
         // There is no place for the last one.
-        let said = notices_of(&pair, &format!("'{table}', 'e', create_missing => false"));
+        let said = pair.told(&format!("'{table}', 'e', create_missing => false")).1;
         assert!(said.contains("will not be remembered"), "{said}");
-        assert_eq!(remembered(&pair, table), "d");
+        assert_eq!(pair.remembered(table), "d");
         pair.target.sql(&format!(
             "CREATE TABLE {table}_3 PARTITION OF {table} FOR VALUES FROM ('e') TO (MAXVALUE)"
         ));
@@ -88,7 +76,7 @@ fn a_collation_of_the_same_name_may_be_another() {
     pair.copied("'w', 'zz', create_missing => false");
     assert_eq!(places(&pair, "w", "k"), "w_a B co-op; w_k cooper m");
     // A row that has no place here holds the point back: 'a' is below B.
-    assert_eq!(remembered(&pair, "w"), "");
+    assert_eq!(pair.remembered("w"), "");
 }
 
 #[test]
@@ -143,7 +131,7 @@ fn strings_that_are_equal_here_alone_are_named() {
         ));
         pair.copied(&format!("'{table}', '20170101'"));
         pair.same_rows(table, "true");
-        assert_eq!(remembered(&pair, table), "20170101");
+        assert_eq!(pair.remembered(table), "20170101");
     }
     // And the other way round: equal over there, two partitions here.
     pair.source.sql(
@@ -235,7 +223,7 @@ fn a_key_that_rounds_is_read_as_it_arrives() {
         pair.copied(&format!("'{table}', '{end}'"));
         assert_eq!(places(&pair, table, "v"), expected);
     }
-    assert_eq!(remembered(&pair, "t"), "2017-02-28 23:59:59.999999");
+    assert_eq!(pair.remembered("t"), "2017-02-28 23:59:59.999999");
     // Indexes and partitions over there serve: the bare column is compared, too.
     let bare = "SELECT count(*) FROM cgpsync_run_partition WHERE partition ~ '^[tnzd]_' AND source_filter LIKE '%\"k\" >= CAST(%'";
     assert_eq!(pair.target.text(bare), "8");
@@ -258,10 +246,10 @@ fn a_missing_partition_is_created_where_values_are_rounded() {
         .expect("a plan");
     let said = notices.lock().expect("a lock").join("\n");
     assert!(!said.contains("will not be remembered"), "{said}");
-    let said = notices_of(&pair, "'t', '201702'");
+    let said = pair.told("'t', '201702'").1;
     assert!(said.contains("created partition"), "{said}");
     assert_eq!(places(&pair, "t", "v"), "t_1 1; t_2 2 3");
-    assert_eq!(remembered(&pair, "t"), "2017-02-28 23:59:59.999999");
+    assert_eq!(pair.remembered("t"), "2017-02-28 23:59:59.999999");
 }
 
 #[test]
@@ -294,7 +282,7 @@ fn a_rounded_key_tells_what_has_vanished_still() {
     // And one without a place here holds the point back.
     pair.target.sql("DROP TABLE t_3; DELETE FROM sync_table");
     pair.copied("'t', '2017-03-15', since => '20170101', create_missing => false");
-    assert_eq!(remembered(&pair, "t"), "");
+    assert_eq!(pair.remembered("t"), "");
 }
 
 #[test]
@@ -348,20 +336,20 @@ fn a_day_here_has_all_of_its_hours_on_the_source() {
          CREATE TABLE listed_1_2 PARTITION OF listed_1 FOR VALUES IN ('2017-01-02')",
     );
     // The last day ends with its last hour, whose row has no place yet.
-    let said = notices_of(&pair, "'one', '20170110'");
+    let said = pair.told("'one', '20170110'").1;
     assert!(said.contains("no partition here"), "{said}");
-    assert_eq!(remembered(&pair, "one"), "");
+    assert_eq!(pair.remembered("one"), "");
     pair.target
         .sql("CREATE TABLE one_2 PARTITION OF one FOR VALUES FROM ('2017-01-10') TO ('2017-01-20')");
     pair.copied("'one', '20170110'");
     assert_eq!(places(&pair, "one", "v"), "one_1 1; one_2 2");
-    assert_eq!(remembered(&pair, "one"), "20170110");
+    assert_eq!(pair.remembered("one"), "20170110");
     pair.copied("'two', '20170105'");
     assert_eq!(places(&pair, "two", "v"), "two_1 1 2; two_2 3 4");
-    assert_eq!(remembered(&pair, "two"), "20170105");
+    assert_eq!(pair.remembered("two"), "20170105");
     pair.copied("'listed', '20170102'");
     assert_eq!(places(&pair, "listed", "v"), "listed_1_1 1; listed_1_2 2 3");
-    assert_eq!(remembered(&pair, "listed"), "20170102");
+    assert_eq!(pair.remembered("listed"), "20170102");
 }
 
 #[test]
@@ -405,7 +393,7 @@ fn rows_come_to_their_place_where_clocks_change() {
         .sql("CREATE TABLE november (k timestamp, v int) PARTITION BY RANGE (k)");
     pair.copied("'november', '201711'");
     assert_eq!(places(&pair, "november", "v"), "november_1 3; november_2 1 2");
-    assert_eq!(remembered(&pair, "november"), "2017-11-30 23:59:59.999999");
+    assert_eq!(pair.remembered("november"), "2017-11-30 23:59:59.999999");
     // A day begins with the first of two midnights.
     pair.target.sql("ALTER ROLE postgres SET TimeZone = 'America/Havana'");
     pair.source.sql(
@@ -434,17 +422,17 @@ fn numbers_of_the_source_are_named_where_they_are_text_here() {
          CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM ('20170101') TO ('20170201')",
     );
     pair.copied("'t', '20170205'");
-    assert_eq!(remembered(&pair, "t"), "20170205");
+    assert_eq!(pair.remembered("t"), "20170205");
     // No partition is due, and yet the source has to be asked.
     pair.source.sql("INSERT INTO t VALUES (20170206, 2)");
-    let said = notices_of(&pair, "'t', '20170207'");
+    let said = pair.told("'t', '20170207'").1;
     assert!(said.contains("'20170206'"), "{said}");
-    assert_eq!(remembered(&pair, "t"), "20170205");
+    assert_eq!(pair.remembered("t"), "20170205");
     pair.target
         .sql("CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM ('20170201') TO ('20170301')");
     pair.copied("'t', '20170207'");
     assert_eq!(places(&pair, "t", "v"), "t_1 1; t_2 2");
-    assert_eq!(remembered(&pair, "t"), "20170207");
+    assert_eq!(pair.remembered("t"), "20170207");
 }
 
 #[test]

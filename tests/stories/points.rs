@@ -2,11 +2,6 @@
 
 use crate::support::{Pair, SOON, needs, poll};
 
-fn remembered(pair: &Pair, table: &str) -> String {
-    pair.target
-        .text(&format!("SELECT end_tm FROM sync_table WHERE table_name = '{table}'"))
-}
-
 /// Hourly partitions of `h` from 22:00 UTC of the last day of February 2017 on, and a row in each but the last five.
 fn hours(pair: &Pair) {
     pair.both("CREATE TABLE h (ts timestamptz, v int) PARTITION BY RANGE (ts)");
@@ -36,9 +31,9 @@ fn an_instant_is_remembered_whatever_time_zones_the_roles_have() {
         pair.sync_as(&mut client, arguments).expect("the sync succeeds").len()
     };
     assert_eq!(as_role("eu", "'h', '20170301'"), 3);
-    assert_eq!(remembered(&pair, "h"), "2017-03-01 00:00:00+00");
+    assert_eq!(pair.remembered("h"), "2017-03-01 00:00:00+00");
     as_role("us", "'h', '20170303'");
-    assert_eq!(remembered(&pair, "h"), "2017-03-03 05:00:00+00");
+    assert_eq!(pair.remembered("h"), "2017-03-03 05:00:00+00");
     pair.same_rows("h", "true");
 }
 
@@ -52,7 +47,7 @@ fn bare_digits_of_before_mean_the_earliest_instant() {
     );
     // In New York that was 05:00 UTC, in Kiritimati 10:00 of the day before: all of these come again.
     assert_eq!(pair.copied("'h', '2017-03-01 06:30+00'").len(), 9);
-    assert_eq!(remembered(&pair, "h"), "2017-03-01 06:30:00+00");
+    assert_eq!(pair.remembered("h"), "2017-03-01 06:30:00+00");
 }
 
 #[test]
@@ -76,10 +71,10 @@ fn days_are_remembered_as_digits_and_others_as_their_type_prints() {
              CREATE TABLE {table}_1 PARTITION OF {table} FOR VALUES FROM ('20170101') TO ('20180101')"
         ));
         assert_eq!(pair.copied(&format!("'{table}', '{end}'")).len(), 1, "{key} {end}");
-        assert_eq!(remembered(&pair, &table), *form, "{key} {end}");
+        assert_eq!(pair.remembered(&table), *form, "{key} {end}");
         // What is remembered is read again as what it was.
         pair.copied(&format!("'{table}', '{end}'"));
-        assert_eq!(remembered(&pair, &table), *form, "{key} {end}");
+        assert_eq!(pair.remembered(&table), *form, "{key} {end}");
     }
 }
 
@@ -100,7 +95,7 @@ fn words_become_the_day_they_mean_and_are_refused_where_there_are_no_days() {
     pair.both("CREATE TABLE numbers_2 PARTITION OF numbers FOR VALUES FROM (99999999) TO (MAXVALUE)");
     let days = || {
         let days = "SELECT to_char(current_date - 1, 'YYYYMMDD')";
-        (pair.target.text(days), remembered(&pair, "days"))
+        (pair.target.text(days), pair.remembered("days"))
     };
     // Midnight may come in between.
     let before = days().0;
@@ -116,14 +111,14 @@ fn words_become_the_day_they_mean_and_are_refused_where_there_are_no_days() {
         let error = pair.sync(arguments).expect_err("no day");
         assert_eq!(error.code().code(), "22023", "{arguments}: {error:?}");
     }
-    assert_eq!(remembered(&pair, "words"), "");
+    assert_eq!(pair.remembered("words"), "");
     // A word is no day of a table without a key either.
     pair.both("CREATE TABLE whole (v int)");
     pair.copied("'whole', 'yesterday'");
     assert!(
-        remembered(&pair, "whole").starts_with("20"),
+        pair.remembered("whole").starts_with("20"),
         "{}",
-        remembered(&pair, "whole")
+        pair.remembered("whole")
     );
 }
 
@@ -137,7 +132,7 @@ fn a_sentinel_among_the_bounds_does_not_make_dates_numbers() {
     );
     pair.source.sql("INSERT INTO k VALUES (20170105, 1), (20170205, 2)");
     assert_eq!(pair.copied("'k', '201702'"), ["k_1", "k_x"]);
-    assert_eq!(remembered(&pair, "k"), "20170228");
+    assert_eq!(pair.remembered("k"), "20170228");
     pair.same_rows("k", "true");
 }
 
@@ -151,7 +146,7 @@ fn where_there_is_no_partition_yet_the_sources_bounds_say_what_a_year_is() {
          INSERT INTO k VALUES ('20170105', 'a', 1)",
     );
     assert_eq!(pair.copied("'k', '2017'"), ["k_a_1"]);
-    assert_eq!(remembered(&pair, "k"), "20171231");
+    assert_eq!(pair.remembered("k"), "20171231");
     pair.same_rows("k", "true");
 }
 
@@ -181,7 +176,7 @@ fn a_far_end_does_not_close_what_is_still_being_filled() {
             let begun = pair.source.text("SELECT now()");
             pair.sync_as(&mut client, &format!("'p', '{end}'"))
                 .expect("the sync succeeds");
-            let text = remembered(&pair, "p");
+            let text = pair.remembered("p");
             let in_time = format!("SELECT '{text}'::{key} BETWEEN '{begun}'::timestamptz::{key} AND now()::{key}");
             assert_eq!(pair.target.text(&in_time), "t", "{key} {end}: {text}");
             let said = notices.lock().expect("a lock").join("\n");
@@ -227,11 +222,7 @@ fn times_in_other_forms_are_not_closed_before_their_time_either() {
         pair.source.sql(&insert);
         let end = pair.target.text(&format!("SELECT {}", at(1)));
         pair.copied(&format!("'p', '{end}'"));
-        assert!(
-            remembered(&pair, "p") < end,
-            "{key} {format}: {}",
-            remembered(&pair, "p")
-        );
+        assert!(pair.remembered("p") < end, "{key} {format}: {}", pair.remembered("p"));
         pair.source.sql(&insert);
         pair.copied(&format!("'p', '{end}'"));
         pair.same_rows("p", "true");
@@ -248,7 +239,7 @@ fn a_point_from_before_the_bounds_told_days_is_no_later_than_its_run() {
     pair.source.sql(insert);
     // Nothing says yet that these numbers are days.
     pair.copied("'p', '20991231'");
-    assert_eq!(remembered(&pair, "p"), "20991231");
+    assert_eq!(pair.remembered("p"), "20991231");
     pair.target.sql(
         "DROP TABLE p_d;
          DO $$ BEGIN EXECUTE format('CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (%L) TO (%L)', to_char(current_date - 40, 'YYYYMMDD'),
@@ -258,7 +249,7 @@ fn a_point_from_before_the_bounds_told_days_is_no_later_than_its_run() {
     pair.source.sql(insert);
     pair.copied("'p'");
     pair.same_rows("p", "true");
-    assert!(remembered(&pair, "p").as_str() < "20990101");
+    assert!(pair.remembered("p").as_str() < "20990101");
 }
 
 #[test]
@@ -274,7 +265,7 @@ fn a_point_that_ran_ahead_counts_as_the_start_of_its_run() {
     pair.source.sql("INSERT INTO p VALUES (current_date, 1)");
     pair.copied("'p'");
     pair.same_rows("p", "true");
-    assert_ne!(remembered(&pair, "p"), "99991231");
+    assert_ne!(pair.remembered("p"), "99991231");
     // Of several runs with that point the first one closed what came after it.
     pair.target.sql(
         "UPDATE sync_table SET end_tm = '99991231';
@@ -326,7 +317,7 @@ fn today_is_the_roles_and_not_the_sessions() {
         .expect("a setting");
     let before = pair.target.text(today);
     pair.sync_as(&mut client, "'d'").expect("the sync succeeds");
-    let stored = remembered(&pair, "d");
+    let stored = pair.remembered("d");
     assert!(
         stored == before || stored == pair.target.text(today),
         "{stored} is not {before}"
@@ -359,7 +350,7 @@ fn the_earlier_of_both_sides_days_is_the_present() {
     let today = "SELECT to_char(now() AT TIME ZONE 'Etc/GMT+12', 'YYYYMMDD')";
     let before = pair.source.text(today);
     pair.copied("'p', 'infinity'");
-    let stored = remembered(&pair, "p");
+    let stored = pair.remembered("p");
     assert!(
         stored == before || stored == pair.source.text(today),
         "{stored} is not {before}"
@@ -407,7 +398,7 @@ fn a_standby_that_lags_warns_and_holds_the_point_back() {
         "{}",
         said()
     );
-    let point = remembered(&pair, "p");
+    let point = pair.remembered("p");
     assert_eq!(
         pair.target
             .text(&format!("SELECT '{point}'::timestamptz <= '{replayed}'::timestamptz")),
@@ -428,7 +419,7 @@ fn a_standby_that_lags_warns_and_holds_the_point_back() {
     });
     pair.sync_as(&mut client, "'p', 'now'").expect("a standby is a source");
     assert!(said().contains("lags: it receives nothing now"), "{}", said());
-    let point = remembered(&pair, "p");
+    let point = pair.remembered("p");
     assert_eq!(
         pair.target
             .text(&format!("SELECT '{point}'::timestamptz <= '{replayed}'::timestamptz")),
@@ -453,7 +444,7 @@ fn a_source_of_unlike_order_of_digits_is_synced_by_a_point_in_digits() {
          CREATE TABLE c_1 PARTITION OF c FOR VALUES FROM ('20170101') TO ('20170201')",
     );
     assert_eq!(pair.copied("'c', '201702'"), ["c_1", "c_2"]);
-    assert_eq!(remembered(&pair, "c"), "20170228");
+    assert_eq!(pair.remembered("c"), "20170228");
     pair.same_rows("c", "true");
     assert_eq!(
         pair.target

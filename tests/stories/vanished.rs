@@ -35,14 +35,6 @@ fn fails(pair: &Pair, arguments: &str) -> Box<DbError> {
     pair.sync(arguments).expect_err("the call fails")
 }
 
-/// Partitions with their status, and the NOTICEs.
-fn told(pair: &Pair, arguments: &str) -> (Vec<(String, String)>, String) {
-    let (mut client, notices) = pair.target.connect_with_notices();
-    let units = pair.sync_as(&mut client, arguments).expect("a sync");
-    let notices = notices.lock().expect("a lock").join("\n");
-    (units, notices)
-}
-
 fn actions(pair: &Pair, arguments: &str) -> Vec<String> {
     pair.target.list(&format!(
         "SELECT partition || ' ' || action FROM cgpsync_plan({arguments}) ORDER BY 1"
@@ -55,7 +47,7 @@ fn what_the_source_has_dropped_keeps_its_rows_and_is_named_once() {
     pair.source.sql("DROP TABLE t_1");
     for arguments in ["'t', '20170331', since => '20170101'", "'t', '20170331'"] {
         assert_eq!(actions(&pair, arguments), ["t_1 vanished", "t_2 copy", "t_3 copy"]);
-        let (units, notices) = told(&pair, arguments);
+        let (units, notices) = pair.told(arguments);
         assert_eq!(units[0], ("t_1".to_owned(), "skipped".to_owned()));
         assert_eq!(count(&pair, "t_1"), "10", "{arguments}");
         let line = "rows kept of partitions that the source no longer has (1): t_1;";
@@ -227,7 +219,7 @@ fn retention_is_mirrored_on_demand() {
     );
     let arguments = "'t', '20170331', since => '20170101', vanished => 'drop'";
     assert_eq!(actions(&pair, arguments), ["t_1 drop", "t_2 drop", "t_3 copy"]);
-    let (units, notices) = told(&pair, arguments);
+    let (units, notices) = pair.told(arguments);
     assert!(notices.contains("dropped partition t_1"), "{notices}");
     assert!(units.iter().all(|(_, status)| status == "done"), "{units:?}");
     assert_eq!(
@@ -246,11 +238,11 @@ fn what_is_no_range_of_its_own_is_emptied_and_not_dropped() {
         .sql("CREATE TABLE t_rest PARTITION OF t DEFAULT; CREATE TABLE whole (k date, v int)");
     pair.copied("'whole', '20170331', source_table => 't'");
     // A default partition that only we have, and that is empty, is no matter.
-    let (units, notices) = told(&pair, "'t', '20170331'");
+    let (units, notices) = pair.told("'t', '20170331'");
     assert!(units.contains(&("t_rest".to_owned(), "done".to_owned())), "{units:?}");
     assert!(!notices.contains("rows kept"), "{notices}");
     pair.target.sql("INSERT INTO t VALUES ('2016-05-05', 1)");
-    let (units, _) = told(&pair, "'t', '20170331'");
+    let (units, _) = pair.told("'t', '20170331'");
     assert!(
         units.contains(&("t_rest".to_owned(), "skipped".to_owned())),
         "{units:?}"
@@ -389,7 +381,7 @@ fn an_enum_and_an_expression_as_keys_of_lists() {
     let error = fails(&pair, "'e', '20170131'");
     assert!(error.message().contains("apac"), "{error:?}");
     assert!(error.hint().unwrap_or("").contains("ADD VALUE"), "{error:?}");
-    let (_, notices) = told(&pair, "'e', '20170131', create_missing => false");
+    let (_, notices) = pair.told("'e', '20170131', create_missing => false");
     assert!(notices.contains("e_apac"), "{notices}");
     assert_eq!(
         pair.target
@@ -429,7 +421,7 @@ fn below_a_level_that_cannot_be_compared_a_range_is_gone_that_no_branch_has() {
     pair.same_rows("t", "true");
     pair.source.sql("DROP TABLE a_1; DELETE FROM a_2");
     let again = "'t', '20170331', since => '20170101'";
-    let (units, notices) = told(&pair, again);
+    let (units, notices) = pair.told(again);
     assert_eq!(units[0], ("t_1".to_owned(), "skipped".to_owned()), "{units:?}");
     assert!(notices.contains("no longer has (1): t_1"), "{notices}");
     assert_eq!(count(&pair, "t_1"), "1");

@@ -93,6 +93,20 @@ impl Pair {
         }
     }
 
+    /// What a sync that must succeed returned, and what it said.
+    pub fn told(&self, arguments: &str) -> (Vec<(String, String)>, String) {
+        let (mut client, notices) = self.target.connect_with_notices();
+        let units = self.sync_as(&mut client, arguments).expect("the sync succeeds");
+        let notices = notices.lock().expect("a lock").join("\n");
+        (units, notices)
+    }
+
+    /// The end_tm that is remembered for a table; empty for none.
+    pub fn remembered(&self, table: &str) -> String {
+        self.target
+            .text(&format!("SELECT end_tm FROM sync_table WHERE table_name = '{table}'"))
+    }
+
     /// The partitions a sync that must succeed has copied.
     pub fn copied(&self, arguments: &str) -> Vec<String> {
         let units = self.sync(arguments).expect("the sync succeeds");
