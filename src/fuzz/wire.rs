@@ -59,13 +59,15 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// What the crate and a COPY may get of `bytes`, read the plain way; and whether something in them is against the rules.
+/// What the crate and a COPY, which was asked for, may get of `bytes`, read the plain way; and whether something in them is against the rules.
 fn expected(mut bytes: &[u8]) -> (Vec<u8>, Vec<u8>, bool) {
-    let (mut forwarded, mut data, mut copying) = (Vec::new(), Vec::new(), false);
+    let (mut forwarded, mut data, mut expected, mut copying) = (Vec::new(), Vec::new(), true, false);
     while let Some((&[tag, a, b, c, d], rest)) = bytes.split_first_chunk() {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         let broken = match tag {
             b'd' => !copying || length > i32::MAX as usize,
+            b'H' => !expected || length > 16 << 20,
+            b'c' => !copying || length > 16 << 20,
             b'R' => !(8..=16 << 20).contains(&length),
             b'D' => !(6..=16 << 20).contains(&length),
             _ => length > 16 << 20,
@@ -74,11 +76,12 @@ fn expected(mut bytes: &[u8]) -> (Vec<u8>, Vec<u8>, bool) {
             return (forwarded, data, true);
         }
         let body = &rest[..rest.len().min(length - 4)];
-        if tag == b'd' {
-            data.extend(body);
-        } else {
-            forwarded.extend(&bytes[..5 + body.len()]);
+        match tag {
+            b'd' => data.extend(body),
+            b'H' | b'c' => {}
+            _ => forwarded.extend(&bytes[..5 + body.len()]),
         }
+        expected &= !matches!(tag, b'H' | b'E' | b'Z');
         copying = matches!(tag, b'H') || (copying && !matches!(tag, b'c' | b'E'));
         bytes = &rest[body.len()..];
     }
@@ -103,6 +106,7 @@ fn frames_go_where_they_belong_however_they_arrive() {
         // Each step moves something, reads a piece, meets a pause, or is one of the two that ask in vain.
         let steps = 8 * pieces.len() + bytes.len() + 64;
         let stream = Stream::new(Box::new(Script(pieces, false)));
+        stream.expect_copy();
         let (mut forwarded, mut data, mut failed) = (Vec::new(), Vec::new(), false);
         let mut buffer = vec![0; 200_000];
         let mut idle = 0;

@@ -287,7 +287,7 @@ fn open_source(task: &Task) -> Result<Session> {
     let name = format!("cgpsync run {}: {}", task.run_id, task.name);
     let source = Session::open(&target, &name, &session::encoding(), &session::timezone()?)?;
     let (source, ()) = source.and_then(|source| {
-        source.send_unconverted()?;
+        source.send_unconverted();
         dialect::begin(source, Some(&task.snapshot))
     })?;
     Ok(source)

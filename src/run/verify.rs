@@ -179,15 +179,13 @@ fn pin_timezone() -> Result<String> {
 
 fn connect(request: &Request, timezone: &str, sessions: &mut Vec<Session>) -> Result<()> {
     let target = request.connection()?;
-    let mut session = Session::open(&target, "cgpsync verify", &session::encoding(), timezone)?;
-    // As here: compiling the long expressions of a checksum costs more than it gains.
-    let jit = if session.version() >= 110_000 {
-        session.batch("SET jit = off")
-    } else {
-        Ok(())
-    };
-    sessions.push(session);
-    jit
+    sessions.push(Session::open(
+        &target,
+        "cgpsync verify",
+        &session::encoding(),
+        timezone,
+    )?);
+    Ok(())
 }
 
 /// Opens the other sessions, in the first one's snapshot if the server can share it.

@@ -123,7 +123,7 @@ impl Worker {
 
     /// A source that cannot be reached is no failure of the unit that happened to be next: it goes back, and this worker waits.
     fn not_connected(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
-        let full = error.remote && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
+        let full = error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
         if full && self.board.connected() > 0 {
             let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
             self.leave(unit, &remark)?;
@@ -193,7 +193,7 @@ impl Worker {
         let Some(Source { session: source, .. }) = &mut self.source else {
             return Err(Error::internal("no session on the source"));
         };
-        source.set_application_name(&format!("cgpsync run {}: {}", self.id, unit.name))?;
+        let name = format!("cgpsync run {}: {}", self.id, unit.name);
         let gauge = self.board.gauge(unit.unit);
         let remarks = xact::transaction(|| {
             session::set_config("synchronous_commit", &self.synchronous_commit, true)?;
@@ -201,6 +201,7 @@ impl Worker {
             if unit.snapshot.is_none() {
                 dialect::begin(source, None)?;
             }
+            source.set_application_name(&name)?;
             let what = load::What {
                 table: self.run.request.table,
                 unit: unit.partition,
@@ -283,7 +284,7 @@ impl Worker {
         }
         let session = self.run.request.open_session(self.id, Duration::MAX)?;
         let (session, ()) = session.and_then(|session| {
-            session.send_unconverted()?;
+            session.send_unconverted();
             match &unit.snapshot {
                 Some(snapshot) => dialect::begin(session, Some(snapshot)),
                 None => Ok(()),

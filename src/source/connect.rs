@@ -4,7 +4,7 @@
 use super::socket::{self, Plain};
 use super::tls::{self, Answer, Connector};
 use super::wire::{Socket, Stream};
-use super::{Canceller, Connection, Server, Session, block_on, remote_error};
+use super::{Canceller, Connection, Pins, Server, Session, block_on, remote_error};
 use crate::connection::Target;
 use crate::connection::tls::{Binding, Mode};
 use crate::error::{Error, Result, sqlstate};
@@ -185,8 +185,9 @@ impl Login<'_> {
             address: address.clone(),
             connector,
             target: target.clone(),
-            busy: false,
             described: Server::default(),
+            pins: Pins::default(),
+            backend: None,
             running: None,
         })
     }
@@ -261,10 +262,9 @@ impl Canceller {
         let stream = Stream::new(socket);
         let cancel = self.token.cancel_query_raw(stream.clone(), AsItIs);
         let _ = block_on(fd, &stream, Some(deadline), |_| Ok(()), cancel)?;
-        if self.connector.is_some() {
-            // Closing a socket with something unread, as a session ticket, resets the connection, and the request could be lost.
-            block_on(fd, &stream, Some(deadline), |_| Ok(()), poll_fn(|_| stream.poll_end()))?;
-        }
-        Ok(())
+        // Whoever takes the request closes the connection when it has been dealt with. Closing it before could lose the request: with
+        // something unread, as a session ticket, that resets the connection; and some poolers (PgBouncer 1.18) do not survive a client that
+        // leaves before its request.
+        block_on(fd, &stream, Some(deadline), |_| Ok(()), poll_fn(|_| stream.poll_end()))
     }
 }

@@ -13,6 +13,7 @@ use crate::connection::Target;
 use crate::error::{Error, Result, is_error_code, sqlstate, tame};
 use crate::pg::{report, wait};
 use crate::plan::copy_sql::quote_literal;
+use dialect::pins::Pins;
 use dialect::server::Server;
 use socket2::SockAddr;
 use std::future::Future;
@@ -25,13 +26,15 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use tls::Connector;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, SimpleQueryMessage};
-use wire::Stream;
+use wire::{Data, Stream};
 
 /// Both kinds of stream are ours: what is under the frame reader is settled before the crate comes in.
 type Connection = tokio_postgres::Connection<Stream, Stream>;
 
 /// Longest sleep between two looks at anything that is not announced by latch or socket.
 const TICK: Duration = Duration::from_secs(1);
+/// Most pieces of a COPY that are let in to see whether it has ended.
+const MOST_LEFT: usize = 200;
 /// How long a cancel request may take: the processes of a cancelled run have to be gone within two seconds.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(700);
 
@@ -47,10 +50,12 @@ pub struct Session {
     /// how it is encrypted; None: it is not
     connector: Option<Connector>,
     target: Target,
-    /// a statement was sent and its end not seen
-    busy: bool,
     /// which server this is
     described: Server,
+    /// what its settings are within a transaction
+    pins: Pins,
+    /// the process over there that the transaction was begun in
+    backend: Option<String>,
     /// the statement under way that `poll` asks for
     running: Option<query::Running>,
 }
@@ -185,12 +190,13 @@ fn io_error(error: &std::io::Error, what: &str) -> Error {
 }
 
 impl Session {
-    /// Connects, finds out which server this is, and pins its settings. `encoding` is the target's server_encoding, `timezone` the
-    /// session's there.
+    /// Connects and finds out which server this is. `encoding` is the target's server_encoding, `timezone` the session's there: what its
+    /// transactions are pinned to ([`dialect::begin`]). Nothing is set outside of them, as the connection may be a pooler's.
     pub fn open(target: &Target, name: &str, encoding: &str, timezone: &str) -> Result<Session> {
         let (session, ()) = connect::connect(target, name)?.and_then(|session| {
             session.described = dialect::server::identify(session)?;
-            session.batch(&session.described.pin_sql(encoding, timezone))
+            session.pins = session.described.pins(encoding, timezone);
+            Ok(())
         })?;
         Ok(session)
     }
@@ -213,10 +219,10 @@ impl Session {
 
     /// A database of encoding SQL_ASCII holds bytes of no known encoding. Its server would refuse those that are invalid here without
     /// saying where they are; so it is made to send them as they are, and the COPY here, which checks as well, names line and column.
-    pub fn send_unconverted(&mut self) -> Result<()> {
-        match self.connection.parameter("server_encoding") {
-            Some("SQL_ASCII") => self.batch("SET client_encoding = 'SQL_ASCII'"),
-            _ => Ok(()),
+    /// For the transactions that begin from here on.
+    pub fn send_unconverted(&mut self) {
+        if self.connection.parameter("server_encoding") == Some("SQL_ASCII") {
+            self.pins.set("client_encoding", "SQL_ASCII");
         }
     }
 
@@ -240,9 +246,9 @@ impl Session {
         self.connection.parameter("integer_datetimes") == Some("on")
     }
 
-    /// What the source's administrator sees in pg_stat_activity.
+    /// What the source's administrator sees in pg_stat_activity, to the end of the transaction.
     pub fn set_application_name(&mut self, name: &str) -> Result<()> {
-        self.batch(&format!("SET application_name = {}", quote_literal(name)))
+        self.batch(&application_name_sql(name))
     }
 
     /// Name of the server, for messages.
@@ -260,8 +266,22 @@ impl Session {
         self.query_within(sql, None)
     }
 
+    /// Runs statements that a server has to answer at once. A pooler may have no server for them, and keep them waiting.
+    pub fn query_promptly(&mut self, sql: &str) -> Result<Vec<TextRow>> {
+        let limit = self.target.connect_timeout;
+        let result = self.query_within(sql, Instant::now().checked_add(limit));
+        result.map_err(|error| match error.sqlstate.as_str() {
+            sqlstate::CANNOT_CONNECT if !error.remote => Error::new(
+                sqlstate::TOO_MANY_CONNECTIONS,
+                format!("server \"{}\" does not answer within {} s", self.target.server, limit.as_secs()),
+            )
+            .detail("It accepts the connection and lets its statements wait, as a pooler does whose connections are all taken.")
+            .hint("Raise the pool's size, or lower parallelism: a run takes a connection for each worker, and one more."),
+            _ => error,
+        })
+    }
+
     fn query_within(&mut self, sql: &str, deadline: Option<Instant>) -> Result<Vec<TextRow>> {
-        self.busy = true;
         let client = &self.client;
         let connection = &mut self.connection;
         let server = &self.target.server;
@@ -273,8 +293,24 @@ impl Session {
             client.simple_query(sql),
         )?
         .map_err(|e| remote_error(&e, &format!("server \"{server}\"")))?;
-        self.busy = false;
         rows_of(messages)
+    }
+
+    /// Lets in what has arrived, as far as it goes without waiting, and tells whether a statement is under way over there after all.
+    fn is_at_work(&mut self) -> bool {
+        let mut rest = vec![0; 64 * 1024];
+        let arrived = |session: &Session, rest: &mut [u8]| {
+            session.stream.has_copy_data()
+                && matches!(session.stream.take_copy_data(rest), Ok(Data::Bytes(_) | Data::Again))
+        };
+        // A source that goes on sending is at work.
+        for _ in 0..MOST_LEFT {
+            if !arrived(self, &mut rest) {
+                break;
+            }
+        }
+        let _ = self.check_alive();
+        self.stream.is_at_work()
     }
 
     /// An error if the connection is known to be lost. Takes no time.
@@ -293,7 +329,7 @@ impl Session {
     }
 
     /// Stops whatever the session is doing there, within a short deadline, and closes it. Closing alone would leave the query running
-    /// until it next writes.
+    /// until it next writes. Where nothing is under way nothing is stopped: behind a pooler the request could meet another client's.
     pub fn abandon(self) {
         Session::abandon_all([self]);
     }
@@ -301,8 +337,11 @@ impl Session {
     /// The same for several, within one short deadline.
     pub fn abandon_all(sessions: impl IntoIterator<Item = Session>) {
         let deadline = Instant::now() + CANCEL_TIMEOUT;
-        for session in sessions.into_iter().filter(|s| s.busy) {
-            session.canceller().cancel(deadline);
+        for mut session in sessions {
+            let at_work = || report::catch(|| Ok(session.is_at_work()));
+            if wait::without_interrupts(at_work).unwrap_or(false) {
+                session.canceller().cancel(deadline);
+            }
         }
     }
 
@@ -316,6 +355,10 @@ impl Session {
             poll_connection(&mut self.connection, &self.target.server, &mut context)
         });
     }
+}
+
+fn application_name_sql(name: &str) -> String {
+    format!("SET LOCAL application_name = {}", quote_literal(name))
 }
 
 /// The rows of an answer. Text is what it says it is, UTF8, and has no zero byte, as no text of a server has.

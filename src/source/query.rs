@@ -56,7 +56,6 @@ fn stop_all() {
 impl Session {
     /// Begins `sql`; nothing is sent before the first `poll`.
     pub fn start(&mut self, sql: String) {
-        self.busy = true;
         let client = self.client.clone();
         self.running = Some(Running {
             answer: Box::pin(async move { client.simple_query(&sql).await }),
@@ -76,7 +75,6 @@ impl Session {
         };
         self.running = None;
         let messages = answer.map_err(|e| remote_error(&e, &format!("server \"{server}\"")))?;
-        self.busy = false;
         rows_of(messages).map(Some)
     }
 

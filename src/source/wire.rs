@@ -1,6 +1,8 @@
 //! The stream under tokio-postgres: a non-blocking socket read in large pieces, whose frames it knows. Every message goes to the
-//! crate, except the payload of CopyData, which waits here for COPY to take it: no future, no allocation and one copy per row. On the
-//! way it notes what the crate keeps to itself: CommandComplete's tag and that the server is ready again.
+//! crate, except those of a COPY: the payload of CopyData waits here to be taken, with no future, no allocation and one copy per row, and
+//! its begin and end are noted only. So a COPY is a simple query to the crate, which would otherwise prepare a statement for it, and a
+//! pooler's connection would keep that. On the way it notes what the crate keeps to itself: CommandComplete's tag, and whether the server
+//! is at work.
 //!
 //! Message formats: PostgreSQL documentation, "Message Formats"; a frame is a tag byte, a length that counts itself, and the body.
 
@@ -56,6 +58,8 @@ enum State {
     Header,
     /// inside a message for the crate
     Forward(usize),
+    /// inside a message that is noted and goes nowhere
+    Skip(usize),
     /// inside a CopyData payload
     Data(usize),
 }
@@ -75,6 +79,10 @@ struct Wire {
     broken: Option<&'static str>,
     /// the last look at it ended before everything that was there had been seen
     again: bool,
+    /// a COPY was asked for, and has not begun
+    copy_expected: bool,
+    /// the COPY that was asked for last has begun
+    copy_began: bool,
     /// between CopyOutResponse and the end of its data
     copying: bool,
     /// CopyData messages so far
@@ -83,7 +91,8 @@ struct Wire {
     answer: usize,
     settings: usize,
     complete_tag: Option<String>,
-    ready: bool,
+    /// something was sent that the server has not said the end of
+    at_work: bool,
     /// the server has asked for a password in one form or another
     password_requested: bool,
     /// the server has let us in
@@ -120,12 +129,14 @@ impl Stream {
             eof: false,
             broken: None,
             again: false,
+            copy_expected: false,
+            copy_began: false,
             copying: false,
             frames: 0,
             answer: 0,
             settings: 0,
             complete_tag: None,
-            ready: false,
+            at_work: false,
             password_requested: false,
             authenticated: false,
         })))
@@ -164,17 +175,31 @@ impl Stream {
         self.0.borrow().password_requested
     }
 
+    /// The statement that is sent next may begin a COPY; no other one may.
+    pub fn expect_copy(&self) {
+        let mut wire = self.0.borrow_mut();
+        wire.copy_expected = true;
+        wire.copy_began = false;
+        wire.complete_tag = None;
+    }
+
+    /// True once the COPY that is expected has begun.
+    pub fn has_copy_begun(&self) -> bool {
+        self.0.borrow().copy_began
+    }
+
     /// The tag of the CommandComplete (`COPY 42`) after the last CopyOutResponse, once it has come by.
     pub fn complete_tag(&self) -> Option<String> {
         self.0.borrow().complete_tag.clone()
     }
 
-    /// True once ReadyForQuery has come by after the last CopyOutResponse.
-    pub fn is_ready(&self) -> bool {
-        self.0.borrow().ready
+    /// True while a statement is under way: something was sent, and neither an error nor the server's readiness has come by since.
+    pub fn is_at_work(&self) -> bool {
+        self.0.borrow().at_work
     }
 
-    /// Bytes read from the socket so far. As long as this does not change, whoever has seen everything may sleep on the socket.
+    /// Bytes read from the socket so far.
+    #[cfg(test)]
     pub fn received(&self) -> u64 {
         self.0.borrow().received
     }
@@ -190,7 +215,7 @@ impl Stream {
         match wire.state {
             State::Header => wire.unread().first() == Some(&b'd'),
             State::Data(_) => true,
-            State::Forward(_) => false,
+            State::Forward(_) | State::Skip(_) => false,
         }
     }
 
@@ -262,13 +287,19 @@ impl Wire {
                 };
                 self.complete_tag = body.strip_suffix(&[0]).map(|t| String::from_utf8_lossy(t).into_owned());
             }
+            b'H' if !self.copy_expected => return self.refuse("the source began a COPY that nobody has asked for"),
             b'H' => {
-                // What was noted so far belongs to earlier statements, such as the preparation of this one.
-                self.copying = true;
-                self.complete_tag = None;
-                self.ready = false;
+                (self.copy_expected, self.copy_began, self.copying) = (false, true, true);
+                self.state = State::Skip(length + 1);
+                return Ok(true);
             }
-            b'c' | b'E' => self.copying = false,
+            b'c' if !self.copying => return self.refuse("the source ended a COPY that had not begun"),
+            b'c' => {
+                self.copying = false;
+                self.state = State::Skip(length + 1);
+                return Ok(true);
+            }
+            b'E' => (self.copy_expected, self.copying, self.at_work) = (false, false, false),
             b'R' if length < 8 => return self.refuse(IMPOSSIBLE_LENGTH),
             b'R' => {
                 let Some(&[a, b, c, d]) = self.unread().get(5..9) else {
@@ -281,7 +312,7 @@ impl Wire {
                     _ => {}
                 }
             }
-            b'Z' => self.ready = true,
+            b'Z' => (self.copy_expected, self.at_work) = (false, false),
             _ => {}
         }
         if !self.charge(tag, length)? {
@@ -326,7 +357,7 @@ impl Wire {
         let mut may_fill = true;
         while filled < out.len() {
             match self.state {
-                State::Forward(_) => break,
+                State::Forward(_) | State::Skip(_) => break,
                 State::Header => {
                     // The frame after the data is left for the crate, header and all.
                     if self.unread().first().is_some_and(|tag| *tag != b'd') {
@@ -368,7 +399,7 @@ impl Wire {
             return Ok(Data::Bytes(filled));
         }
         match self.state {
-            State::Forward(_) => Ok(Data::Other),
+            State::Forward(_) | State::Skip(_) => Ok(Data::Other),
             State::Header if !self.unread().is_empty() && self.unread()[0] != b'd' => Ok(Data::Other),
             _ if self.eof => Err(ErrorKind::UnexpectedEof.into()),
             _ => Ok(Data::Wait),
@@ -400,7 +431,18 @@ impl Wire {
                 break;
             }
             match self.state {
-                State::Forward(0) => self.state = State::Header,
+                State::Forward(0) | State::Skip(0) => self.state = State::Header,
+                State::Skip(left) => {
+                    let n = left.min(self.end - self.start);
+                    self.start += n;
+                    self.state = State::Skip(left - n);
+                    if n == 0 {
+                        if !self.fill()? {
+                            break;
+                        }
+                        reads += 1;
+                    }
+                }
                 State::Forward(left) => {
                     let n = left.min(self.end - self.start).min(out.remaining());
                     if n > 0 {
@@ -455,6 +497,7 @@ impl AsyncWrite for Stream {
                 Ok(n) => {
                     // Whatever the crate has asked, it has seen the answer to what it asked before.
                     wire.answer = 0;
+                    wire.at_work = true;
                     return Poll::Ready(Ok(n));
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}

@@ -94,7 +94,9 @@ fn count_here(statement: &str) -> Result<Figures> {
 fn begin(session: &mut Session, work: &Work) {
     let name = quote_literal(&format!("cgpsync verify: {}", work.name));
     let statement = work.there.as_deref().unwrap_or_default();
-    session.start(format!("SET application_name = {name}; SAVEPOINT unit; {statement}"));
+    session.start(format!(
+        "SET LOCAL application_name = {name}; SAVEPOINT unit; {statement}"
+    ));
 }
 
 /// What the source says of the unit that was begun, once it does. An error is the unit's if the session lives on.

@@ -21,14 +21,14 @@ const LOCATIONS: [(&str, &str); 2] = [
     ("pg_last_xlog_receive_location", "pg_last_xlog_replay_location"),
 ];
 
-/// Reads the clock; before the run's snapshot is taken, so that it has all rows of that moment. A
+/// Reads the clock, in a transaction of its own before the run's snapshot is taken, so that this has all rows of that moment. A
 /// standby that has received more than it has replayed, or receives nothing now, is as late as the
 /// last transaction that it has replayed.
 ///
 /// The time without zone is the earlier of that in the session's time zone, which is the role's here, and that in the zone which the
 /// source gives its user: keys may be of either.
 pub fn read(session: &mut Session) -> Result<Clock> {
-    let server = session.described();
+    let server = session.described().clone();
     let (lag, replayed) = match lag_sql(|name| server.has_function(name)) {
         Some(lag) => (lag, "pg_last_xact_replay_timestamp()"),
         None => ("CAST(NULL AS text)".to_owned(), "now()"),
@@ -40,11 +40,13 @@ pub fn read(session: &mut Session) -> Result<Clock> {
         ),
         None => "CAST(t.at AS timestamp)".to_owned(),
     };
+    super::begin(session, None)?;
     let rows = session.query(&format!(
         "SELECT CAST(t.at AS text), CAST({local} AS text), t.lag
          FROM (SELECT CASE WHEN l.lag IS NULL THEN now() ELSE {replayed} END AS at, l.lag
                FROM (SELECT {lag} AS lag) l) t"
     ))?;
+    session.batch("COMMIT")?;
     let row = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
     let is_told = row.first().is_some_and(Option::is_some);
     Ok(Clock {

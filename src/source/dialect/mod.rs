@@ -6,12 +6,13 @@ mod definition;
 mod greenplum;
 mod opengauss;
 pub mod pieces;
+pub mod pins;
 pub mod server;
 mod storage;
 mod table;
 pub mod unchanged;
 
-use super::Session;
+use super::{Session, TextRow};
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::create_table::Definition;
@@ -57,7 +58,7 @@ fn read_found(session: &mut Session, found: &table::Found) -> Result<SourceTable
     })
 }
 
-fn answer(rows: &[super::TextRow]) -> Result<bool> {
+fn answer(rows: &[TextRow]) -> Result<bool> {
     let row = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
     Ok(table::text(row, 0)? == "t")
 }
@@ -132,7 +133,8 @@ pub fn origin(session: &mut Session) -> Result<(Option<String>, String)> {
     Ok((row.get(1).cloned().flatten(), table::text(row, 0)?))
 }
 
-/// Begins a transaction there: what it reads does not change while it is open. With `snapshot` it sees what the exporting one sees.
+/// Begins a transaction there, with settings of its own ([`pins`]): what it reads does not change while it is open. With `snapshot` it
+/// sees what the exporting one sees.
 pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
     // Before 9.1 SERIALIZABLE is what REPEATABLE READ is since; Greenplum 5 refuses the newer name (variable.c).
     let level = if session.version() < 90_100 {
@@ -140,12 +142,38 @@ pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
     } else {
         "REPEATABLE READ"
     };
-    session.batch(&format!("BEGIN ISOLATION LEVEL {level} READ ONLY"))?;
-    match snapshot {
-        Some(snapshot) => session
-            .batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
-            .map_err(snapshot_gone),
-        None => Ok(()),
+    let import = snapshot.map_or_else(String::new, |snapshot| {
+        format!("SET TRANSACTION SNAPSHOT {}; ", quote_literal(snapshot))
+    });
+    session
+        .query_promptly(&format!(
+            "BEGIN ISOLATION LEVEL {level} READ ONLY; {import}{}",
+            session.pins.sql()
+        ))
+        .map_err(|error| {
+            if snapshot.is_some() {
+                snapshot_gone(error)
+            } else {
+                error
+            }
+        })?;
+    // In a message of its own, which something that shares out statements would send elsewhere.
+    let rows = session.query(&session.pins.question())?;
+    let answer = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
+    session.backend = Some(session.pins.check(answer, session.server())?);
+    Ok(())
+}
+
+/// Runs a query in the transaction that [`begin`] has begun. An error if another session answers.
+fn query_within(session: &mut Session, sql: &str) -> Result<Vec<TextRow>> {
+    let mut rows = session.query(&format!("SELECT CAST(pg_catalog.pg_backend_pid() AS text); {sql}"))?;
+    let backend = (!rows.is_empty())
+        .then(|| rows.remove(0))
+        .and_then(|row| row.into_iter().next().flatten());
+    match backend == session.backend {
+        true => Ok(rows),
+        false => Err(pins::not_one_session(session.server())
+            .detail("A query of the transaction was answered by another process.")),
     }
 }
 

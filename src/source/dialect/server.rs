@@ -1,7 +1,7 @@
 //! Which server a session has reached, told by queries that no server refuses: nothing is called or set that it might not have.
 
+use super::pins::{PINNED, Pins};
 use crate::error::Result;
-use crate::plan::copy_sql::quote_literal;
 use crate::source::Session;
 use std::collections::HashSet;
 
@@ -68,32 +68,11 @@ const FUNCTIONS: &[&str] = &[
     "sha256",
 ];
 
-/// What a run's sessions agree on, so that text means the same on both sides and nothing ends them but us.
-const PINNED: &[(&str, &str)] = &[
-    ("DateStyle", "ISO"),
-    ("IntervalStyle", "postgres"),
-    ("extra_float_digits", "3"),
-    ("standard_conforming_strings", "on"),
-    ("lc_monetary", "C"),
-    ("bytea_output", "hex"),
-    ("quote_all_identifiers", "off"),
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"),
-    ("transaction_timeout", "0"),
-    // openGauss: ends idle sessions, of which the one that holds the snapshot is one.
-    ("session_timeout", "0"),
-    // Compiling a statement about catalogs takes longer than running it.
-    ("jit", "off"),
-    // A policy that hides rows would make the copy silently partial: refuse instead, as pg_dump does.
-    ("row_security", "off"),
-];
-
 /// One statement, so one round trip. Names are unqualified: the search_path is still the remote user's own.
 pub fn identify(session: &mut Session) -> Result<Server> {
-    let names: Vec<String> = PINNED.iter().map(|(name, _)| format!("'{name}'")).collect();
+    let names: Vec<String> = PINNED.iter().map(|(name, ..)| format!("'{name}'")).collect();
     let functions: Vec<String> = FUNCTIONS.iter().map(|name| format!("'{name}'")).collect();
-    let rows = session.query(&format!(
+    let rows = session.query_promptly(&format!(
         "SELECT 'version', CAST(version() AS text), 0
          UNION ALL SELECT 'number', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'server_version_num'
          UNION ALL SELECT 'setting', CAST(name AS text), 0 FROM pg_settings WHERE name IN ({}, 'gp_role', 'gp_session_role')
@@ -182,28 +161,9 @@ impl Server {
         self.functions.contains(name)
     }
 
-    /// SET statements for the settings there are. `encoding` is the target's server_encoding, `timezone` the session's there.
-    pub fn pin_sql(&self, encoding: &str, timezone: &str) -> String {
-        let mut settings = vec![
-            ("client_encoding", encoding),
-            ("TimeZone", timezone),
-            ("search_path", "pg_catalog"),
-        ];
-        settings.extend(
-            PINNED
-                .iter()
-                .filter(|(name, _)| self.settings.contains(*name))
-                .map(|&(name, value)| {
-                    // Before 9.0 the most digits there are is 2 (guc.c).
-                    let old_digits = name == "extra_float_digits" && self.version < 90_000;
-                    (name, if old_digits { "2" } else { value })
-                }),
-        );
-        let sql: Vec<String> = settings
-            .iter()
-            .map(|(name, value)| format!("SET {name} = {}", quote_literal(value)))
-            .collect();
-        sql.join("; ")
+    /// What the settings of its sessions are to be. `encoding` is the target's server_encoding, `timezone` the session's there.
+    pub fn pins(&self, encoding: &str, timezone: &str) -> Pins {
+        Pins::new(self.version, |name| self.settings.contains(name), encoding, timezone)
     }
 
     /// True where a snapshot taken over from another session shows exactly what that one sees. Some servers accept it and ignore it on

@@ -7,7 +7,7 @@
 //! asked for both ways. The locks of the COPY are still held: what is so now was so while it read.
 
 use super::server::{Catalog, Product};
-use super::{answer, table};
+use super::{answer, query_within, table};
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_literal;
 use crate::source::Session;
@@ -51,10 +51,12 @@ pub fn check_unchanged(session: &mut Session, read: Read<'_>) -> Result<()> {
 fn look(session: &mut Session, read: Read<'_>) -> Result<(bool, Option<String>)> {
     // Older servers lack pg_relation_filenode and recursion; others may lack anything.
     if !has_states(session) {
+        query_within(session, "")?;
         return Ok((true, None));
     }
     if !read.has_parts && read.state.is_none() {
-        let rows = session.query(&one_table_sql(session, read))?;
+        let sql = one_table_sql(session, read);
+        let rows = query_within(session, &sql)?;
         let has_children = rows
             .first()
             .and_then(|row| row.get(1))
@@ -74,9 +76,10 @@ fn look(session: &mut Session, read: Read<'_>) -> Result<(bool, Option<String>)>
     } else {
         ""
     };
-    let rows = session.query(&format!(
-        "SAVEPOINT look; {patience}{sql}; ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look"
-    ))?;
+    let rows = query_within(
+        session,
+        &format!("SAVEPOINT look; {patience}{sql}; ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look"),
+    )?;
     let state = rows.first().and_then(|row| row.get(1)).cloned().flatten();
     Ok((answer(&rows)?, state))
 }

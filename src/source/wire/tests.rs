@@ -47,6 +47,13 @@ fn forwarded(stream: &Stream) -> Vec<u8> {
     out.filled().to_vec()
 }
 
+/// A COPY is asked for.
+fn ask(stream: &Stream) {
+    stream.expect_copy();
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(Pin::new(&mut stream.clone()).poll_write(&mut context, b"Q").is_ready());
+}
+
 fn conversation() -> Vec<u8> {
     [
         frame(b'H', &[0, 0, 0]),
@@ -65,13 +72,14 @@ fn copy_data_is_taken_out_wherever_the_network_cuts_it() {
     let all = conversation();
     for size in 1..=all.len() {
         let stream = stream(all.chunks(size).map(<[u8]>::to_vec));
+        ask(&stream);
         let mut storage = [0; 64];
         let mut head = ReadBuf::new(&mut storage);
         let mut data: Vec<u8> = Vec::new();
         let mut piece = [0; 2];
         for _ in 0..1000 {
             stream.0.borrow_mut().forward(&mut head).expect("forward");
-            if stream.is_ready() {
+            if !stream.is_at_work() {
                 break;
             }
             match stream.take_copy_data(&mut piece) {
@@ -84,24 +92,34 @@ fn copy_data_is_taken_out_wherever_the_network_cuts_it() {
         let mut rest = head.filled().to_vec();
         rest.extend(forwarded(&stream));
         assert_eq!(data, b"onetwo", "pieces of {size}");
-        let others = [
-            frame(b'H', &[0, 0, 0]),
-            frame(b'c', b""),
-            frame(b'C', b"COPY 2\0"),
-            frame(b'Z', b"I"),
-        ];
+        let others = [frame(b'C', b"COPY 2\0"), frame(b'Z', b"I")];
         assert_eq!(rest, others.concat(), "pieces of {size}");
         assert_eq!(stream.complete_tag().as_deref(), Some("COPY 2"));
-        assert!(stream.is_ready());
+        assert!(stream.has_copy_begun() && !stream.is_at_work());
     }
 }
 
 #[test]
 fn the_crate_gets_nothing_past_data_that_nobody_has_taken() {
-    let begin = frame(b'H', &[0, 0, 0]);
-    let stream = stream([[begin.clone(), frame(b'd', b"x"), frame(b'Z', b"I")].concat()]);
-    assert_eq!(forwarded(&stream), begin);
-    assert!(!stream.is_ready());
+    let stream = stream([[
+        frame(b'N', b"\0"),
+        frame(b'H', &[0, 0, 0]),
+        frame(b'd', b"x"),
+        frame(b'Z', b"I"),
+    ]
+    .concat()]);
+    ask(&stream);
+    assert_eq!(forwarded(&stream), frame(b'N', b"\0"));
+    assert!(stream.is_at_work());
+}
+
+#[test]
+fn a_statement_that_has_failed_is_over() {
+    let stream = stream([frame(b'E', b"\0")]);
+    ask(&stream);
+    assert!(stream.is_at_work());
+    forwarded(&stream);
+    assert!(!stream.is_at_work());
 }
 
 #[test]
@@ -136,11 +154,28 @@ fn an_end_in_the_middle_of_data_is_an_error_not_the_end() {
 }
 
 #[test]
-fn copy_data_that_nobody_asked_for_is_refused() {
-    let stream = stream([frame(b'd', b"x")]);
-    let mut storage = [0; 16];
-    let result = stream.0.borrow_mut().forward(&mut ReadBuf::new(&mut storage));
-    assert!(result.is_err());
+fn a_copy_that_nobody_asked_for_is_refused() {
+    for (asked, tags) in [
+        (false, "d"),
+        (false, "H"),
+        (false, "c"),
+        (true, "d"),
+        (true, "c"),
+        (true, "HH"),
+        (true, "Hcc"),
+        (true, "ZH"),
+        (true, "EH"),
+    ] {
+        let frames = tags.bytes().map(|tag| frame(tag, b"\0\0\0"));
+        let stream = stream([frames.collect::<Vec<_>>().concat()]);
+        if asked {
+            ask(&stream);
+        }
+        let mut storage = [0; 64];
+        let mut out = ReadBuf::new(&mut storage);
+        let mut results = (0..3).map(|_| stream.0.borrow_mut().forward(&mut out));
+        assert!(results.any(|result| result.is_err()), "{asked} {tags}");
+    }
 }
 
 /// A peer that repeats a frame for ever.
