@@ -106,9 +106,108 @@ pub fn is_enclosed(expression: &str) -> bool {
     open == 0 && !expression.trim().is_empty()
 }
 
+/// The schema, or whatever stands before a dot, by which an expression names something that is not in pg_catalog. None where it names
+/// nothing with a schema, or only what is there. To be asked of one that [`is_enclosed`].
+pub fn foreign_schema(expression: &str) -> Option<&str> {
+    let mut rest = expression;
+    let mut before = "";
+    while let Some(token) = token(rest) {
+        if token == "." && !matches!(before, "pg_catalog" | "\"pg_catalog\"") {
+            return Some(before);
+        }
+        if !token.starts_with(char::is_whitespace) {
+            before = token;
+        }
+        rest = &rest[token.len()..];
+    }
+    None
+}
+
+/// The literal, name, number, space or single character that `text` begins with.
+fn token(text: &str) -> Option<&str> {
+    let first = text.chars().next()?;
+    let while_in = |is: &dyn Fn(char) -> bool| text.find(|c| !is(c)).unwrap_or(text.len());
+    let is_name = |c: char| c == '_' || c.is_alphanumeric() || !c.is_ascii();
+    let has_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    let length = match first {
+        '\'' | '"' => quoted_length(text).unwrap_or(text.len()),
+        c if c.is_whitespace() => while_in(&char::is_whitespace),
+        c if c.is_ascii_digit() || (c == '.' && has_digit(&text[1..])) => while_in(&|c| c == '.' || c.is_ascii_digit()),
+        c if is_name(c) => while_in(&is_name),
+        c => c.len_utf8(),
+    };
+    Some(&text[..length])
+}
+
+/// True when an expression names something `name`, a column or a table as far as this can tell.
+pub fn mentions(expression: &str, name: &str) -> bool {
+    let mut rest = expression;
+    while let Some(token) = token(rest) {
+        let is_it = match token.strip_prefix('"') {
+            Some(quoted) => quoted
+                .strip_suffix('"')
+                .is_some_and(|inner| inner.replace("\"\"", "\"") == name),
+            None => token.to_ascii_lowercase() == name || token.to_lowercase() == name,
+        };
+        if is_it {
+            return true;
+        }
+        rest = &rest[token.len()..];
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{is_enclosed, without_hash};
+    use super::{foreign_schema, is_enclosed, mentions, without_hash};
+
+    #[test]
+    fn a_schema_that_is_not_built_in_is_found_however_it_is_written() {
+        for text in [
+            "(a > 1.5)",
+            "(a > .5) AND (b < 1.)",
+            "((a)::numeric(10,2) = 10.25)",
+            "(s <> 'm.f(x)'::text)",
+            "(\"m.f\" > 0)",
+            "(a OPERATOR(pg_catalog.=) 1)",
+            "(pg_catalog.lower(s) = 'x'::text)",
+            "(\"pg_catalog\".lower(s) = 'x'::\"pg_catalog\" . text)",
+            "(at > '2017-01-01 00:00:00'::timestamp without time zone)",
+            "(x1 > 5.)",
+        ] {
+            assert_eq!(foreign_schema(text), None, "{text}");
+        }
+        for (text, schema) in [
+            ("m.f(x)", "m"),
+            ("(x = '1'::m.evil)", "m"),
+            ("(x = '1'::m .evil)", "m"),
+            ("(x = '1'::m\n. evil)", "m"),
+            ("(x = \"m\".\"evil\" '1')", "\"m\""),
+            ("m1.f(x)", "m1"),
+            ("(x OPERATOR(m.=) 1)", "m"),
+            ("(x COLLATE m.c > 'a')", "m"),
+            ("((c).x = '1')", ")"),
+            ("pg_catalog.x.y", "x"),
+            ("(1 = ü.f())", "ü"),
+            ("(PG_CATALOG.f())", "PG_CATALOG"),
+            ("(\"\"\"m\".f())", "\"\"\"m\""),
+            ("(pg_catalog m.f())", "m"),
+            ("('pg_catalog'.f())", "'pg_catalog'"),
+            ("(pg_catalog.m\u{a0}.f())", "m\u{a0}"),
+        ] {
+            assert_eq!(foreign_schema(text), Some(schema), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_column_is_mentioned_in_whatever_way_it_is_written() {
+        for (text, name) in [("(A > 0)", "a"), ("(\"a\"\"b\" > 0)", "a\"b"), ("t IS NOT NULL", "t")] {
+            assert!(mentions(text, name), "{text} {name}");
+        }
+        for text in ["(b > 0)", "(aa > 0)", "('a'::text = b)", "(\"A\" > 0)"] {
+            assert!(!mentions(text, "a"), "{text}");
+        }
+    }
 
     #[test]
     fn the_hash_call_is_replaced_and_the_rest_is_kept() {

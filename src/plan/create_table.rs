@@ -84,6 +84,8 @@ pub struct NewColumn<'a> {
     pub type_sql: String,
     /// quoted, qualified
     pub collation: Option<String>,
+    /// the source's, if it is copied
+    pub default: Option<&'a str>,
 }
 
 /// How text sorts here.
@@ -180,13 +182,22 @@ pub fn table_sql(name: &str, columns: &[NewColumn<'_>], level: Option<&Level<Sou
     format!("CREATE TABLE {name} ({}){by}", columns.join(", "))
 }
 
+/// ALTER TABLE that gives columns their defaults; None where there are none. A literal becomes a value of the column's own type: no name of a
+/// type stands in it.
+pub fn defaults_sql(name: &str, columns: &[NewColumn<'_>]) -> Option<String> {
+    let set = |column: &NewColumn<'_>| {
+        let default = column.default?;
+        let ident = quote_ident(&column.definition.name);
+        Some(format!("ALTER {ident} SET DEFAULT {}", quote_literal(default)))
+    };
+    let defaults: Vec<String> = columns.iter().filter_map(set).collect();
+    (!defaults.is_empty()).then(|| format!("ALTER TABLE {name} {}", defaults.join(", ")))
+}
+
 fn column_sql(column: &NewColumn<'_>) -> String {
     let mut sql = format!("{} {}", quote_ident(&column.definition.name), column.type_sql);
     if let Some(collation) = &column.collation {
         sql = format!("{sql} COLLATE {collation}");
-    }
-    if let Some(default) = &column.definition.default {
-        sql = format!("{sql} DEFAULT {}", quote_literal(default));
     }
     if column.definition.not_null {
         sql.push_str(" NOT NULL");
@@ -364,12 +375,19 @@ mod tests {
             definition: &definition,
             type_sql: "character varying(8)".to_owned(),
             collation: Some("pg_catalog.\"C\"".to_owned()),
+            default: definition.default.as_deref(),
         };
+        let columns = [column];
         assert_eq!(
-            table_sql("\"n\".\"x\"", &[column], root.level.as_ref()),
-            "CREATE TABLE \"n\".\"x\" (\"k\"\"y\" character varying(8) COLLATE pg_catalog.\"C\" DEFAULT  E'it''s \\\\' NOT NULL) \
+            table_sql("\"n\".\"x\"", &columns, root.level.as_ref()),
+            "CREATE TABLE \"n\".\"x\" (\"k\"\"y\" character varying(8) COLLATE pg_catalog.\"C\" NOT NULL) \
              PARTITION BY RANGE (\"k\"\"y\")"
         );
+        assert_eq!(
+            defaults_sql("t", &columns).as_deref(),
+            Some("ALTER TABLE t ALTER \"k\"\"y\" SET DEFAULT  E'it''s \\\\'")
+        );
+        assert_eq!(defaults_sql("t", &[]), None);
         let sql: Vec<String> = partitions("\"n\".\"x\"", "n", &root)
             .into_iter()
             .map(|t| t.sql)

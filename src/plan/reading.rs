@@ -41,7 +41,7 @@ pub fn reading(here: &KeyColumn, there: Option<&SourceColumn>, ordered: bool, ve
     let Some(there) = there.filter(|_| !here.expression) else {
         return Reading::Untold;
     };
-    let text = text_of(&there.kind);
+    let text = text_of(&there.kind, version);
     let named = || Reading::Named(by_bytes(text, there));
     if !here.labels.is_empty() {
         let is_told = there.kind.is_string() || matches!(there.kind, Type::Enum(_));
@@ -125,7 +125,7 @@ fn by_characters(
     ordered: bool,
     version: u32,
 ) -> Reading {
-    let text = text_of(&there.kind);
+    let text = text_of(&there.kind, version);
     let named = || Reading::Named(by_bytes(text, there));
     let (is_text, is_blank_padded) = (matches!(here.type_oid, 25 | 1043), here.type_oid == 1042);
     let is_varying = matches!(there.base_oid(), 25 | 1043) && there.kind.is_string();
@@ -184,14 +184,20 @@ fn by_bytes(text: &str, there: &SourceColumn) -> String {
     }
 }
 
-/// A value's text as COPY sends it; @ stands for the value. Some casts give another text than the type's output function.
-pub fn text_of(kind: &Type) -> &'static str {
+/// A value's text as COPY sends it, on a server of `version`; @ stands for the value. Some casts give another text than the type's output
+/// function; and whoever owns a type may have made a cast from it to text, a function of his that would run with the rights of whoever reads.
+pub fn text_of(kind: &Type, version: u32) -> &'static str {
     match kind {
         Type::BuiltIn { oid: 16, .. } => "textin(boolout(@))",
         Type::BuiltIn { oid: 1042, .. } => "textin(bpcharout(@))",
         Type::BuiltIn { oid: 142, .. } => "textin(xml_out(@))",
         Type::BuiltIn { oid: 869, .. } => "textin(inet_out(@))",
         Type::BuiltIn { oid: 650, .. } => "textin(cidr_out(@))",
+        _ if kind.is_built_in() => "CAST(@ AS text)",
+        // It makes an empty text of NULL; and a row of nothing but NULLs is none, though it IS NULL.
+        _ if version >= 90_600 => "CASE WHEN num_nulls(@) = 0 THEN format('%s', @) END",
+        Type::Composite(_) => "CAST(@ AS text)",
+        _ if version >= 90_100 => "CASE WHEN @ IS NOT NULL THEN format('%s', @) END",
         _ => "CAST(@ AS text)",
     }
 }

@@ -71,13 +71,20 @@ pub fn is_closed_before<K: Ord>(range: Option<&Range<K>>, end: &K) -> bool {
 }
 
 /// The query that ranks `values`, one row `(position from 1, rank)` each: equal values share a rank. `ordering` is the quoted, qualified
-/// type, and `COLLATE` with its collation where it has one.
+/// type, and `COLLATE` with its collation where it has one. Each value is a literal, which the type's input function reads: a cast from text
+/// could be a function of the type's owner.
 pub fn ranking_query(values: &[&str], ordering: &str) -> String {
-    let list: Vec<String> = values.iter().map(|v| quote_literal(v)).collect();
+    if values.is_empty() {
+        return "SELECT 0, 0 WHERE false".to_owned();
+    }
+    let rows: Vec<String> = values
+        .iter()
+        .enumerate()
+        .map(|(at, value)| format!("({}, {}::{ordering})", at + 1, quote_literal(value)))
+        .collect();
     format!(
-        "SELECT u.i, pg_catalog.dense_rank() OVER (ORDER BY u.v::{ordering}) \
-         FROM ROWS FROM (pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[])) WITH ORDINALITY AS u(v, i)",
-        list.join(", ")
+        "SELECT u.i, pg_catalog.dense_rank() OVER (ORDER BY u.v) FROM (VALUES {}) AS u(i, v)",
+        rows.join(", ")
     )
 }
 

@@ -131,7 +131,13 @@ impl KeyColumn {
     /// The same, compared as text: `values` may be some that the type lacks.
     pub fn is_one_of_texts(&self, values: &[&str], none: bool) -> String {
         let list: Vec<String> = values.iter().map(|value| quote_literal(value)).collect();
-        membership(&format!("CAST({} AS pg_catalog.text)", self.sql()), &list, none)
+        let key = self.sql();
+        // As in reading::text_of.
+        let text = match self.labels.is_empty() {
+            true => format!("CAST({key} AS pg_catalog.text)"),
+            false => format!("CASE WHEN {key} IS NOT NULL THEN pg_catalog.format('%s', {key}) END"),
+        };
+        membership(&text, &list, none)
     }
 
     /// `value` as a literal of the key's type, for either side. What a type that is not built in is

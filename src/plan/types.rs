@@ -216,6 +216,15 @@ impl Type {
         matches!(self, Type::BuiltIn { oid, .. } if *oid == wanted)
     }
 
+    /// Nobody but a superuser can have made anything of it.
+    pub fn is_built_in(&self) -> bool {
+        match self {
+            Type::BuiltIn { .. } => true,
+            Type::Array(element) => element.is_built_in(),
+            _ => false,
+        }
+    }
+
     /// float4 or float8 is somewhere in it.
     pub fn has_floats(&self) -> bool {
         match self {

@@ -6,13 +6,13 @@ use super::record::Store;
 use crate::error::{Error, Result, tame, tame_remark};
 use crate::pg::session;
 use crate::plan::copy_sql::{quote_ident, quote_qualified, split_name};
-use crate::plan::create_table::{self as plan, Definition, NewColumn};
+use crate::plan::create_table::{self as plan, ColumnDefinition, Definition, NewColumn};
 use crate::plan::reading::keys_of_digits;
 use crate::plan::units::SourceTable;
 use crate::settings;
 use crate::source::dialect::server::Catalog;
 use crate::source::{Session, dialect};
-use crate::target::define;
+use crate::target::define::{self, ColumnType};
 
 /// Creates it and gives its OID. `target_table` left out is the source's schema and name, without a schema the source's schema.
 pub fn create_table(source_table: &str, target_table: Option<&str>, source: Option<String>) -> Result<u32> {
@@ -93,24 +93,40 @@ fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition
     keys.retain(|name, _| !digits.contains(&quote_ident(name)));
     let mut remarks = Vec::new();
     let mut columns = Vec::with_capacity(types.len());
-    for (column, type_sql) in definition.columns.iter().zip(types) {
+    for (column, of_type) in definition.columns.iter().zip(&types) {
         let (collation, remark) = collations.of(column, keys.get(column.name.as_str()).copied());
         remarks.extend(remark);
+        remarks.extend(about_type(column, of_type));
         columns.push(NewColumn {
             definition: column,
-            type_sql,
+            type_sql: of_type.sql.clone(),
             collation,
+            default: column.default.as_deref().filter(|_| of_type.of_others.is_none()),
         });
     }
     let qualified = quote_qualified(schema, name);
     let sql = plan::table_sql(&qualified, &columns, table.root.level.as_ref());
-    let oid = define::create(schema, name, &sql, &plan::partitions(&qualified, schema, &table.root))?;
+    let oid = define::create(schema, name, &sql, &types)?;
+    if let Some(sql) = plan::defaults_sql(&qualified, &columns) {
+        define::set_defaults(&qualified, &sql)?;
+    }
+    define::create_partitions(&plan::partitions(&qualified, schema, &table.root))?;
     let names = plan::new_names(&qualified, schema, &table.root);
+    let of_others = columns
+        .iter()
+        .zip(&types)
+        .filter(|(_, of_type)| of_type.of_others.is_some());
+    let untouchable: Vec<&str> = of_others.map(|(column, _)| column.definition.name.as_str()).collect();
     for check in &definition.checks {
         let Some(relation) = names.get(&check.relation) else {
             continue;
         };
-        if let Some(reason) = define::check(check, relation)? {
+        let own_name = split_name(relation).map(|(_, name)| name);
+        let untouchable: Vec<&str> = match untouchable.as_slice() {
+            [] => Vec::new(),
+            columns => columns.iter().copied().chain(own_name.as_deref()).collect(),
+        };
+        if let Some(reason) = define::check(check, relation, &untouchable)? {
             remarks.push(format!(
                 "CHECK constraint \"{}\" is not copied: {reason}: {}",
                 check.name,
@@ -135,4 +151,23 @@ fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition
         pgrx::notice!("{}", tame_remark(&remark));
     }
     Ok(oid)
+}
+
+/// What is told of a column whose type, or one within it, is somebody else's.
+fn about_type(column: &ColumnDefinition, of_type: &ColumnType) -> Vec<String> {
+    let name = &column.name;
+    let mut remarks = Vec::new();
+    if let Some(domain) = &of_type.instead_of {
+        remarks.push(format!(
+            "column \"{name}\" is {} here, without the checks of {domain}: whoever fills the table would run them",
+            of_type.sql
+        ));
+    }
+    if let (Some(others), Some(default)) = (&of_type.of_others, &column.default) {
+        remarks.push(format!(
+            "default of column \"{name}\" is not copied: it is a value of {others}: {}",
+            tame(default)
+        ));
+    }
+    remarks
 }

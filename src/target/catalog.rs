@@ -1,5 +1,6 @@
 //! What the target table looks like. Runs in a coordinator or in the caller's backend, always under a search_path of pg_catalog.
 
+use super::trust::others_code;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::session;
 use crate::pg::spi::{self, Row};
@@ -168,16 +169,18 @@ const KEY_TYPE: &str = "LEFT JOIN LATERAL (
     LEFT JOIN pg_type t ON t.oid = base.oid
     LEFT JOIN pg_namespace tn ON tn.oid = t.typnamespace";
 
-/// How each partitioned table of the tree is partitioned.
+/// How each partitioned table of the tree is partitioned. A key that could not be read without running somebody's code is as one that cannot be
+/// compared.
 fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
     let key_type = KEY_TYPE.replace('@', "COALESCE(a.atttypid, o.opcintype)");
     let key_facts = key_facts();
+    let others_code = others_code("t.oid");
     let rows = spi::execute(
         &format!(
             "{TREE}
              SELECT p.partrelid, p.partstrat, a.attname,
                     CASE WHEN p.partnatts = 1 AND p.partattrs[0] = 0 THEN pg_get_partkeydef(p.partrelid) END,
-                    COALESCE(o.opcdefault AND t.oid IS NOT NULL, false), {key_facts}
+                    COALESCE(o.opcdefault AND t.oid IS NOT NULL, false) AND {others_code} IS NULL, {key_facts}
              FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid
              CROSS JOIN LATERAL generate_series(0, p.partnatts - 1) AS k(n)
              LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[k.n]
@@ -241,13 +244,14 @@ pub fn key_columns(oid: u32, names: &BTreeSet<String>) -> Result<Vec<KeyColumn>>
     let list = serde_json::to_string(names).map_err(|e| Error::internal(e.to_string()))?;
     let key_type = KEY_TYPE.replace('@', "a.atttypid");
     let key_facts = key_facts();
+    let others_code = others_code("t.oid");
     let rows = spi::execute(
         &format!(
             "SELECT a.attname, {key_facts}
              FROM pg_attribute a {key_type}
              LEFT JOIN pg_collation l ON l.oid = a.attcollation
              LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
-             WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND t.oid IS NOT NULL
+             WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND t.oid IS NOT NULL AND {others_code} IS NULL
                AND to_jsonb(a.attname::text) <@ $2::jsonb
                AND EXISTS (SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
                            WHERE m.amname = 'btree' AND o.opcdefault

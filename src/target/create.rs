@@ -1,6 +1,8 @@
 //! Creating partitions here that the source has.
 
-use super::{catalog, load};
+use super::catalog::{self, TREE};
+use super::load;
+use super::trust::others_code;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::storage::{self, Against};
 use crate::pg::{report, spi};
@@ -10,6 +12,7 @@ use crate::plan::missing::Creation;
 /// Creates a partition and what is below it, under the caller's role, in the current transaction. The tables belong to the owner of their
 /// parent, as the partitions beside them.
 pub fn partition(creation: &Creation) -> Result<()> {
+    check_bounds(creation)?;
     report::catch(|| {
         for table in &creation.tables {
             spi::execute(&table.sql, &[])?;
@@ -28,6 +31,30 @@ pub fn partition(creation: &Creation) -> Result<()> {
         Ok(())
     })
     .map_err(|error| explain(error, creation))
+}
+
+/// Refuses bounds that would be read as values of a key whose type could run somebody else's code.
+fn check_bounds(creation: &Creation) -> Result<()> {
+    let others_code = others_code("a.atttypid");
+    let rows = spi::execute(
+        &format!(
+            "{TREE} SELECT k.code FROM tree JOIN pg_partitioned_table t ON t.partrelid = tree.oid
+             JOIN pg_attribute a ON a.attrelid = t.partrelid AND a.attnum = ANY (t.partattrs::int2[])
+             CROSS JOIN LATERAL (SELECT {others_code} AS code) k WHERE k.code IS NOT NULL LIMIT 1"
+        ),
+        &[Some(&creation.parent.to_string())],
+    )?;
+    let Some(code) = rows.first().and_then(|row| row.text(0)) else {
+        return Ok(());
+    };
+    let error = Error::new(
+        sqlstate::INSUFFICIENT_PRIVILEGE,
+        format!(
+            "its bound is a value of a key that is, or has in it, {code}, and reading it could run that role's code"
+        ),
+    );
+    let error = leads(error, creation);
+    Err(error.hint("Call as the owner of the type, or create the partition by hand; or pass create_missing => false to leave it out."))
 }
 
 /// Drops a partition of `table` that still has the bounds it was planned with, and nothing that depends on it; gives its name, quoted
@@ -61,7 +88,6 @@ pub fn drop_partition(table: u32, partition: u32, bound: &str) -> Result<String>
 
 /// The server's error, led by what was being done, with what to do about it.
 fn explain(error: Error, creation: &Creation) -> Error {
-    let name = creation.tables.first().map_or("", |table| table.name.as_str());
     let hint = match error.sqlstate.as_str() {
         sqlstate::DUPLICATE_TABLE => {
             "Rename the relation that has this name, or create a partition for these rows under another name"
@@ -78,12 +104,18 @@ fn explain(error: Error, creation: &Creation) -> Error {
         }
         _ => "",
     };
-    let error = error.within(&format!(
-        "cannot create partition {name} of {} as the source has {}",
-        creation.parent_name, creation.source_relation
-    ));
+    let error = leads(error, creation);
     match hint {
         "" => error,
         hint => error.hint(format!("{hint}; or pass create_missing => false to leave it out.")),
     }
+}
+
+/// The error, led by what was being done.
+fn leads(error: Error, creation: &Creation) -> Error {
+    let name = creation.tables.first().map_or("", |table| table.name.as_str());
+    error.within(&format!(
+        "cannot create partition {name} of {} as the source has {}",
+        creation.parent_name, creation.source_relation
+    ))
 }

@@ -1,9 +1,10 @@
 //! Creates a table as the source's. Runs in the caller's backend, in the caller's transaction, under the caller's role, with a search_path of
 //! pg_catalog and standard_conforming_strings on (see api).
 
+use super::trust::{others_code, others_type};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{report, spi, xact};
-use crate::plan::constraint::is_enclosed;
+use crate::plan::constraint::{foreign_schema, is_enclosed, mentions};
 use crate::plan::copy_sql::{quote_ident, quote_qualified};
 use crate::plan::create_table::{Check, Collations, ColumnDefinition, Index};
 use crate::plan::missing::NewTable;
@@ -36,26 +37,31 @@ pub fn check_name(schema: &str, name: &str) -> Result<()> {
     }
 }
 
-/// The source's types as this server prints them with their modifiers. The source's text is only ever read by the input function of
-/// regtype, as a value.
-pub fn types(columns: &[ColumnDefinition]) -> Result<Vec<String>> {
+/// A column's type here.
+#[derive(Debug)]
+pub struct ColumnType {
+    oid: u32,
+    /// with its modifier, as this server prints it
+    pub sql: String,
+    /// who else has made the type, or one within the source's, so that none of its values is read here
+    pub of_others: Option<String>,
+    /// the domain that it stands for
+    pub instead_of: Option<String>,
+}
+
+/// The source's types. The source's text is only ever read by the input function of regtype, as a value. A domain of somebody else's is
+/// replaced by what is below it, without the checks: who fills the table would run them.
+pub fn types(columns: &[ColumnDefinition]) -> Result<Vec<ColumnType>> {
     let mut found = Vec::with_capacity(columns.len());
     let mut unknown = Vec::new();
     for column in columns {
         // A name that is no type anywhere is an error to some versions, null to others.
-        let read = || {
-            spi::execute(
-                "SELECT format_type(t.oid, $2::int4) FROM pg_type t
-                 WHERE t.oid = to_regtype($1)::oid AND t.typtype <> 'p' AND t.typnamespace <> pg_my_temp_schema()",
-                &[Some(&column.type_name), Some(&column.modifier.to_string())],
-            )
-        };
-        let rows = match xact::subtransaction(read) {
+        let rows = match xact::subtransaction(|| type_facts(column)) {
             Err(error) if error.is_cancel() => return Err(error),
             rows => rows.unwrap_or_default(),
         };
         match rows.first() {
-            Some(row) => found.push(row.string(0)?),
+            Some(row) => found.push(column_type(column, row)?),
             None => unknown.push(format!(
                 "column \"{}\" is of type \"{}\"",
                 column.name, column.type_name
@@ -71,6 +77,56 @@ pub fn types(columns: &[ColumnDefinition]) -> Result<Vec<String>> {
     )
     .detail(format!("On the source, {}.", unknown.join("; ")))
     .hint("Create the types or their extension first, or create the table by hand with others."))
+}
+
+/// Of the column's type: OID, how it is written, whose code it could run, whose it is; then the same of the type below it, if it is a domain or an
+/// array of one.
+fn type_facts(column: &ColumnDefinition) -> Result<Vec<spi::Row>> {
+    let (code, of_others, base_code) = (others_code("t.oid"), others_type("t.oid"), others_code("b.oid"));
+    spi::execute(
+        &format!(
+            "SELECT t.oid, format_type(t.oid, $2::int4), {code}, {of_others},
+                    b.oid, format_type(b.oid, b.typmod), {base_code}
+             FROM pg_type t LEFT JOIN LATERAL (
+               WITH RECURSIVE below AS (
+                 SELECT y.oid, y.typtype, y.typbasetype, y.typtypmod, -1 AS typmod
+                 FROM pg_type y WHERE y.oid = CASE t.typtype WHEN 'b' THEN t.typelem ELSE t.oid END AND y.typtype = 'd'
+                 UNION ALL SELECT y.oid, y.typtype, y.typbasetype, y.typtypmod, below.typtypmod
+                 FROM below JOIN pg_type y ON y.oid = below.typbasetype WHERE below.typtype = 'd')
+               SELECT CASE t.typtype WHEN 'b' THEN y.typarray ELSE y.oid END AS oid, below.typmod
+               FROM below JOIN pg_type y ON y.oid = below.oid WHERE below.typtype <> 'd') b ON true
+             WHERE t.oid = to_regtype($1)::oid AND t.typtype <> 'p' AND t.typnamespace <> pg_my_temp_schema()"
+        ),
+        &[Some(&column.type_name), Some(&column.modifier.to_string())],
+    )
+}
+
+fn column_type(column: &ColumnDefinition, row: &spi::Row) -> Result<ColumnType> {
+    let of_others = row.text(3).map(str::to_owned);
+    let Some(code) = row.text(2) else {
+        return Ok(ColumnType {
+            oid: row.need(0)?,
+            sql: row.string(1)?,
+            of_others,
+            instead_of: None,
+        });
+    };
+    match (row.get(4)?, row.text(6)) {
+        (Some(oid), None) => Ok(ColumnType {
+            oid,
+            sql: row.string(5)?,
+            of_others,
+            instead_of: Some(code.to_owned()),
+        }),
+        _ => Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!("column \"{}\" cannot be of type {}", column.name, row.string(1)?),
+        )
+        .detail(format!(
+            "Whoever fills such a column would run the code of {code} with rights of his own."
+        ))
+        .hint("Call as the owner of the type; or, if you trust that role, create the table by hand.")),
+    }
 }
 
 /// How text sorts here.
@@ -95,15 +151,37 @@ pub fn collations() -> Result<Collations> {
     })
 }
 
-/// Creates the table and its partitions; gives its OID.
-pub fn create(schema: &str, name: &str, sql: &str, partitions: &[NewTable]) -> Result<u32> {
+/// Creates the table without defaults and partitions, by statement `sql`; gives its OID. An error unless its columns have the types `types`, whatever
+/// their names have come to mean since they were looked at: what follows reads values of them.
+pub fn create(schema: &str, name: &str, sql: &str, types: &[ColumnType]) -> Result<u32> {
     let qualified = quote_qualified(schema, name);
     execute(sql, "table", &qualified)?;
-    for partition in partitions {
-        execute(&partition.sql, "partition", &partition.name)?;
-    }
     let rows = spi::execute("SELECT to_regclass($1)::oid", &[Some(&qualified)])?;
-    rows.first().ok_or_else(|| Error::internal("no table"))?.need(0)
+    let oid: u32 = rows.first().ok_or_else(|| Error::internal("no table"))?.need(0)?;
+    let rows = spi::execute(
+        "SELECT atttypid FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 ORDER BY attnum",
+        &[Some(&oid.to_string())],
+    )?;
+    let created: Vec<u32> = rows.iter().map(|row| row.need(0)).collect::<Result<_>>()?;
+    if created != types.iter().map(|column| column.oid).collect::<Vec<u32>>() {
+        return Err(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            "types were replaced while the table was created",
+        )
+        .hint("Run the same call again."));
+    }
+    Ok(oid)
+}
+
+/// Gives the table its defaults, by statement `sql`.
+pub fn set_defaults(name: &str, sql: &str) -> Result<()> {
+    execute(sql, "defaults of table", name)
+}
+
+/// Creates the table's partitions.
+pub fn create_partitions(partitions: &[NewTable]) -> Result<()> {
+    let create = |partition: &NewTable| execute(&partition.sql, "partition", &partition.name);
+    partitions.iter().try_for_each(create)
 }
 
 /// Creates an index or its constraint on `relation`.
@@ -141,10 +219,21 @@ fn execute(sql: &str, what: &str, name: &str) -> Result<()> {
 }
 
 /// Adds a CHECK to `relation`, unless its expression may do more than compute: then the reason. The text is the source's SQL. So it must be one
-/// expression; it is added without being run; and what this server has made of it may call built-in immutable functions only.
-pub fn check(check: &Check, relation: &str) -> Result<Option<String>> {
-    if !is_enclosed(&check.expression) {
+/// expression; it must not name a thing outside of pg_catalog, nor `untouchable`, columns whose types are others' and the tables that have them,
+/// since literals are read while it is parsed; it is added without being run; and what this server has made of it may call built-in immutable
+/// functions only.
+pub fn check(check: &Check, relation: &str, untouchable: &[&str]) -> Result<Option<String>> {
+    let text = &check.expression;
+    if !is_enclosed(text) {
         return Ok(Some("its text is not safe to read here".to_owned()));
+    }
+    if foreign_schema(text).is_some() {
+        return Ok(Some("it names something that is not built in".to_owned()));
+    }
+    if let Some(name) = untouchable.iter().find(|name| mentions(text, name)) {
+        return Ok(Some(format!(
+            "\"{name}\" is or has a column of a type that is another role's"
+        )));
     }
     let add = || {
         spi::execute(&check.sql(relation), &[])?;

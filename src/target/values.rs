@@ -1,4 +1,5 @@
-//! Values as this server reads, orders and prints them, always under a search_path of pg_catalog.
+//! Values as this server reads, orders and prints them, always under a search_path of pg_catalog. The types' own input and output functions
+//! do it, and no cast between a type that is not built in and text: its owner may have made one.
 
 use crate::error::{Error, Result};
 use crate::pg::{report, spi, xact};
@@ -6,6 +7,7 @@ use crate::plan::copy_sql::quote_literal;
 use crate::plan::select::ranking_query;
 use crate::plan::translate::{Conversion, Converted, Translated};
 use crate::plan::tree::{KeyColumn, Ranks, UNREADABLE};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Ranks the values of each ordering. Those that the type does not have get ranks beyond all others.
@@ -53,22 +55,25 @@ pub fn convert(wanted: BTreeMap<(String, Conversion), BTreeSet<String>>) -> Resu
 
 /// All of `values` at once; None when the type refuses any.
 fn read_values(type_sql: &str, conversion: &Conversion, values: &[String]) -> Result<Option<Vec<Option<Translated>>>> {
-    let list: Vec<String> = values.iter().map(|value| quote_literal(value)).collect();
-    let (value, is_same) = match conversion {
-        Conversion::Cast(from) | Conversion::Zoned(from) => (
-            format!("u.v::{from}::{type_sql}"),
-            format!("u.v::{from}::{type_sql}::{from} = u.v::{from}"),
-        ),
-        _ => (format!("u.v::{type_sql}"), "true".to_owned()),
+    let (read_as, value, is_same) = match conversion {
+        Conversion::Cast(from) | Conversion::Zoned(from) => {
+            let there_and_back = format!("u.v::{type_sql}::{from} = u.v");
+            (from.as_str(), format!("u.v::{type_sql}"), there_and_back)
+        }
+        _ => (type_sql, "u.v".to_owned(), "true".to_owned()),
     };
     let is_near_change = match conversion {
-        Conversion::Zoned(from) => near_change(&format!("u.v::{from}"), from),
+        Conversion::Zoned(from) => near_change("u.v", from),
         _ => "false".to_owned(),
     };
+    let rows = values.iter().enumerate();
+    let rows: Vec<String> = rows
+        .map(|(at, value)| format!("({at}, {}::{read_as})", quote_literal(value)))
+        .collect();
     let sql = format!(
-        "SELECT CASE WHEN {is_same} THEN ({value})::text END, {is_near_change}
-         FROM ROWS FROM (unnest(ARRAY[{}]::text[])) WITH ORDINALITY AS u(v, i) ORDER BY u.i",
-        list.join(", ")
+        "SELECT CASE WHEN {is_same} THEN format('%s', {value}) END, {is_near_change}
+         FROM (VALUES {}) AS u(i, v) ORDER BY u.i",
+        rows.join(", ")
     );
     match xact::subtransaction(|| spi::execute(&sql, &[])) {
         Ok(rows) => {
@@ -104,7 +109,8 @@ fn near_change(value: &str, type_sql: &str) -> String {
 
 /// `value` as the key's type reads and prints it; the server's own words otherwise.
 pub fn read_value(value: &str, key: &KeyColumn) -> Result<String> {
-    value_of(&format!("$1::{}::text", key.type_sql), &[Some(value)])?.ok_or_else(|| Error::internal("no value"))
+    let literal = format!("{}::{}", quote_literal(value), key.type_sql);
+    value_of(&format!("format('%s', {literal})"), &[])?.ok_or_else(|| Error::internal("no value"))
 }
 
 /// The date of this session's time zone, as YYYYMMDD.
@@ -144,20 +150,32 @@ pub fn instant(value: &str) -> Result<String> {
 
 /// The lesser of two values of `key`, in its own order.
 pub fn least(one: &str, other: &str, key: &KeyColumn) -> Result<String> {
-    extreme("<=", one, other, key)
+    extreme(Ordering::Less, one, other, key)
 }
 
 /// The greater of them.
 pub fn greatest(one: &str, other: &str, key: &KeyColumn) -> Result<String> {
-    extreme(">=", one, other, key)
+    extreme(Ordering::Greater, one, other, key)
 }
 
-fn extreme(operator: &str, one: &str, other: &str, key: &KeyColumn) -> Result<String> {
-    let (ordering, type_sql) = (&key.ordering, &key.type_sql);
-    let sql = format!(
-        "(CASE WHEN $1::{ordering} {operator} $2::{ordering} THEN $1::{type_sql} ELSE $2::{type_sql} END)::text"
-    );
-    value_of(&sql, &[Some(one), Some(other)])?.ok_or_else(|| Error::internal("no value"))
+fn extreme(wanted: Ordering, one: &str, other: &str, key: &KeyColumn) -> Result<String> {
+    let rows = report::catch(|| spi::execute(&ranking_query(&[one, other], &key.ordering), &[]))?;
+    let mut ranks: Vec<(i64, i64)> = rows
+        .iter()
+        .map(|row| Ok((row.need(0)?, row.need(1)?)))
+        .collect::<Result<_>>()?;
+    ranks.sort_unstable();
+    let [(_, first), (_, second)] = ranks[..] else {
+        return Err(Error::internal("no rank"));
+    };
+    read_value(
+        if first.cmp(&second) == wanted.reverse() {
+            other
+        } else {
+            one
+        },
+        key,
+    )
 }
 
 /// The value of an expression; the server's own words in the error of one that cannot be computed.

@@ -64,9 +64,14 @@ impl Pair {
     }
 }
 
+/// This server is at least of this version.
+const HERE: u32 = 130_000;
+
 /// Makes them, for a source with these abilities.
 pub struct Forms {
     abilities: Abilities,
+    /// version of the server that reads them
+    reader: u32,
 }
 
 fn short(sql: String) -> Bytes {
@@ -82,23 +87,42 @@ fn utf8(text: &str) -> Bytes {
     long(format!("convert_to({text}, 'UTF8')"))
 }
 
-/// The text of a value as COPY has it.
-fn text(kind: &Type, value: &str) -> Bytes {
-    utf8(&fill(text_of(kind), value))
-}
-
 impl Forms {
     /// For such a source.
     pub fn new(abilities: Abilities) -> Forms {
-        Forms { abilities }
+        Forms {
+            abilities,
+            reader: HERE,
+        }
     }
 
     /// A column's value. `value` is its name.
     pub fn column(&self, column: &Compared, value: &str) -> Pair {
-        match column.here == column.there && column.is_pinned {
-            true => Pair::alike(self.pinned(&column.here, value)),
-            false => self.pair(&column.here, &column.there, value, 0),
+        let pair = |reader| {
+            let forms = Forms { reader, ..*self };
+            match column.here == column.there && column.is_pinned {
+                true => Pair::alike(forms.pinned(&column.here, value)),
+                false => forms.pair(&column.here, &column.there, value, 0),
+            }
+        };
+        Pair {
+            there: pair(self.abilities.version).there,
+            ..pair(HERE)
         }
+    }
+
+    /// The text of a value as COPY has it.
+    fn text_sql(&self, kind: &Type, value: &str) -> String {
+        fill(text_of(kind, self.reader), value)
+    }
+
+    fn text(&self, kind: &Type, value: &str) -> Bytes {
+        utf8(&self.text_sql(kind, value))
+    }
+
+    /// That a composite is one: IS NULL is also said of a row of nothing but NULLs.
+    fn is_a_value(&self, kind: &Type, value: &str) -> String {
+        format!("({}) IS NOT NULL", self.text_sql(kind, value))
     }
 
     /// The entry of a row: a long value is its length and its digest, and a letter keeps the two forms apart.
@@ -132,7 +156,7 @@ impl Forms {
                 }
                 Type::BuiltIn { oid: 700 | 701, .. } => long(format!("array_send({value})")),
                 element if self.send(element).is_some() => long(format!("array_send({value})")),
-                _ => text(kind, value),
+                _ => self.text(kind, value),
             },
             _ => self.same(kind, value),
         }
@@ -145,10 +169,10 @@ impl Forms {
             // The text is what there is besides blanks at the end.
             Type::BuiltIn { oid: 1042, .. } => utf8(&format!("CAST({value} AS text)")),
             Type::BuiltIn { oid: 17, .. } => long(value.to_owned()),
-            Type::BuiltIn { .. } => self.sent(kind, value).unwrap_or_else(|| text(kind, value)),
+            Type::BuiltIn { .. } => self.sent(kind, value).unwrap_or_else(|| self.text(kind, value)),
             Type::Range(inner, _) if self.send(inner).is_some() => long(format!("range_send({value})")),
             Type::Multirange(inner, _) if self.send(inner).is_some() => long(format!("multirange_send({value})")),
-            _ => text(kind, value),
+            _ => self.text(kind, value),
         }
     }
 
@@ -181,7 +205,7 @@ impl Forms {
                 self.bounds(ours, theirs, value, depth)
             }
             (Type::Composite(ours), Type::Composite(theirs)) if here != there || self.goes_by_parts(here) => {
-                self.attributes(ours, theirs, value, depth)
+                self.attributes((here, ours), (there, theirs), value, depth)
             }
             _ if here == there => Pair::alike(self.same(here, value)),
             (Type::BuiltIn { .. }, Type::BuiltIn { .. }) => self.built_in(here, there, value),
@@ -215,7 +239,13 @@ impl Forms {
     }
 
     /// A composite, by its attributes. With other attributes it is never equal.
-    fn attributes(&self, here: &[(String, Type)], there: &[(String, Type)], value: &str, depth: usize) -> Pair {
+    fn attributes(
+        &self,
+        (our_type, here): (&Type, &[(String, Type)]),
+        (their_type, there): (&Type, &[(String, Type)]),
+        value: &str,
+        depth: usize,
+    ) -> Pair {
         let of = |name: &str| there.iter().find(|(other, _)| other == name);
         let attribute = |(name, kind): &(String, Type)| {
             let (_, other) = of(name)?;
@@ -229,11 +259,10 @@ impl Forms {
             };
             vec![
                 Pair::new(side(here), side(there)),
-                Pair::alike(utf8(&format!("CAST({value} AS text)"))),
+                Pair::new(self.text(our_type, value), self.text(their_type, value)),
             ]
         });
-        // IS NULL is also said of a row of nothing but NULLs.
-        self.parts(&pairs, &format!("CAST({value} AS text) IS NOT NULL"))
+        self.parts(&pairs, &self.is_a_value(our_type, value))
     }
 
     fn parts(&self, pairs: &[Pair], unless_null: &str) -> Pair {
@@ -257,7 +286,7 @@ impl Forms {
         if let (Type::BuiltIn { oid, name, .. }, false) = (here, matches!(there, Type::Enum(_)) || here.is_string()) {
             let cast = format!(
                 "CAST({} AS pg_catalog.{})",
-                fill(text_of(there), value),
+                self.text_sql(there, value),
                 quote_ident(name)
             );
             let form = |value: &str| match oid {
@@ -274,11 +303,11 @@ impl Forms {
         let is_text = here.is_string() || there.is_string() || matches!(here, Type::Enum(_)) || is_same_kind;
         let ours = match here.is_oid(1042) {
             true => utf8(&format!("CAST({value} AS text)")),
-            false => text(here, value),
+            false => self.text(here, value),
         };
         Pair {
             is_converted: !is_text,
-            ..Pair::new(ours, text(there, value))
+            ..Pair::new(ours, self.text(there, value))
         }
     }
 }

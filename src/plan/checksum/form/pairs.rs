@@ -1,7 +1,6 @@
 //! Pairs of built-in types that are not the same with their modifiers.
 
-use super::{Bytes, Forms, Pair, long, short, text, utf8};
-use crate::plan::reading::{fill, text_of};
+use super::{Bytes, Forms, Pair, long, short, utf8};
 use crate::plan::types::Type;
 
 /// int2, int4, int8
@@ -70,9 +69,9 @@ impl Forms {
             (1083, 1266) => Pair::new(self.time("timetz", &cast("timetz")), self.time("timetz", value)),
             _ if both(&[869, 650]) => Pair::alike(short(format!("inet_send({})", cast("inet")))),
             _ if both(&[1560, 1562]) => Pair::alike(long(format!("varbit_send({})", cast("varbit")))),
-            (16, _) if there.is_string() => Pair::new(text(here, value), truth(there, value)),
+            (16, _) if there.is_string() => Pair::new(self.text(here, value), self.truth(there, value)),
             // Blanks at the end mean nothing here.
-            (1042, _) => Pair::new(utf8(&cast("text")), text(there, value)),
+            (1042, _) => Pair::new(utf8(&cast("text")), self.text(there, value)),
             (774, 829) => Pair::new(self.address(value), self.same(there, value)),
             (829, 774) => Pair::alike(short(format!("macaddr8_send({})", cast("macaddr8")))),
             // Only int4 has a cast from it.
@@ -81,7 +80,7 @@ impl Forms {
                 short(format!("int8send({})", cast("int8"))),
             ),
             _ if here.is_string() || there.is_string() || (JSON.contains(oid) && JSON.contains(of)) => {
-                Pair::new(text(here, value), text(there, value))
+                Pair::new(self.text(here, value), self.text(there, value))
             }
             _ => self.by_text(here, there, value),
         }
@@ -135,12 +134,12 @@ impl Forms {
             self.time("timestamp", value).sql
         ))
     }
-}
 
-/// A text that may be a boolean, which COPY writes in one way and a cast in another.
-fn truth(kind: &Type, value: &str) -> Bytes {
-    let word = fill(text_of(kind), value);
-    utf8(&format!(
-        "CASE {word} WHEN 'true' THEN 't' WHEN 'false' THEN 'f' ELSE {word} END"
-    ))
+    /// A text that may be a boolean, which COPY writes in one way and a cast in another.
+    fn truth(&self, kind: &Type, value: &str) -> Bytes {
+        let word = self.text_sql(kind, value);
+        utf8(&format!(
+            "CASE {word} WHEN 'true' THEN 't' WHEN 'false' THEN 'f' ELSE {word} END"
+        ))
+    }
 }
