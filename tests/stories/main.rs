@@ -30,6 +30,7 @@ mod faults_locks;
 mod faults_network;
 mod faults_source;
 mod faults_target;
+mod files;
 mod first_sync;
 mod fixtures;
 mod hostile_catalogs;
