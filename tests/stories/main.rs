@@ -51,6 +51,7 @@ mod progress;
 mod property;
 mod psql;
 mod readme;
+mod resolver;
 mod resume;
 mod retries;
 mod roles;
