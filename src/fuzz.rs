@@ -2,6 +2,7 @@
 //! deep stack, nothing invented, nothing let through that could be executed. A moment's worth runs with the unit tests; `make fuzz` goes on
 //! for `FUZZ_SECONDS` each.
 
+mod files;
 mod text;
 mod tree;
 mod wire;

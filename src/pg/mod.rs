@@ -15,6 +15,7 @@ pub mod openssl;
 pub mod partition;
 pub mod progress;
 pub mod report;
+pub mod resolver;
 pub mod session;
 pub mod spi;
 pub mod storage;

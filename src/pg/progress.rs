@@ -18,7 +18,7 @@ const MARK: i64 = 0x6367_7073_796e_6302;
 
 /// Runs `load`, which catches errors, with progress shown even if track_activities is off.
 pub fn reporting<T>(load: impl FnOnce() -> T) -> T {
-    // SAFETY: a plain variable of this process, which has one thread. `load` catches what is
+    // SAFETY: a plain variable of this process, which only this thread touches. `load` catches what is
     // raised, so that every way out but the end of the process leads here, and the variable is put
     // back. Without the setting an abort leaves the command in the process's entry
     // (pgstat_progress_end_command looks at it too), so it is ended before.

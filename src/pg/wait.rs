@@ -88,7 +88,7 @@ pub fn without_interrupts<R>(work: impl FnOnce() -> R) -> R {
     impl Drop for Held {
         fn drop(&mut self) {
             // An error in between has set it to zero (elog.c, errfinish), so counting down would be wrong.
-            // SAFETY: plain variables of this process, which has one thread; MyLatch is its own.
+            // SAFETY: plain variables of this process, which only this thread touches; MyLatch is its own.
             unsafe {
                 pg_sys::InterruptHoldoffCount = self.before;
                 if pg_sys::InterruptPending != 0 {

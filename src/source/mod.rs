@@ -6,7 +6,7 @@ pub mod copy_out;
 pub mod dialect;
 mod query;
 mod socket;
-mod tls;
+pub mod tls;
 pub mod wire;
 
 use crate::connection::Target;

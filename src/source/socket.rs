@@ -1,12 +1,12 @@
-//! Opening the socket to a source. Waiting is the server's latch, so every wait can be cancelled; no thread, no runtime.
+//! Opening the socket to a source. Waiting is the server's latch, so every wait can be cancelled; no runtime, and no thread but the
+//! resolver's (`pg/resolver.rs`).
 
 use super::wire::Socket;
 use crate::connection::Target;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::wait;
+use crate::pg::{resolver, wait};
 use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -40,10 +40,10 @@ impl Socket for Plain {
     }
 }
 
-/// Connects to the target, trying every address of its host name within `deadline`. Name resolution blocks, as libpq's does. Gives the
-/// non-blocking socket and the peer.
+/// Connects to the target, resolving its host name and trying every address of it within `deadline`. Gives the non-blocking socket and the
+/// peer.
 pub fn connect(target: &Target, deadline: Instant) -> Result<(socket2::Socket, SockAddr)> {
-    let addresses = addresses(target)?;
+    let addresses = addresses(target, deadline)?;
     let mut last = None;
     for address in addresses {
         match connect_to(&address, target, deadline) {
@@ -72,17 +72,24 @@ fn unreachable(target: &Target, detail: String) -> Error {
     refused(target).detail(format!("host {}, port {}: {detail}", target.host, target.port))
 }
 
-fn addresses(target: &Target) -> Result<Vec<SockAddr>> {
+fn addresses(target: &Target, deadline: Instant) -> Result<Vec<SockAddr>> {
     if target.is_local() {
         let path = format!("{}/.s.PGSQL.{}", target.host, target.port);
         return SockAddr::unix(&path)
             .map(|a| vec![a])
             .map_err(|e| unreachable(target, format!("{e}.")));
     }
-    (target.host.as_str(), target.port)
-        .to_socket_addrs()
-        .map(|found| found.map(|a: SocketAddr| a.into()).collect())
-        .map_err(|e| unreachable(target, format!("{e}.")))
+    match resolver::resolve(&target.host, target.port, deadline) {
+        Ok(found) => Ok(found.into_iter().map(SockAddr::from).collect()),
+        Err(e) if e.kind() == ErrorKind::TimedOut => Err(unresolved(target)),
+        Err(e) => Err(unreachable(target, format!("{e}."))),
+    }
+}
+
+fn unresolved(target: &Target) -> Error {
+    let limit = target.connect_timeout.as_secs_f64();
+    unreachable(target, format!("the name did not resolve within {limit} s."))
+        .hint("Check the host of the server's options and the name servers of this machine, or raise connect_timeout.")
 }
 
 fn open(address: &SockAddr, target: &Target, deadline: Instant) -> io::Result<socket2::Socket> {

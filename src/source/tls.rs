@@ -1,9 +1,11 @@
 //! TLS, with the OpenSSL that the server itself is linked with. What a connection demands of the source is settled in the handshake, before
 //! anything else is said; the encrypted stream then takes the plain socket's place under the frame reader. Files are read by the server's own
-//! user, and only those that the options name: libpq's defaults in the home directory would be the server's credentials, not the role's.
+//! user, and only those that the options name (`files`): libpq's defaults in the home directory would be the server's credentials, not the role's.
 
 mod context;
+pub mod files;
 mod names;
+pub mod pem;
 mod stream;
 
 use super::wire::Socket;

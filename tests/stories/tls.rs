@@ -44,7 +44,8 @@ pub fn configure(pair: &Pair, settings: &[(&str, &str)]) {
     });
 }
 
-fn present(pair: &Pair, issued: &Issued) {
+/// Lets the source show this certificate.
+pub fn present(pair: &Pair, issued: &Issued) {
     configure(
         pair,
         &[

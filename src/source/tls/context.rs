@@ -1,20 +1,18 @@
 //! An OpenSSL context from the options: whom to trust, who we are, which versions.
 
+use super::files::{self, Opened};
+use super::pem::Pem;
 use crate::connection::Target;
 use crate::connection::tls::{Mode, Roots, TlsOptions, Version};
-use crate::error::{Error, Result, sqlstate};
-use crate::pg::openssl as fence;
+use crate::error::{Error, Result};
+use crate::pg::{openssl as fence, wait};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
-use openssl::ssl::{
-    SslContext, SslContextBuilder, SslFiletype, SslMethod, SslMode, SslOptions, SslVerifyMode, SslVersion,
-};
-use openssl::x509::store::X509Lookup;
+use openssl::ssl::{SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslVerifyMode, SslVersion};
+use openssl::x509::X509Crl;
+use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::verify::X509VerifyFlags;
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 /// Permissions of group and others, as in stat(2).
 const GROUP_AND_OTHERS: u32 = 0o077;
@@ -67,37 +65,43 @@ fn trust(context: &mut SslContextBuilder, roots: &Roots, tls: &TlsOptions) -> Re
         Roots::System => context
             .set_default_verify_paths()
             .map_err(|e| unusable("could not load the root certificates of the system", &e))?,
-        Roots::File(file) => context
-            .load_verify_locations(Some(Path::new(file)), None)
-            .map_err(|e| unusable(&format!("could not read root certificate file \"{file}\""), &e))?,
+        Roots::File(file) => {
+            let what = "root certificate file";
+            let bytes = Opened::open(what, file)?.read()?;
+            let pem = parse(what, file, &bytes)?;
+            if pem.certificates.is_empty() {
+                return Err(holds_none(what, file, "certificate"));
+            }
+            let store = context.cert_store_mut();
+            for certificate in pem.certificates {
+                wait::check_interrupts();
+                store.add_cert(certificate).map_err(|e| unread(what, file, &e))?;
+            }
+            // They count once sslcrl or sslcrldir says that revocation is looked at, as in libpq.
+            add_lists(store, what, file, &pem.lists)?;
+        }
     }
-    let store = context.cert_store_mut();
-    let mut revoked = false;
+    check_revocation(context.cert_store_mut(), tls)
+}
+
+/// Has revocation lists looked at, if an option names any. OpenSSL would open a directory's in the middle of a handshake, whatever they are by then, so
+/// they are all read here.
+fn check_revocation(store: &mut X509StoreBuilderRef, tls: &TlsOptions) -> Result<()> {
+    let mut read = |file: &str, bytes: Vec<u8>| {
+        let what = "certificate revocation list file";
+        let pem = parse(what, file, &bytes)?;
+        if pem.lists.is_empty() {
+            return Err(holds_none(what, file, "certificate revocation list"));
+        }
+        add_lists(store, what, file, &pem.lists)
+    };
     if let Some(file) = &tls.crl {
-        store
-            .add_lookup(X509Lookup::file())
-            .and_then(|lookup| lookup.load_crl_file(file, SslFiletype::PEM))
-            .map_err(|e| {
-                unusable(
-                    &format!("could not read certificate revocation list file \"{file}\""),
-                    &e,
-                )
-            })?;
-        revoked = true;
+        read(file, Opened::open("certificate revocation list file", file)?.read()?)?;
     }
     if let Some(dir) = &tls.crl_dir {
-        store
-            .add_lookup(X509Lookup::hash_dir())
-            .and_then(|lookup| lookup.add_dir(dir, SslFiletype::PEM))
-            .map_err(|e| {
-                unusable(
-                    &format!("could not use certificate revocation list directory \"{dir}\""),
-                    &e,
-                )
-            })?;
-        revoked = true;
+        files::read_hashed(dir, read)?;
     }
-    if revoked {
+    if tls.crl.is_some() || tls.crl_dir.is_some() {
         store
             .set_flags(X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL)
             .map_err(|e| Error::internal(format!("OpenSSL: {}", text(&e))))?;
@@ -105,10 +109,25 @@ fn trust(context: &mut SslContextBuilder, roots: &Roots, tls: &TlsOptions) -> Re
     Ok(())
 }
 
+/// The store is sorted anew for each of them, so thousands take their time.
+fn add_lists(store: &mut X509StoreBuilderRef, what: &str, file: &str, lists: &[X509Crl]) -> Result<()> {
+    for list in lists {
+        wait::check_interrupts();
+        fence::add_crl(store, list).map_err(|e| unread(what, file, &e))?;
+    }
+    Ok(())
+}
+
 fn identify(context: &mut SslContextBuilder, certificate: &str, key: &str, tls: &TlsOptions) -> Result<()> {
-    context
-        .set_certificate_chain_file(certificate)
-        .map_err(|e| unusable(&format!("could not read certificate file \"{certificate}\""), &e))?;
+    let what = "certificate file";
+    let pem = parse(what, certificate, &Opened::open(what, certificate)?.read()?)?;
+    let mut chain = pem.certificates.into_iter();
+    let Some(own) = chain.next() else {
+        return Err(holds_none(what, certificate, "certificate"));
+    };
+    let set = context.set_certificate(&own);
+    set.and_then(|()| chain.try_for_each(|issuer| context.add_extra_chain_cert(issuer)))
+        .map_err(|e| unread(what, certificate, &e))?;
     let private = read_key(key, tls)?;
     context
         .set_private_key(&private)
@@ -117,28 +136,21 @@ fn identify(context: &mut SslContextBuilder, certificate: &str, key: &str, tls: 
 }
 
 fn read_key(file: &str, tls: &TlsOptions) -> Result<PKey<Private>> {
-    let failed =
-        |e: std::io::Error| invalid(format!("could not read private key file \"{file}\"")).detail(format!("{e}."));
-    let mut opened = File::open(file).map_err(failed)?;
-    let facts = opened.metadata().map_err(failed)?;
-    if !facts.is_file() {
-        return Err(invalid(format!("private key file \"{file}\" is not a regular file")));
-    }
+    let opened = Opened::open("private key file", file)?;
     // Root's may be readable by a group that the server's user is in, as Debian's ssl-cert is.
-    let forbidden = match facts.uid() {
+    let forbidden = match opened.facts.uid() {
         0 => ALL_BUT_GROUP_READ,
         _ => GROUP_AND_OTHERS,
     };
-    if facts.mode() & forbidden != 0 {
+    if opened.facts.mode() & forbidden != 0 {
         return Err(
-            invalid(format!("private key file \"{file}\" has group or world access")).hint(
+            Error::bad_parameter(format!("private key file \"{file}\" has group or world access")).hint(
                 "File must have permissions u=rw (0600) or less if owned by the server's user, or permissions u=rw,g=r (0640) or \
                  less if owned by root.",
             ),
         );
     }
-    let mut bytes = Vec::new();
-    opened.read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = opened.read()?;
     // Without a password OpenSSL would ask for one on the terminal.
     let password = tls.key_password.as_ref().map_or("", |secret| secret.reveal());
     PKey::private_key_from_pem_passphrase(&bytes, password.as_bytes())
@@ -149,17 +161,27 @@ fn read_key(file: &str, tls: &TlsOptions) -> Result<PKey<Private>> {
         })
 }
 
-/// An option that does not do: the same however often it is tried.
-fn invalid(message: String) -> Error {
-    Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+fn parse(what: &str, file: &str, bytes: &[u8]) -> Result<Pem> {
+    let failed =
+        |reason| Error::bad_parameter(format!("could not read {what} \"{file}\"")).detail(format!("{reason}."));
+    Pem::parse(bytes).map_err(failed)
+}
+
+fn holds_none(what: &str, file: &str, lacks: &str) -> Error {
+    Error::bad_parameter(format!("could not read {what} \"{file}\""))
+        .detail(format!("It holds no {lacks} in PEM format."))
+}
+
+fn unread(what: &str, file: &str, error: &ErrorStack) -> Error {
+    unusable(&format!("could not read {what} \"{file}\""), error)
 }
 
 fn unusable(message: &str, error: &ErrorStack) -> Error {
-    invalid(message.to_owned()).detail(format!("OpenSSL: {}.", text(error)))
+    Error::bad_parameter(message.to_owned()).detail(format!("OpenSSL: {}.", text(error)))
 }
 
 /// The first reason, without OpenSSL's places in its own code.
-fn text(stack: &ErrorStack) -> String {
+pub(super) fn text(stack: &ErrorStack) -> String {
     let first = stack.errors().first();
     let reason = first.and_then(|e| e.reason().map(str::to_owned).or_else(|| Some(e.to_string())));
     reason.unwrap_or_else(|| "no error reported".to_owned())
