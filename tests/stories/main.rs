@@ -12,6 +12,7 @@ mod plan;
 mod support;
 
 mod bad_input;
+mod borrowed;
 mod cancel;
 mod changes;
 mod changing;
@@ -46,6 +47,7 @@ mod partitioning;
 mod partitionings;
 mod plan_preview;
 mod points;
+mod pooler;
 mod privileges;
 mod progress;
 mod property;

@@ -37,15 +37,19 @@ impl Side {
 
     /// A command of its installation, run as a user that servers accept.
     pub fn command(self, program: &str) -> Command {
-        let mut command = Command::new(self.bin().join(program));
-        if let (Ok(uid), Ok(gid)) = (std::env::var("CGPSYNC_TEST_UID"), std::env::var("CGPSYNC_TEST_GID")) {
-            command
-                .gid(gid.parse().expect("a gid"))
-                .uid(uid.parse().expect("a uid"));
-        }
-        command.env_remove("RUST_BACKTRACE").current_dir("/");
-        command
+        as_servers_user(Command::new(self.bin().join(program)))
     }
+}
+
+/// The command, run as a user that servers accept.
+pub fn as_servers_user(mut command: Command) -> Command {
+    if let (Ok(uid), Ok(gid)) = (std::env::var("CGPSYNC_TEST_UID"), std::env::var("CGPSYNC_TEST_GID")) {
+        command
+            .gid(gid.parse().expect("a gid"))
+            .uid(uid.parse().expect("a uid"));
+    }
+    command.env_remove("RUST_BACKTRACE").current_dir("/");
+    command
 }
 
 /// A running server with its own data directory; stopped and removed when dropped.

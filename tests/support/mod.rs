@@ -9,6 +9,7 @@ pub mod fake;
 pub mod fixture;
 pub mod needs;
 pub mod pki;
+pub mod pooler;
 pub mod proxy;
 pub mod readme;
 pub mod rounds;

@@ -57,7 +57,8 @@ pub fn lacks_icu(clusters: &[&Cluster]) -> bool {
     lacks
 }
 
-fn note(reason: &str) {
+/// Notes that the story which calls it is left out, or does with less.
+pub fn note(reason: &str) {
     let thread = std::thread::current();
     let path = PathBuf::from(std::env::var_os("CGPSYNC_TEST_DIR").expect("`make test` sets it")).join("left-out");
     let file = std::fs::File::options().append(true).create(true).open(path);

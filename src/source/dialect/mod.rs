@@ -150,12 +150,13 @@ pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
             "BEGIN ISOLATION LEVEL {level} READ ONLY; {import}{}",
             session.pins.sql()
         ))
-        .map_err(|error| {
-            if snapshot.is_some() {
-                snapshot_gone(error)
-            } else {
-                error
+        .map_err(|error| match error.sqlstate.as_str() {
+            // No server says that of a BEGIN, but a pooler that gives each statement another connection does.
+            sqlstate::PROTOCOL_VIOLATION if error.remote => {
+                pins::not_one_session(session.server()).detail(error.message)
             }
+            _ if snapshot.is_some() => snapshot_gone(error),
+            _ => error,
         })?;
     // In a message of its own, which something that shares out statements would send elsewhere.
     let rows = session.query(&session.pins.question())?;
