@@ -24,7 +24,8 @@ ALTER TABLE cgpsync_run_partition
     ADD COLUMN source_parts boolean NOT NULL DEFAULT false,
     ADD COLUMN source_state text,
     ADD COLUMN vanished_filter text,
-    ADD COLUMN bound text;
+    ADD COLUMN bound text,
+    ADD COLUMN source_exact bytea;
 COMMENT ON COLUMN cgpsync_run_partition.source_relation IS
     'relation read on the source; null where nothing is read';
 COMMENT ON COLUMN cgpsync_run.source_system IS
@@ -45,6 +46,8 @@ COMMENT ON COLUMN cgpsync_run_partition.vanished_filter IS
     'internal: condition on rows here whose range the source no longer has a partition for: the partition is not replaced while it holds any';
 COMMENT ON COLUMN cgpsync_run_partition.bound IS
     'internal: bounds of the partition and of those above it when planned';
+COMMENT ON COLUMN cgpsync_run_partition.source_exact IS
+    'internal: source_relation and source_filter as they are, as JSON in UTF8, where those are shown without control characters';
 
 DROP FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text);
 CREATE FUNCTION cgpsync_sync(
@@ -151,7 +154,8 @@ CROSS JOIN LATERAL (
            pg_catalog.sum(p.estimated_bytes) FILTER (WHERE p.status OPERATOR(pg_catalog.<>) 'skipped') AS estimated_bytes,
            pg_catalog.min(p.started_at) AS began,
            pg_catalog.count(*) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS workers,
-           pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', p.partition, pg_catalog.pg_size_pretty(f.bytes),
+           pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', pg_catalog.regexp_replace(
+                                                      p.partition, '[\u0001-\u001F\u007F-\u009F\u200E\u200F\u2028-\u202E\u2066-\u2069]', ' ', 'g'), pg_catalog.pg_size_pretty(f.bytes),
                                                   COALESCE(pg_catalog.pg_size_pretty(p.estimated_bytes), '?'), p.worker_pid)
                                 ORDER BY p.unit) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying' AND f.bytes IS NOT NULL) AS copying
     FROM cgpsync_run_partition p

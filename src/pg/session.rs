@@ -1,7 +1,7 @@
 //! Who and where this process is: identity, database, server state.
 
 use super::spi;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tame};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -101,7 +101,7 @@ pub fn with_local_settings<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Shows `activity` as this process's query in pg_stat_activity and ps, or that it is idle.
 pub fn show_activity(activity: Option<&str>) {
-    let text = activity.and_then(|a| std::ffi::CString::new(a).ok());
+    let text = activity.and_then(|a| std::ffi::CString::new(tame(a)).ok());
     let (state, pointer) = match &text {
         Some(text) => (pg_sys::BackendState::STATE_RUNNING, text.as_ptr()),
         None => (pg_sys::BackendState::STATE_IDLE, std::ptr::null()),
@@ -115,7 +115,7 @@ pub fn show_activity(activity: Option<&str>) {
 
 /// Names this process in pg_stat_activity.application_name.
 pub fn set_application_name(name: &str) {
-    if let Ok(name) = std::ffi::CString::new(name) {
+    if let Ok(name) = std::ffi::CString::new(tame(name)) {
         // SAFETY: copies the string.
         unsafe { pg_sys::pgstat_report_appname(name.as_ptr()) };
     }

@@ -191,7 +191,7 @@ impl Run {
         *reached = true;
         let result = report::catch(|| {
             let clock = dialect::clock::read(&mut keeper)?;
-            let snapshot = dialect::begin_shared(&mut keeper)?;
+            let snapshot = keeper::begin_shared(&mut keeper)?;
             let mut created = HashSet::new();
             let mut plan = self.plan_with(&mut keeper, &clock, &created)?;
             // What is created may make others comparable that are missing too: the default partitions of both sides, once they take the

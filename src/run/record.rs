@@ -6,7 +6,7 @@ mod units;
 use super::Request;
 use super::points::{LeftBy, Watermark};
 use super::rows::{NewUnit, Planned, Remembered, RunInfo};
-use crate::error::{Error, Result, sqlstate, tame_remark};
+use crate::error::{Error, Result, sqlstate, tame, tame_remark};
 use crate::pg::lock;
 use crate::pg::session::{self, as_role};
 use crate::pg::spi::{self, Row};
@@ -15,6 +15,7 @@ use crate::plan::copy_sql::quote_ident;
 use crate::plan::end::Moment;
 use crate::plan::pieces::Shares;
 use crate::target::catalog;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// How long it may take until a run that has just taken its table's lock is visible, or one that is over has let it go.
@@ -68,8 +69,16 @@ impl Store {
         self.mark_orphans()?;
         let table = request.table.to_string();
         let conflict = self.lock(request.table)?;
-        let arguments = serde_json::to_string(request).map_err(|e| Error::internal(e.to_string()))?;
         let name = shown_name(request.table)?;
+        // Other roles read it. What the call says of the table and of points is the coordinator's alone, which has it as it is.
+        let shown = |text: &Option<String>| text.as_deref().map(tame);
+        let shown = Request {
+            source_table: shown(&request.source_table),
+            end_tm: shown(&request.end_tm),
+            since: shown(&request.since),
+            ..request.clone()
+        };
+        let arguments = serde_json::to_string(&shown).map_err(|e| Error::internal(e.to_string()))?;
         let rows = self.write(
             "INSERT INTO @.cgpsync_run (table_name, relation, status, source, source_table, end_tm, since, parallelism, role_name,
                                         coordinator_pid, arguments)
@@ -79,10 +88,10 @@ impl Store {
             &[
                 Some(&name),
                 Some(&table),
-                Some(&request.source),
-                request.source_table.as_deref(),
-                request.end_tm.as_deref(),
-                request.since.as_deref(),
+                Some(&tame(&request.source)),
+                shown.source_table.as_deref(),
+                shown.end_tm.as_deref(),
+                shown.since.as_deref(),
                 Some(&request.parallelism.to_string()),
                 Some(&arguments),
                 Some(&role.to_string()),
@@ -251,17 +260,19 @@ impl Store {
         )?;
         // One statement, however many units there are.
         let wanted = units.len();
-        let units = serde_json::to_string(units).map_err(json)?;
+        let units: Vec<Value> = units.iter().map(|unit| unit.to_record()).collect::<Result<_>>()?;
+        let units = serde_json::to_string(&units).map_err(json)?;
         let inserted = self.write(
             &format!(
                 "INSERT INTO @.cgpsync_run_partition
                    (run_id, unit, partition, relation, status, source_relation, source_filter, filter_here, estimated_bytes, cut, message,
-                    source_parts, source_state, vanished_filter, bound)
+                    source_parts, source_state, vanished_filter, bound, source_exact)
                  SELECT $1::bigint, u.n, {SHOWN_NAME}, c.oid::regclass,
                         CASE WHEN u.j ->> 'left' IS NULL THEN 'pending' ELSE 'skipped' END,
                         NULLIF(u.j ->> 'source_relation', ''), u.j ->> 'source_filter', (u.j ->> 'filter_here')::bool,
                         (u.j ->> 'estimated_bytes')::bigint, NULLIF(u.j -> 'cut', 'null'), u.j ->> 'left',
-                        (u.j ->> 'source_parts')::bool, u.j ->> 'source_state', u.j ->> 'vanished_filter', u.j ->> 'bound'
+                        (u.j ->> 'source_parts')::bool, u.j ->> 'source_state', u.j ->> 'vanished_filter', u.j ->> 'bound',
+                        convert_to(u.j ->> 'exact', 'UTF8')
                  FROM jsonb_array_elements($2::jsonb) WITH ORDINALITY AS u(j, n)
                  JOIN pg_class c ON c.oid = (u.j ->> 'partition')::oid JOIN pg_namespace n ON n.oid = c.relnamespace
                  RETURNING unit"

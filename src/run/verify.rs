@@ -12,7 +12,7 @@ use super::Request;
 use super::caller::{self, Call};
 use super::planning;
 use super::record::Store;
-use crate::error::{Error, Result, tame_remark};
+use crate::error::{Error, Result, tame_remark, tame_whole};
 use crate::pg::{report, session, spi};
 use crate::source::{Session, dialect};
 use drive::drive;
@@ -94,8 +94,8 @@ impl Verified {
             matches,
             there,
             here,
-            source_relation: work.source_relation,
-            source_filter: work.source_filter,
+            source_relation: work.source_relation.as_deref().map(tame_whole),
+            source_filter: work.source_filter.as_deref().map(tame_whole),
             error,
         }
     }
@@ -165,7 +165,7 @@ fn warn(verified: &[Verified]) {
         let more = if names.len() > NAMED { ", …" } else { "" };
         let shown = names[..names.len().min(NAMED)].join(", ");
         let number = names.len();
-        pgrx::warning!("{number} not compared, see column error: {}{more}", tame_remark(&shown));
+        report::warning(&format!("{number} not compared, see column error: {shown}{more}"));
     }
 }
 
@@ -201,7 +201,9 @@ fn join_in(
     let wanted = units.min(request.parallelism as usize);
     if wanted > 1 && snapshot.is_none() {
         let server = &request.source;
-        pgrx::notice!("server \"{server}\" cannot share a snapshot, so each of its sessions reads its own");
+        report::notice(&format!(
+            "server \"{server}\" cannot share a snapshot, so each of its sessions reads its own"
+        ));
     }
     while sessions.len() < wanted {
         connect(request, timezone, sessions)?;

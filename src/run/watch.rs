@@ -4,7 +4,7 @@ use super::record::Store;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{Handle, State};
 use crate::pg::spi::Row;
-use crate::pg::wait;
+use crate::pg::{report, wait};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -207,8 +207,8 @@ impl Watch {
         // Lines are only ever added.
         for line in look.message.as_deref().unwrap_or("").lines().skip(self.lines_seen) {
             match line.strip_prefix(super::WARNING) {
-                Some(line) => pgrx::warning!("run {}: {line}", self.run_id),
-                None => pgrx::notice!("run {}: {line}", self.run_id),
+                Some(line) => report::warning(&format!("run {}: {line}", self.run_id)),
+                None => report::notice(&format!("run {}: {line}", self.run_id)),
             }
             self.lines_seen += 1;
         }
@@ -230,14 +230,14 @@ impl Watch {
             let text = |at| row.text(at).unwrap_or("");
             let (partition, place) = (text(1), format!("({} of {total})", self.seen.len()));
             match text(2) {
-                "done" => pgrx::notice!(
+                "done" => report::notice(&format!(
                     "{partition}: {} rows, {} bytes in {} s {place}",
                     text(3),
                     text(4),
                     text(5)
-                ),
-                "skipped" => pgrx::notice!("{partition}: skipped, {} {place}", text(6)),
-                _ => pgrx::warning!("{partition}: {} {place}", text(6)),
+                )),
+                "skipped" => report::notice(&format!("{partition}: skipped, {} {place}", text(6))),
+                _ => report::warning(&format!("{partition}: {} {place}", text(6))),
             }
         }
         Ok(())

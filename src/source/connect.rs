@@ -7,7 +7,7 @@ use super::wire::{Socket, Stream};
 use super::{Canceller, Connection, Server, Session, block_on, remote_error};
 use crate::connection::Target;
 use crate::connection::tls::{Binding, Mode};
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::{report, wait};
 use socket2::SockAddr;
 use std::convert::Infallible;
@@ -197,7 +197,7 @@ impl Login<'_> {
         config
             .user(&target.user)
             .dbname(&target.dbname)
-            .application_name(self.name)
+            .application_name(tame(self.name))
             .channel_binding(match target.tls.binding {
                 Binding::Disable => ChannelBinding::Disable,
                 Binding::Prefer => ChannelBinding::Prefer,

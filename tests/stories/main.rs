@@ -69,6 +69,7 @@ mod swap_readers;
 mod swap_standbys;
 mod swap_unchanged;
 mod team;
+mod terminals;
 mod tls;
 mod tls_login;
 mod types;

@@ -2,7 +2,7 @@
 
 use super::work::Work;
 use super::{Figures, Said};
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::{spi, wait, xact};
 use crate::plan::copy_sql::quote_literal;
 use crate::source::dialect::unchanged::{Read, check_unchanged};
@@ -92,7 +92,7 @@ fn count_here(statement: &str) -> Result<Figures> {
 
 /// Sends the source's statement, with the unit's name for who looks into pg_stat_activity there.
 fn begin(session: &mut Session, work: &Work) {
-    let name = quote_literal(&format!("cgpsync verify: {}", work.name));
+    let name = quote_literal(&tame(&format!("cgpsync verify: {}", work.name)));
     let statement = work.there.as_deref().unwrap_or_default();
     session.start(format!("SET application_name = {name}; SAVEPOINT unit; {statement}"));
 }
