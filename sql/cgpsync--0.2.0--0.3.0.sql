@@ -128,10 +128,34 @@ RETURNS TABLE(partition text, matches boolean, source_rows bigint, target_rows b
               target_checksum numeric, source_relation text, source_filter text, error text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 3 SET bytea_output = 'hex' SET TimeZone = 'UTC' SET row_security = off SET jit = off
-SET standard_conforming_strings = on
+SET standard_conforming_strings = on SET quote_all_identifiers = off SET array_nulls = on
 AS 'MODULE_PATHNAME', 'cgpsync_verify_v2_wrapper';
 COMMENT ON FUNCTION cgpsync_verify(regclass, text, text, name, text, text, int) IS
     'compares partitions with the source by number of rows or by a checksum of their contents; changes nothing';
+
+ALTER FUNCTION cgpsync_create_table(text, text, name) SET quote_all_identifiers = off SET transform_null_equals = off;
+
+-- Without control characters.
+CREATE OR REPLACE VIEW v_gp_range_partition_meta AS
+SELECT p.partrelid::pg_catalog.regclass AS table_name,
+       c.oid::pg_catalog.regclass AS child_tbl_name,
+       c.relname AS partition_name,
+       child.position AS partitionposition,
+       CASE WHEN b.ends[1] OPERATOR(pg_catalog.=) 'MINVALUE' THEN ''
+            ELSE pg_catalog.translate(b.ends[1], $$'-: $$, '') END AS partitionrangestart,
+       CASE WHEN b.ends[2] OPERATOR(pg_catalog.=) 'MAXVALUE' THEN ''
+            ELSE pg_catalog.translate(b.ends[2], $$'-: $$, '') END AS partitionrangeend,
+       a.atttypid::pg_catalog.regtype AS rangetype
+FROM pg_catalog.pg_partitioned_table p
+CROSS JOIN LATERAL ROWS FROM (_cgpsync_children(p.partrelid)) WITH ORDINALITY AS child(oid, position)
+JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) child.oid
+LEFT JOIN pg_catalog.pg_attribute a
+       ON a.attrelid OPERATOR(pg_catalog.=) p.partrelid AND a.attnum OPERATOR(pg_catalog.=) p.partattrs[0]
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.regexp_match(pg_catalog.regexp_replace(pg_catalog.pg_get_expr(c.relpartbound, 0),
+                                       '[\u0001-\u001F\u007F-\u009F\u200E\u200F\u2028-\u202E\u2066-\u2069]', '', 'g'),
+                                   '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS ends) b
+WHERE p.partstrat OPERATOR(pg_catalog.=) 'r';
 
 -- The coordinator's lock on its table is one that SQL cannot take.
 CREATE OR REPLACE VIEW cgpsync_progress WITH (security_barrier) AS

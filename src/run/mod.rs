@@ -179,7 +179,11 @@ fn prepare_session() -> Result<String> {
             session::set_config("synchronous_commit", "local", false)?;
         }
         for (name, value) in [
+            // ALTER ROLE ... SET role has made another one of the caller.
+            ("role", "none"),
             ("search_path", "pg_catalog, pg_temp"),
+            // An error here is caught and recorded.
+            ("exit_on_error", "off"),
             ("DateStyle", "ISO"),
             ("client_encoding", &session::encoding()),
             ("IntervalStyle", "postgres"),
@@ -220,6 +224,9 @@ fn pin_role_settings(request: &Request) -> Result<String> {
         ("extra_float_digits", "3"),
         ("standard_conforming_strings", "on"),
         ("quote_all_identifiers", "off"),
+        ("array_nulls", "on"),
+        ("xmloption", "content"),
+        ("lc_monetary", "C"),
         ("jit", "off"),
     ] {
         session::set_config(name, value, true)?;

@@ -54,9 +54,10 @@ impl Store {
         as_role(self.owner, || spi::execute(&self.in_schema(sql), args))
     }
 
-    /// Runs the SELECT `sql` as the current role, whose policies apply, and sees what was committed until now; `@.` as above.
-    pub fn select_latest(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
-        spi::select_latest(&self.in_schema(sql), args)
+    /// Runs the SELECT `sql` as the owner too, and sees what was committed until now; `@.` as above. No policy narrows it, so that the caller
+    /// learns how its run went whatever its row_security and grants are: whose run it is must have been asked, or `sql` asks it.
+    pub fn read_latest(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
+        as_role(self.owner, || spi::select_latest(&self.in_schema(sql), args))
     }
 
     fn in_schema(&self, sql: &str) -> String {
@@ -131,7 +132,7 @@ impl Store {
     /// The error naming the run that is on, if its row is visible: of the table, or of one above or
     /// below it.
     fn conflict(&self, table: u32) -> Result<Option<Error>> {
-        let sql = self.in_schema(&format!(
+        let sql = format!(
             "WITH RECURSIVE below AS (
                SELECT $1::oid AS oid UNION SELECT i.inhrelid FROM below JOIN pg_inherits i ON i.inhparent = below.oid)
              SELECT r.run_id, r.role_name, r.started_at, r.table_name, r.relation::oid = $1::oid
@@ -140,9 +141,8 @@ impl Store {
                AND (r.relation::oid IN (SELECT oid FROM below)
                     OR r.relation::oid IN (SELECT a.relid FROM pg_partition_ancestors($1::oid::regclass) a))
              ORDER BY r.relation::oid = $1::oid DESC, r.run_id DESC LIMIT 1"
-        ));
-        // As the owner, whose view no policy narrows, and with a snapshot of its own at any isolation level.
-        let rows = as_role(self.owner, || spi::select_latest(&sql, &[Some(&table.to_string())]))?;
+        );
+        let rows = self.read_latest(&sql, &[Some(&table.to_string())])?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };
@@ -182,7 +182,7 @@ impl Store {
 
     /// Whether the run's coordinator is there.
     pub fn is_alive(&self, run_id: i64) -> Result<bool> {
-        let rows = self.select_latest(
+        let rows = self.read_latest(
             &format!("SELECT {IS_ALIVE} FROM @.cgpsync_run r WHERE r.run_id = $1::pg_catalog.int8"),
             &[Some(&run_id.to_string())],
         )?;

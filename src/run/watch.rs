@@ -4,7 +4,7 @@ use super::record::Store;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{Handle, State};
 use crate::pg::spi::Row;
-use crate::pg::{report, wait};
+use crate::pg::{report, session, wait};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -71,10 +71,10 @@ impl Watch {
     /// Any run of this role, whoever started it; of all roles for a superuser. A role that may only look on does not count.
     pub fn other(run_id: i64) -> Result<Watch> {
         let watch = Watch::new(run_id, None)?;
-        let rows = watch.select(
-            "SELECT FROM @.cgpsync_run r
-             WHERE r.run_id = $1::pg_catalog.int8 AND (r.role_name = CURRENT_USER OR EXISTS (
-               SELECT FROM pg_catalog.pg_roles o WHERE o.rolname = CURRENT_USER AND o.rolsuper))",
+        let rows = watch.store.read_latest(
+            "SELECT FROM @.cgpsync_run r JOIN pg_catalog.pg_roles o ON o.oid = $2::pg_catalog.oid
+             WHERE r.run_id = $1::pg_catalog.int8 AND (r.role_name = o.rolname OR o.rolsuper)",
+            &[Some(&run_id.to_string()), Some(&session::current_role().to_string())],
         )?;
         match rows.is_empty() {
             true => Err(watch.unknown()),
@@ -187,7 +187,7 @@ impl Watch {
     }
 
     fn select(&self, sql: &str) -> Result<Vec<Row>> {
-        self.store.select_latest(sql, &[Some(&self.run_id.to_string())])
+        self.store.read_latest(sql, &[Some(&self.run_id.to_string())])
     }
 
     fn is_stopped(&mut self) -> Result<bool> {
@@ -302,7 +302,7 @@ impl SelfCheck {
             Some((store, _)) => store.clone(),
             None => Store::open()?,
         };
-        let rows = store.select_latest(
+        let rows = store.read_latest(
             "SELECT l.pid, COALESCE(l.relation::pg_catalog.regclass::pg_catalog.text, l.locktype), l.mode
               FROM pg_catalog.pg_locks l
               WHERE NOT l.granted AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(l.pid))
