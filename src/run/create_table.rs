@@ -11,8 +11,8 @@ use crate::plan::reading::keys_of_digits;
 use crate::plan::tree::Node;
 use crate::plan::units::{SourceRel, SourceTable};
 use crate::settings;
+use crate::source::dialect;
 use crate::source::dialect::server::Catalog;
-use crate::source::{Session, dialect};
 use crate::target::define;
 
 /// Creates it and gives its OID. `target_table` left out is the source's schema and name, without a schema the source's schema.
@@ -65,12 +65,7 @@ fn split_argument(argument: &str, text: &str) -> Result<(Option<String>, String)
 /// Reads the source table, in one transaction there. Also tells whether its partitions' names are unique in their table only.
 fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(SourceTable, Definition, bool)> {
     let target = super::connection(source, settings::connect_timeout())?;
-    let session = Session::open(
-        &target,
-        "cgpsync create table",
-        &session::encoding(),
-        &session::timezone()?,
-    )?;
+    let session = super::open_here(&target, "cgpsync create table", &session::timezone()?)?;
     let (session, (table, definition)) = session.and_then(|session| {
         dialect::begin(session, None)?;
         let schemas = match schema {

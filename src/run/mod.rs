@@ -43,12 +43,13 @@ pub mod worker;
 
 use crate::connection::Target;
 use crate::error::{Error, Result};
-use crate::pg::{foreign, session, spi, xact};
+use crate::pg::{foreign, report, session, spi, xact};
 use crate::plan::replace::Replace;
 use crate::plan::retry::{self, Retries};
 use crate::plan::vanished::Vanished;
 use crate::source::Session;
 use crate::target::swap::Limits;
+use record::Store;
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -116,7 +117,19 @@ impl Request {
     fn open_session(&self, id: i64, limit: Duration) -> Result<Session> {
         let (mut target, timezone) = xact::transaction(|| Ok((self.connection()?, session::timezone()?)))?;
         target.connect_timeout = target.connect_timeout.min(limit);
-        Session::open(&target, &format!("cgpsync run {id}"), &session::encoding(), &timezone)
+        let name = format!("cgpsync run {id}");
+        let session = Session::open(&target, &name, &session::encoding(), &timezone)?;
+        let (session, ()) = session.and_then(|session| match session.warning() {
+            // A WARNING raised here would reach nobody but the server's log.
+            Some(warning) => xact::transaction(|| Store::open()?.add_message_once(id, &format!("{WARNING}{warning}"))),
+            None => Ok(()),
+        })?;
+        Ok(session)
+    }
+
+    /// Opens a session in the caller's own backend.
+    fn open_here(&self, name: &str, timezone: &str) -> Result<Session> {
+        open_here(&self.connection()?, name, timezone)
     }
 
     /// How long to wait after attempt number `attempt` has failed with `error`; None when there is to be no other one.
@@ -129,6 +142,15 @@ impl Request {
     fn connection(&self) -> Result<Target> {
         connection(&self.source, Duration::from_secs(self.connect_timeout_s))
     }
+}
+
+/// Opens a session in the caller's own backend, which is told what there is to tell.
+fn open_here(target: &Target, name: &str, timezone: &str) -> Result<Session> {
+    let session = Session::open(target, name, &session::encoding(), timezone)?;
+    if let Some(warning) = session.warning() {
+        report::warning(warning);
+    }
+    Ok(session)
 }
 
 /// Where to connect, from server `source` and the current role's user mapping for it. Inside a transaction.

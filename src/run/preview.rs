@@ -9,7 +9,7 @@ use crate::pg::{report, session};
 use crate::plan::bound::End;
 use crate::plan::copy_sql::display_name;
 use crate::plan::select::Decision;
-use crate::source::{Session, dialect};
+use crate::source::dialect;
 use std::collections::HashSet;
 
 /// A partition and what would happen to it.
@@ -73,7 +73,7 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
 fn plan(request: &Request) -> Result<(Plan, bool)> {
     let timezone = pin_role_settings(request)?;
     request.limit_lock_waits()?;
-    let source = Session::open(&request.connection()?, "cgpsync plan", &session::encoding(), &timezone)?;
+    let source = request.open_here("cgpsync plan", &timezone)?;
     let (source, plan) = source.and_then(|source| {
         let clock = dialect::clock::read(source)?;
         dialect::begin(source, None)?;

@@ -299,6 +299,18 @@ impl Store {
         .map(|_| ())
     }
 
+    /// The same, unless one of the run's processes has said it already.
+    pub fn add_message_once(&self, run_id: i64, message: &str) -> Result<()> {
+        let message = tame_remark(message);
+        // Whoever comes second waits for the row and looks at it again.
+        self.write(
+            "UPDATE @.cgpsync_run SET message = concat_ws(E'\\n', message, $2)
+             WHERE run_id = $1::bigint AND COALESCE($2 <> ALL (string_to_array(message, E'\\n')), true)",
+            &[Some(&run_id.to_string()), Some(&message)],
+        )
+        .map(|_| ())
+    }
+
     /// From here on units are read in another snapshot.
     pub fn set_snapshot(&self, run_id: i64, snapshot: &str) -> Result<()> {
         self.write(

@@ -179,7 +179,12 @@ fn pin_timezone() -> Result<String> {
 
 fn connect(request: &Request, timezone: &str, sessions: &mut Vec<Session>) -> Result<()> {
     let target = request.connection()?;
-    let mut session = Session::open(&target, "cgpsync verify", &session::encoding(), timezone)?;
+    let name = "cgpsync verify";
+    let mut session = match sessions.is_empty() {
+        true => super::open_here(&target, name, timezone)?,
+        // What there is to tell was told.
+        false => Session::open(&target, name, &session::encoding(), timezone)?,
+    };
     // As here: compiling the long expressions of a checksum costs more than it gains.
     let jit = if session.version() >= 110_000 {
         session.batch("SET jit = off")

@@ -72,12 +72,13 @@ pub(super) fn connect(target: &Target, name: &str) -> Result<Session> {
         },
         Mode::Prefer => match login.encrypted(socket, &address, &connector, true) {
             Err(encrypted) if encrypted.encryption_matters => {
+                let plain = login.plain(again()?, &address);
+                let mut session = plain.map_err(|plain| either(encrypted.error.clone(), plain.error))?;
                 // libpq says nothing, but somebody who names roots hopes that they are looked at.
                 if target.tls.roots.is_some() && !encrypted.error.remote {
-                    warn(&encrypted.error);
+                    session.warning = Some(not_encrypted(&encrypted.error));
                 }
-                let plain = login.plain(again()?, &address);
-                plain.map_err(|plain| either(encrypted.error, plain.error))
+                Ok(session)
             }
             result => result.map_err(|refusal| refusal.error),
         },
@@ -87,9 +88,9 @@ pub(super) fn connect(target: &Target, name: &str) -> Result<Session> {
     }
 }
 
-fn warn(error: &Error) {
+fn not_encrypted(error: &Error) -> String {
     let reason = error.detail.as_deref().unwrap_or(&error.message);
-    pgrx::warning!("the connection goes on without TLS, as sslmode is \"prefer\": {reason}");
+    format!("the connection goes on without TLS, as sslmode is \"prefer\": {reason}")
 }
 
 /// Which of two refusals to report: a source that has no rule for one of them tells more about the other.
@@ -188,6 +189,7 @@ impl Login<'_> {
             busy: false,
             described: Server::default(),
             running: None,
+            warning: None,
         })
     }
 

@@ -53,6 +53,8 @@ pub struct Session {
     described: Server,
     /// the statement under way that `poll` asks for
     running: Option<query::Running>,
+    /// what the caller should know of the connection
+    warning: Option<String>,
 }
 
 /// What it takes to stop a session's statement from outside of it.
@@ -242,7 +244,12 @@ impl Session {
 
     /// What the source's administrator sees in pg_stat_activity.
     pub fn set_application_name(&mut self, name: &str) -> Result<()> {
-        self.batch(&format!("SET application_name = {}", quote_literal(name)))
+        self.batch(&format!("SET application_name = {}", quote_literal(&tame(name))))
+    }
+
+    /// What the caller should know of the connection, once, however many there are.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// Name of the server, for messages.
