@@ -64,6 +64,12 @@ pub fn timezone() -> Result<String> {
     rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)
 }
 
+/// True when the setting has a value, whether or not it was defined.
+pub fn has_setting(name: &CStr) -> bool {
+    // SAFETY: looks into the process's table of settings; an unknown one gives null.
+    !unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) }.is_null()
+}
+
 /// Runs `f` with the privileges of `owner`: cgpsync's own tables are written by nobody else, whoever calls. Statements inside must
 /// name every object and operator with its schema or run under a pinned search_path, as our processes do.
 pub fn as_role<T>(owner: u32, f: impl FnOnce() -> T) -> T {

@@ -66,6 +66,8 @@ pub struct Request {
     pub end_tm: Option<String>,
     /// workers at most
     pub parallelism: i32,
+    /// cgpsync.max_parallelism of the calling session; None: a client's option has hidden it there
+    pub max_parallelism: Option<i32>,
     /// foreign server
     pub source: String,
     /// as given

@@ -103,7 +103,8 @@ impl Verified {
 
 /// Compares the units that `call` selects; rows come in the order of the partitions' names.
 pub fn verify(call: Call, method: Method) -> Result<Vec<Verified>> {
-    let request = caller::request(call)?;
+    let mut request = caller::request(call)?;
+    request.parallelism = allowed_here(&request);
     let mut sessions = Vec::new();
     // Whatever ends it, also a cancel served while waiting or while counting here, must stop what runs on the source.
     match report::catch(|| compare(&request, method, &mut sessions)) {
@@ -116,6 +117,21 @@ pub fn verify(call: Call, method: Method) -> Result<Vec<Verified>> {
             Err(error)
         }
     }
+}
+
+/// The number of sessions that the administrator lets this backend open. There is no process here whose settings no client's options reach: where
+/// those have hidden what the administrator says, it is one.
+fn allowed_here(request: &Request) -> i32 {
+    let wanted = request.parallelism;
+    let cap = request.max_parallelism.unwrap_or(1);
+    if wanted > cap {
+        let reason = match request.max_parallelism {
+            Some(_) => "cgpsync.max_parallelism allows no more",
+            None => "this session was given a value of cgpsync.max_parallelism that only a superuser may set",
+        };
+        report::notice(&format!("parallelism is {cap}, not {wanted}: {reason}"));
+    }
+    wanted.min(cap)
 }
 
 fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Result<Vec<Verified>> {

@@ -202,8 +202,8 @@ impl Watch {
         }
     }
 
-    /// NOTICEs for what is new since the last look.
-    fn announce(&mut self, look: &Look) -> Result<()> {
+    /// NOTICEs and WARNINGs for the lines that the run's message has got since the last look.
+    pub fn tell(&mut self, look: &Look) {
         // Lines are only ever added.
         for line in look.message.as_deref().unwrap_or("").lines().skip(self.lines_seen) {
             match line.strip_prefix(super::WARNING) {
@@ -212,6 +212,11 @@ impl Watch {
             }
             self.lines_seen += 1;
         }
+    }
+
+    /// NOTICEs for what is new since the last look.
+    fn announce(&mut self, look: &Look) -> Result<()> {
+        self.tell(look);
         let Some(total) = &look.units else {
             return Ok(());
         };

@@ -14,6 +14,7 @@ mod support;
 mod bad_input;
 mod caller_settings;
 mod cancel;
+mod caps;
 mod changes;
 mod changing;
 mod columns;
