@@ -24,7 +24,8 @@ ALTER TABLE cgpsync_run_partition
     ADD COLUMN source_parts boolean NOT NULL DEFAULT false,
     ADD COLUMN source_state text,
     ADD COLUMN vanished_filter text,
-    ADD COLUMN bound text;
+    ADD COLUMN bound text,
+    ADD COLUMN source_exact bytea;
 COMMENT ON COLUMN cgpsync_run_partition.source_relation IS
     'relation read on the source; null where nothing is read';
 COMMENT ON COLUMN cgpsync_run.source_system IS
@@ -45,6 +46,8 @@ COMMENT ON COLUMN cgpsync_run_partition.vanished_filter IS
     'internal: condition on rows here whose range the source no longer has a partition for: the partition is not replaced while it holds any';
 COMMENT ON COLUMN cgpsync_run_partition.bound IS
     'internal: bounds of the partition and of those above it when planned';
+COMMENT ON COLUMN cgpsync_run_partition.source_exact IS
+    'internal: source_relation and source_filter as they are, as JSON in UTF8, where those are shown without control characters';
 
 DROP FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text);
 CREATE FUNCTION cgpsync_sync(
@@ -125,10 +128,34 @@ RETURNS TABLE(partition text, matches boolean, source_rows bigint, target_rows b
               target_checksum numeric, source_relation text, source_filter text, error text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 3 SET bytea_output = 'hex' SET TimeZone = 'UTC' SET row_security = off SET jit = off
-SET standard_conforming_strings = on
+SET standard_conforming_strings = on SET quote_all_identifiers = off SET array_nulls = on
 AS 'MODULE_PATHNAME', 'cgpsync_verify_v2_wrapper';
 COMMENT ON FUNCTION cgpsync_verify(regclass, text, text, name, text, text, int) IS
     'compares partitions with the source by number of rows or by a checksum of their contents; changes nothing';
+
+ALTER FUNCTION cgpsync_create_table(text, text, name) SET quote_all_identifiers = off SET transform_null_equals = off;
+
+-- Without control characters.
+CREATE OR REPLACE VIEW v_gp_range_partition_meta AS
+SELECT p.partrelid::pg_catalog.regclass AS table_name,
+       c.oid::pg_catalog.regclass AS child_tbl_name,
+       c.relname AS partition_name,
+       child.position AS partitionposition,
+       CASE WHEN b.ends[1] OPERATOR(pg_catalog.=) 'MINVALUE' THEN ''
+            ELSE pg_catalog.translate(b.ends[1], $$'-: $$, '') END AS partitionrangestart,
+       CASE WHEN b.ends[2] OPERATOR(pg_catalog.=) 'MAXVALUE' THEN ''
+            ELSE pg_catalog.translate(b.ends[2], $$'-: $$, '') END AS partitionrangeend,
+       a.atttypid::pg_catalog.regtype AS rangetype
+FROM pg_catalog.pg_partitioned_table p
+CROSS JOIN LATERAL ROWS FROM (_cgpsync_children(p.partrelid)) WITH ORDINALITY AS child(oid, position)
+JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) child.oid
+LEFT JOIN pg_catalog.pg_attribute a
+       ON a.attrelid OPERATOR(pg_catalog.=) p.partrelid AND a.attnum OPERATOR(pg_catalog.=) p.partattrs[0]
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.regexp_match(pg_catalog.regexp_replace(pg_catalog.pg_get_expr(c.relpartbound, 0),
+                                       '[\u0001-\u001F\u007F-\u009F\u200E\u200F\u2028-\u202E\u2066-\u2069]', '', 'g'),
+                                   '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS ends) b
+WHERE p.partstrat OPERATOR(pg_catalog.=) 'r';
 
 -- The coordinator's lock on its table is one that SQL cannot take.
 CREATE OR REPLACE VIEW cgpsync_progress WITH (security_barrier) AS
@@ -151,7 +178,8 @@ CROSS JOIN LATERAL (
            pg_catalog.sum(p.estimated_bytes) FILTER (WHERE p.status OPERATOR(pg_catalog.<>) 'skipped') AS estimated_bytes,
            pg_catalog.min(p.started_at) AS began,
            pg_catalog.count(*) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS workers,
-           pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', p.partition, pg_catalog.pg_size_pretty(f.bytes),
+           pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', pg_catalog.regexp_replace(
+                                                      p.partition, '[\u0001-\u001F\u007F-\u009F\u200E\u200F\u2028-\u202E\u2066-\u2069]', ' ', 'g'), pg_catalog.pg_size_pretty(f.bytes),
                                                   COALESCE(pg_catalog.pg_size_pretty(p.estimated_bytes), '?'), p.worker_pid)
                                 ORDER BY p.unit) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying' AND f.bytes IS NOT NULL) AS copying
     FROM cgpsync_run_partition p

@@ -116,6 +116,8 @@ COMMENT ON COLUMN cgpsync_run_partition.vanished_filter IS
     'internal: condition on rows here whose range the source no longer has a partition for: the partition is not replaced while it holds any';
 COMMENT ON COLUMN cgpsync_run_partition.bound IS
     'internal: bounds of the partition and of those above it when planned';
+COMMENT ON COLUMN cgpsync_run_partition.source_exact IS
+    'internal: source_relation and source_filter as they are, as JSON in UTF8, where those are shown without control characters';
 
 COMMENT ON VIEW cgpsync_progress IS 'runs of this role that are on: how far they are and when they will end';
 COMMENT ON COLUMN cgpsync_progress.run_id IS 'number of the run';

@@ -80,6 +80,7 @@ CREATE TABLE cgpsync_run_partition (
     source_state    text,
     vanished_filter text,
     bound           text,
+    source_exact    bytea,
     PRIMARY KEY (run_id, unit)
 );
 CREATE INDEX cgpsync_run_partition_relation_idx ON cgpsync_run_partition (relation, run_id);

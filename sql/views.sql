@@ -1,5 +1,6 @@
 -- The old tool's view: every partition of every table partitioned by RANGE, with its bounds as bare text (quotes, dashes,
--- colons, spaces and casts gone, an open end empty). For people and old scripts; cgpsync itself compares typed values.
+-- colons, spaces and casts gone, an open end empty). For people and old scripts; cgpsync itself compares typed values. Control characters,
+-- which the source may have put into the bound of a partition that was created as it has it, are gone too.
 
 CREATE VIEW v_gp_range_partition_meta AS
 SELECT p.partrelid::pg_catalog.regclass AS table_name,
@@ -17,7 +18,8 @@ JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) child.oid
 LEFT JOIN pg_catalog.pg_attribute a
        ON a.attrelid OPERATOR(pg_catalog.=) p.partrelid AND a.attnum OPERATOR(pg_catalog.=) p.partattrs[0]
 CROSS JOIN LATERAL (
-    SELECT pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, 0),
+    SELECT pg_catalog.regexp_match(pg_catalog.regexp_replace(pg_catalog.pg_get_expr(c.relpartbound, 0),
+                                       '[\u0001-\u001F\u007F-\u009F\u200E\u200F\u2028-\u202E\u2066-\u2069]', '', 'g'),
                                    '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS ends) b
 WHERE p.partstrat OPERATOR(pg_catalog.=) 'r';
 GRANT SELECT ON v_gp_range_partition_meta TO PUBLIC;
@@ -44,7 +46,8 @@ CROSS JOIN LATERAL (
            pg_catalog.sum(p.estimated_bytes) FILTER (WHERE p.status OPERATOR(pg_catalog.<>) 'skipped') AS estimated_bytes,
            pg_catalog.min(p.started_at) AS began,
            pg_catalog.count(*) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS workers,
-           pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', p.partition, pg_catalog.pg_size_pretty(f.bytes),
+           pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', pg_catalog.regexp_replace(
+                                                      p.partition, '[\u0001-\u001F\u007F-\u009F\u200E\u200F\u2028-\u202E\u2066-\u2069]', ' ', 'g'), pg_catalog.pg_size_pretty(f.bytes),
                                                   COALESCE(pg_catalog.pg_size_pretty(p.estimated_bytes), '?'), p.worker_pid)
                                 ORDER BY p.unit) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying' AND f.bytes IS NOT NULL) AS copying
     FROM cgpsync_run_partition p

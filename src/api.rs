@@ -357,8 +357,8 @@ fn cgpsync_plan_v3(
     }))
 }
 
-// Values that are compared as they print must print alike on both sides, policies must not hide rows, and compiling the long expressions
-// of a checksum costs more than it gains: hence the settings.
+// Values that are compared as they print must print alike on both sides, policies must not hide rows, compiling the long expressions
+// of a checksum costs more than it gains, and sync_table is looked up by a name without quotes that it does not need: hence the settings.
 #[pg_extern(sql = r#"
 CREATE FUNCTION cgpsync_verify(
     table_name regclass,
@@ -372,7 +372,7 @@ RETURNS TABLE(partition text, matches boolean, source_rows bigint, target_rows b
               target_checksum numeric, source_relation text, source_filter text, error text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 3 SET bytea_output = 'hex' SET TimeZone = 'UTC' SET row_security = off SET jit = off
-SET standard_conforming_strings = on
+SET standard_conforming_strings = on SET quote_all_identifiers = off SET array_nulls = on
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 #[allow(clippy::type_complexity)] // pgrx reads the columns' names from the signature
@@ -434,11 +434,12 @@ fn cgpsync_verify_v2(
     }))
 }
 
-// The settings that the text of bounds, defaults and constraints is read by.
+// The settings that the text of bounds, defaults and constraints is read by, and the one that names in sync_table are written by.
 #[pg_extern(sql = r#"
 CREATE FUNCTION cgpsync_create_table(source_table text, target_table text DEFAULT NULL, source name DEFAULT NULL) RETURNS regclass
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET quote_all_identifiers = off SET transform_null_equals = off
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 fn cgpsync_create_table(

@@ -1,7 +1,7 @@
 //! The one error type. Errors cross processes as rows of cgpsync_run and cgpsync_run_partition and come from the
 //! source as well as from this server, so an error is what PostgreSQL says an error is: SQLSTATE, message, DETAIL, HINT.
 //! Style: lower-case start, objects in double quotes, no full stop in the message; DETAIL and HINT are sentences.
-//! Text of the source's making passes through [`tame`] on its way into any of them.
+//! Text of others' making, such as a name on the source, is made tame on its way into any of them, and wherever else it is shown.
 
 use std::fmt;
 
@@ -81,6 +81,11 @@ pub fn tame_remark(text: &str) -> String {
     bound(text, LONGEST_FIELD, is_control)
 }
 
+/// As [`tame`], at any length: of a condition no part may be missing.
+pub fn tame_whole(text: &str) -> String {
+    bound(text, usize::MAX, is_control)
+}
+
 fn bound(text: &str, limit: usize, odd: impl Fn(char) -> bool) -> String {
     let ellipsis = if text.len() > limit { "..." } else { "" };
     let short = text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= limit);
@@ -109,7 +114,7 @@ impl Error {
     pub fn new(sqlstate: &str, message: impl Into<String>) -> Self {
         Error {
             sqlstate: sqlstate.to_owned(),
-            message: message.into(),
+            message: tame_remark(&message.into()),
             detail: None,
             hint: None,
             remote: false,
@@ -119,17 +124,18 @@ impl Error {
 
     /// The same with DETAIL.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.detail = Some(tame_remark(&detail.into()));
         self
     }
 
     /// The same with a line more of DETAIL.
-    pub fn more_detail(self, text: &str) -> Self {
-        let detail = match &self.detail {
+    pub fn more_detail(mut self, text: &str) -> Self {
+        let text = tame_remark(text);
+        self.detail = Some(match self.detail {
             Some(detail) => format!("{detail}\n{text}"),
-            None => text.to_owned(),
-        };
-        self.detail(detail)
+            None => text,
+        });
+        self
     }
 
     /// The same, and not to be tried again.
@@ -140,23 +146,23 @@ impl Error {
 
     /// The same with HINT.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(tame_remark(&hint.into()));
         self
     }
 
     /// The same, its message led by what was being done: `partition "x": …`.
     pub fn within(mut self, what: &str) -> Self {
-        self.message = format!("{what}: {}", self.message);
+        self.message = tame_remark(&format!("{what}: {}", self.message));
         self
     }
 
     /// The same as it may be shown and kept: however much of the source's text has got into it, no field is longer than some pages, and none
-    /// has control characters but line ends.
+    /// has control characters but the line ends of a DETAIL, which are ours or this server's.
     pub fn bounded(mut self) -> Self {
-        let field = |text: String| bound(&text, LONGEST_FIELD, |c| is_control(c) && c != '\n');
-        self.detail = self.detail.map(field);
-        self.hint = self.hint.map(field);
-        self.message = field(self.message);
+        let lines = |text: String| bound(&text, LONGEST_FIELD, |c| is_control(c) && c != '\n');
+        self.detail = self.detail.map(lines);
+        self.hint = self.hint.as_deref().map(tame_remark);
+        self.message = tame_remark(&self.message);
         self
     }
 
@@ -208,11 +214,15 @@ mod tests {
 
     #[test]
     fn an_error_is_bounded_whatever_has_got_into_it() {
-        let plain = Error::internal("a").detail("b\nc").hint("d");
+        let plain = Error::internal("a").detail("b").more_detail("c\nd").hint("e");
         assert_eq!(plain.clone().bounded(), plain);
-        let wild = Error::internal("x\x07".repeat(100_000))
-            .detail("y\x1b")
-            .hint("z".repeat(100_000));
+        assert_eq!(plain.detail.as_deref(), Some("b\nc d"));
+        let wild = Error {
+            message: "x\x07".repeat(100_000),
+            detail: Some("y\x1b".to_owned()),
+            hint: Some("z".repeat(100_000)),
+            ..Error::internal("")
+        };
         let bounded = wild.bounded();
         assert!(bounded.message.len() <= LONGEST_FIELD + 3 && bounded.message.starts_with("x x "));
         assert_eq!(bounded.detail.as_deref(), Some("y "));

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Here};
 use crate::connection::Secret;
-use crate::error::{Error, Result, sqlstate, tame_remark};
+use crate::error::{Error, Result, sqlstate};
 use crate::pg::foreign::{self, Change};
 use crate::pg::{report, session, spi};
 use std::net::{ToSocketAddrs, UdpSocket};
@@ -23,7 +23,7 @@ pub fn import(config: &Config, name: &str) -> Result<()> {
     })
     .map_err(|error| explain(error, name))?;
     for remark in config.remarks(&here()?, is_here) {
-        pgrx::warning!("{}", tame_remark(&remark));
+        report::warning(&remark);
     }
     Ok(())
 }

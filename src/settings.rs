@@ -1,8 +1,11 @@
 //! cgpsync.*: all but the cap on parallelism can be set by anyone at any time. A run takes the values of the session that calls it.
 
+use crate::error::Result;
+use crate::pg::{session, spi};
 use crate::plan::retry::Retries;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// No default: with a single server of our wrapper there is nothing to set, with several none is the obvious one.
@@ -23,6 +26,11 @@ static ANALYZE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
 /// For administrators: every worker is a slot here and a connection there.
 static MAX_PARALLELISM: GucSetting<i32> = GucSetting::<i32>::new(PARALLELISM_LIMIT);
+
+/// The cap had a value before it was defined here, maybe by an option of the client.
+static WAS_GIVEN: AtomicBool = AtomicBool::new(false);
+/// Name of the cap.
+const CAP: &CStr = c"cgpsync.max_parallelism";
 
 /// Workers at most, whatever is set. More connections than this would not make any source faster.
 pub const PARALLELISM_LIMIT: i32 = 256;
@@ -117,6 +125,7 @@ fn init_retries() {
 }
 
 fn init_limits() {
+    WAS_GIVEN.store(session::has_setting(CAP), Ordering::Relaxed);
     GucRegistry::define_int_guc(
         c"cgpsync.max_rate",
         c"Bytes that a run takes from the source in a second, at most.",
@@ -128,7 +137,7 @@ fn init_limits() {
         GucFlags::UNIT_BYTE,
     );
     GucRegistry::define_int_guc(
-        c"cgpsync.max_parallelism",
+        CAP,
         c"Workers of a run, whatever its call asks for.",
         c"",
         &MAX_PARALLELISM,
@@ -181,7 +190,22 @@ pub fn max_rate() -> u64 {
     MAX_RATE.get().max(0) as u64
 }
 
-/// cgpsync.max_parallelism.
+/// cgpsync.max_parallelism of a session; None where it is not known. A value that a plain role's client passes when it connects (PGOPTIONS) is
+/// kept until the library is there, in the place of the administrator's; then it is refused, and the default is left.
+pub fn max_parallelism_here() -> Result<Option<i32>> {
+    if WAS_GIVEN.load(Ordering::Relaxed) {
+        let rows = spi::execute(
+            "SELECT FROM pg_catalog.pg_settings WHERE name = $1 AND source = 'default'",
+            &[Some(&CAP.to_string_lossy())],
+        )?;
+        if !rows.is_empty() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(max_parallelism()))
+}
+
+/// cgpsync.max_parallelism, in a process that no client has connected to.
 pub fn max_parallelism() -> i32 {
     MAX_PARALLELISM.get()
 }

@@ -66,6 +66,7 @@ fn expected(mut bytes: &[u8]) -> (Vec<u8>, Vec<u8>, bool) {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         let broken = match tag {
             b'd' => !copying || length > i32::MAX as usize,
+            _ if copying && !b"cENSA".contains(&tag) => true,
             b'H' => !expected || length > 16 << 20,
             b'c' => !copying || length > 16 << 20,
             b'R' => !(8..=16 << 20).contains(&length),

@@ -1,6 +1,6 @@
 //! Our errors to the server's and back.
 
-use crate::error::{Error, sqlstate, tame};
+use crate::error::{Error, sqlstate, tame, tame_remark};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, function_name};
 use std::panic::AssertUnwindSafe;
@@ -19,6 +19,16 @@ fn unpack(code: PgSqlErrorCode) -> String {
     (0..5)
         .map(|at| char::from(((code >> (6 * at)) & 0x3F) as u8 + b'0'))
         .collect()
+}
+
+/// A NOTICE to the caller. Names in it may be anybody's.
+pub fn notice(text: &str) {
+    pgrx::notice!("{}", tame_remark(text));
+}
+
+/// The same as a WARNING.
+pub fn warning(text: &str) {
+    pgrx::warning!("{}", tame_remark(text));
 }
 
 /// Raises `error`: unwinds to the nearest guarded function, which hands it to the server.
@@ -50,11 +60,17 @@ fn from_caught(cause: &CaughtError) -> Error {
             return Error::new(sqlstate::INTERNAL, tame(ereport.message()));
         }
     };
+    let sqlstate = unpack(report.sql_error_code());
+    // What violates a constraint is quoted, and it is the source's. Other DETAILs have lines, such as those of a deadlock.
+    let detail = report.detail().map(|detail| match sqlstate.starts_with("23") {
+        true => tame_remark(detail),
+        false => detail.to_owned(),
+    });
     Error {
-        sqlstate: unpack(report.sql_error_code()),
-        // It may quote a value, which is the source's.
+        sqlstate,
+        // It may quote a value too.
         message: tame(report.message()),
-        detail: report.detail().map(str::to_owned),
+        detail,
         hint: report.hint().map(str::to_owned),
         remote: false,
         is_final: false,

@@ -1,7 +1,7 @@
 //! Who and where this process is: identity, database, server state.
 
 use super::spi;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tame};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -64,6 +64,12 @@ pub fn timezone() -> Result<String> {
     rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)
 }
 
+/// True when the setting has a value, whether or not it was defined.
+pub fn has_setting(name: &CStr) -> bool {
+    // SAFETY: looks into the process's table of settings; an unknown one gives null.
+    !unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) }.is_null()
+}
+
 /// Runs `f` with the privileges of `owner`: cgpsync's own tables are written by nobody else, whoever calls. Statements inside must
 /// name every object and operator with its schema or run under a pinned search_path, as our processes do.
 pub fn as_role<T>(owner: u32, f: impl FnOnce() -> T) -> T {
@@ -101,7 +107,7 @@ pub fn with_local_settings<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Shows `activity` as this process's query in pg_stat_activity and ps, or that it is idle.
 pub fn show_activity(activity: Option<&str>) {
-    let text = activity.and_then(|a| std::ffi::CString::new(a).ok());
+    let text = activity.and_then(|a| std::ffi::CString::new(tame(a)).ok());
     let (state, pointer) = match &text {
         Some(text) => (pg_sys::BackendState::STATE_RUNNING, text.as_ptr()),
         None => (pg_sys::BackendState::STATE_IDLE, std::ptr::null()),
@@ -115,7 +121,7 @@ pub fn show_activity(activity: Option<&str>) {
 
 /// Names this process in pg_stat_activity.application_name.
 pub fn set_application_name(name: &str) {
-    if let Ok(name) = std::ffi::CString::new(name) {
+    if let Ok(name) = std::ffi::CString::new(tame(name)) {
         // SAFETY: copies the string.
         unsafe { pg_sys::pgstat_report_appname(name.as_ptr()) };
     }

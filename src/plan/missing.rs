@@ -6,7 +6,7 @@ use super::select::{Decision, decide};
 use super::space::Space;
 use super::tree::{KeyColumn, Level, Node, Place, Ranks, comparable, places};
 use super::units::{LeafRange, SourceRel, TargetRel, is_on_key};
-use crate::error::Result;
+use crate::error::{Result, tame};
 use std::collections::HashMap;
 
 /// A partition to be created here.
@@ -365,7 +365,8 @@ pub(super) fn create<'a>(
     tables: &mut Vec<NewTable>,
     leaves: &mut Vec<(String, &'a Node<SourceRel>)>,
 ) {
-    let name = quote_qualified(schema, &node.table.name);
+    // From here on it is a name of this database, which everybody who lists its tables is shown as it is.
+    let name = quote_qualified(schema, &tame(&node.table.name));
     let bound = node.bound.as_ref().unwrap_or(&Bound::Default).to_sql();
     // An expression is the target's own: the source's text of one is not read here.
     let is_ours = |column: &KeyColumn| !column.expression || !column.ordering.is_empty();

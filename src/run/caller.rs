@@ -56,9 +56,11 @@ pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
 pub fn start(call: Call) -> Result<i64> {
     let (handoff, coordinator) = begin(call)?;
     let run_id = run_id(handoff, coordinator)?;
-    let watch = Watch::own(run_id, coordinator)?;
+    let mut watch = Watch::own(run_id, coordinator)?;
     handoff.release();
-    match watch.look()?.end {
+    let look = watch.look()?;
+    watch.tell(&look);
+    match look.end {
         Some(Err(error)) if error.sqlstate == sqlstate::OBJECT_IN_USE => Err(error),
         _ => Ok(run_id),
     }
@@ -145,7 +147,7 @@ fn check(call: Call) -> Result<Request> {
 /// The checks of every call that reads a source, and what becomes of its arguments.
 pub fn request(call: Call) -> Result<Request> {
     check_place()?;
-    let parallelism = check_parallelism(call.parallelism)?;
+    check_parallelism(call.parallelism)?;
     let columns = call.columns.map(check_columns).transpose()?;
     let replace = Replace::parse(&call.replace)?;
     let vanished = Vanished::parse(&call.vanished)?;
@@ -161,7 +163,8 @@ pub fn request(call: Call) -> Result<Request> {
     Ok(Request {
         table: call.table,
         end_tm: call.end_tm,
-        parallelism,
+        parallelism: call.parallelism,
+        max_parallelism: settings::max_parallelism_here()?,
         source,
         since: call.since,
         source_table: call.source_table,
@@ -180,19 +183,15 @@ pub fn request(call: Call) -> Result<Request> {
     })
 }
 
-/// What is asked for, as far as this server's administrator lets it.
-fn check_parallelism(wanted: i32) -> Result<i32> {
+/// What the administrator lets it have is for the coordinator to say.
+fn check_parallelism(wanted: i32) -> Result<()> {
     let limit = settings::PARALLELISM_LIMIT;
-    if !(1..=limit).contains(&wanted) {
-        return Err(Error::bad_parameter(format!(
+    match (1..=limit).contains(&wanted) {
+        true => Ok(()),
+        false => Err(Error::bad_parameter(format!(
             "parallelism must be between 1 and {limit}, not {wanted}"
-        )));
+        ))),
     }
-    let cap = settings::max_parallelism();
-    if wanted > cap {
-        pgrx::notice!("parallelism is {cap}, not {wanted}: cgpsync.max_parallelism allows no more");
-    }
-    Ok(wanted.min(cap))
 }
 
 /// Refuses where nothing may be written. `what` would be done: `sync`.

@@ -14,6 +14,7 @@ use crate::pg::handoff::Handoff;
 use crate::pg::{report, session, wait, xact};
 use crate::plan::copy_sql::display_name;
 use crate::plan::retry;
+use crate::settings;
 use crate::source::dialect::clock::Clock;
 use crate::source::{Session, dialect};
 use crate::target::create;
@@ -66,10 +67,18 @@ fn start(birth: Birth) -> Result<Option<Run>> {
     let Some((handoff, bytes)) = Handoff::attach(birth.argument)? else {
         return Ok(None);
     };
-    let request: Request = serde_json::from_slice(&bytes).map_err(|e| Error::internal(e.to_string()))?;
+    let mut request: Request = serde_json::from_slice(&bytes).map_err(|e| Error::internal(e.to_string()))?;
+    // No client's options reach this process.
+    let cap = request.max_parallelism.unwrap_or_else(settings::max_parallelism);
+    let wanted = request.parallelism;
+    request.parallelism = wanted.min(cap);
     let (store, id, conflict) = xact::transaction(|| {
         let store = Store::open()?;
         let (id, conflict) = store.begin_run(&request, birth.role)?;
+        if wanted > cap {
+            let remark = format!("parallelism is {cap}, not {wanted}: cgpsync.max_parallelism allows no more");
+            store.add_message(id, &remark)?;
+        }
         Ok((store, id, conflict))
     })?;
     handoff.set_run_id(id);
@@ -191,7 +200,7 @@ impl Run {
         *reached = true;
         let result = report::catch(|| {
             let clock = dialect::clock::read(&mut keeper)?;
-            let snapshot = dialect::begin_shared(&mut keeper)?;
+            let snapshot = keeper::begin_shared(&mut keeper)?;
             let mut created = HashSet::new();
             let mut plan = self.plan_with(&mut keeper, &clock, &created)?;
             // What is created may make others comparable that are missing too: the default partitions of both sides, once they take the

@@ -3,15 +3,16 @@
 
 use super::caller;
 use super::record::Store;
-use crate::error::{Error, Result, tame, tame_remark};
-use crate::pg::session;
+use crate::error::{Error, Result, tame};
+use crate::pg::{report, session};
 use crate::plan::copy_sql::{quote_ident, quote_qualified, split_name};
 use crate::plan::create_table::{self as plan, ColumnDefinition, Definition, NewColumn};
 use crate::plan::reading::keys_of_digits;
-use crate::plan::units::SourceTable;
+use crate::plan::tree::Node;
+use crate::plan::units::{SourceRel, SourceTable};
 use crate::settings;
+use crate::source::dialect;
 use crate::source::dialect::server::Catalog;
-use crate::source::{Session, dialect};
 use crate::target::define::{self, ColumnType};
 
 /// Creates it and gives its OID. `target_table` left out is the source's schema and name, without a schema the source's schema.
@@ -22,7 +23,7 @@ pub fn create_table(source_table: &str, target_table: Option<&str>, source: Opti
     let target = target_table
         .map(|text| split_argument("target_table", text))
         .transpose()?;
-    let (mut table, definition, prefixed) = describe(&wanted, &caller::resolve_source(source)?)?;
+    let (mut table, mut definition, prefixed) = describe(&wanted, &caller::resolve_source(source)?)?;
     let (schema, name) = match target {
         Some((schema, name)) => (schema.unwrap_or_else(|| definition.schema.clone()), name),
         None => (definition.schema.clone(), definition.name.clone()),
@@ -39,17 +40,17 @@ pub fn create_table(source_table: &str, target_table: Option<&str>, source: Opti
     if prefixed {
         plan::prefix_partitions(&mut table.root, &name);
     }
+    tame_names(&mut table, &mut definition);
     let oid = create(&schema, &name, &table, &definition)?;
     // A point that an older table of this name has reached says nothing of this one, which is empty.
     if let Some(point) = Store::open()?.forget(oid)? {
-        pgrx::notice!(
-            "the end_tm remembered for {}, {}, is forgotten: the table begins empty",
-            quote_qualified(&schema, &name),
-            tame_remark(&point)
-        );
+        report::notice(&format!(
+            "the end_tm remembered for {}, {point}, is forgotten: the table begins empty",
+            quote_qualified(&schema, &name)
+        ));
     }
     for what in &definition.left_out {
-        pgrx::notice!("{}", tame_remark(what));
+        report::notice(what);
     }
     Ok(oid)
 }
@@ -64,12 +65,7 @@ fn split_argument(argument: &str, text: &str) -> Result<(Option<String>, String)
 /// Reads the source table, in one transaction there. Also tells whether its partitions' names are unique in their table only.
 fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(SourceTable, Definition, bool)> {
     let target = super::connection(source, settings::connect_timeout())?;
-    let session = Session::open(
-        &target,
-        "cgpsync create table",
-        &session::encoding(),
-        &session::timezone()?,
-    )?;
+    let session = super::open_here(&target, "cgpsync create table", &session::timezone()?)?;
     let (session, (table, definition)) = session.and_then(|session| {
         dialect::begin(session, None)?;
         let schemas = match schema {
@@ -81,6 +77,21 @@ fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(
     let prefixed = session.described().catalog == Catalog::OpenGauss;
     session.close();
     Ok((table, definition, prefixed))
+}
+
+/// What the caller has not named itself is shown as it is by everything here that lists tables: it gets a name that no terminal obeys. Columns
+/// keep theirs, as rows are matched by them.
+fn tame_names(table: &mut SourceTable, definition: &mut Definition) {
+    fn below(node: &mut Node<SourceRel>) {
+        for child in node.level.iter_mut().flat_map(|level| &mut level.children) {
+            child.table.name = tame(&child.table.name);
+            below(child);
+        }
+    }
+    below(&mut table.root);
+    let indexes = definition.indexes.iter_mut().map(|index| &mut index.name);
+    let checks = definition.checks.iter_mut().map(|check| &mut check.name);
+    indexes.chain(checks).for_each(|name| *name = tame(name));
 }
 
 /// Creates the table, its partitions, then what needs all of them.
@@ -148,7 +159,7 @@ fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition
         }
     }
     for remark in remarks {
-        pgrx::notice!("{}", tame_remark(&remark));
+        report::notice(&remark);
     }
     Ok(oid)
 }

@@ -43,12 +43,13 @@ pub mod worker;
 
 use crate::connection::Target;
 use crate::error::{Error, Result};
-use crate::pg::{foreign, session, spi, xact};
+use crate::pg::{foreign, report, session, spi, xact};
 use crate::plan::replace::Replace;
 use crate::plan::retry::{self, Retries};
 use crate::plan::vanished::Vanished;
 use crate::source::Session;
 use crate::target::swap::Limits;
+use record::Store;
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub struct Request {
     pub end_tm: Option<String>,
     /// workers at most
     pub parallelism: i32,
+    /// cgpsync.max_parallelism of the calling session; None: a client's option has hidden it there
+    pub max_parallelism: Option<i32>,
     /// foreign server
     pub source: String,
     /// as given
@@ -116,7 +119,19 @@ impl Request {
     fn open_session(&self, id: i64, limit: Duration) -> Result<Session> {
         let (mut target, timezone) = xact::transaction(|| Ok((self.connection()?, session::timezone()?)))?;
         target.connect_timeout = target.connect_timeout.min(limit);
-        Session::open(&target, &format!("cgpsync run {id}"), &session::encoding(), &timezone)
+        let name = format!("cgpsync run {id}");
+        let session = Session::open(&target, &name, &session::encoding(), &timezone)?;
+        let (session, ()) = session.and_then(|session| match session.warning() {
+            // A WARNING raised here would reach nobody but the server's log.
+            Some(warning) => xact::transaction(|| Store::open()?.add_message_once(id, &format!("{WARNING}{warning}"))),
+            None => Ok(()),
+        })?;
+        Ok(session)
+    }
+
+    /// Opens a session in the caller's own backend.
+    fn open_here(&self, name: &str, timezone: &str) -> Result<Session> {
+        open_here(&self.connection()?, name, timezone)
     }
 
     /// How long to wait after attempt number `attempt` has failed with `error`; None when there is to be no other one.
@@ -129,6 +144,15 @@ impl Request {
     fn connection(&self) -> Result<Target> {
         connection(&self.source, Duration::from_secs(self.connect_timeout_s))
     }
+}
+
+/// Opens a session in the caller's own backend, which is told what there is to tell.
+fn open_here(target: &Target, name: &str, timezone: &str) -> Result<Session> {
+    let session = Session::open(target, name, &session::encoding(), timezone)?;
+    if let Some(warning) = session.warning() {
+        report::warning(warning);
+    }
+    Ok(session)
 }
 
 /// Where to connect, from server `source` and the current role's user mapping for it. Inside a transaction.
@@ -179,7 +203,11 @@ fn prepare_session() -> Result<String> {
             session::set_config("synchronous_commit", "local", false)?;
         }
         for (name, value) in [
+            // ALTER ROLE ... SET role has made another one of the caller.
+            ("role", "none"),
             ("search_path", "pg_catalog, pg_temp"),
+            // An error here is caught and recorded.
+            ("exit_on_error", "off"),
             ("DateStyle", "ISO"),
             ("client_encoding", &session::encoding()),
             ("IntervalStyle", "postgres"),
@@ -220,6 +248,9 @@ fn pin_role_settings(request: &Request) -> Result<String> {
         ("extra_float_digits", "3"),
         ("standard_conforming_strings", "on"),
         ("quote_all_identifiers", "off"),
+        ("array_nulls", "on"),
+        ("xmloption", "content"),
+        ("lc_monetary", "C"),
         ("jit", "off"),
     ] {
         session::set_config(name, value, true)?;

@@ -171,7 +171,7 @@ pub fn plan(
     let points = Points::read(request, written, watermark.as_ref(), clock)?;
     let mapping = map_columns(request, &tables, session)?;
     let same = SamePlan {
-        source_table: &source.root.table.relation,
+        source_table: &origin.table,
         source_address: &origin.address,
         columns: &mapping.columns,
         watermark: watermark.as_ref().map(|point| point.text.as_str()),
@@ -214,7 +214,7 @@ pub fn plan(
     remarks.extend(fates::remark(&partitions));
     let creations = new_partitions(&sides, &missing, request.create_missing, &mut partitions, &mut remarks);
     Ok(Plan {
-        source_table: source.root.table.relation.clone(),
+        source_table: origin.table.clone(),
         source: tables.shape.clone(),
         partitions,
         creations,

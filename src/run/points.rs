@@ -1,7 +1,7 @@
 //! What end_tm, since and the remembered end_tm mean for a table's key, and which point a run leaves.
 
 use super::{Request, WARNING};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tame};
 use crate::plan::end::{KeyKind, Moment, Written, is_word, remembered, stored, written};
 use crate::plan::tree::KeyColumn;
 use crate::source::dialect::clock::Clock;
@@ -240,7 +240,7 @@ impl Points {
 fn label(request: &Request) -> Result<Points> {
     let label = match &request.end_tm {
         Some(text) if is_word(text) => values::day(text.trim())?.unwrap_or_default(),
-        Some(text) => text.trim().to_owned(),
+        Some(text) => tame(text).trim().to_owned(),
         None => values::today()?,
     };
     Ok(Points {

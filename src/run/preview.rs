@@ -4,12 +4,12 @@ use super::caller::{self, Call};
 use super::planning::{self, Action, Plan, PlannedUnit};
 use super::record::Store;
 use super::{Request, pin_role_settings};
-use crate::error::{Result, tame_remark};
-use crate::pg::session;
+use crate::error::{Result, tame_whole};
+use crate::pg::{report, session};
 use crate::plan::bound::End;
 use crate::plan::copy_sql::display_name;
 use crate::plan::select::Decision;
-use crate::source::{Session, dialect};
+use crate::source::dialect;
 use std::collections::HashSet;
 
 /// A partition and what would happen to it.
@@ -41,7 +41,7 @@ impl Line {
     /// Names the columns whose values may change where rows are copied.
     fn with_changing(mut self, columns: &[String]) -> Line {
         if matches!(self.action, "copy" | "create") && !columns.is_empty() {
-            self.reason += &format!("; values of {} may change", columns.join(", "));
+            self.reason += &tame_whole(&format!("; values of {} may change", columns.join(", ")));
         }
         self
     }
@@ -52,9 +52,9 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
     let request = caller::request(call)?;
     let (plan, shared) = session::with_local_settings(|| plan(&request))?;
     for remark in &plan.remarks {
-        match tame_remark(remark).strip_prefix(super::WARNING) {
-            Some(remark) => pgrx::warning!("{remark}"),
-            None => pgrx::notice!("{}", tame_remark(remark)),
+        match remark.strip_prefix(super::WARNING) {
+            Some(remark) => report::warning(remark),
+            None => report::notice(remark),
         }
     }
     let format = if plan.mapping.binary { "binary" } else { "text" };
@@ -73,7 +73,7 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
 fn plan(request: &Request) -> Result<(Plan, bool)> {
     let timezone = pin_role_settings(request)?;
     request.limit_lock_waits()?;
-    let source = Session::open(&request.connection()?, "cgpsync plan", &session::encoding(), &timezone)?;
+    let source = request.open_here("cgpsync plan", &timezone)?;
     let (source, plan) = source.and_then(|source| {
         let clock = dialect::clock::read(source)?;
         dialect::begin(source, None)?;
@@ -95,15 +95,15 @@ fn line(planned: PlannedUnit, end_tm: Option<&str>, format: &'static str, snapsh
         Action::Drop => "drop",
     };
     let value = |end: &End| match end {
-        End::Value(value) => Some(value.clone()),
+        End::Value(value) => Some(tame_whole(value)),
         _ => None,
     };
     let left = matches!(planned.action, Action::Skip(_) | Action::Vanished | Action::Drop);
     Line {
-        reason: reason(&planned, end_tm.unwrap_or("")),
+        reason: tame_whole(&reason(&planned, end_tm.unwrap_or(""))),
         action,
-        source_relation: (!left).then_some(planned.unit.source_relation),
-        source_filter: planned.unit.source_filter,
+        source_relation: (!left).then(|| tame_whole(&planned.unit.source_relation)),
+        source_filter: planned.unit.source_filter.as_deref().map(tame_whole),
         range_start: planned.range.as_ref().and_then(|range| value(&range.start)),
         range_end: planned.range.as_ref().and_then(|range| value(&range.end)),
         estimated_bytes: planned.unit.estimated_bytes,

@@ -6,7 +6,7 @@ mod units;
 use super::Request;
 use super::points::{LeftBy, Watermark};
 use super::rows::{NewUnit, Planned, Remembered, RunInfo};
-use crate::error::{Error, Result, sqlstate, tame_remark};
+use crate::error::{Error, Result, sqlstate, tame, tame_remark};
 use crate::pg::lock;
 use crate::pg::session::{self, as_role};
 use crate::pg::spi::{self, Row};
@@ -15,6 +15,7 @@ use crate::plan::copy_sql::quote_ident;
 use crate::plan::end::Moment;
 use crate::plan::pieces::Shares;
 use crate::target::catalog;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// How long it may take until a run that has just taken its table's lock is visible, or one that is over has let it go.
@@ -53,9 +54,10 @@ impl Store {
         as_role(self.owner, || spi::execute(&self.in_schema(sql), args))
     }
 
-    /// Runs the SELECT `sql` as the current role, whose policies apply, and sees what was committed until now; `@.` as above.
-    pub fn select_latest(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
-        spi::select_latest(&self.in_schema(sql), args)
+    /// Runs the SELECT `sql` as the owner too, and sees what was committed until now; `@.` as above. No policy narrows it, so that the caller
+    /// learns how its run went whatever its row_security and grants are: whose run it is must have been asked, or `sql` asks it.
+    pub fn read_latest(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
+        as_role(self.owner, || spi::select_latest(&self.in_schema(sql), args))
     }
 
     fn in_schema(&self, sql: &str) -> String {
@@ -68,8 +70,16 @@ impl Store {
         self.mark_orphans()?;
         let table = request.table.to_string();
         let conflict = self.lock(request.table)?;
-        let arguments = serde_json::to_string(request).map_err(|e| Error::internal(e.to_string()))?;
         let name = shown_name(request.table)?;
+        // Other roles read it. What the call says of the table and of points is the coordinator's alone, which has it as it is.
+        let shown = |text: &Option<String>| text.as_deref().map(tame);
+        let shown = Request {
+            source_table: shown(&request.source_table),
+            end_tm: shown(&request.end_tm),
+            since: shown(&request.since),
+            ..request.clone()
+        };
+        let arguments = serde_json::to_string(&shown).map_err(|e| Error::internal(e.to_string()))?;
         let rows = self.write(
             "INSERT INTO @.cgpsync_run (table_name, relation, status, source, source_table, end_tm, since, parallelism, role_name,
                                         coordinator_pid, arguments)
@@ -79,10 +89,10 @@ impl Store {
             &[
                 Some(&name),
                 Some(&table),
-                Some(&request.source),
-                request.source_table.as_deref(),
-                request.end_tm.as_deref(),
-                request.since.as_deref(),
+                Some(&tame(&request.source)),
+                shown.source_table.as_deref(),
+                shown.end_tm.as_deref(),
+                shown.since.as_deref(),
                 Some(&request.parallelism.to_string()),
                 Some(&arguments),
                 Some(&role.to_string()),
@@ -122,7 +132,7 @@ impl Store {
     /// The error naming the run that is on, if its row is visible: of the table, or of one above or
     /// below it.
     fn conflict(&self, table: u32) -> Result<Option<Error>> {
-        let sql = self.in_schema(&format!(
+        let sql = format!(
             "WITH RECURSIVE below AS (
                SELECT $1::oid AS oid UNION SELECT i.inhrelid FROM below JOIN pg_inherits i ON i.inhparent = below.oid)
              SELECT r.run_id, r.role_name, r.started_at, r.table_name, r.relation::oid = $1::oid
@@ -131,9 +141,8 @@ impl Store {
                AND (r.relation::oid IN (SELECT oid FROM below)
                     OR r.relation::oid IN (SELECT a.relid FROM pg_partition_ancestors($1::oid::regclass) a))
              ORDER BY r.relation::oid = $1::oid DESC, r.run_id DESC LIMIT 1"
-        ));
-        // As the owner, whose view no policy narrows, and with a snapshot of its own at any isolation level.
-        let rows = as_role(self.owner, || spi::select_latest(&sql, &[Some(&table.to_string())]))?;
+        );
+        let rows = self.read_latest(&sql, &[Some(&table.to_string())])?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };
@@ -173,7 +182,7 @@ impl Store {
 
     /// Whether the run's coordinator is there.
     pub fn is_alive(&self, run_id: i64) -> Result<bool> {
-        let rows = self.select_latest(
+        let rows = self.read_latest(
             &format!("SELECT {IS_ALIVE} FROM @.cgpsync_run r WHERE r.run_id = $1::pg_catalog.int8"),
             &[Some(&run_id.to_string())],
         )?;
@@ -251,17 +260,19 @@ impl Store {
         )?;
         // One statement, however many units there are.
         let wanted = units.len();
-        let units = serde_json::to_string(units).map_err(json)?;
+        let units: Vec<Value> = units.iter().map(|unit| unit.to_record()).collect::<Result<_>>()?;
+        let units = serde_json::to_string(&units).map_err(json)?;
         let inserted = self.write(
             &format!(
                 "INSERT INTO @.cgpsync_run_partition
                    (run_id, unit, partition, relation, status, source_relation, source_filter, filter_here, estimated_bytes, cut, message,
-                    source_parts, source_state, vanished_filter, bound)
+                    source_parts, source_state, vanished_filter, bound, source_exact)
                  SELECT $1::bigint, u.n, {SHOWN_NAME}, c.oid::regclass,
                         CASE WHEN u.j ->> 'left' IS NULL THEN 'pending' ELSE 'skipped' END,
                         NULLIF(u.j ->> 'source_relation', ''), u.j ->> 'source_filter', (u.j ->> 'filter_here')::bool,
                         (u.j ->> 'estimated_bytes')::bigint, NULLIF(u.j -> 'cut', 'null'), u.j ->> 'left',
-                        (u.j ->> 'source_parts')::bool, u.j ->> 'source_state', u.j ->> 'vanished_filter', u.j ->> 'bound'
+                        (u.j ->> 'source_parts')::bool, u.j ->> 'source_state', u.j ->> 'vanished_filter', u.j ->> 'bound',
+                        convert_to(u.j ->> 'exact', 'UTF8')
                  FROM jsonb_array_elements($2::jsonb) WITH ORDINALITY AS u(j, n)
                  JOIN pg_class c ON c.oid = (u.j ->> 'partition')::oid JOIN pg_namespace n ON n.oid = c.relnamespace
                  RETURNING unit"
@@ -283,6 +294,18 @@ impl Store {
         let message = tame_remark(message);
         self.write(
             "UPDATE @.cgpsync_run SET message = concat_ws(E'\\n', message, $2) WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string()), Some(&message)],
+        )
+        .map(|_| ())
+    }
+
+    /// The same, unless one of the run's processes has said it already.
+    pub fn add_message_once(&self, run_id: i64, message: &str) -> Result<()> {
+        let message = tame_remark(message);
+        // Whoever comes second waits for the row and looks at it again.
+        self.write(
+            "UPDATE @.cgpsync_run SET message = concat_ws(E'\\n', message, $2)
+             WHERE run_id = $1::bigint AND COALESCE($2 <> ALL (string_to_array(message, E'\\n')), true)",
             &[Some(&run_id.to_string()), Some(&message)],
         )
         .map(|_| ())

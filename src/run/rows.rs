@@ -1,8 +1,11 @@
 //! What goes into cgpsync's tables and comes out of them; `record` does the reading and writing.
 
 use super::Request;
+use crate::error::{Error, Result, tame_whole};
+use crate::pg::spi::Row;
 use crate::plan::pieces::{Cut, Shares};
 use serde::Serialize;
+use serde_json::Value;
 use std::time::Duration;
 
 /// A unit as planned.
@@ -40,6 +43,29 @@ impl NewUnit {
         self.source_filter = None;
         self.cut = None;
         self.estimated_bytes = None;
+    }
+
+    /// As JSON for its row. What is read is in columns that people look at: where that would be unsafe, `exact` has it as it is.
+    pub fn to_record(&self) -> Result<Value> {
+        let json = |e: serde_json::Error| Error::internal(e.to_string());
+        let mut record = serde_json::to_value(self).map_err(json)?;
+        let exact = (self.source_relation.as_str(), self.source_filter.as_deref());
+        let shown = (tame_whole(exact.0), exact.1.map(tame_whole));
+        if (shown.0.as_str(), shown.1.as_deref()) != exact {
+            record["exact"] = Value::String(serde_json::to_string(&exact).map_err(json)?);
+            record["source_relation"] = Value::String(shown.0);
+            record["source_filter"] = shown.1.map_or(Value::Null, Value::String);
+        }
+        Ok(record)
+    }
+}
+
+/// What is read for a unit, relation and condition, as its row has it: in two columns from `at` on, or in column `exact` where those are for
+/// people only.
+pub fn what_is_read(row: &Row, at: usize, exact: usize) -> Result<(String, Option<String>)> {
+    match row.text(exact) {
+        Some(json) => serde_json::from_str(json).map_err(|e| Error::internal(e.to_string())),
+        None => Ok((row.string(at)?, row.text(at + 1).map(str::to_owned))),
     }
 }
 
@@ -199,4 +225,29 @@ pub struct Remembered {
     pub table: String,
     /// see [`Origin`]
     pub address: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_see_of_a_unit_has_no_control_characters_and_what_is_read_stays() {
+        let unit = |relation: &str, filter: Option<&str>| NewUnit {
+            source_relation: relation.to_owned(),
+            source_filter: filter.map(str::to_owned),
+            ..NewUnit::default()
+        };
+        let plain = unit("\"s\".\"t\"", None).to_record().expect("JSON");
+        assert_eq!(
+            (&plain["source_relation"], plain.get("exact")),
+            (&"\"s\".\"t\"".into(), None)
+        );
+        let wild = unit("\"s\".\"t\u{1b}\"", Some("(k = '\n')")).to_record().expect("JSON");
+        assert_eq!(wild["source_relation"], "\"s\".\"t \"");
+        assert_eq!(wild["source_filter"], "(k = ' ')");
+        let exact: (String, Option<String>) =
+            serde_json::from_str(wild["exact"].as_str().expect("text")).expect("JSON");
+        assert_eq!(exact, ("\"s\".\"t\u{1b}\"".to_owned(), Some("(k = '\n')".to_owned())));
+    }
 }

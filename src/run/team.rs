@@ -284,6 +284,7 @@ fn load_pieces(task: &Task, gauge: Gauge, source: &mut Session) -> Result<Moved>
 /// A session like the leader's, in the same snapshot.
 fn open_source(task: &Task) -> Result<Session> {
     let target = task.request.connection()?;
+    // Of what there is to tell about the connection the leader's has told, and a helper may not write.
     let name = format!("cgpsync run {}: {}", task.run_id, task.name);
     let source = Session::open(&target, &name, &session::encoding(), &session::timezone()?)?;
     let (source, ()) = source.and_then(|source| {

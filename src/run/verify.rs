@@ -12,7 +12,7 @@ use super::Request;
 use super::caller::{self, Call};
 use super::planning;
 use super::record::Store;
-use crate::error::{Error, Result, tame_remark};
+use crate::error::{Error, Result, tame_remark, tame_whole};
 use crate::pg::{report, session, spi};
 use crate::source::{Session, dialect};
 use drive::drive;
@@ -94,8 +94,8 @@ impl Verified {
             matches,
             there,
             here,
-            source_relation: work.source_relation,
-            source_filter: work.source_filter,
+            source_relation: work.source_relation.as_deref().map(tame_whole),
+            source_filter: work.source_filter.as_deref().map(tame_whole),
             error,
         }
     }
@@ -103,7 +103,8 @@ impl Verified {
 
 /// Compares the units that `call` selects; rows come in the order of the partitions' names.
 pub fn verify(call: Call, method: Method) -> Result<Vec<Verified>> {
-    let request = caller::request(call)?;
+    let mut request = caller::request(call)?;
+    request.parallelism = allowed_here(&request);
     let mut sessions = Vec::new();
     // Whatever ends it, also a cancel served while waiting or while counting here, must stop what runs on the source.
     match report::catch(|| compare(&request, method, &mut sessions)) {
@@ -116,6 +117,21 @@ pub fn verify(call: Call, method: Method) -> Result<Vec<Verified>> {
             Err(error)
         }
     }
+}
+
+/// The number of sessions that the administrator lets this backend open. There is no process here whose settings no client's options reach: where
+/// those have hidden what the administrator says, it is one.
+fn allowed_here(request: &Request) -> i32 {
+    let wanted = request.parallelism;
+    let cap = request.max_parallelism.unwrap_or(1);
+    if wanted > cap {
+        let reason = match request.max_parallelism {
+            Some(_) => "cgpsync.max_parallelism allows no more",
+            None => "this session was given a value of cgpsync.max_parallelism that only a superuser may set",
+        };
+        report::notice(&format!("parallelism is {cap}, not {wanted}: {reason}"));
+    }
+    wanted.min(cap)
 }
 
 fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Result<Vec<Verified>> {
@@ -165,7 +181,7 @@ fn warn(verified: &[Verified]) {
         let more = if names.len() > NAMED { ", …" } else { "" };
         let shown = names[..names.len().min(NAMED)].join(", ");
         let number = names.len();
-        pgrx::warning!("{number} not compared, see column error: {}{more}", tame_remark(&shown));
+        report::warning(&format!("{number} not compared, see column error: {shown}{more}"));
     }
 }
 
@@ -179,12 +195,12 @@ fn pin_timezone() -> Result<String> {
 
 fn connect(request: &Request, timezone: &str, sessions: &mut Vec<Session>) -> Result<()> {
     let target = request.connection()?;
-    sessions.push(Session::open(
-        &target,
-        "cgpsync verify",
-        &session::encoding(),
-        timezone,
-    )?);
+    let name = "cgpsync verify";
+    sessions.push(match sessions.is_empty() {
+        true => super::open_here(&target, name, timezone)?,
+        // What there is to tell was told.
+        false => Session::open(&target, name, &session::encoding(), timezone)?,
+    });
     Ok(())
 }
 
@@ -199,7 +215,9 @@ fn join_in(
     let wanted = units.min(request.parallelism as usize);
     if wanted > 1 && snapshot.is_none() {
         let server = &request.source;
-        pgrx::notice!("server \"{server}\" cannot share a snapshot, so each of its sessions reads its own");
+        report::notice(&format!(
+            "server \"{server}\" cannot share a snapshot, so each of its sessions reads its own"
+        ));
     }
     while sessions.len() < wanted {
         connect(request, timezone, sessions)?;

@@ -4,7 +4,7 @@ use super::record::Store;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{Handle, State};
 use crate::pg::spi::Row;
-use crate::pg::wait;
+use crate::pg::{report, session, wait};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -71,10 +71,10 @@ impl Watch {
     /// Any run of this role, whoever started it; of all roles for a superuser. A role that may only look on does not count.
     pub fn other(run_id: i64) -> Result<Watch> {
         let watch = Watch::new(run_id, None)?;
-        let rows = watch.select(
-            "SELECT FROM @.cgpsync_run r
-             WHERE r.run_id = $1::pg_catalog.int8 AND (r.role_name = CURRENT_USER OR EXISTS (
-               SELECT FROM pg_catalog.pg_roles o WHERE o.rolname = CURRENT_USER AND o.rolsuper))",
+        let rows = watch.store.read_latest(
+            "SELECT FROM @.cgpsync_run r JOIN pg_catalog.pg_roles o ON o.oid = $2::pg_catalog.oid
+             WHERE r.run_id = $1::pg_catalog.int8 AND (r.role_name = o.rolname OR o.rolsuper)",
+            &[Some(&run_id.to_string()), Some(&session::current_role().to_string())],
         )?;
         match rows.is_empty() {
             true => Err(watch.unknown()),
@@ -187,7 +187,7 @@ impl Watch {
     }
 
     fn select(&self, sql: &str) -> Result<Vec<Row>> {
-        self.store.select_latest(sql, &[Some(&self.run_id.to_string())])
+        self.store.read_latest(sql, &[Some(&self.run_id.to_string())])
     }
 
     fn is_stopped(&mut self) -> Result<bool> {
@@ -202,16 +202,21 @@ impl Watch {
         }
     }
 
-    /// NOTICEs for what is new since the last look.
-    fn announce(&mut self, look: &Look) -> Result<()> {
+    /// NOTICEs and WARNINGs for the lines that the run's message has got since the last look.
+    pub fn tell(&mut self, look: &Look) {
         // Lines are only ever added.
         for line in look.message.as_deref().unwrap_or("").lines().skip(self.lines_seen) {
             match line.strip_prefix(super::WARNING) {
-                Some(line) => pgrx::warning!("run {}: {line}", self.run_id),
-                None => pgrx::notice!("run {}: {line}", self.run_id),
+                Some(line) => report::warning(&format!("run {}: {line}", self.run_id)),
+                None => report::notice(&format!("run {}: {line}", self.run_id)),
             }
             self.lines_seen += 1;
         }
+    }
+
+    /// NOTICEs for what is new since the last look.
+    fn announce(&mut self, look: &Look) -> Result<()> {
+        self.tell(look);
         let Some(total) = &look.units else {
             return Ok(());
         };
@@ -230,14 +235,14 @@ impl Watch {
             let text = |at| row.text(at).unwrap_or("");
             let (partition, place) = (text(1), format!("({} of {total})", self.seen.len()));
             match text(2) {
-                "done" => pgrx::notice!(
+                "done" => report::notice(&format!(
                     "{partition}: {} rows, {} bytes in {} s {place}",
                     text(3),
                     text(4),
                     text(5)
-                ),
-                "skipped" => pgrx::notice!("{partition}: skipped, {} {place}", text(6)),
-                _ => pgrx::warning!("{partition}: {} {place}", text(6)),
+                )),
+                "skipped" => report::notice(&format!("{partition}: skipped, {} {place}", text(6))),
+                _ => report::warning(&format!("{partition}: {} {place}", text(6))),
             }
         }
         Ok(())
@@ -302,7 +307,7 @@ impl SelfCheck {
             Some((store, _)) => store.clone(),
             None => Store::open()?,
         };
-        let rows = store.select_latest(
+        let rows = store.read_latest(
             "SELECT l.pid, COALESCE(l.relation::pg_catalog.regclass::pg_catalog.text, l.locktype), l.mode
               FROM pg_catalog.pg_locks l
               WHERE NOT l.granted AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(l.pid))

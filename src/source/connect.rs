@@ -7,7 +7,7 @@ use super::wire::{Socket, Stream};
 use super::{Canceller, Connection, Pins, Server, Session, block_on, remote_error};
 use crate::connection::Target;
 use crate::connection::tls::{Binding, Mode};
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::{report, wait};
 use socket2::SockAddr;
 use std::convert::Infallible;
@@ -72,12 +72,13 @@ pub(super) fn connect(target: &Target, name: &str) -> Result<Session> {
         },
         Mode::Prefer => match login.encrypted(socket, &address, &connector, true) {
             Err(encrypted) if encrypted.encryption_matters => {
+                let plain = login.plain(again()?, &address);
+                let mut session = plain.map_err(|plain| either(encrypted.error.clone(), plain.error))?;
                 // libpq says nothing, but somebody who names roots hopes that they are looked at.
                 if target.tls.roots.is_some() && !encrypted.error.remote {
-                    warn(&encrypted.error);
+                    session.warning = Some(not_encrypted(&encrypted.error));
                 }
-                let plain = login.plain(again()?, &address);
-                plain.map_err(|plain| either(encrypted.error, plain.error))
+                Ok(session)
             }
             result => result.map_err(|refusal| refusal.error),
         },
@@ -87,9 +88,9 @@ pub(super) fn connect(target: &Target, name: &str) -> Result<Session> {
     }
 }
 
-fn warn(error: &Error) {
+fn not_encrypted(error: &Error) -> String {
     let reason = error.detail.as_deref().unwrap_or(&error.message);
-    pgrx::warning!("the connection goes on without TLS, as sslmode is \"prefer\": {reason}");
+    format!("the connection goes on without TLS, as sslmode is \"prefer\": {reason}")
 }
 
 /// Which of two refusals to report: a source that has no rule for one of them tells more about the other.
@@ -189,6 +190,7 @@ impl Login<'_> {
             pins: Pins::default(),
             backend: None,
             running: None,
+            warning: None,
         })
     }
 
@@ -198,7 +200,7 @@ impl Login<'_> {
         config
             .user(&target.user)
             .dbname(&target.dbname)
-            .application_name(self.name)
+            .application_name(tame(self.name))
             .channel_binding(match target.tls.binding {
                 Binding::Disable => ChannelBinding::Disable,
                 Binding::Prefer => ChannelBinding::Prefer,

@@ -58,6 +58,8 @@ pub struct Session {
     backend: Option<String>,
     /// the statement under way that `poll` asks for
     running: Option<query::Running>,
+    /// what the caller should know of the connection
+    warning: Option<String>,
 }
 
 /// What it takes to stop a session's statement from outside of it.
@@ -246,9 +248,19 @@ impl Session {
         self.connection.parameter("integer_datetimes") == Some("on")
     }
 
+    /// The statement that does what [`set_application_name`](Self::set_application_name) does.
+    pub fn application_name_sql(name: &str) -> String {
+        format!("SET LOCAL application_name = {}", quote_literal(&tame(name)))
+    }
+
     /// What the source's administrator sees in pg_stat_activity, to the end of the transaction.
     pub fn set_application_name(&mut self, name: &str) -> Result<()> {
-        self.batch(&application_name_sql(name))
+        self.batch(&Session::application_name_sql(name))
+    }
+
+    /// What the caller should know of the connection, once, however many there are.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// Name of the server, for messages.
@@ -355,10 +367,6 @@ impl Session {
             poll_connection(&mut self.connection, &self.target.server, &mut context)
         });
     }
-}
-
-fn application_name_sql(name: &str) -> String {
-    format!("SET LOCAL application_name = {}", quote_literal(name))
 }
 
 /// The rows of an answer. Text is what it says it is, UTF8, and has no zero byte, as no text of a server has.

@@ -278,6 +278,9 @@ impl Wire {
                 self.state = State::Data(length - 4);
                 return Ok(true);
             }
+            _ if self.copying && !matches!(tag, b'c' | b'E' | b'N' | b'S' | b'A') => {
+                return self.refuse("the source broke off its COPY with another message");
+            }
             _ if length > LARGEST_MESSAGE => {
                 return self.refuse("the source sent a message that is too long");
             }

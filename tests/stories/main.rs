@@ -13,7 +13,9 @@ mod support;
 
 mod bad_input;
 mod borrowed;
+mod caller_settings;
 mod cancel;
+mod caps;
 mod changes;
 mod changing;
 mod columns;
@@ -73,6 +75,7 @@ mod swap_readers;
 mod swap_standbys;
 mod swap_unchanged;
 mod team;
+mod terminals;
 mod tls;
 mod tls_login;
 mod types;

@@ -449,3 +449,46 @@ fn a_cancelled_run_ends_within_two_seconds_and_its_requests_are_encrypted() {
         proxy.openings().contains(&CANCEL_REQUEST.to_vec())
     });
 }
+
+#[test]
+fn a_run_tells_its_caller_once_that_prefer_goes_on_without_tls() {
+    if needs::lacks_tls() {
+        return;
+    }
+    let authority = Authority::new();
+    let stranger = Authority::new();
+    let pair = pair(&authority, "");
+    pair.persons(3);
+    options(&pair, &format!(", sslmode 'prefer', sslrootcert '{}'", stranger.root()));
+    let times = |text: &str| text.matches("goes on without TLS").count();
+    let (units, notices) = pair.told("'persons', '20171231', 3");
+    assert_eq!(units.len(), 12);
+    assert_eq!(times(&notices), 1, "{notices}");
+    assert!(
+        notices.contains("the connection goes on without TLS, as sslmode is \"prefer\": Certificate verify failed"),
+        "{notices}"
+    );
+    let message = pair.target.text("SELECT message FROM cgpsync_run");
+    assert_eq!(times(&message), 1, "{message}");
+    assert!(
+        message.lines().any(|line| line.starts_with("WARNING: the connection")),
+        "{message}"
+    );
+    pair.target.sql("CREATE SCHEMA elsewhere");
+    // What runs in the caller's own backend says it there, also once.
+    for call in [
+        "SELECT count(*) FROM cgpsync_plan('persons', '20171231')",
+        "SELECT count(*) FROM cgpsync_verify('persons', '20171231', parallelism => 3)",
+        "SELECT cgpsync_create_table('persons', 'elsewhere.persons')",
+        "SELECT FROM cgpsync_wait(cgpsync_start('persons', '20171231', since => '20171201'))",
+    ] {
+        let (mut client, notices) = pair.target.connect_with_notices();
+        client.batch_execute(call).expect(call);
+        let told = times(&notices.lock().expect("a lock").join("\n"));
+        // A run that goes on by itself may not have connected yet.
+        assert!(told == 1 || (told == 0 && call.contains("_start")), "{call}: {told}");
+    }
+    // Nobody has asked for more than is to be had.
+    options(&pair, ", sslmode 'prefer'");
+    assert_eq!(times(&pair.told("'persons', '20171231', since => '20171201'").1), 0);
+}

@@ -1,14 +1,23 @@
 //! The session that keeps the run's snapshot alive: watched, and replaced when it is lost.
 
 use super::Run;
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::{report, xact};
 use crate::run::{planning, random};
-use crate::source::dialect;
+use crate::source::{Session, dialect};
 use std::time::{Duration, Instant};
 
 /// Workers are not looked after meanwhile.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Begins the transaction whose snapshot the run reads, and shares it if the source can. The snapshot's name goes into the run's row.
+pub(super) fn begin_shared(session: &mut Session) -> Result<Option<String>> {
+    let snapshot = dialect::begin_shared(session)?;
+    match &snapshot {
+        Some(name) if *name != tame(name) => Err(Error::protocol("the source sent a snapshot's name that is none")),
+        _ => Ok(snapshot),
+    }
+}
 
 impl Run {
     /// When the session that holds the run's snapshot is lost, units still to do get a new snapshot. Workers go on meanwhile with what they
@@ -67,7 +76,7 @@ impl Run {
     fn new_keeper(&mut self) -> Result<bool> {
         let keeper = self.request.open_session(self.id, RENEWAL_TIMEOUT)?;
         let (keeper, (snapshot, shape)) = keeper.and_then(|keeper| {
-            let snapshot = dialect::begin_shared(keeper)?
+            let snapshot = begin_shared(keeper)?
                 .ok_or_else(|| Error::unsupported("the source has no snapshot that sessions can share any more"))?;
             let shape = xact::transaction(|| {
                 self.request.limit_lock_waits()?;

@@ -1,6 +1,6 @@
 //! The remembered point belongs to the source it was taken from. From another one it says nothing.
 
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame};
 use crate::plan::units::SourceTable;
 use crate::run::Request;
 use crate::run::points::Watermark;
@@ -19,11 +19,12 @@ pub fn check(
     has_key: bool,
 ) -> Result<(Origin, Option<Watermark>, Option<String>)> {
     let (system, database) = dialect::origin(session)?;
+    // As the run's row shows it, and is compared with.
     let origin = Origin {
-        system: system.unwrap_or_else(|| format!("table {}", source.root.table.oid)),
-        database,
-        table: source.root.table.relation.clone(),
-        address: request.connection()?.address(),
+        system: system.map_or_else(|| format!("table {}", source.root.table.oid), |system| tame(&system)),
+        database: tame(&database),
+        table: tame(&source.root.table.relation),
+        address: tame(&request.connection()?.address()),
     };
     let Some(watermark) = store.watermark(request.table)? else {
         return Ok((origin, None, None));

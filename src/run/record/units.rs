@@ -1,10 +1,11 @@
 //! Units' rows: claimed, done, failed, put back.
 
 use super::Store;
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame, tame_remark};
+use crate::pg::spi::Row;
 use crate::plan::retry::Retries;
 use crate::run::Request;
-use crate::run::rows::{Claim, ClaimedUnit, Counts, FinishedUnit, SamePlan};
+use crate::run::rows::{Claim, ClaimedUnit, Counts, FinishedUnit, SamePlan, what_is_read};
 use crate::target::load::Loaded;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -37,7 +38,8 @@ impl Store {
         let columns = serde_json::to_string(same.columns).map_err(|e| Error::internal(e.to_string()))?;
         let rows = self.write(
             &format!(
-                "SELECT p.run_id, r.point, p.relation::oid, p.source_relation, p.source_filter, COALESCE(p.rows, 0)
+                "SELECT p.run_id, r.point, p.relation::oid, p.source_relation, p.source_filter, COALESCE(p.rows, 0),
+                    convert_from(p.source_exact, 'UTF8')
              FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
              WHERE r.relation = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
                AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.point IS NOT NULL
@@ -51,7 +53,7 @@ impl Store {
             ),
             &[
                 Some(&request.table.to_string()),
-                Some(&request.source),
+                Some(&tame(&request.source)),
                 Some(same.source_table),
                 same.watermark,
                 Some(same.source_address),
@@ -60,12 +62,13 @@ impl Store {
         )?;
         rows.iter()
             .map(|row| {
+                let (source_relation, source_filter) = what_is_read(row, 3, 6)?;
                 Ok(FinishedUnit {
                     run_id: row.need(0)?,
                     point: row.string(1)?,
                     partition: row.need(2)?,
-                    source_relation: row.string(3)?,
-                    source_filter: row.text(4).map(str::to_owned),
+                    source_relation,
+                    source_filter,
                     rows: row.need(5)?,
                 })
             })
@@ -106,16 +109,12 @@ impl Store {
         if rows.len() > names.len() {
             names.push("...");
         }
-        let details: Vec<String> = rows
-            .iter()
-            .take(10)
-            .map(|row| {
-                let text = |at| row.text(at).unwrap_or("");
-                let more = row.text(3).map(|d| format!(" ({d})")).unwrap_or_default();
-                format!("{}: {} [{}]{more}", text(0), text(2), text(1))
-            })
-            .collect();
-        Ok(Error::new(
+        let detail = |row: &Row| {
+            let text = |at| row.text(at).unwrap_or("");
+            let more = row.text(3).map(|d| format!(" ({d})")).unwrap_or_default();
+            format!("{}: {} [{}]{more}", text(0), text(2), text(1))
+        };
+        let error = Error::new(
             first.text(1).unwrap_or(sqlstate::EXTERNAL_ROUTINE),
             format!(
                 "{} of {} partitions of {} failed: {}",
@@ -125,8 +124,9 @@ impl Store {
                 names.join(", ")
             ),
         )
-        .detail(details.join("\n"))
-        .hint("Finished partitions stay finished. Run the same call again when the cause is gone; it copies only the rest."))
+        .hint("Finished partitions stay finished. Run the same call again when the cause is gone; it copies only the rest.");
+        let details = rows.iter().take(10).map(detail);
+        Ok(details.fold(error, |error, detail| error.more_detail(&detail)))
     }
 
     /// Takes the next unit for this worker, in the plan's order; one that was put back, when its time has come.
@@ -144,16 +144,17 @@ impl Store {
                       OR q.retry_at > clock_timestamp() + $2::float8 * interval '1 ms')
                ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
              RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes, p.cut,
-                       p.source_parts, p.source_state, p.vanished_filter, p.bound",
+                       p.source_parts, p.source_state, p.vanished_filter, p.bound, convert_from(p.source_exact, 'UTF8')",
             &[Some(&id), Some(&retries.max_delay_ms.to_string())],
         )?;
         if let Some(row) = rows.first() {
+            let (source_relation, source_filter) = what_is_read(row, 3, 15)?;
             return Ok(Claim::Unit(Box::new(ClaimedUnit {
                 unit: row.need(0)?,
                 partition: row.need(1)?,
                 name: row.string(2)?,
-                source_relation: row.string(3)?,
-                source_filter: row.text(4).map(str::to_owned),
+                source_relation,
+                source_filter,
                 filter_here: row.is(5),
                 attempt: row.need(6)?,
                 snapshot: row.text(7).map(str::to_owned),
@@ -193,7 +194,7 @@ impl Store {
             &[
                 Some(&run_id.to_string()),
                 Some(&unit.unit.to_string()),
-                Some(remark),
+                Some(&tame_remark(remark)),
                 Some(&delay.as_millis().to_string()),
             ],
         )?;

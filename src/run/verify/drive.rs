@@ -4,7 +4,6 @@ use super::work::Work;
 use super::{Figures, Said};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{spi, wait, xact};
-use crate::plan::copy_sql::quote_literal;
 use crate::source::dialect::unchanged::{Read, check_unchanged};
 use crate::source::{Session, TextRow};
 use crate::target::catalog;
@@ -92,11 +91,9 @@ fn count_here(statement: &str) -> Result<Figures> {
 
 /// Sends the source's statement, with the unit's name for who looks into pg_stat_activity there.
 fn begin(session: &mut Session, work: &Work) {
-    let name = quote_literal(&format!("cgpsync verify: {}", work.name));
+    let name = Session::application_name_sql(&format!("cgpsync verify: {}", work.name));
     let statement = work.there.as_deref().unwrap_or_default();
-    session.start(format!(
-        "SET LOCAL application_name = {name}; SAVEPOINT unit; {statement}"
-    ));
+    session.start(format!("{name}; SAVEPOINT unit; {statement}"));
 }
 
 /// What the source says of the unit that was begun, once it does. An error is the unit's if the session lives on.

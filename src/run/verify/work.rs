@@ -1,7 +1,8 @@
 //! What is to be computed, as statements.
 
 use super::Method;
-use crate::error::{Error, Result, sqlstate, tame_remark};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::report;
 use crate::plan::checksum::{self, Abilities, Checksum, Compared};
 use crate::plan::types::FIRST_GENERATED_OID;
 use crate::plan::units::{SourceTable, TargetTable};
@@ -75,10 +76,10 @@ pub fn work(method: Method, comparison: Comparison, session: &Session) -> Result
             });
             let entries = checksum.entries(&compared);
             if !entries.converted.is_empty() {
-                let names = tame_remark(&entries.converted.join(", "));
-                pgrx::notice!(
-                    "no cast leads back to the source's type, so what the copy makes of it is compared: {names}"
-                );
+                report::notice(&format!(
+                    "no cast leads back to the source's type, so what the copy makes of it is compared: {}",
+                    entries.converted.join(", ")
+                ));
             }
             columns = compared.into_iter().map(|column| column.name).collect();
             Some((checksum, entries))
@@ -177,7 +178,7 @@ fn columns_to_compare(target: &TargetTable, source: &SourceTable) -> Result<Vec<
         .hint("Use method => 'count' to compare the numbers of rows."));
     }
     if !left_out.is_empty() {
-        pgrx::notice!("columns that are not compared: {}", tame_remark(&left_out.join(", ")));
+        report::notice(&format!("columns that are not compared: {}", left_out.join(", ")));
     }
     Ok(compared)
 }

@@ -163,6 +163,8 @@ fn a_copy_that_nobody_asked_for_is_refused() {
         (true, "c"),
         (true, "HH"),
         (true, "Hcc"),
+        (true, "HC"),
+        (true, "HZ"),
         (true, "ZH"),
         (true, "EH"),
     ] {
