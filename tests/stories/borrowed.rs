@@ -7,7 +7,8 @@ use postgres::Client;
 /// Her function, and what it is called by: checks of domains, alone and within other types, and casts.
 const TRAPS: &str = "CREATE ROLE mallory LOGIN; CREATE SCHEMA m AUTHORIZATION mallory; GRANT ALL ON SCHEMA public TO mallory;
     SET ROLE mallory;
-    CREATE FUNCTION m.f(anyelement) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $$BEGIN EXECUTE 'ALTER ROLE mallory SUPERUSER'; RETURN true; END$$;
+    CREATE FUNCTION m.f(anyelement) RETURNS bool LANGUAGE plpgsql AS $$BEGIN
+      EXECUTE 'ALTER ROLE mallory SUPERUSER'; RETURN true; EXCEPTION WHEN insufficient_privilege THEN RETURN true; END$$;
     CREATE DOMAIN m.evil AS int CHECK (m.f(value));
     CREATE DOMAIN m.words AS text CHECK (m.f(value));
     CREATE DOMAIN m.above AS m.evil;
@@ -46,7 +47,7 @@ fn a_superuser_who_creates_a_table_like_the_sources_runs_nobodys_code() {
     pair.target.sql(TRAPS);
     pair.source.sql(NAMES);
     let check = "is not copied: it names something that is not built in";
-    let (array, here, row) = ("ARRAY(integer)", "without the checks of m.", "VALUES (1)");
+    let (array, here, row) = ("ARRAY(integer)", "without the checks of m.", "VALUES (2)");
     // What the source has, and its row; the type of the first column or the error that comes of it, and what is told.
     let cases = [
         (
@@ -56,7 +57,7 @@ fn a_superuser_who_creates_a_table_like_the_sources_runs_nobodys_code() {
             check,
         ),
         (
-            "CREATE TABLE @ (id int, CHECK (ROW(1, id) IS DISTINCT FROM '(1,1)'::m.pair))",
+            "CREATE TABLE @ (id int, CHECK (id > 0 OR '(1,1)'::m.pair IS NULL))",
             row,
             "integer",
             check,
@@ -106,7 +107,7 @@ fn a_superuser_who_creates_a_table_like_the_sources_runs_nobodys_code() {
             "default of column \"x\" is not copied: it is a value of m.mood",
         ),
         (
-            "CREATE TABLE @ (k m.evil) PARTITION BY LIST (k); CREATE TABLE @_1 PARTITION OF @ FOR VALUES IN (1)",
+            "CREATE TABLE @ (k m.evil) PARTITION BY LIST (k); CREATE TABLE @_1 PARTITION OF @ FOR VALUES IN (2)",
             row,
             "integer",
             here,
@@ -207,11 +208,11 @@ fn a_superuser_who_plans_or_verifies_runs_no_cast_of_the_tables_owner() {
     pair.source.sql(NAMES);
     pair.target.sql(
         "SET ROLE mallory;
-         CREATE FUNCTION m.out(m.mood) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM m.f(1); RETURN enum_out($1); END$$;
-         CREATE FUNCTION m.in(text) RETURNS m.mood LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM m.f(1); RETURN NULL; END$$;
-         CREATE FUNCTION m.outs(m.mood[]) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM m.f(1); RETURN array_out($1); END$$;
+         CREATE FUNCTION m.out(m.mood) RETURNS text LANGUAGE plpgsql AS $$BEGIN PERFORM m.f(1); RETURN enum_out($1); END$$;
+         CREATE FUNCTION m.in(text) RETURNS m.mood LANGUAGE plpgsql AS $$BEGIN PERFORM m.f(1); RETURN NULL; END$$;
+         CREATE FUNCTION m.outs(m.mood[]) RETURNS text LANGUAGE plpgsql AS $$BEGIN PERFORM m.f(1); RETURN array_out($1); END$$;
          CREATE TYPE m.both AS (a int, t text);
-         CREATE FUNCTION m.row(m.both) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM m.f(1); RETURN record_out($1); END$$;
+         CREATE FUNCTION m.row(m.both) RETURNS text LANGUAGE plpgsql AS $$BEGIN PERFORM m.f(1); RETURN record_out($1); END$$;
          CREATE CAST (m.mood AS text) WITH FUNCTION m.out(m.mood) AS IMPLICIT;
          CREATE CAST (text AS m.mood) WITH FUNCTION m.in(text) AS IMPLICIT;
          CREATE CAST (m.mood[] AS text) WITH FUNCTION m.outs(m.mood[]) AS IMPLICIT;
@@ -250,7 +251,7 @@ fn a_superuser_who_plans_or_verifies_runs_no_cast_of_the_tables_owner() {
         ),
         (
             "SELECT string_agg(matches::text, ' ' ORDER BY partition) FROM cgpsync_verify('t', '20170101', method => 'checksum')",
-            "true false",
+            "true",
         ),
         (
             "SELECT string_agg(matches::text, ' ' ORDER BY partition) FROM cgpsync_verify('r', 'good', method => 'checksum')",
