@@ -6,7 +6,7 @@ use crate::connection::{Place, Target, validate};
 use crate::error::{Error, is_error_code, tame};
 use crate::plan::bound::{Bound, End};
 use crate::plan::constant::{constants, is_constant, is_literal};
-use crate::plan::constraint::{is_enclosed, without_hash};
+use crate::plan::constraint::{foreign_schema, is_enclosed, mentions, without_hash};
 use crate::plan::copy_sql::{display_name, quote_ident, quote_literal, quote_qualified, split_name};
 use crate::plan::region::Cell;
 use crate::plan::sketch::column;
@@ -266,6 +266,63 @@ fn an_enclosed_expression_ends_where_its_parentheses_do() {
         let (without, found) = without_hash(&text);
         prop_assert!(without.len() <= text.len());
         prop_assert!(found || without == text);
+        Ok(())
+    });
+}
+
+/// Parts of expressions, and whether they name what is not built in.
+const NAMES: &[(&str, bool)] = &[
+    ("a", false),
+    ("1.5", false),
+    (".5", false),
+    ("'m.f(x)'", false),
+    ("'it''s m.f'::text", false),
+    ("\"m.f\"", false),
+    ("\"a\"\"b\"", false),
+    ("pg_catalog.lower(a)", false),
+    ("\"pg_catalog\" . int4", false),
+    ("OPERATOR(pg_catalog.=)", false),
+    ("(", false),
+    (")", false),
+    ("=", false),
+    ("::", false),
+    ("m.f(a)", true),
+    ("m\n.\tf(a)", true),
+    ("\"m\".f(a)", true),
+    ("'1'::m.t", true),
+    ("pg_catalog.x.y", true),
+    ("(a).b", true),
+    ("ü.f", true),
+    ("OPERATOR(m.=)", true),
+];
+
+#[test]
+fn what_is_not_built_in_is_found_wherever_it_stands() {
+    let part = prop::sample::select(NAMES);
+    let space = prop::sample::select(&[" ", "\n", "\t  "][..]);
+    let parts = prop::collection::vec((part, space), 0..12);
+    fuzz("foreign names", (parts, soup(OF_CONSTRAINTS)), |(parts, text)| {
+        let expression: String = parts
+            .iter()
+            .map(|((part, _), space)| format!("{part}{space}"))
+            .collect();
+        let is_foreign = parts.iter().any(|((_, is_foreign), _)| *is_foreign);
+        prop_assert_eq!(foreign_schema(&expression).is_some(), is_foreign, "{}", expression);
+        let has_column = parts.iter().any(|((part, _), _)| part.contains("\"a\"\"b\""));
+        prop_assert_eq!(mentions(&expression, "a\"b"), has_column, "{}", expression);
+        // Whatever it is, it ends, and a dot that is left is a number's or pg_catalog's.
+        if let (true, None) = (is_enclosed(&text), foreign_schema(&text)) {
+            let (rest, _) = lex(&text).ok_or_else(|| TestCaseError::fail(text.clone()))?;
+            for (at, _) in rest.match_indices('.') {
+                let before = rest[..at].trim_end();
+                let is_number = before.ends_with(|c: char| c.is_ascii_digit())
+                    || rest[at + 1..].starts_with(|c: char| c.is_ascii_digit() || c == '.');
+                prop_assert!(
+                    is_number || before.ends_with("pg_catalog") || before.ends_with('#') || before.ends_with('.'),
+                    "{text}"
+                );
+            }
+        }
         Ok(())
     });
 }

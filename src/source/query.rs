@@ -1,6 +1,7 @@
 //! Statements whose answers are awaited together, on several sessions and beside other work: `start`, then `poll` whenever the socket is
 //! ready. However the process ends, what is under way on the source is stopped.
 
+use super::wire::Stream;
 use super::{CANCEL_TIMEOUT, Canceller, Session, TextRow, poll_connection, remote_error, rows_of, step};
 use crate::error::{Error, Result};
 use crate::pg::{exit, wait};
@@ -22,17 +23,17 @@ pub(super) struct Running {
 
 thread_local! {
     /// How to stop each statement under way, for an exit that runs no destructor.
-    static UNDER_WAY: RefCell<Vec<(u64, Canceller)>> = const { RefCell::new(Vec::new()) };
+    static UNDER_WAY: RefCell<Vec<(u64, Canceller, Stream)>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Listed(u64);
 
 impl Listed {
-    fn new(canceller: Canceller) -> Self {
+    fn new(canceller: Canceller, stream: Stream) -> Self {
         exit::before_exit(stop_all);
         let number = UNDER_WAY.with_borrow_mut(|list| {
-            let number = list.last().map_or(1, |(last, _)| last + 1);
-            list.push((number, canceller));
+            let number = list.last().map_or(1, |(last, ..)| last + 1);
+            list.push((number, canceller, stream));
             number
         });
         Listed(number)
@@ -41,15 +42,17 @@ impl Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        UNDER_WAY.with_borrow_mut(|list| list.retain(|(number, _)| *number != self.0));
+        UNDER_WAY.with_borrow_mut(|list| list.retain(|(number, ..)| *number != self.0));
     }
 }
 
 /// The process ends: within one deadline for all, as a shutdown must not wait.
 fn stop_all() {
     let deadline = Instant::now() + CANCEL_TIMEOUT;
-    for (_, canceller) in UNDER_WAY.take() {
-        canceller.cancel(deadline);
+    for (_, canceller, stream) in UNDER_WAY.take() {
+        if stream.is_at_work() {
+            canceller.cancel(deadline);
+        }
     }
 }
 
@@ -59,7 +62,7 @@ impl Session {
         let client = self.client.clone();
         self.running = Some(Running {
             answer: Box::pin(async move { client.simple_query(&sql).await }),
-            _listed: Listed::new(self.canceller()),
+            _listed: Listed::new(self.canceller(), self.stream.clone()),
         });
     }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a build needs and this machine lacks: a server with headers, libclang, a C compiler, OpenSSL, Rust, cargo-pgrx;
-# `setup.sh lint` also cargo-deny; `setup.sh tests` what only the stories need: pg_cron, the openssl command, and libfaketime if it is to be
-# had; `setup.sh bench` what the bench compares with: pgcopydb, if it is to be had; `setup.sh server` nothing but
+# `setup.sh lint` also cargo-deny; `setup.sh tests` what only the stories need: pg_cron, the openssl command, and libfaketime and PgBouncer if
+# they are to be had; `setup.sh bench` what the bench compares with: pgcopydb, if it is to be had; `setup.sh server` nothing but
 # the server. Does nothing, and asks for no rights, where all is there.
 set -euo pipefail
 cargo_pgrx=0.18.1
@@ -116,6 +116,20 @@ fi
 if [ "${1:-}" = tests ] && ! compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null && can_install; then
     (install_packages libfaketime || { as_root apt-get update -qq \
         && install_packages libfaketime; }) >/dev/null 2>&1 || say "libfaketime cannot be installed"
+fi
+
+# So do those of a pooler. Debian starts a service with the package; nobody asked for one here.
+if [ "${1:-}" = tests ] && ! PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null && can_install; then
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'as_root rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod +x "$policy"
+    fi
+    (install_packages pgbouncer || { as_root apt-get update -qq \
+        && install_packages pgbouncer; }) >/dev/null 2>&1 || say "pgbouncer cannot be installed"
+    [ -z "$(trap -p EXIT)" ] || as_root rm -f "$policy"
+    trap - EXIT
 fi
 
 # Without it the bench shows that way as failed.
