@@ -152,8 +152,10 @@ JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) child.oid
 LEFT JOIN pg_catalog.pg_attribute a
        ON a.attrelid OPERATOR(pg_catalog.=) p.partrelid AND a.attnum OPERATOR(pg_catalog.=) p.partattrs[0]
 CROSS JOIN LATERAL (
-    SELECT pg_catalog.regexp_match(pg_catalog.regexp_replace(pg_catalog.pg_get_expr(c.relpartbound, 0),
-                                       '[\u0001-\u001F\u007F-\u009F\u200E\u200F\u2028-\u202E\u2066-\u2069]', '', 'g'),
+    SELECT pg_catalog.regexp_match(CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'UTF8'
+                                        THEN pg_catalog.regexp_replace(pg_catalog.pg_get_expr(c.relpartbound, 0),
+                                       '[\u0001-\u001F\u007F-\u009F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]', '', 'g')
+                                        ELSE pg_catalog.pg_get_expr(c.relpartbound, 0) END,
                                    '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS ends) b
 WHERE p.partstrat OPERATOR(pg_catalog.=) 'r';
 
@@ -179,7 +181,7 @@ CROSS JOIN LATERAL (
            pg_catalog.min(p.started_at) AS began,
            pg_catalog.count(*) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS workers,
            pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', pg_catalog.regexp_replace(
-                                                      p.partition, '[\u0001-\u001F\u007F-\u009F\u200E\u200F\u2028-\u202E\u2066-\u2069]', ' ', 'g'), pg_catalog.pg_size_pretty(f.bytes),
+                                                      p.partition, '[\u0001-\u001F\u007F-\u009F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]', ' ', 'g'), pg_catalog.pg_size_pretty(f.bytes),
                                                   COALESCE(pg_catalog.pg_size_pretty(p.estimated_bytes), '?'), p.worker_pid)
                                 ORDER BY p.unit) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying' AND f.bytes IS NOT NULL) AS copying
     FROM cgpsync_run_partition p

@@ -4,8 +4,10 @@ use crate::config::{Config, Here};
 use crate::connection::Secret;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::foreign::{self, Change};
-use crate::pg::{report, session, spi};
-use std::net::{ToSocketAddrs, UdpSocket};
+use crate::pg::{report, resolver, session, spi};
+use crate::settings;
+use std::net::UdpSocket;
+use std::time::Instant;
 
 /// Ours, as sql/wrapper.sql names it.
 const WRAPPER: &str = "cgpsync";
@@ -115,11 +117,12 @@ fn here() -> Result<Here> {
     })
 }
 
-/// True for Unix sockets and for every name and address of this machine: only those a socket can be bound to. Name resolution blocks,
-/// as libpq's does.
+/// True for Unix sockets and for every name and address of this machine: only those a socket can be bound to.
 fn is_here(host: &str) -> bool {
+    let resolve = || resolver::resolve(host, 0, Instant::now() + settings::connect_timeout());
     host.starts_with(['/', '@'])
-        || (host, 0)
-            .to_socket_addrs()
-            .is_ok_and(|mut found| found.any(|address| address.ip().is_loopback() || UdpSocket::bind(address).is_ok()))
+        || resolve().is_ok_and(|found| {
+            let mut found = found.into_iter();
+            found.any(|address| address.ip().is_loopback() || UdpSocket::bind(address).is_ok())
+        })
 }

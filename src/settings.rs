@@ -125,7 +125,11 @@ fn init_retries() {
 }
 
 fn init_limits() {
-    WAS_GIVEN.store(session::has_setting(CAP), Ordering::Relaxed);
+    // What is loaded with the server sees no client's options: those are refused when it connects.
+    WAS_GIVEN.store(
+        !session::is_preloading() && session::has_setting(CAP),
+        Ordering::Relaxed,
+    );
     GucRegistry::define_int_guc(
         c"cgpsync.max_rate",
         c"Bytes that a run takes from the source in a second, at most.",
@@ -205,7 +209,7 @@ pub fn max_parallelism_here() -> Result<Option<i32>> {
     Ok(Some(max_parallelism()))
 }
 
-/// cgpsync.max_parallelism, in a process that no client has connected to.
+/// cgpsync.max_parallelism, as it is in this process.
 pub fn max_parallelism() -> i32 {
     MAX_PARALLELISM.get()
 }

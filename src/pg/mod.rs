@@ -20,5 +20,6 @@ pub mod session;
 pub mod spi;
 pub mod storage;
 pub mod team;
+pub mod value;
 pub mod wait;
 pub mod xact;

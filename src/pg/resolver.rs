@@ -114,7 +114,7 @@ impl Lookup {
     }
 
     fn is_over(&self) -> bool {
-        !matches!((&self.end).read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        matches!((&self.end).read(&mut [0]), Ok(0))
     }
 
     /// What came of it. The thread has nothing left to do but to end.

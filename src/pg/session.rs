@@ -64,15 +64,25 @@ pub fn timezone() -> Result<String> {
     rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)
 }
 
+/// True while the server loads shared_preload_libraries.
+pub fn is_preloading() -> bool {
+    // SAFETY: a variable of this process.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
 /// True when the setting has a value, whether or not it was defined.
 pub fn has_setting(name: &CStr) -> bool {
     // SAFETY: looks into the process's table of settings; an unknown one gives null.
     !unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) }.is_null()
 }
 
-/// Runs `f` with the privileges of `owner`: cgpsync's own tables are written by nobody else, whoever calls. Statements inside must
-/// name every object and operator with its schema or run under a pinned search_path, as our processes do.
-pub fn as_role<T>(owner: u32, f: impl FnOnce() -> T) -> T {
+/// Runs `f` with the privileges of `owner`: cgpsync's own tables are written by nobody else, whoever calls. Code of the caller's, such as a
+/// trigger, may have set this process's search_path, so that is pinned; `f` runs no such code.
+pub fn as_role<T>(owner: u32, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_role(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, f)
+}
+
+fn with_role<T>(role: u32, flags: i32, f: impl FnOnce() -> Result<T>) -> Result<T> {
     struct Restore(pg_sys::Oid, i32);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -80,19 +90,40 @@ pub fn as_role<T>(owner: u32, f: impl FnOnce() -> T) -> T {
             unsafe { pg_sys::SetUserIdAndSecContext(self.0, self.1) };
         }
     }
-    let (mut role, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: getters and setters of two process variables. LOCAL_USERID_CHANGE is what fmgr.c sets for SECURITY DEFINER;
-    // an abort restores them too (xact.c, AbortTransaction).
-    let _restore = unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
-        let restore = Restore(role, context);
-        pg_sys::SetUserIdAndSecContext(
-            pg_sys::Oid::from_u32(owner),
-            context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
-        );
-        restore
-    };
-    f()
+    with_local_settings(|| {
+        let (mut before, mut context) = (pg_sys::InvalidOid, 0);
+        // SAFETY: sets a setting that everybody may set, until the level of with_local_settings ends, as a function's SET clause does
+        // (fmgr.c).
+        unsafe {
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+        // SAFETY: getters and setters of two process variables. LOCAL_USERID_CHANGE is what fmgr.c sets for SECURITY DEFINER,
+        // RESTRICTED_OPERATION what index.c sets beside it; an abort restores them too (xact.c, AbortTransaction).
+        let _restore = unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
+            let restore = Restore(before, context);
+            pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from_u32(role), context | flags);
+            restore
+        };
+        f()
+    })
+}
+
+/// Runs `f`, which reads a table of `owner`'s, with that role's rights, as the server does when it builds indexes and gathers statistics:
+/// functions in the table's indexes, constraints and statistics may run as soon as a statement about it is planned, and nothing of theirs
+/// must outlive `f`.
+pub fn as_tables_owner<T>(owner: u32, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    let restricted = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
+    with_role(owner, restricted, f)
 }
 
 /// Runs `f`; settings it changes for the transaction (SET LOCAL) are put back after it, as after a function with a SET clause (fmgr.c).

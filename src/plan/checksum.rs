@@ -96,17 +96,6 @@ pub fn count(relation: &str, filter: Option<&str>) -> String {
     select("count(*) AS n", relation, filter)
 }
 
-/// The sums of what `statements` give, of which each counts or each sums up.
-pub fn together(statements: &[String], has_checksum: bool) -> String {
-    match statements {
-        [one] => one.clone(),
-        several => {
-            let figures = if has_checksum { "sum(n), sum(s)" } else { "sum(n)" };
-            format!("SELECT {figures} FROM ({}) AS parts", several.join(" UNION ALL "))
-        }
-    }
-}
-
 fn select(figures: &str, relation: &str, filter: Option<&str>) -> String {
     let filter = filter.map(|f| format!(" WHERE {f}")).unwrap_or_default();
     format!("SELECT {figures} FROM {relation}{filter}")

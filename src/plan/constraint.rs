@@ -115,7 +115,7 @@ pub fn foreign_schema(expression: &str) -> Option<&str> {
         if token == "." && !matches!(before, "pg_catalog" | "\"pg_catalog\"") {
             return Some(before);
         }
-        if !token.starts_with(char::is_whitespace) {
+        if !token.starts_with(is_space) {
             before = token;
         }
         rest = &rest[token.len()..];
@@ -131,12 +131,20 @@ fn token(text: &str) -> Option<&str> {
     let has_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     let length = match first {
         '\'' | '"' => quoted_length(text).unwrap_or(text.len()),
-        c if c.is_whitespace() => while_in(&char::is_whitespace),
+        c if is_space(c) => while_in(&is_space),
         c if c.is_ascii_digit() || (c == '.' && has_digit(&text[1..])) => while_in(&|c| c == '.' || c.is_ascii_digit()),
         c if is_name(c) => while_in(&is_name),
         c => c.len_utf8(),
     };
     Some(&text[..length])
+}
+
+/// Bytes of a name (NAMEDATALEN).
+const LONGEST_NAME: usize = 63;
+
+/// White space, as the server's scanner has it (scan.l).
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
 }
 
 /// True when an expression names something `name`, a column or a table as far as this can tell.
@@ -149,6 +157,8 @@ pub fn mentions(expression: &str, name: &str) -> bool {
                 .is_some_and(|inner| inner.replace("\"\"", "\"") == name),
             None => token.to_ascii_lowercase() == name || token.to_lowercase() == name,
         };
+        // The server cuts what is longer, and it may then be the name.
+        let is_it = is_it || (token.len() > LONGEST_NAME && !token.starts_with('\''));
         if is_it {
             return true;
         }
@@ -194,6 +204,7 @@ mod tests {
             ("(pg_catalog m.f())", "m"),
             ("('pg_catalog'.f())", "'pg_catalog'"),
             ("(pg_catalog.m\u{a0}.f())", "m\u{a0}"),
+            ("(pg_catalog \u{a0}.f())", "\u{a0}"),
         ] {
             assert_eq!(foreign_schema(text), Some(schema), "{text}");
         }

@@ -317,6 +317,8 @@ pub struct NewTable {
     pub name: String,
     /// CREATE TABLE …
     pub sql: String,
+    /// columns and expressions that it is partitioned by
+    pub keys: Vec<String>,
 }
 
 impl<'a> NewPartition<'a> {
@@ -372,10 +374,8 @@ pub(super) fn create<'a>(
     let is_ours = |column: &KeyColumn| !column.expression || !column.ordering.is_empty();
     let level = node.level.as_ref();
     let level = level.filter(|level| deep && level.plain && level.columns.iter().all(is_ours));
-    let by = level.map(|level| {
-        let columns: Vec<String> = level.columns.iter().map(KeyColumn::sql).collect();
-        format!(" PARTITION BY {} ({})", level.strategy.sql(), columns.join(", "))
-    });
+    let keys = |level: &Level<SourceRel>| level.columns.iter().map(KeyColumn::sql).collect::<Vec<String>>();
+    let by = level.map(|level| format!(" PARTITION BY {} ({})", level.strategy.sql(), keys(level).join(", ")));
     let sql = format!(
         "CREATE TABLE {name} PARTITION OF {parent} {bound}{}",
         by.unwrap_or_default()
@@ -383,6 +383,7 @@ pub(super) fn create<'a>(
     tables.push(NewTable {
         name: name.clone(),
         sql,
+        keys: level.map(keys).unwrap_or_default(),
     });
     match level {
         Some(level) => {

@@ -35,11 +35,12 @@ pub fn is_transient(error: &Error) -> bool {
         return false;
     }
     match error.sqlstate.as_str() {
-        sqlstate::PROTOCOL_VIOLATION => false,
+        // A pooler has this one for its outages; what breaks the protocol is no server's message.
+        sqlstate::PROTOCOL_VIOLATION => error.remote,
         state if state.starts_with("08") => true,
         sqlstate::LOCK_NOT_AVAILABLE | sqlstate::DEADLOCK_DETECTED | sqlstate::SERIALIZATION_FAILURE => true,
         sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW => error.remote,
-        sqlstate::TOO_MANY_CONNECTIONS => error.remote,
+        sqlstate::TOO_MANY_CONNECTIONS | sqlstate::IDLE_SESSION_TIMEOUT => error.remote,
         _ => false,
     }
 }
@@ -92,6 +93,8 @@ mod tests {
             remote("57P01", "terminating connection due to administrator command"),
             remote("57P03", "the database system is starting up"),
             remote("53300", "sorry, too many clients already"),
+            remote("57P05", "terminating connection due to idle-session timeout"),
+            remote("08P01", "server conn crashed?"),
             remote("40001", "canceling statement due to conflict with recovery"),
             Error::new("55P03", "canceling statement due to lock timeout"),
             Error::new("40P01", "deadlock detected"),

@@ -28,6 +28,19 @@ mod oid {
     pub const ZONED: u32 = 1184;
     pub const VARYING: &[u32] = &[25, 1043]; // text, varchar
     pub const STRINGS: &[u32] = &[25, 1043, 1042, 19]; // and bpchar, name, which cut or pad
+
+    /// What this server calls a number or a time. The source's word for it would be SQL here.
+    pub fn called(oid: u32) -> &'static str {
+        match oid {
+            21 => "pg_catalog.int2",
+            23 => "pg_catalog.int4",
+            20 => "pg_catalog.int8",
+            1082 => "pg_catalog.date",
+            1114 => "pg_catalog.timestamp",
+            ZONED => "pg_catalog.timestamptz",
+            _ => "pg_catalog.numeric",
+        }
+    }
 }
 
 /// Types whose hash does not depend on the encoding of the database: they have no characters.
@@ -57,7 +70,7 @@ pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_
     }
     if both(oid::NUMBERS) {
         let keeps = strategy == Strategy::Range || !is_rounded(here, there);
-        return keeps.then(|| Conversion::Cast(format!("pg_catalog.{}", there.type_name)));
+        return keeps.then(|| Conversion::Cast(oid::called(there.type_oid).to_owned()));
     }
     if both(oid::TIMES) {
         // A day takes all its hours, which are values of their own over there.
@@ -66,7 +79,7 @@ pub fn conversion(here: &KeyColumn, there: &KeyColumn, strategy: Strategy, same_
         let is_zoned =
             (here.type_oid == oid::ZONED) != (there.type_oid == oid::ZONED) && there.type_oid != oid::TIMES[0];
         let cast = if is_zoned { Conversion::Zoned } else { Conversion::Cast };
-        return (by_order || !loses).then(|| cast(format!("pg_catalog.{}", there.type_name)));
+        return (by_order || !loses).then(|| cast(oid::called(there.type_oid).to_owned()));
     }
     let (ours, theirs) = (!here.labels.is_empty(), !there.labels.is_empty());
     if ours && theirs {

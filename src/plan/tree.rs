@@ -132,8 +132,8 @@ impl KeyColumn {
     pub fn is_one_of_texts(&self, values: &[&str], none: bool) -> String {
         let list: Vec<String> = values.iter().map(|value| quote_literal(value)).collect();
         let key = self.sql();
-        // As in reading::text_of.
-        let text = match self.labels.is_empty() {
+        // For types that are not built in as in reading::text_of; a composite with a NULL in it is no value of LIST that is told by its text.
+        let text = match self.type_oid < FIRST_NORMAL_OID {
             true => format!("CAST({key} AS pg_catalog.text)"),
             false => format!("CASE WHEN {key} IS NOT NULL THEN pg_catalog.format('%s', {key}) END"),
         };
@@ -244,6 +244,17 @@ pub fn assemble<I: Eq + Hash, T>(rows: Vec<NodeRow<I, T>>) -> Option<Node<T>> {
         node
     }
     root.map(|(id, node)| fill(&id, node, &mut below, 0))
+}
+
+/// Type and collation of a key whose type is not built in, as its `type_sql` and `ordering`: what it is called could come to mean another type.
+pub fn named_by_oid(type_oid: u32, collation: u32) -> String {
+    format!("oid {type_oid} {collation}")
+}
+
+/// Type and collation of what [`named_by_oid`] has made; None for SQL.
+pub fn by_oid(text: &str) -> Option<(u32, u32)> {
+    let (type_oid, collation) = text.strip_prefix("oid ")?.split_once(' ')?;
+    Some((type_oid.parse().ok()?, collation.parse().ok()?))
 }
 
 /// Ranks of values within each ordering, see [`super::select::ranking_query`].

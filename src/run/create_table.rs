@@ -126,7 +126,7 @@ fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition
     let of_others = columns
         .iter()
         .zip(&types)
-        .filter(|(_, of_type)| of_type.of_others.is_some());
+        .filter(|(_, of_type)| of_type.of_others.is_some() && of_type.instead_of.is_none());
     let untouchable: Vec<&str> = of_others.map(|(column, _)| column.definition.name.as_str()).collect();
     for check in &definition.checks {
         let Some(relation) = names.get(&check.relation) else {

@@ -392,9 +392,10 @@ impl Store {
         Ok(Some(Remembered {
             run_id: row.need(0)?,
             system: row.text(1).map(str::to_owned),
-            database: row.text(2).map(str::to_owned),
-            table: row.string(3)?,
-            address: row.text(4).map(str::to_owned),
+            // As 0.2.0 has left them they may not be tame.
+            database: row.text(2).map(tame),
+            table: tame(&row.string(3)?),
+            address: row.text(4).map(tame),
         }))
     }
 

@@ -50,6 +50,21 @@ pub struct Figures {
     pub checksum: Option<String>,
 }
 
+impl Figures {
+    /// Of these rows and those of `other`.
+    fn and(&self, other: &Figures) -> Result<Figures> {
+        let number = |text: &String| text.parse::<i128>().map_err(|e| Error::internal(e.to_string()));
+        let checksum = match (&self.checksum, &other.checksum) {
+            (Some(own), Some(others)) => Some((number(own)? + number(others)?).to_string()),
+            _ => None,
+        };
+        Ok(Figures {
+            rows: self.rows + other.rows,
+            checksum,
+        })
+    }
+}
+
 /// What a side has to say: None where there is nothing to ask it.
 type Said = Option<Result<Figures>>;
 

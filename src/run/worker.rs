@@ -123,7 +123,7 @@ impl Worker {
 
     /// A source that cannot be reached is no failure of the unit that happened to be next: it goes back, and this worker waits.
     fn not_connected(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
-        let full = error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
+        let full = error.remote && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
         if full && self.board.connected() > 0 {
             let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
             self.leave(unit, &remark)?;
@@ -144,7 +144,14 @@ impl Worker {
             }
             None => {
                 let error = after_attempts(error, self.outage);
-                xact::transaction(|| self.store.unit_failed(self.id, unit.unit, &error))?;
+                xact::transaction(|| {
+                    self.store.unit_failed(self.id, unit.unit, &error)?;
+                    // Where nobody has a connection, nobody will get one by trying again for each of the others.
+                    match self.board.connected() {
+                        0 => self.store.pending_failed(self.id, &error),
+                        _ => Ok(()),
+                    }
+                })?;
             }
         }
         Ok(Next::Unit)
@@ -272,11 +279,9 @@ impl Worker {
 
     /// Makes sure of a session within the run's snapshot, if there is one: the present one, as the run gets another when the first is lost.
     fn connect(&mut self, unit: &ClaimedUnit) -> Result<()> {
-        if self
-            .source
-            .as_ref()
-            .is_some_and(|source| source.snapshot == unit.snapshot)
-        {
+        // Between transactions, which those without a shared snapshot are, a server may have ended the session for being idle.
+        let is_good = |source: &mut Source| source.snapshot == unit.snapshot && source.session.check_alive().is_ok();
+        if self.source.as_mut().is_some_and(is_good) {
             return Ok(());
         }
         if let Some(session) = self.disconnect() {

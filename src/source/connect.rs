@@ -242,31 +242,57 @@ fn login_error(error: &tokio_postgres::Error, what: &str) -> Error {
     }
 }
 
+/// A cancel request under way: its connection, until the other side closes it.
+pub(super) struct Request {
+    fd: i32,
+    stream: Stream,
+}
+
 impl Canceller {
-    /// Best effort: whatever goes wrong here must not hide why the session is abandoned. What cannot be reached is ended by the keepalives over
-    /// there. Another cancel does not come in between: the server itself may send a second one (to the process and to its group, postmaster.c,
-    /// signal_child), and the statement would run on over there. Encrypted as its session is, or not at all: the request holds the session's key.
-    pub(super) fn cancel(&self, deadline: Instant) {
-        let _ = wait::without_interrupts(|| report::catch(|| self.request(deadline)));
+    /// Stops the statements of all of `cancellers`, by `deadline`. Best effort: whatever goes wrong here must not hide why the sessions are
+    /// abandoned. What cannot be reached is ended by the keepalives over there. Another cancel does not come in between: the server itself may
+    /// send a second one (to the process and to its group, postmaster.c, signal_child), and the statement would run on over there.
+    pub(super) fn cancel_all(cancellers: &[Canceller], deadline: Instant) {
+        wait::without_interrupts(|| {
+            let sent = |canceller: &Canceller| report::catch(|| canceller.send(deadline)).ok().flatten();
+            let requests: Vec<Request> = cancellers.iter().filter_map(sent).collect();
+            for request in requests {
+                let _ = report::catch(|| request.until_done(deadline));
+            }
+        });
     }
 
-    fn request(&self, deadline: Instant) -> Result<()> {
+    /// Sends the request, encrypted as its session is, or not at all: it holds the session's key.
+    fn send(&self, deadline: Instant) -> Result<Option<Request>> {
         let socket = socket::connect_to(&self.address, &self.target, deadline)?;
         let fd = socket.as_raw_fd();
         let socket: Box<dyn Socket> = match &self.connector {
             None => Box::new(Plain::new(socket)),
             Some(connector) => match connector.encrypt(socket, &self.target, deadline) {
                 Ok(Answer::Encrypted(done)) => done.socket,
-                Ok(Answer::None(_)) => return Ok(()),
+                Ok(Answer::None(_)) => return Ok(None),
                 Err(failed) => return Err(failed.error),
             },
         };
         let stream = Stream::new(socket);
         let cancel = self.token.cancel_query_raw(stream.clone(), AsItIs);
         let _ = block_on(fd, &stream, Some(deadline), |_| Ok(()), cancel)?;
-        // Whoever takes the request closes the connection when it has been dealt with. Closing it before could lose the request: with
-        // something unread, as a session ticket, that resets the connection; and some poolers (PgBouncer 1.18) do not survive a client that
-        // leaves before its request.
-        block_on(fd, &stream, Some(deadline), |_| Ok(()), poll_fn(|_| stream.poll_end()))
+        Ok(Some(Request { fd, stream }))
+    }
+}
+
+impl Request {
+    /// Whoever takes the request closes the connection when it has been dealt with. Closing it before could lose the request: with something
+    /// unread, as a session ticket, that resets the connection; and some poolers (PgBouncer 1.18) do not survive a client that leaves before its
+    /// request.
+    fn until_done(&self, deadline: Instant) -> Result<()> {
+        let stream = &self.stream;
+        block_on(
+            self.fd,
+            stream,
+            Some(deadline),
+            |_| Ok(()),
+            poll_fn(|_| stream.poll_end()),
+        )
     }
 }

@@ -278,19 +278,34 @@ impl Session {
         self.query_within(sql, None)
     }
 
-    /// Runs statements that a server has to answer at once. A pooler may have no server for them, and keep them waiting.
-    pub fn query_promptly(&mut self, sql: &str) -> Result<Vec<TextRow>> {
-        let limit = self.target.connect_timeout;
-        let result = self.query_within(sql, Instant::now().checked_add(limit));
+    /// The same, which the server has to answer within `limit`: a pooler may have no server for it, and keep it waiting.
+    pub fn query_promptly(&mut self, sql: &str, limit: Duration) -> Result<Vec<TextRow>> {
+        let deadline = Instant::now().checked_add(limit);
+        let result = self.query_within(sql, deadline);
+        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         result.map_err(|error| match error.sqlstate.as_str() {
-            sqlstate::CANNOT_CONNECT if !error.remote => Error::new(
-                sqlstate::TOO_MANY_CONNECTIONS,
-                format!("server \"{}\" does not answer within {} s", self.target.server, limit.as_secs()),
-            )
-            .detail("It accepts the connection and lets its statements wait, as a pooler does whose connections are all taken.")
-            .hint("Raise the pool's size, or lower parallelism: a run takes a connection for each worker, and one more."),
+            sqlstate::CANNOT_CONNECT if is_late && !error.remote => Error {
+                remote: true,
+                ..self.kept_waiting(limit)
+            },
             _ => error,
         })
+    }
+
+    fn kept_waiting(&self, limit: Duration) -> Error {
+        let server = &self.target.server;
+        Error::new(
+            sqlstate::TOO_MANY_CONNECTIONS,
+            format!("server \"{server}\" does not answer within {} s", limit.as_secs()),
+        )
+        .detail("It lets statements wait, as a pooler does whose connections are all taken, or a queue that is full.")
+        .hint("Make room there, or raise connect_timeout: sync with parallelism n takes up to n + 1 connections, verify up to n.")
+    }
+
+    /// How long what a server does at once may take: longer than a connection, as the first statements have Greenplum start processes on all
+    /// of its segments, and may wait in a queue.
+    pub fn patience(&self) -> Duration {
+        self.target.connect_timeout.saturating_mul(6)
     }
 
     fn query_within(&mut self, sql: &str, deadline: Option<Instant>) -> Result<Vec<TextRow>> {
@@ -311,17 +326,17 @@ impl Session {
     /// Lets in what has arrived, as far as it goes without waiting, and tells whether a statement is under way over there after all.
     fn is_at_work(&mut self) -> bool {
         let mut rest = vec![0; 64 * 1024];
-        let arrived = |session: &Session, rest: &mut [u8]| {
-            session.stream.has_copy_data()
-                && matches!(session.stream.take_copy_data(rest), Ok(Data::Bytes(_) | Data::Again))
-        };
         // A source that goes on sending is at work.
         for _ in 0..MOST_LEFT {
-            if !arrived(self, &mut rest) {
+            if let Ok(Data::Bytes(_) | Data::Again) = self.stream.take_copy_data(&mut rest) {
+                continue;
+            }
+            // Whatever is wrong with the connection, it is given up.
+            let _ = self.check_alive();
+            if !self.stream.has_copy_data() {
                 break;
             }
         }
-        let _ = self.check_alive();
         self.stream.is_at_work()
     }
 
@@ -349,12 +364,16 @@ impl Session {
     /// The same for several, within one short deadline.
     pub fn abandon_all(sessions: impl IntoIterator<Item = Session>) {
         let deadline = Instant::now() + CANCEL_TIMEOUT;
-        for mut session in sessions {
-            let at_work = || report::catch(|| Ok(session.is_at_work()));
-            if wait::without_interrupts(at_work).unwrap_or(false) {
-                session.canceller().cancel(deadline);
-            }
-        }
+        let mut sessions: Vec<Session> = sessions.into_iter().collect();
+        // What cannot be looked at may be at work.
+        let is_at_work = |session: &mut Session| report::catch(|| Ok(session.is_at_work())).unwrap_or(true);
+        let to_cancel: Vec<Canceller> = wait::without_interrupts(|| {
+            let at_work = sessions
+                .iter_mut()
+                .filter_map(|session| is_at_work(session).then(|| session.canceller()));
+            at_work.collect()
+        });
+        Canceller::cancel_all(&to_cancel, deadline);
     }
 
     /// Ends the transaction and the session politely. Nothing was written there, so a failure to say goodbye changes nothing.

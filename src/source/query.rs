@@ -49,11 +49,10 @@ impl Drop for Listed {
 /// The process ends: within one deadline for all, as a shutdown must not wait.
 fn stop_all() {
     let deadline = Instant::now() + CANCEL_TIMEOUT;
-    for (_, canceller, stream) in UNDER_WAY.take() {
-        if stream.is_at_work() {
-            canceller.cancel(deadline);
-        }
-    }
+    let under_way = UNDER_WAY.take().into_iter();
+    let at_work = under_way.filter(|(.., stream)| stream.is_at_work());
+    let to_cancel: Vec<Canceller> = at_work.map(|(_, canceller, _)| canceller).collect();
+    Canceller::cancel_all(&to_cancel, deadline);
 }
 
 impl Session {

@@ -29,6 +29,7 @@ const LARGEST_SETTINGS: usize = 64 * 1024 * 1024;
 const MESSAGE_COST: usize = 100;
 const VALUE_COST: usize = 48;
 const IMPOSSIBLE_LENGTH: &str = "the source sent a message with an impossible length";
+const TOO_LONG: &str = "the source sent a message that is too long";
 /// Largest CommandComplete that is looked at.
 const LARGEST_TAG: usize = 64;
 
@@ -188,7 +189,7 @@ impl Stream {
         self.0.borrow().copy_began
     }
 
-    /// The tag of the CommandComplete (`COPY 42`) after the last CopyOutResponse, once it has come by.
+    /// The tag of the last CommandComplete (`COPY 42`) since a COPY was expected, once it has come by.
     pub fn complete_tag(&self) -> Option<String> {
         self.0.borrow().complete_tag.clone()
     }
@@ -268,39 +269,21 @@ impl Wire {
         if length < 4 || length > i32::MAX as usize {
             return self.refuse(IMPOSSIBLE_LENGTH);
         }
+        if matches!(tag, b'd' | b'H' | b'c') {
+            return self.copy_frame(tag, length);
+        }
         match tag {
-            b'd' if !self.copying => return self.refuse("the source sent copy data outside of a COPY"),
-            b'd' => {
-                self.start += 5;
-                self.frames += 1;
-                // What came before it was no part of an answer: notices.
-                self.answer = 0;
-                self.state = State::Data(length - 4);
-                return Ok(true);
-            }
-            _ if self.copying && !matches!(tag, b'c' | b'E' | b'N' | b'S' | b'A') => {
+            _ if self.copying && !matches!(tag, b'E' | b'N' | b'S' | b'A') => {
                 return self.refuse("the source broke off its COPY with another message");
             }
             _ if length > LARGEST_MESSAGE => {
-                return self.refuse("the source sent a message that is too long");
+                return self.refuse(TOO_LONG);
             }
             b'C' if length <= LARGEST_TAG => {
                 let Some(body) = self.unread().get(5..length + 1) else {
                     return Ok(false);
                 };
                 self.complete_tag = body.strip_suffix(&[0]).map(|t| String::from_utf8_lossy(t).into_owned());
-            }
-            b'H' if !self.copy_expected => return self.refuse("the source began a COPY that nobody has asked for"),
-            b'H' => {
-                (self.copy_expected, self.copy_began, self.copying) = (false, true, true);
-                self.state = State::Skip(length + 1);
-                return Ok(true);
-            }
-            b'c' if !self.copying => return self.refuse("the source ended a COPY that had not begun"),
-            b'c' => {
-                self.copying = false;
-                self.state = State::Skip(length + 1);
-                return Ok(true);
             }
             b'E' => (self.copy_expected, self.copying, self.at_work) = (false, false, false),
             b'R' if length < 8 => return self.refuse(IMPOSSIBLE_LENGTH),
@@ -322,6 +305,28 @@ impl Wire {
             return Ok(false);
         }
         self.state = State::Forward(length + 1);
+        Ok(true)
+    }
+
+    /// The messages that are a COPY's: its begin, its data and the end of them.
+    fn copy_frame(&mut self, tag: u8, length: usize) -> io::Result<bool> {
+        match tag {
+            b'd' if !self.copying => return self.refuse("the source sent copy data outside of a COPY"),
+            b'd' => {
+                self.start += 5;
+                self.frames += 1;
+                // What came before it was no part of an answer: notices.
+                self.answer = 0;
+                self.state = State::Data(length - 4);
+                return Ok(true);
+            }
+            _ if length > LARGEST_MESSAGE => return self.refuse(TOO_LONG),
+            b'H' if !self.copy_expected => return self.refuse("the source began a COPY that nobody has asked for"),
+            b'H' => (self.copy_expected, self.copy_began, self.copying) = (false, true, true),
+            _ if !self.copying => return self.refuse("the source ended a COPY that had not begun"),
+            _ => self.copying = false,
+        }
+        self.state = State::Skip(length + 1);
         Ok(true)
     }
 

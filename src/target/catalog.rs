@@ -8,8 +8,11 @@ use crate::pg::storage::{self, Against};
 use crate::plan::bound::Bound;
 use crate::plan::collation::{self, Collation};
 use crate::plan::columns::TargetColumn;
+use crate::plan::constraint::foreign_schema;
 use crate::plan::copy_sql::quote_qualified;
-use crate::plan::tree::{KeyColumn, Level, Node, NodeRow, Strategy, assemble, list_expression};
+use crate::plan::tree::{
+    FIRST_NORMAL_OID, KeyColumn, Level, Node, NodeRow, Strategy, assemble, list_expression, named_by_oid,
+};
 use crate::plan::types::catalog::{Catalog, Described, FACTS};
 use crate::plan::units::{TargetRel, TargetTable};
 use std::collections::{BTreeSet, HashMap};
@@ -149,7 +152,7 @@ fn tree(oid: u32) -> Result<Option<Node<TargetRel>>> {
 /// What a [`KeyColumn`] is made of besides its name: of type t with collation l.
 fn key_facts() -> String {
     format!(
-        "{KEY}, {}, base.typmod, format_type(t.oid, base.typmod)",
+        "{KEY}, {}, base.typmod, format_type(t.oid, base.typmod), l.oid",
         collation::sql(session::VERSION)
     )
 }
@@ -160,7 +163,7 @@ const KEY: &str = "t.oid, t.typname, quote_ident(tn.nspname) || '.' || quote_ide
       (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) END";
 
 /// Type t of attribute a, or of another value of type @, a domain's being the one below it, and its schema tn.
-const KEY_TYPE: &str = "LEFT JOIN LATERAL (
+pub(super) const KEY_TYPE: &str = "LEFT JOIN LATERAL (
       WITH RECURSIVE below AS (
         SELECT y.oid, y.typtype, y.typbasetype, y.typtypmod, COALESCE(a.atttypmod, -1) AS typmod FROM pg_type y WHERE y.oid = @
         UNION ALL SELECT y.oid, y.typtype, y.typbasetype, y.typtypmod, below.typtypmod
@@ -169,8 +172,8 @@ const KEY_TYPE: &str = "LEFT JOIN LATERAL (
     LEFT JOIN pg_type t ON t.oid = base.oid
     LEFT JOIN pg_namespace tn ON tn.oid = t.typnamespace";
 
-/// How each partitioned table of the tree is partitioned. A key that could not be read without running somebody's code is as one that cannot be
-/// compared.
+/// How each partitioned table of the tree is partitioned. A key below whose domains there is a type that could not be read
+/// without running somebody's code is as one that cannot be compared; so is another role's expression that calls what is not built in.
 fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
     let key_type = KEY_TYPE.replace('@', "COALESCE(a.atttypid, o.opcintype)");
     let key_facts = key_facts();
@@ -180,8 +183,11 @@ fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
             "{TREE}
              SELECT p.partrelid, p.partstrat, a.attname,
                     CASE WHEN p.partnatts = 1 AND p.partattrs[0] = 0 THEN pg_get_partkeydef(p.partrelid) END,
-                    COALESCE(o.opcdefault AND t.oid IS NOT NULL, false) AND {others_code} IS NULL, {key_facts}
+                    COALESCE(o.opcdefault AND t.oid IS NOT NULL, false)
+                    AND CASE WHEN t.oid >= {FIRST_NORMAL_OID} THEN {others_code} IS NULL ELSE true END,
+                    w.rolsuper OR w.rolname = current_user, {key_facts}
              FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid
+             JOIN pg_class c ON c.oid = tree.oid JOIN pg_roles w ON w.oid = c.relowner
              CROSS JOIN LATERAL generate_series(0, p.partnatts - 1) AS k(n)
              LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[k.n]
              LEFT JOIN pg_opclass o ON o.oid = p.partclass[k.n]
@@ -203,9 +209,11 @@ fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
             children: Vec::new(),
         });
         let expression = row.text(3).and_then(list_expression);
+        // What an owner's expression calls is called on the source, too, with the rights that this role has there.
+        let expression = expression.filter(|text| row.is(5) || foreign_schema(text).is_none());
         match (row.text(2), expression) {
-            (Some(name), _) if row.is(4) => level.columns.push(key_column(row, 5, name, false)?),
-            (None, Some(text)) if row.is(4) => level.columns.push(key_column(row, 5, text, true)?),
+            (Some(name), _) if row.is(4) => level.columns.push(key_column(row, 6, name, false)?),
+            (None, Some(text)) if row.is(4) => level.columns.push(key_column(row, 6, text, true)?),
             _ => level.plain = false,
         }
     }
@@ -217,19 +225,25 @@ fn levels(root: &str) -> Result<HashMap<u32, Level<TargetRel>>> {
 
 /// A key from the columns of [`KEY`], which begin at `at`.
 fn key_column(row: &Row, at: usize, name: &str, expression: bool) -> Result<KeyColumn> {
-    let type_sql = row.string(at + 2)?;
+    let type_oid = row.need(at)?;
+    // No SQL begins like that.
+    let of_type =
+        (type_oid >= FIRST_NORMAL_OID).then(|| row.get(at + 8).map(|oid| named_by_oid(type_oid, oid.unwrap_or(0))));
+    let of_type = of_type.transpose()?;
+    let type_sql = of_type.clone().map_or_else(|| row.string(at + 2), Ok)?;
+    let collate = row.text(at + 3).filter(|_| of_type.is_none());
     let labels = row.text(at + 4).map(serde_json::from_str).transpose();
     Ok(KeyColumn {
         name: name.to_owned(),
         expression,
-        type_oid: row.need(at)?,
+        type_oid,
         type_name: row.string(at + 1)?,
         modifier: row.need(at + 6)?,
         collation: row.text(at + 5).and_then(Collation::parse),
         labels: labels
             .map_err(|e: serde_json::Error| Error::internal(e.to_string()))?
             .unwrap_or_default(),
-        ordering: type_sql.clone() + row.text(at + 3).unwrap_or(""),
+        ordering: type_sql.clone() + collate.unwrap_or(""),
         type_sql,
         cast_sql: row.string(at + 7)?,
         ..KeyColumn::default()
@@ -251,7 +265,8 @@ pub fn key_columns(oid: u32, names: &BTreeSet<String>) -> Result<Vec<KeyColumn>>
              FROM pg_attribute a {key_type}
              LEFT JOIN pg_collation l ON l.oid = a.attcollation
              LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
-             WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND t.oid IS NOT NULL AND {others_code} IS NULL
+             WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND t.oid IS NOT NULL
+               AND CASE WHEN t.oid >= {FIRST_NORMAL_OID} THEN {others_code} IS NULL ELSE true END
                AND to_jsonb(a.attname::text) <@ $2::jsonb
                AND EXISTS (SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
                            WHERE m.amname = 'btree' AND o.opcdefault

@@ -1,13 +1,15 @@
 //! Creating partitions here that the source has.
 
-use super::catalog::{self, TREE};
+use super::catalog;
 use super::load;
 use super::trust::others_code;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::storage::{self, Against};
 use crate::pg::{report, spi};
+use crate::plan::constraint::{foreign_schema, mentions};
 use crate::plan::copy_sql::quote_ident;
 use crate::plan::missing::Creation;
+use crate::plan::tree::FIRST_NORMAL_OID;
 
 /// Creates a partition and what is below it, under the caller's role, in the current transaction. The tables belong to the owner of their
 /// parent, as the partitions beside them.
@@ -33,28 +35,46 @@ pub fn partition(creation: &Creation) -> Result<()> {
     .map_err(|error| explain(error, creation))
 }
 
-/// Refuses bounds that would be read as values of a key whose type could run somebody else's code.
+/// Refuses bounds that would be read as values of a key whose type could run somebody else's code: keys of the parent, and those that the new
+/// tables are partitioned by. An expression may give a value of any type that it names, or that a column in it has.
 fn check_bounds(creation: &Creation) -> Result<()> {
+    let parent = [Some(&*creation.parent.to_string())];
     let others_code = others_code("a.atttypid");
-    let rows = spi::execute(
+    let columns = spi::execute(
         &format!(
-            "{TREE} SELECT k.code FROM tree JOIN pg_partitioned_table t ON t.partrelid = tree.oid
-             JOIN pg_attribute a ON a.attrelid = t.partrelid AND a.attnum = ANY (t.partattrs::int2[])
-             CROSS JOIN LATERAL (SELECT {others_code} AS code) k WHERE k.code IS NOT NULL LIMIT 1"
+            "SELECT a.attname, k.code FROM pg_attribute a CROSS JOIN LATERAL (SELECT {others_code} AS code) k
+             WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= {FIRST_NORMAL_OID}
+               AND k.code IS NOT NULL"
         ),
-        &[Some(&creation.parent.to_string())],
+        &parent,
     )?;
-    let Some(code) = rows.first().and_then(|row| row.text(0)) else {
-        return Ok(());
-    };
-    let error = Error::new(
-        sqlstate::INSUFFICIENT_PRIVILEGE,
-        format!(
-            "its bound is a value of a key that is, or has in it, {code}, and reading it could run that role's code"
-        ),
-    );
-    let error = leads(error, creation);
-    Err(error.hint("Call as the owner of the type, or create the partition by hand; or pass create_missing => false to leave it out."))
+    let keys = spi::execute(
+        "SELECT pg_get_partkeydef(c.oid), w.rolsuper OR w.rolname = current_user, quote_ident(w.rolname)
+         FROM pg_class c JOIN pg_roles w ON w.oid = c.relowner WHERE c.oid = $1::oid",
+        &parent,
+    )?;
+    let keys = keys.first().ok_or_else(|| Error::internal("no table"))?;
+    let all = creation.tables.iter().flat_map(|table| &table.keys).map(String::as_str);
+    for key in all.chain(keys.text(0)) {
+        let column = columns
+            .iter()
+            .find(|row| row.text(0).is_some_and(|name| mentions(key, name)));
+        let code = match column {
+            Some(row) => row.string(1)?,
+            None if keys.is(1) || foreign_schema(key).is_none() => continue,
+            None => format!("what role {} calls in an expression", keys.string(2)?),
+        };
+        let error = Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!(
+                "its bound is a value of a key that is, or has in it, {code}, and reading it could run that role's code"
+            ),
+        );
+        return Err(leads(error, creation).hint(
+            "Call as that role, or, if you trust it, create the partition by hand; or pass create_missing => false to leave it out.",
+        ));
+    }
+    Ok(())
 }
 
 /// Drops a partition of `table` that still has the bounds it was planned with, and nothing that depends on it; gives its name, quoted

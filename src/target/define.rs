@@ -43,7 +43,7 @@ pub struct ColumnType {
     oid: u32,
     /// with its modifier, as this server prints it
     pub sql: String,
-    /// who else has made the type, or one within the source's, so that none of its values is read here
+    /// who else has made the source's type, or one within it, so that no value of it is read here
     pub of_others: Option<String>,
     /// the domain that it stands for
     pub instead_of: Option<String>,
@@ -163,7 +163,9 @@ pub fn create(schema: &str, name: &str, sql: &str, types: &[ColumnType]) -> Resu
         &[Some(&oid.to_string())],
     )?;
     let created: Vec<u32> = rows.iter().map(|row| row.need(0)).collect::<Result<_>>()?;
-    if created != types.iter().map(|column| column.oid).collect::<Vec<u32>>() {
+    // An event trigger may have added others.
+    let expected: Vec<u32> = types.iter().map(|column| column.oid).collect();
+    if !created.starts_with(&expected) {
         return Err(Error::new(
             sqlstate::OBJECT_IN_USE,
             "types were replaced while the table was created",
@@ -229,6 +231,19 @@ pub fn check(check: &Check, relation: &str, untouchable: &[&str]) -> Result<Opti
     }
     if foreign_schema(text).is_some() {
         return Ok(Some("it names something that is not built in".to_owned()));
+    }
+    let temporary = spi::execute(
+        "SELECT typname FROM pg_type WHERE typnamespace = pg_my_temp_schema()",
+        &[],
+    )?;
+    if let Some(row) = temporary
+        .iter()
+        .find(|row| row.text(0).is_some_and(|name| mentions(text, name)))
+    {
+        return Ok(Some(format!(
+            "\"{}\" is a temporary type or table here",
+            row.string(0)?
+        )));
     }
     if let Some(name) = untouchable.iter().find(|name| mentions(text, name)) {
         return Ok(Some(format!(

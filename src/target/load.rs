@@ -2,6 +2,7 @@
 //! transaction fails and it holds what it held. The one interface behind which the ways of replacing stand.
 
 use super::swap::{self, Limits, Swap};
+use super::trust;
 use super::{catalog, defaults};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
@@ -320,13 +321,20 @@ fn check_vanished(unit: u32, name: &str, condition: &str) -> Result<()> {
     if storage::is_empty(unit) {
         return Ok(());
     }
-    let owner = spi::execute(
-        "SELECT relowner FROM pg_class WHERE oid = $1::oid",
-        &[Some(&unit.to_string())],
-    )?;
-    let owner = owner.first().ok_or_else(|| Error::internal("no owner"))?.need(0)?;
+    let owner = trust::owner(unit)?;
     let sql = format!("SELECT EXISTS (SELECT FROM ONLY {name} WHERE {condition})");
-    let rows = session::as_role(owner, || spi::execute(&sql, &[]))?;
+    let rows = session::as_tables_owner(owner, || match trust::others_code_in_keys(unit)? {
+        None => spi::execute(&sql, &[]),
+        Some(code) => Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!("whether {name} holds rows whose range has vanished from the source cannot be asked"),
+        )
+        .detail(format!(
+            "A key is, or has in it, {code}, which is not the partition's owner."
+        ))
+        .hint("Pass vanished => 'empty' to replace it by what the source has.")
+        .final_one()),
+    })?;
     if !rows.first().is_some_and(|row| row.is(0)) {
         return Ok(());
     }

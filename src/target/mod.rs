@@ -6,5 +6,5 @@ pub mod defaults;
 pub mod define;
 pub mod load;
 pub mod swap;
-mod trust;
+pub mod trust;
 pub mod values;

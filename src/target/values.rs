@@ -2,11 +2,11 @@
 //! do it, and no cast between a type that is not built in and text: its owner may have made one.
 
 use crate::error::{Error, Result};
-use crate::pg::{report, spi, xact};
+use crate::pg::{report, spi, value, xact};
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::select::ranking_query;
 use crate::plan::translate::{Conversion, Converted, Translated};
-use crate::plan::tree::{KeyColumn, Ranks, UNREADABLE};
+use crate::plan::tree::{KeyColumn, Ranks, UNREADABLE, by_oid};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,15 +16,29 @@ pub fn rank(values: &HashMap<&str, BTreeSet<&str>>, unreadable: &BTreeSet<(Strin
     for (ordering, values) in values {
         let is_unreadable = |value: &str| unreadable.contains(&((*ordering).to_owned(), value.to_owned()));
         let (beyond, values): (Vec<&str>, Vec<&str>) = values.iter().partition(|value| is_unreadable(value));
-        for row in spi::execute(&ranking_query(&values, ordering), &[])? {
-            let at: usize = row.need(0)?;
-            if let Some(value) = values.get(at - 1) {
-                ranks.insert(ordering, (*value).to_owned(), row.need(1)?);
-            }
+        for (value, rank) in values.iter().zip(ranks_of(&values, ordering)?) {
+            ranks.insert(ordering, (*value).to_owned(), rank);
         }
         for (value, rank) in beyond.into_iter().zip(UNREADABLE..) {
             ranks.insert(ordering, value.to_owned(), rank);
         }
+    }
+    Ok(ranks)
+}
+
+/// The rank of each value.
+fn ranks_of(values: &[&str], ordering: &str) -> Result<Vec<i64>> {
+    if let Some((type_oid, collation)) = by_oid(ordering) {
+        return report::catch(|| value::rank(type_oid, collation, values));
+    }
+    let rows = report::catch(|| spi::execute(&ranking_query(values, ordering), &[]))?;
+    let mut ranks = vec![0; values.len()];
+    for row in &rows {
+        let at: usize = row.need(0)?;
+        let rank = ranks
+            .get_mut(at - 1)
+            .ok_or_else(|| Error::internal("an unexpected row"))?;
+        *rank = row.need(1)?;
     }
     Ok(ranks)
 }
@@ -55,6 +69,9 @@ pub fn convert(wanted: BTreeMap<(String, Conversion), BTreeSet<String>>) -> Resu
 
 /// All of `values` at once; None when the type refuses any.
 fn read_values(type_sql: &str, conversion: &Conversion, values: &[String]) -> Result<Option<Vec<Option<Translated>>>> {
+    if let Some((type_oid, _)) = by_oid(type_sql) {
+        return read_by_oid(type_oid, values);
+    }
     let (read_as, value, is_same) = match conversion {
         Conversion::Cast(from) | Conversion::Zoned(from) => {
             let there_and_back = format!("u.v::{type_sql}::{from} = u.v");
@@ -90,6 +107,20 @@ fn read_values(type_sql: &str, conversion: &Conversion, values: &[String]) -> Re
     }
 }
 
+/// The same for a type that is not built in.
+fn read_by_oid(type_oid: u32, values: &[String]) -> Result<Option<Vec<Option<Translated>>>> {
+    let read = |value: &String| {
+        let text = value::print(type_oid, value)?;
+        let is_near_change = false;
+        Ok(Some(Translated { text, is_near_change }))
+    };
+    match xact::subtransaction(|| values.iter().map(read).collect()) {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.is_cancel() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 /// True for a time, with a zone or without, beside which the other kind comes in another order: clocks skip an hour or two less than
 /// two hours before it, or come upon one again less than an hour before or after it.
 fn near_change(value: &str, type_sql: &str) -> String {
@@ -109,6 +140,9 @@ fn near_change(value: &str, type_sql: &str) -> String {
 
 /// `value` as the key's type reads and prints it; the server's own words otherwise.
 pub fn read_value(value: &str, key: &KeyColumn) -> Result<String> {
+    if let Some((type_oid, _)) = by_oid(&key.type_sql) {
+        return report::catch(|| value::print(type_oid, value));
+    }
     let literal = format!("{}::{}", quote_literal(value), key.type_sql);
     value_of(&format!("format('%s', {literal})"), &[])?.ok_or_else(|| Error::internal("no value"))
 }
@@ -159,23 +193,9 @@ pub fn greatest(one: &str, other: &str, key: &KeyColumn) -> Result<String> {
 }
 
 fn extreme(wanted: Ordering, one: &str, other: &str, key: &KeyColumn) -> Result<String> {
-    let rows = report::catch(|| spi::execute(&ranking_query(&[one, other], &key.ordering), &[]))?;
-    let mut ranks: Vec<(i64, i64)> = rows
-        .iter()
-        .map(|row| Ok((row.need(0)?, row.need(1)?)))
-        .collect::<Result<_>>()?;
-    ranks.sort_unstable();
-    let [(_, first), (_, second)] = ranks[..] else {
-        return Err(Error::internal("no rank"));
-    };
-    read_value(
-        if first.cmp(&second) == wanted.reverse() {
-            other
-        } else {
-            one
-        },
-        key,
-    )
+    let ranks = ranks_of(&[one, other], &key.ordering)?;
+    let is_other = ranks[0].cmp(&ranks[1]) == wanted.reverse();
+    read_value(if is_other { other } else { one }, key)
 }
 
 /// The value of an expression; the server's own words in the error of one that cannot be computed.

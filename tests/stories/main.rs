@@ -39,6 +39,7 @@ mod fixtures;
 mod hostile_catalogs;
 mod hostile_endless;
 mod hostile_names;
+mod hostile_owners;
 mod hostile_protocol;
 mod keys;
 mod locks;

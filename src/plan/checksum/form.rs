@@ -122,7 +122,10 @@ impl Forms {
 
     /// That a composite is one: IS NULL is also said of a row of nothing but NULLs.
     fn is_a_value(&self, kind: &Type, value: &str) -> String {
-        format!("({}) IS NOT NULL", self.text_sql(kind, value))
+        match self.reader >= 90_600 {
+            true => format!("num_nulls({value}) = 0"),
+            false => format!("({}) IS NOT NULL", self.text_sql(kind, value)),
+        }
     }
 
     /// The entry of a row: a long value is its length and its digest, and a letter keeps the two forms apart.

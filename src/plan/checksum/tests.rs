@@ -52,15 +52,6 @@ fn a_unit_is_counted_and_summed_up_under_its_filter() {
     };
     assert_eq!(sql(true), expected("encode(sha256(array_send(ARRAY[a, b])), 'hex')"));
     assert_eq!(sql(false), expected("md5(array_send(ARRAY[a, b]))"));
-    let parts = [count("a", None), count("b", None)];
-    assert_eq!(together(&parts[..1], false), parts[0]);
-    assert_eq!(
-        together(&parts, true),
-        format!(
-            "SELECT sum(n), sum(s) FROM ({} UNION ALL {}) AS parts",
-            parts[0], parts[1]
-        )
-    );
 }
 
 #[test]

@@ -272,16 +272,25 @@ impl Store {
 
     /// Records how a unit failed or was cancelled. One that is done stays done, whatever went wrong afterwards.
     pub fn unit_failed(&self, run_id: i64, unit: i32, error: &Error) -> Result<()> {
+        self.failed(run_id, Some(unit), error)
+    }
+
+    /// The same for all that nobody has begun.
+    pub fn pending_failed(&self, run_id: i64, error: &Error) -> Result<()> {
+        self.failed(run_id, None, error)
+    }
+
+    fn failed(&self, run_id: i64, unit: Option<i32>, error: &Error) -> Result<()> {
         let status = if error.is_cancel() { "cancelled" } else { "failed" };
         let error = error.clone().bounded();
         self.write(
             "UPDATE @.cgpsync_run_partition
              SET status = $3, finished_at = clock_timestamp(), error_code = $4, error_message = $5, error_detail = $6,
                  error_hint = $7
-             WHERE run_id = $1::bigint AND unit = $2::int AND status <> 'done'",
+             WHERE run_id = $1::bigint AND CASE WHEN $2 IS NULL THEN status = 'pending' ELSE unit = $2::int AND status <> 'done' END",
             &[
                 Some(&run_id.to_string()),
-                Some(&unit.to_string()),
+                unit.map(|unit| unit.to_string()).as_deref(),
                 Some(status),
                 Some(&error.sqlstate),
                 Some(&error.message),

@@ -3,10 +3,10 @@
 use super::work::Work;
 use super::{Figures, Said};
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::{spi, wait, xact};
+use crate::pg::{session, spi, wait, xact};
 use crate::source::dialect::unchanged::{Read, check_unchanged};
 use crate::source::{Session, TextRow};
-use crate::target::catalog;
+use crate::target::{catalog, trust};
 use std::time::Duration;
 
 /// Longest sleep between two looks at the sessions; sockets and latch end it earlier.
@@ -66,10 +66,10 @@ pub fn drive(work: &[Work], locked: Vec<Result<()>>, columns: &[String], session
             }
         }
         if let Some(work) = work.get(here.len()) {
-            here.push(match (&work.here, locked.next()) {
-                (Some(_), Some(Err(error))) => Some(Err(error)),
-                (Some(statement), _) => Some(tried(|| count_here(statement))?),
-                (None, _) => None,
+            here.push(match (work.here.is_empty(), locked.next()) {
+                (false, Some(Err(error))) => Some(Err(error)),
+                (false, _) => Some(tried(|| count_here(work))?),
+                (true, _) => None,
             });
             continue;
         }
@@ -82,11 +82,20 @@ pub fn drive(work: &[Work], locked: Vec<Result<()>>, columns: &[String], session
     }
 }
 
-fn count_here(statement: &str) -> Result<Figures> {
-    let rows = spi::select(statement)?;
-    let row = rows.first();
-    let row = row.map(|row| vec![row.text(0).map(str::to_owned), row.text(1).map(str::to_owned)]);
-    figures(row.as_ref())
+/// Each table as its owner, once the caller is known to be allowed to read it.
+fn count_here(work: &Work) -> Result<Figures> {
+    let mut all: Option<Figures> = None;
+    for ((table, _), statement) in work.tables.iter().zip(&work.here) {
+        let owner = trust::owner_of_readable(*table)?;
+        let rows = session::as_tables_owner(owner, || spi::select(statement))?;
+        let row = rows.into_iter().next().map(spi::Row::into_texts);
+        let figures = figures(row.as_ref())?;
+        all = Some(match all {
+            Some(all) => all.and(&figures)?,
+            None => figures,
+        });
+    }
+    all.ok_or_else(|| Error::internal("nothing was counted"))
 }
 
 /// Sends the source's statement, with the unit's name for who looks into pg_stat_activity there.

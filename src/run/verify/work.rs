@@ -23,8 +23,8 @@ pub struct Work {
     pub tables: Vec<(u32, String)>,
     /// they hold rows that the call does not ask for
     pub has_others: bool,
-    /// statement for this side
-    pub here: Option<String>,
+    /// statements for this side, one for each of `tables`
+    pub here: Vec<String>,
     /// statement for the source
     pub there: Option<String>,
     /// relation read on the source
@@ -42,7 +42,7 @@ struct Statements {
 }
 
 impl Statements {
-    fn here(&self, tables: &[(u32, String)]) -> String {
+    fn here(&self, tables: &[(u32, String)]) -> Vec<String> {
         let one = |(_, name): &(u32, String)| {
             let relation = format!("ONLY {name}");
             match &self.checksum {
@@ -50,8 +50,7 @@ impl Statements {
                 None => checksum::count(&relation, None),
             }
         };
-        let parts: Vec<String> = tables.iter().map(one).collect();
-        checksum::together(&parts, self.checksum.is_some())
+        tables.iter().map(one).collect()
     }
 
     fn there(&self, relation: &str, filter: Option<&str>) -> String {
@@ -105,7 +104,7 @@ pub fn work(method: Method, comparison: Comparison, session: &Session) -> Result
     for partition in comparison.vanished {
         let name = catalog::qualified_name(partition)?;
         work.push(Work {
-            here: Some(checksum::count(&format!("ONLY {name}"), None)),
+            here: vec![checksum::count(&format!("ONLY {name}"), None)],
             shown_name: Some(record::shown_name(partition)?),
             tables: vec![(partition, name.clone())],
             name,
@@ -140,7 +139,7 @@ fn pair(
         name: catalog::qualified_name(partition)?,
         shown_name: Some(record::shown_name(partition)?),
         has_others: false,
-        here: Some(statements.here(&tables)),
+        here: statements.here(&tables),
         there: Some(statements.there(&relation, filter.as_deref())),
         tables,
         source_relation: Some(relation),

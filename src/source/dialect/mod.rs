@@ -142,22 +142,16 @@ pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
     } else {
         "REPEATABLE READ"
     };
-    let import = snapshot.map_or_else(String::new, |snapshot| {
-        format!("SET TRANSACTION SNAPSHOT {}; ", quote_literal(snapshot))
-    });
+    let begin = format!("BEGIN ISOLATION LEVEL {level} READ ONLY");
     session
-        .query_promptly(&format!(
-            "BEGIN ISOLATION LEVEL {level} READ ONLY; {import}{}",
-            session.pins.sql()
-        ))
-        .map_err(|error| match error.sqlstate.as_str() {
-            // No server says that of a BEGIN, but a pooler that gives each statement another connection does.
-            sqlstate::PROTOCOL_VIOLATION if error.remote => {
-                pins::not_one_session(session.server()).detail(error.message)
-            }
-            _ if snapshot.is_some() => snapshot_gone(error),
-            _ => error,
-        })?;
+        .query_promptly(&begin, session.patience())
+        .map_err(no_transaction)?;
+    if let Some(snapshot) = snapshot {
+        session
+            .batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
+            .map_err(snapshot_gone)?;
+    }
+    session.query_promptly(&session.pins.sql(), session.patience())?;
     // In a message of its own, which something that shares out statements would send elsewhere.
     let rows = session.query(&session.pins.question())?;
     let answer = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
@@ -165,13 +159,21 @@ pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
     Ok(())
 }
 
+/// PgBouncer refuses transactions where each statement may get another connection. It has one SQLSTATE for all that it says.
+fn no_transaction(error: Error) -> Error {
+    match error.remote && error.message.contains("statement pooling mode") {
+        true => pins::no_transactions(error),
+        false => error,
+    }
+}
+
 /// Runs a query in the transaction that [`begin`] has begun. An error if another session answers.
-fn query_within(session: &mut Session, sql: &str) -> Result<Vec<TextRow>> {
+fn query_in_transaction(session: &mut Session, sql: &str) -> Result<Vec<TextRow>> {
     let mut rows = session.query(&format!("SELECT CAST(pg_catalog.pg_backend_pid() AS text); {sql}"))?;
     let backend = (!rows.is_empty())
         .then(|| rows.remove(0))
         .and_then(|row| row.into_iter().next().flatten());
-    match backend == session.backend {
+    match backend.is_some() && backend == session.backend {
         true => Ok(rows),
         false => Err(pins::not_one_session(session.server())
             .detail("A query of the transaction was answered by another process.")),

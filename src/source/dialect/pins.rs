@@ -1,4 +1,4 @@
-//! The settings of a source's sessions, so that text means the same on both sides and nothing ends them but us.
+//! The settings of a source's sessions, so that text means the same on both sides and nothing ends a transaction but us.
 //!
 //! They are set within each transaction, for it alone, and looked at before anything is read. A pooler gives a transaction a connection that
 //! others have used and will use: what was set before the transaction may have met another one, and what stayed after it would be the next
@@ -119,6 +119,17 @@ impl Pins {
 pub fn not_one_session(server: &str) -> Error {
     Error::unsupported(format!("server \"{server}\" does not keep a transaction in one session"))
         .hint("Connect to the source itself, or through a pooler that gives a transaction one connection, as PgBouncer with pool_mode = transaction or session.")
+}
+
+/// The same where it says so itself.
+pub fn no_transactions(refusal: Error) -> Error {
+    let pooler = not_one_session("");
+    Error {
+        sqlstate: pooler.sqlstate,
+        hint: pooler.hint,
+        remote: false,
+        ..refusal
+    }
 }
 
 #[cfg(test)]
