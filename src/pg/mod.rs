@@ -2,6 +2,7 @@
 //! A change that needs `unsafe` elsewhere is missing a wrapper here.
 #![allow(unsafe_code)]
 
+pub mod aside;
 pub mod background;
 pub mod board;
 pub mod copy;

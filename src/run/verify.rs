@@ -12,7 +12,7 @@ use super::Request;
 use super::caller::{self, Call};
 use super::planning;
 use super::record::Store;
-use crate::error::{Error, Result, tame_remark, tame_whole};
+use crate::error::{Error, Result, sqlstate, tame_remark, tame_whole};
 use crate::pg::{report, session, spi};
 use crate::source::{Session, dialect};
 use drive::drive;
@@ -235,9 +235,21 @@ fn join_in(
         ));
     }
     while sessions.len() < wanted {
-        connect(request, timezone, sessions)?;
-        if let Some(session) = sessions.last_mut() {
-            dialect::begin(session, snapshot)?;
+        let before = sessions.len();
+        let joined = connect(request, timezone, sessions).and_then(|()| match sessions.last_mut() {
+            Some(session) => dialect::begin(session, snapshot),
+            None => Ok(()),
+        });
+        match joined {
+            Err(error) if error.remote && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS => {
+                report::notice(&format!(
+                    "comparing with {before} of {wanted} connections: {}",
+                    error.message
+                ));
+                Session::abandon_all(sessions.drain(before..));
+                return Ok(());
+            }
+            joined => joined?,
         }
     }
     Ok(())

@@ -125,9 +125,7 @@ impl Worker {
     fn not_connected(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
         let full = error.remote && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
         if full && self.board.connected() > 0 {
-            let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
-            self.leave(unit, &remark)?;
-            return Ok(Next::Leave);
+            return self.give_way(unit, &error);
         }
         if error.is_cancel() || !retry::is_transient(&error) {
             return self.failed(unit, error);
@@ -142,19 +140,24 @@ impl Worker {
                 self.leave(unit, &remark)?;
                 self.sleep(delay);
             }
+            None if self.board.connected() > 0 => return self.give_way(unit, &error),
             None => {
                 let error = after_attempts(error, self.outage);
+                // Where nobody has a connection, nobody will get one by trying again for each of the others.
                 xact::transaction(|| {
                     self.store.unit_failed(self.id, unit.unit, &error)?;
-                    // Where nobody has a connection, nobody will get one by trying again for each of the others.
-                    match self.board.connected() {
-                        0 => self.store.pending_failed(self.id, &error),
-                        _ => Ok(()),
-                    }
+                    self.store.pending_failed(self.id, &error)
                 })?;
             }
         }
         Ok(Next::Unit)
+    }
+
+    /// Others have connections and will do what is left.
+    fn give_way(&self, unit: &ClaimedUnit, error: &Error) -> Result<Next> {
+        let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
+        self.leave(unit, &remark)?;
+        Ok(Next::Leave)
     }
 
     fn leave(&self, unit: &ClaimedUnit, remark: &str) -> Result<()> {

@@ -136,7 +136,11 @@ impl Login<'_> {
             Ok(Answer::Encrypted(done)) => {
                 self.log_in(done.socket, fd, address, Some(connector.clone()), done.certificate_sent)
             }
-            Ok(Answer::None(socket)) if or_plain => self.plain(socket, address),
+            // Another login would be without TLS as well.
+            Ok(Answer::None(socket)) if or_plain => self.plain(socket, address).map_err(|refusal| Refusal {
+                encryption_matters: false,
+                ..refusal
+            }),
             Ok(Answer::None(_)) => Err(tls::error(self.target)
                 .detail("The source does not support TLS, but sslmode requires it.")
                 .hint("Switch TLS on over there (ssl = on), or use sslmode \"prefer\" on a network you trust.")
@@ -275,6 +279,7 @@ impl Canceller {
             },
         };
         let stream = Stream::new(socket);
+        stream.stay();
         let cancel = self.token.cancel_query_raw(stream.clone(), AsItIs);
         let _ = block_on(fd, &stream, Some(deadline), |_| Ok(()), cancel)?;
         Ok(Some(Request { fd, stream }))
@@ -283,8 +288,8 @@ impl Canceller {
 
 impl Request {
     /// Whoever takes the request closes the connection when it has been dealt with. Closing it before could lose the request: with something
-    /// unread, as a session ticket, that resets the connection; and some poolers (PgBouncer 1.18) do not survive a client that leaves before its
-    /// request.
+    /// unread, as a session ticket, that resets the connection; and PgBouncer 1.18 does not survive a client that leaves, or only says goodbye,
+    /// before its request is passed on.
     fn until_done(&self, deadline: Instant) -> Result<()> {
         let stream = &self.stream;
         block_on(

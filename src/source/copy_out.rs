@@ -25,7 +25,7 @@ impl Session {
     pub fn copy_out(&mut self, sql: &str, gauge: Gauge) -> Result<CopyOut<'_>> {
         let frames_before = self.stream.frames();
         self.stream.expect_copy();
-        self.start(sql.to_owned());
+        self.start(self.tied(sql));
         let mut copy = CopyOut {
             session: self,
             bytes: 0,
@@ -55,9 +55,11 @@ impl CopyOut<'_> {
 
     /// Lets the crate look at messages that are not data. True when they were the end of the statement.
     fn look(&mut self) -> Result<bool> {
-        if self.session.poll()?.is_none() {
+        let Some(rows) = self.session.poll()? else {
             return Ok(false);
-        }
+        };
+        // What has come is another session's if so, and its settings are not those that were looked at.
+        self.session.untie(rows)?;
         let stream = &self.session.stream;
         let tag = stream.complete_tag().filter(|_| stream.has_copy_begun());
         let tag = tag.unwrap_or_default();

@@ -203,6 +203,28 @@ impl Session {
         Ok(session)
     }
 
+    /// `sql`, led by a question for the process that answers: what begins a transaction may have been answered by another.
+    fn tied(&self, sql: &str) -> String {
+        format!("SELECT CAST(pg_catalog.pg_backend_pid() AS text); {sql}")
+    }
+
+    /// The rows of what was tied. An error if another process than that of the transaction has answered.
+    pub fn untie(&self, mut rows: Vec<TextRow>) -> Result<Vec<TextRow>> {
+        let backend = (!rows.is_empty()).then(|| rows.remove(0));
+        let backend = backend.and_then(|row| row.into_iter().next().flatten());
+        match backend.is_some() && backend == self.backend {
+            true => Ok(rows),
+            false => Err(dialect::pins::not_one_session(self.server())
+                .detail("A statement of the transaction was answered by another process.")),
+        }
+    }
+
+    /// Runs a query in the transaction that [`dialect::begin`] has begun.
+    pub fn query_in_transaction(&mut self, sql: &str) -> Result<Vec<TextRow>> {
+        let rows = self.query(&self.tied(sql))?;
+        self.untie(rows)
+    }
+
     /// Runs `f` with the session and gives both. If that fails the session is abandoned: an interrupted query over there has to be stopped.
     pub fn and_then<T>(mut self, f: impl FnOnce(&mut Session) -> Result<T>) -> Result<(Session, T)> {
         match report::catch(|| f(&mut self)) {

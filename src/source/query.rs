@@ -65,6 +65,11 @@ impl Session {
         });
     }
 
+    /// Begins `sql` in the transaction that [`super::dialect::begin`] has begun; [`untie`](Session::untie) tells whether it was answered there.
+    pub fn start_in_transaction(&mut self, sql: &str) {
+        self.start(self.tied(sql));
+    }
+
     /// The rows of the statement begun last, once they are there. None: wait for the socket.
     pub fn poll(&mut self) -> Result<Option<Vec<TextRow>>> {
         let Some(running) = &mut self.running else {

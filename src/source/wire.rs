@@ -98,6 +98,8 @@ struct Wire {
     password_requested: bool,
     /// the server has let us in
     authenticated: bool,
+    /// whoever closes first is the other side
+    stays: bool,
 }
 
 /// The tokio-postgres side. Clones share the stream: one goes into the crate, one stays with the COPY.
@@ -140,6 +142,7 @@ impl Stream {
             at_work: false,
             password_requested: false,
             authenticated: false,
+            stays: false,
         })))
     }
 
@@ -156,6 +159,11 @@ impl Stream {
     /// True when the server has let us in.
     pub fn is_authenticated(&self) -> bool {
         self.0.borrow().authenticated
+    }
+
+    /// From here on says no goodbye: what was asked is done when the peer closes.
+    pub fn stay(&self) {
+        self.0.borrow_mut().stays = true;
     }
 
     /// Throws away what comes until the peer closes. Pending: more must arrive.
@@ -520,7 +528,10 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().socket.goodbye();
+        let mut wire = self.0.borrow_mut();
+        if !wire.stays {
+            wire.socket.goodbye();
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -62,10 +62,7 @@ pub fn types(columns: &[ColumnDefinition]) -> Result<Vec<ColumnType>> {
         };
         match rows.first() {
             Some(row) => found.push(column_type(column, row)?),
-            None => unknown.push(format!(
-                "column \"{}\" is of type \"{}\"",
-                column.name, column.type_name
-            )),
+            None => unknown.push(format!("column \"{}\" is of type {}", column.name, column.type_name)),
         }
     }
     if unknown.is_empty() {

@@ -142,3 +142,39 @@ fn roots_and_revocation_lists_may_be_many() {
     let outcome = outcome_as(&pair, "postgres");
     assert!(outcome.contains("unable to get certificate CRL"), "{outcome}");
 }
+
+#[test]
+fn a_key_that_takes_long_to_decrypt_ends_with_connect_timeout_or_a_cancel() {
+    if needs::lacks_tls() {
+        return;
+    }
+    let authority = Authority::new();
+    let mut pair = Pair::new();
+    pair.both("CREATE TABLE t (i int)");
+    let issued = authority.issue("client", "");
+    let key = authority.laborious(&issued.key);
+    pair.target.sql(&format!(
+        "ALTER SERVER src OPTIONS (ADD sslcert '{}', ADD sslkey '{key}', ADD connect_timeout '1');
+         ALTER USER MAPPING FOR postgres SERVER src OPTIONS (ADD sslpassword 'x')",
+        issued.certificate
+    ));
+    let start = Clock::start();
+    let error = pair.sync("'t', '1'").expect_err("a timeout");
+    assert_eq!(error.code().code(), "22023", "{error:?}");
+    assert!(
+        error.detail().is_some_and(|detail| detail.contains("within 1 s")),
+        "{error:?}"
+    );
+    let mut client = pair.target.connect();
+    pair.target.sql("ALTER SERVER src OPTIONS (SET connect_timeout '60')");
+    client
+        .batch_execute("SET statement_timeout = '200ms'")
+        .expect("a setting");
+    let error = client
+        .batch_execute("SELECT * FROM cgpsync_plan('t', '1')")
+        .expect_err("a timeout");
+    assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{error:?}");
+    // The work may still be under way.
+    pair.target.stop("INT");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}

@@ -92,6 +92,29 @@ impl Authority {
         self.path("revoked.crl")
     }
 
+    /// A copy of a key encrypted in such a way that it takes millions of steps to decrypt it, which the file says itself.
+    pub fn laborious(&self, key: &str) -> String {
+        let out = self.path("laborious.der");
+        let arguments = ["pkcs8", "-topk8", "-in", key, "-outform", "DER", "-out", &out];
+        let how = ["-v2", "aes-256-cbc", "-iter", "100000", "-passout", "pass:x"];
+        self.openssl(&[&arguments[..], &how[..]].concat(), None);
+        // The number of iterations as an INTEGER of three bytes: 100,000, then as much as they hold.
+        let mut bytes = std::fs::read(&out).expect("a key");
+        let at = bytes
+            .windows(5)
+            .position(|five| five == [2, 3, 1, 0x86, 0xa0])
+            .expect("a number");
+        bytes[at + 2..at + 5].copy_from_slice(&[0x7f, 0xff, 0xff]);
+        std::fs::write(&out, bytes).expect("a file");
+        let (text, file) = (self.path("laborious.base64"), self.path("laborious.key"));
+        self.openssl(&["base64", "-in", &out, "-out", &text], None);
+        let text = std::fs::read_to_string(text).expect("text");
+        let pem = format!("-----BEGIN ENCRYPTED PRIVATE KEY-----\n{text}-----END ENCRYPTED PRIVATE KEY-----\n");
+        std::fs::write(&file, pem).expect("a file");
+        owned(Path::new(&file), 0o600);
+        file
+    }
+
     /// A copy of a key encrypted with `password`.
     pub fn encrypted(&self, key: &str, password: &str) -> String {
         let password = format!("pass:{password}");
@@ -118,7 +141,7 @@ impl Authority {
     fn openssl(&self, arguments: &[&str], key: Option<&str>) {
         let mut command = Command::new("openssl");
         command.args(arguments).current_dir(&self.dir);
-        if arguments[0] != "pkey" {
+        if !["pkey", "pkcs8", "base64"].contains(&arguments[0]) {
             command.args(["-config", "conf"]);
         }
         let key = key.map(|name| format!("{name}.key"));

@@ -102,7 +102,7 @@ fn count_here(work: &Work) -> Result<Figures> {
 fn begin(session: &mut Session, work: &Work) {
     let name = Session::application_name_sql(&format!("cgpsync verify: {}", work.name));
     let statement = work.there.as_deref().unwrap_or_default();
-    session.start(format!("{name}; SAVEPOINT unit; {statement}"));
+    session.start_in_transaction(&format!("{name}; SAVEPOINT unit; {statement}"));
 }
 
 /// What the source says of the unit that was begun, once it does. An error is the unit's if the session lives on.
@@ -111,7 +111,10 @@ fn ask(session: &mut Session, work: &Work, columns: &[String]) -> Result<Option<
     let said = match session.poll() {
         Ok(None) => return Ok(None),
         Ok(Some(rows)) => {
-            let figures = figures(rows.first()).map_err(lost)?;
+            let figures = session
+                .untie(rows)
+                .and_then(|rows| figures(rows.first()))
+                .map_err(lost)?;
             still_there(session, work, columns).map(|()| figures)
         }
         Err(error) => Err(error),

@@ -167,19 +167,6 @@ fn no_transaction(error: Error) -> Error {
     }
 }
 
-/// Runs a query in the transaction that [`begin`] has begun. An error if another session answers.
-fn query_in_transaction(session: &mut Session, sql: &str) -> Result<Vec<TextRow>> {
-    let mut rows = session.query(&format!("SELECT CAST(pg_catalog.pg_backend_pid() AS text); {sql}"))?;
-    let backend = (!rows.is_empty())
-        .then(|| rows.remove(0))
-        .and_then(|row| row.into_iter().next().flatten());
-    match backend.is_some() && backend == session.backend {
-        true => Ok(rows),
-        false => Err(pins::not_one_session(session.server())
-            .detail("A query of the transaction was answered by another process.")),
-    }
-}
-
 /// What a server says of a snapshot whose exporter is gone (snapmgr.c, ImportSnapshot) is what a lost connection leads to. Its texts may be in
 /// any language.
 fn snapshot_gone(error: Error) -> Error {

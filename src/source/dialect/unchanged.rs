@@ -7,7 +7,7 @@
 //! asked for both ways. The locks of the COPY are still held: what is so now was so while it read.
 
 use super::server::{Catalog, Product};
-use super::{answer, query_in_transaction, table};
+use super::{answer, table};
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_literal;
 use crate::source::Session;
@@ -51,12 +51,12 @@ pub fn check_unchanged(session: &mut Session, read: Read<'_>) -> Result<()> {
 fn look(session: &mut Session, read: Read<'_>) -> Result<(bool, Option<String>)> {
     // Older servers lack pg_relation_filenode and recursion; others may lack anything.
     if !has_states(session) {
-        query_in_transaction(session, "")?;
+        session.query_in_transaction("")?;
         return Ok((true, None));
     }
     if !read.has_parts && read.state.is_none() {
         let sql = one_table_sql(session, read);
-        let rows = query_in_transaction(session, &sql)?;
+        let rows = session.query_in_transaction(&sql)?;
         let has_children = rows
             .first()
             .and_then(|row| row.get(1))
@@ -76,10 +76,9 @@ fn look(session: &mut Session, read: Read<'_>) -> Result<(bool, Option<String>)>
     } else {
         ""
     };
-    let rows = query_in_transaction(
-        session,
-        &format!("SAVEPOINT look; {patience}{sql}; ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look"),
-    )?;
+    let rows = session.query_in_transaction(&format!(
+        "SAVEPOINT look; {patience}{sql}; ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look"
+    ))?;
     let state = rows.first().and_then(|row| row.get(1)).cloned().flatten();
     Ok((answer(&rows)?, state))
 }

@@ -2,9 +2,10 @@
 
 use super::files::{self, Opened};
 use super::pem::Pem;
-use crate::connection::Target;
 use crate::connection::tls::{Mode, Roots, TlsOptions, Version};
+use crate::connection::{Secret, Target};
 use crate::error::{Error, Result};
+use crate::pg::aside::Aside;
 use crate::pg::{openssl as fence, wait};
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
@@ -12,7 +13,9 @@ use openssl::ssl::{SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions
 use openssl::x509::X509Crl;
 use openssl::x509::store::X509StoreBuilderRef;
 use openssl::x509::verify::X509VerifyFlags;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 /// Permissions of group and others, as in stat(2).
 const GROUP_AND_OTHERS: u32 = 0o077;
@@ -33,7 +36,7 @@ pub fn build(target: &Target) -> Result<SslContext> {
         context.set_verify(SslVerifyMode::NONE);
     }
     if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
-        identify(&mut context, certificate, key, tls).map_err(|e| e.within(&what))?;
+        identify(&mut context, certificate, key, tls, target.connect_timeout).map_err(|e| e.within(&what))?;
     }
     fence::note_certificate_requests(&mut context);
     Ok(context.build())
@@ -118,7 +121,13 @@ fn add_lists(store: &mut X509StoreBuilderRef, what: &str, file: &str, lists: &[X
     Ok(())
 }
 
-fn identify(context: &mut SslContextBuilder, certificate: &str, key: &str, tls: &TlsOptions) -> Result<()> {
+fn identify(
+    context: &mut SslContextBuilder,
+    certificate: &str,
+    key: &str,
+    tls: &TlsOptions,
+    limit: Duration,
+) -> Result<()> {
     let what = "certificate file";
     let pem = parse(what, certificate, &Opened::open(what, certificate)?.read()?)?;
     let mut chain = pem.certificates.into_iter();
@@ -128,14 +137,14 @@ fn identify(context: &mut SslContextBuilder, certificate: &str, key: &str, tls: 
     let set = context.set_certificate(&own);
     set.and_then(|()| chain.try_for_each(|issuer| context.add_extra_chain_cert(issuer)))
         .map_err(|e| unread(what, certificate, &e))?;
-    let private = read_key(key, tls)?;
+    let private = read_key(key, tls, limit)?;
     context
         .set_private_key(&private)
         .and_then(|()| context.check_private_key())
         .map_err(|e| unusable(&format!("certificate does not match private key file \"{key}\""), &e))
 }
 
-fn read_key(file: &str, tls: &TlsOptions) -> Result<PKey<Private>> {
+fn read_key(file: &str, tls: &TlsOptions, limit: Duration) -> Result<PKey<Private>> {
     let opened = Opened::open("private key file", file)?;
     // Root's may be readable by a group that the server's user is in, as Debian's ssl-cert is.
     let forbidden = match opened.facts.uid() {
@@ -152,13 +161,27 @@ fn read_key(file: &str, tls: &TlsOptions) -> Result<PKey<Private>> {
     }
     let bytes = opened.read()?;
     // Without a password OpenSSL would ask for one on the terminal.
-    let password = tls.key_password.as_ref().map_or("", |secret| secret.reveal());
-    PKey::private_key_from_pem_passphrase(&bytes, password.as_bytes())
-        .or_else(|error| PKey::private_key_from_der(&bytes).map_err(|_| error))
-        .map_err(|e| {
-            unusable(&format!("could not load private key file \"{file}\""), &e)
-                .hint("If it is encrypted, option sslpassword of the user mapping must be its password.")
-        })
+    let password = tls.key_password.clone().unwrap_or_else(|| Secret::new(String::new()));
+    // The file says itself how long its key takes to be decrypted.
+    let decrypt = move || {
+        PKey::private_key_from_pem_passphrase(&bytes, password.reveal().as_bytes())
+            .or_else(|error| PKey::private_key_from_der(&bytes).map_err(|_| error))
+            .map_err(|error| format!("OpenSSL: {}.", text(&error)))
+    };
+    let decrypted = Aside::start("private key", decrypt).and_then(|thread| thread.wait(Instant::now() + limit));
+    let key = match decrypted {
+        Ok(key) => key,
+        Err(error) if error.kind() == ErrorKind::TimedOut => Err(format!(
+            "It was not decrypted within {} s: its count of iterations may be too high.",
+            limit.as_secs()
+        )),
+        Err(error) => Err(format!("{error}.")),
+    };
+    key.map_err(|reason| {
+        Error::bad_parameter(format!("could not load private key file \"{file}\""))
+            .detail(reason)
+            .hint("If it is encrypted, option sslpassword of the user mapping must be its password.")
+    })
 }
 
 fn parse(what: &str, file: &str, bytes: &[u8]) -> Result<Pem> {
