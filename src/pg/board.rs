@@ -18,11 +18,12 @@ struct Header {
     magic: u64,
     run_id: i64,
     units: u32,
-    /// workers with a session on the source
+    /// processes with a session on the source
     connected: AtomicU32,
+    /// workers among them
+    serving: AtomicU32,
     /// processes that copy, or are about to
     seats: AtomicU32,
-    _pad: u32,
     /// bytes per second of the whole run; 0: no limit
     max_rate: u64,
     /// microseconds of the Unix epoch until which the bytes so far are paid for
@@ -104,8 +105,8 @@ impl Board {
                 run_id,
                 units,
                 connected: AtomicU32::new(0),
+                serving: AtomicU32::new(0),
                 seats: AtomicU32::new(0),
-                _pad: 0,
                 max_rate,
                 paid_until: AtomicU64::new(0),
                 rate: AtomicU64::new(0),
@@ -227,7 +228,24 @@ impl Board {
         self.header().seats.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Workers with a session on the source.
+    /// The same for a worker. A helper that its leader ends says no goodbye, and takes no unit by itself.
+    pub fn count_serving(&self) {
+        self.count_connected();
+        self.header().serving.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has no session any more.
+    pub fn count_served(&self) {
+        self.count_disconnected();
+        self.header().serving.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Workers that have a session.
+    pub fn serving(&self) -> u32 {
+        self.header().serving.load(Ordering::Relaxed)
+    }
+
+    /// Processes with a session on the source.
     pub fn connected(&self) -> u32 {
         self.header().connected.load(Ordering::Relaxed)
     }

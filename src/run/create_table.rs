@@ -14,6 +14,7 @@ use crate::settings;
 use crate::source::dialect;
 use crate::source::dialect::server::Catalog;
 use crate::target::define::{self, ColumnType};
+use std::collections::HashMap;
 
 /// Creates it and gives its OID. `target_table` left out is the source's schema and name, without a schema the source's schema.
 pub fn create_table(source_table: &str, target_table: Option<&str>, source: Option<String>) -> Result<u32> {
@@ -127,13 +128,26 @@ fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition
         .iter()
         .zip(&types)
         .filter(|(_, of_type)| of_type.of_others.is_some() && of_type.instead_of.is_none());
-    let untouchable: Vec<&str> = of_others.map(|(column, _)| column.definition.name.as_str()).collect();
+    let of_others: Vec<&str> = of_others.map(|(column, _)| column.definition.name.as_str()).collect();
+    remarks.extend(add_checks(definition, &names, &of_others)?);
+    remarks.extend(add_indexes(definition, &names)?);
+    for remark in remarks {
+        report::notice(&remark);
+    }
+    Ok(oid)
+}
+
+/// Adds the CHECKs to the tables here, whose names are `names`, and tells which are not copied. `of_others` are columns whose values are not to
+/// be read here.
+fn add_checks(definition: &Definition, names: &HashMap<String, String>, of_others: &[&str]) -> Result<Vec<String>> {
+    let mut remarks = Vec::new();
     for check in &definition.checks {
         let Some(relation) = names.get(&check.relation) else {
             continue;
         };
         let own_name = split_name(relation).map(|(_, name)| name);
-        let untouchable: Vec<&str> = match untouchable.as_slice() {
+        // A row of the table has them in it.
+        let untouchable: Vec<&str> = match of_others {
             [] => Vec::new(),
             columns => columns.iter().copied().chain(own_name.as_deref()).collect(),
         };
@@ -145,6 +159,12 @@ fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition
             ));
         }
     }
+    Ok(remarks)
+}
+
+/// The same for indexes.
+fn add_indexes(definition: &Definition, names: &HashMap<String, String>) -> Result<Vec<String>> {
+    let mut remarks = Vec::new();
     for index in &definition.indexes {
         let Some(relation) = names.get(&index.relation) else {
             continue;
@@ -158,10 +178,7 @@ fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition
             ));
         }
     }
-    for remark in remarks {
-        report::notice(&remark);
-    }
-    Ok(oid)
+    Ok(remarks)
 }
 
 /// What is told of a column whose type, or one within it, is somebody else's.

@@ -124,8 +124,10 @@ impl Worker {
     /// A source that cannot be reached is no failure of the unit that happened to be next: it goes back, and this worker waits.
     fn not_connected(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
         let full = error.remote && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
-        if full && self.board.connected() > 0 {
-            return self.give_way(unit, &error);
+        if full && self.board.serving() > 0 {
+            let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
+            self.leave(unit, &remark)?;
+            return Ok(Next::Leave);
         }
         if error.is_cancel() || !retry::is_transient(&error) {
             return self.failed(unit, error);
@@ -140,24 +142,20 @@ impl Worker {
                 self.leave(unit, &remark)?;
                 self.sleep(delay);
             }
-            None if self.board.connected() > 0 => return self.give_way(unit, &error),
             None => {
                 let error = after_attempts(error, self.outage);
                 // Where nobody has a connection, nobody will get one by trying again for each of the others.
+                let is_for_all = self.board.serving() == 0;
                 xact::transaction(|| {
                     self.store.unit_failed(self.id, unit.unit, &error)?;
-                    self.store.pending_failed(self.id, &error)
+                    match is_for_all {
+                        true => self.store.pending_failed(self.id, &error),
+                        false => Ok(()),
+                    }
                 })?;
             }
         }
         Ok(Next::Unit)
-    }
-
-    /// Others have connections and will do what is left.
-    fn give_way(&self, unit: &ClaimedUnit, error: &Error) -> Result<Next> {
-        let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
-        self.leave(unit, &remark)?;
-        Ok(Next::Leave)
     }
 
     fn leave(&self, unit: &ClaimedUnit, remark: &str) -> Result<()> {
@@ -298,7 +296,7 @@ impl Worker {
                 None => Ok(()),
             }
         })?;
-        self.board.count_connected();
+        self.board.count_serving();
         self.outage = 0;
         self.source = Some(Source {
             session,
@@ -309,7 +307,7 @@ impl Worker {
 
     fn disconnect(&mut self) -> Option<Session> {
         let source = self.source.take()?;
-        self.board.count_disconnected();
+        self.board.count_served();
         Some(source.session)
     }
 }

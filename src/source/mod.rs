@@ -203,15 +203,15 @@ impl Session {
         Ok(session)
     }
 
-    /// `sql`, led by a question for the process that answers: what begins a transaction may have been answered by another.
+    /// `sql` with a question for the process that answers: what has begun the transaction may have been another. It stands at the end, so that
+    /// who looks for a COPY in pg_stat_activity finds one.
     fn tied(&self, sql: &str) -> String {
-        format!("SELECT CAST(pg_catalog.pg_backend_pid() AS text); {sql}")
+        format!("{sql}; SELECT CAST(pg_catalog.pg_backend_pid() AS text)")
     }
 
     /// The rows of what was tied. An error if another process than that of the transaction has answered.
     pub fn untie(&self, mut rows: Vec<TextRow>) -> Result<Vec<TextRow>> {
-        let backend = (!rows.is_empty()).then(|| rows.remove(0));
-        let backend = backend.and_then(|row| row.into_iter().next().flatten());
+        let backend = rows.pop().and_then(|row| row.into_iter().next().flatten());
         match backend.is_some() && backend == self.backend {
             true => Ok(rows),
             false => Err(dialect::pins::not_one_session(self.server())

@@ -197,7 +197,7 @@ impl Stream {
         self.0.borrow().copy_began
     }
 
-    /// The tag of the last CommandComplete (`COPY 42`) since a COPY was expected, once it has come by.
+    /// The tag of the first CommandComplete (`COPY 42`) since a COPY was expected, once it has come by.
     pub fn complete_tag(&self) -> Option<String> {
         self.0.borrow().complete_tag.clone()
     }
@@ -287,7 +287,7 @@ impl Wire {
             _ if length > LARGEST_MESSAGE => {
                 return self.refuse(TOO_LONG);
             }
-            b'C' if length <= LARGEST_TAG => {
+            b'C' if length <= LARGEST_TAG && self.complete_tag.is_none() => {
                 let Some(body) = self.unread().get(5..length + 1) else {
                     return Ok(false);
                 };

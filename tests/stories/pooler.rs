@@ -177,7 +177,7 @@ fn what_does_not_keep_a_transaction_in_one_session_is_refused_before_anything_is
         }
     });
     for sql in [SYNC, TEXT, VERIFY] {
-        let after = "SELECT CAST(pg_catalog.pg_backend_pid() AS text); ";
+        let after = "; SELECT CAST(pg_catalog.pg_backend_pid() AS text)";
         scene.fails("another process", sql, vec![(after, process.clone())], refused);
     }
     assert!(scene.call(TEXT, vec![(COPY, Lie::ask("COPY", "COPY"))]).is_ok());

@@ -111,10 +111,8 @@ fn ask(session: &mut Session, work: &Work, columns: &[String]) -> Result<Option<
     let said = match session.poll() {
         Ok(None) => return Ok(None),
         Ok(Some(rows)) => {
-            let figures = session
-                .untie(rows)
-                .and_then(|rows| figures(rows.first()))
-                .map_err(lost)?;
+            let figures = figures(rows.first()).map_err(lost)?;
+            session.untie(rows).map_err(lost)?;
             still_there(session, work, columns).map(|()| figures)
         }
         Err(error) => Err(error),
