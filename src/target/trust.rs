@@ -6,7 +6,7 @@
 
 use super::catalog::KEY_TYPE;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::spi;
+use crate::pg::{session, spi};
 use crate::plan::tree::FIRST_NORMAL_OID;
 
 /// Finds what a type is made of, as `part`. `oid` is an expression.
@@ -73,10 +73,12 @@ pub fn owner(oid: u32) -> Result<u32> {
     rows.first().ok_or_else(|| Error::internal("no owner"))?.need(0)
 }
 
-/// The owner of a table that this role may read all rows of; the server's error otherwise.
-pub fn owner_of_readable(oid: u32) -> Result<u32> {
+/// Who is to read a table that this role may read all rows of: its owner, or this role where the owner's way is another one, through his user
+/// mapping. The server's error otherwise.
+pub fn reader_of(oid: u32) -> Result<u32> {
     let rows = spi::execute(
-        "SELECT has_table_privilege(oid, 'SELECT'), row_security_active(oid), relname FROM pg_class WHERE oid = $1::oid",
+        "SELECT has_table_privilege(oid, 'SELECT'), row_security_active(oid), relname, relkind = 'f' FROM pg_class
+         WHERE oid = $1::oid",
         &[Some(&oid.to_string())],
     )?;
     let row = rows.first().ok_or_else(|| Error::internal("no table"))?;
@@ -87,6 +89,7 @@ pub fn owner_of_readable(oid: u32) -> Result<u32> {
         (_, true) => denied(format!(
             "query would be affected by row-level security policy for table \"{name}\""
         )),
+        _ if row.is(3) => Ok(session::current_role()),
         _ => owner(oid),
     }
 }
