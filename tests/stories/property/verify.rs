@@ -146,6 +146,7 @@ fn judge(world: &mut World, source: &Source, target: &Target, span: &Span, answe
             below.entry(oid).or_default().push(state);
         }
         if state == State::Differs {
+            let line = (line, answer.lines.contains_key(oid));
             found.extend(of_differing(world, source, target, (*oid, leaf), span, line));
         }
     }
@@ -201,13 +202,14 @@ fn of_differing(
     target: &Target,
     (oid, leaf): (Oid, &Leaf),
     span: &Span,
-    line: Option<&Line>,
+    (line, is_own): (Option<&Line>, bool),
 ) -> Option<Violation> {
-    let Some(line) = line else {
-        let times = leaf.points.iter().filter_map(|point| time(*point));
-        let starts = times.clone().min().zip(span.to).is_none_or(|(first, to)| first <= to);
-        let ends = times.max().zip(span.from).is_none_or(|(last, from)| from <= last);
-        let is_asked = !leaf.has_range || starts && ends;
+    let times = leaf.points.iter().filter_map(|point| time(*point));
+    let starts = times.clone().min().zip(span.to).is_none_or(|(first, to)| first <= to);
+    let ends = times.max().zip(span.from).is_none_or(|(last, from)| from <= last);
+    let is_asked = !leaf.has_range || starts && ends;
+    // The line of a table above it is for other leaves, if this one was not asked for.
+    let Some(line) = line.filter(|_| is_asked || is_own) else {
         return is_asked.then(|| Violation {
             kind: "B4 verify leaves out a unit that differs",
             text: leaf.name.clone(),
