@@ -91,19 +91,25 @@ impl<T> Aside<T> {
     /// The same by `deadline`: an error of kind TimedOut says that it has passed. Interrupts are served meanwhile.
     pub fn wait(self, deadline: Instant) -> io::Result<T> {
         while !self.is_over() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ErrorKind::TimedOut.into());
-            }
-            let end = wait::Socket {
-                fd: self.fd(),
-                writable: false,
-                has_input: false,
-            };
-            wait::wait(Some(end), left.min(Duration::from_secs(1)));
+            wait_for(self.fd(), deadline)?;
         }
         self.take()
     }
+}
+
+/// Waits until `fd` is readable, a second at most, so that the caller looks again. TimedOut after the deadline; an interrupt leaves.
+pub fn wait_for(fd: RawFd, deadline: Instant) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(ErrorKind::TimedOut.into());
+    }
+    let end = wait::Socket {
+        fd,
+        writable: false,
+        has_input: false,
+    };
+    wait::wait(Some(end), left.min(Duration::from_secs(1)));
+    Ok(())
 }
 
 /// All signals are blocked in this thread while this lives, and in a thread that is made meanwhile for good. What comes for the process waits.

@@ -1,13 +1,12 @@
 //! Names of hosts become addresses. The system's resolver cannot be interrupted, nor told how long it may take, so it is asked in a thread of its
 //! own ([`super::aside`]).
 
-use super::aside::Aside;
-use super::wait;
+use super::aside::{Aside, wait_for};
 use std::cell::RefCell;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Most threads of one process, those that nobody waits for any more included: a resolver that is dead takes its time for each.
 const MOST: usize = 8;
@@ -37,17 +36,8 @@ pub fn resolve(host: &str, port: u16, deadline: Instant) -> Addresses {
             addresses.iter_mut().for_each(|address| address.set_port(port));
             return Ok(addresses);
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        let end = wait::Socket {
-            fd,
-            writable: false,
-            has_input: false,
-        };
         // Nothing is borrowed here: an interrupt leaves, and the lookup stays for the next one who asks.
-        wait::wait(Some(end), left.min(Duration::from_secs(1)));
+        wait_for(fd, deadline)?;
     }
 }
 

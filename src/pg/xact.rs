@@ -54,3 +54,12 @@ pub fn subtransaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
         result
     }
 }
+
+/// The same, where a refusal is an answer: None. A cancel is an error all the same.
+pub fn unless_refused<T>(f: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    match subtransaction(f) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_cancel() => Err(error),
+        Err(_) => Ok(None),
+    }
+}

@@ -300,8 +300,10 @@ impl Session {
         self.query_within(sql, None)
     }
 
-    /// The same, which the server has to answer within `limit`: a pooler may have no server for it, and keep it waiting.
-    pub fn query_promptly(&mut self, sql: &str, limit: Duration) -> Result<Vec<TextRow>> {
+    /// The same, which the server answers at once, unless a pooler has no server for it and keeps it waiting. It has longer than a connection, as
+    /// the first statements have Greenplum start processes on all of its segments, and may wait in a queue.
+    pub fn query_promptly(&mut self, sql: &str) -> Result<Vec<TextRow>> {
+        let limit = self.target.connect_timeout.saturating_mul(6);
         let deadline = Instant::now().checked_add(limit);
         let result = self.query_within(sql, deadline);
         let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -322,12 +324,6 @@ impl Session {
         )
         .detail("It lets statements wait, as a pooler does whose connections are all taken, or a queue that is full.")
         .hint("Make room there, or raise connect_timeout: sync with parallelism n takes up to n + 1 connections, verify up to n.")
-    }
-
-    /// How long what a server does at once may take: longer than a connection, as the first statements have Greenplum start processes on all
-    /// of its segments, and may wait in a queue.
-    pub fn patience(&self) -> Duration {
-        self.target.connect_timeout.saturating_mul(6)
     }
 
     fn query_within(&mut self, sql: &str, deadline: Option<Instant>) -> Result<Vec<TextRow>> {

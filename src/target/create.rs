@@ -1,8 +1,7 @@
 //! Creating partitions here that the source has.
 
-use super::catalog;
-use super::load;
 use super::trust::others_code;
+use super::{catalog, load};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::storage::{self, Against};
 use crate::pg::{report, spi};

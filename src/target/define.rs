@@ -56,10 +56,7 @@ pub fn types(columns: &[ColumnDefinition]) -> Result<Vec<ColumnType>> {
     let mut unknown = Vec::new();
     for column in columns {
         // A name that is no type anywhere is an error to some versions, null to others.
-        let rows = match xact::subtransaction(|| type_facts(column)) {
-            Err(error) if error.is_cancel() => return Err(error),
-            rows => rows.unwrap_or_default(),
-        };
+        let rows = xact::unless_refused(|| type_facts(column))?.unwrap_or_default();
         match rows.first() {
             Some(row) => found.push(column_type(column, row)?),
             None => unknown.push(format!("column \"{}\" is of type {}", column.name, column.type_name)),

@@ -92,19 +92,14 @@ fn read_values(type_sql: &str, conversion: &Conversion, values: &[String]) -> Re
          FROM (VALUES {}) AS u(i, v) ORDER BY u.i",
         rows.join(", ")
     );
-    match xact::subtransaction(|| spi::execute(&sql, &[])) {
-        Ok(rows) => {
-            let read = |row: &spi::Row| {
-                Some(Translated {
-                    text: row.text(0)?.to_owned(),
-                    is_near_change: row.is(1),
-                })
-            };
-            Ok(Some(rows.iter().map(read).collect()))
-        }
-        Err(error) if error.is_cancel() => Err(error),
-        Err(_) => Ok(None),
-    }
+    let read = |row: &spi::Row| {
+        Some(Translated {
+            text: row.text(0)?.to_owned(),
+            is_near_change: row.is(1),
+        })
+    };
+    let rows = xact::unless_refused(|| spi::execute(&sql, &[]))?;
+    Ok(rows.map(|rows| rows.iter().map(read).collect()))
 }
 
 /// The same for a type that is not built in.
@@ -114,11 +109,7 @@ fn read_by_oid(type_oid: u32, values: &[String]) -> Result<Option<Vec<Option<Tra
         let is_near_change = false;
         Ok(Some(Translated { text, is_near_change }))
     };
-    match xact::subtransaction(|| values.iter().map(read).collect()) {
-        Ok(read) => Ok(Some(read)),
-        Err(error) if error.is_cancel() => Err(error),
-        Err(_) => Ok(None),
-    }
+    xact::unless_refused(|| values.iter().map(read).collect())
 }
 
 /// True for a time, with a zone or without, beside which the other kind comes in another order: clocks skip an hour or two less than

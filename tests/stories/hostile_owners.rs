@@ -80,20 +80,14 @@ fn what_a_tables_indexes_and_statistics_call_is_not_run_by_a_superuser_who_verif
     pair.target
         .sql("REVOKE SELECT ON m.u FROM alice; GRANT INSERT ON m.u TO alice");
     let errors = "SELECT string_agg(error, ';') FROM cgpsync_verify('m.u', '1')";
-    let error: String = pair
-        .target
-        .connect_as("alice")
-        .query_one(errors, &[])
-        .expect("a row")
-        .get(0);
+    let alices_error = || -> String {
+        let mut alice = pair.target.connect_as("alice");
+        alice.query_one(errors, &[]).expect("a row").get(0)
+    };
+    let error = alices_error();
     assert!(error.contains("permission denied for table u [42501]"), "{error}");
     pair.target.sql("GRANT SELECT ON m.u TO alice; ALTER TABLE m.u ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON m.u TO alice USING (v = 1)");
-    let error: String = pair
-        .target
-        .connect_as("alice")
-        .query_one(errors, &[])
-        .expect("a row")
-        .get(0);
+    let error = alices_error();
     assert!(
         error.contains("row-level security") && error.contains("[42501]"),
         "{error}"

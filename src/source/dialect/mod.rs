@@ -143,15 +143,13 @@ pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
         "REPEATABLE READ"
     };
     let begin = format!("BEGIN ISOLATION LEVEL {level} READ ONLY");
-    session
-        .query_promptly(&begin, session.patience())
-        .map_err(no_transaction)?;
+    session.query_promptly(&begin).map_err(no_transaction)?;
     if let Some(snapshot) = snapshot {
         session
             .batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
             .map_err(snapshot_gone)?;
     }
-    session.query_promptly(&session.pins.sql(), session.patience())?;
+    session.query_promptly(&session.pins.sql())?;
     // In a message of its own, which something that shares out statements would send elsewhere.
     let rows = session.query(&session.pins.question())?;
     let answer = rows.first().ok_or_else(|| Error::protocol("no answer"))?;

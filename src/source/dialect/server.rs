@@ -72,7 +72,6 @@ const FUNCTIONS: &[&str] = &[
 pub fn identify(session: &mut Session) -> Result<Server> {
     let names: Vec<String> = PINNED.iter().map(|(name, ..)| format!("'{name}'")).collect();
     let functions: Vec<String> = FUNCTIONS.iter().map(|name| format!("'{name}'")).collect();
-    let limit = session.patience();
     let rows = session.query_promptly(&format!(
         "SELECT 'version', CAST(version() AS text), 0
          UNION ALL SELECT 'number', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'server_version_num'
@@ -90,7 +89,7 @@ pub fn identify(session: &mut Session) -> Result<Server> {
            FROM generate_series(1, array_upper(current_schemas(false), 1)) AS g(i)",
         names.join(", "),
         functions.join(", ")
-    ), limit)?;
+    ))?;
     let of = |kind: &str| -> Vec<(&str, usize)> { rows.iter().filter_map(|row| fact(row, kind)).collect() };
     let settings: HashSet<String> = of("setting").into_iter().map(|(name, _)| name.to_owned()).collect();
     let catalogs: Vec<&str> = of("catalog").into_iter().map(|(name, _)| name).collect();
