@@ -2,21 +2,22 @@
 //! here in full, so that types, defaults and search_path are read where the code is.
 
 use crate::config::{self, Config};
-use crate::connection;
 use crate::error::{Error, Result};
 use crate::import;
-use crate::pg::{foreign, partition, report, session};
-use crate::run::caller::{self, Call};
+use crate::pg::{backend, partition, report};
 use crate::run::create_table::create_table;
+use crate::run::request::Call;
 use crate::run::verify::{self, Figures, Method};
-use crate::run::watch::UnitResult;
-use crate::run::{preview, progress};
+use crate::run::{caller, progress};
+use crate::wire::endpoint::{self, Place};
+use calls::unit_row;
 use pgrx::datum::Interval;
 use pgrx::iter::{SetOfIterator, TableIterator};
 use pgrx::{AnyNumeric, JsonB, name, pg_extern, pg_sys};
 use std::ffi::CStr;
 use std::time::Duration;
 
+mod calls;
 mod outdated;
 
 /// Longest timeout of cgpsync_wait, a century: what is longer overflows somewhere.
@@ -24,124 +25,6 @@ const MAX_TIMEOUT_US: i128 = 100 * 366 * 86_400 * 1_000_000;
 
 // A search_path of their own keeps the functions' SQL away from objects in the caller's. A function that changes its arguments changes its name
 // here, and the old one goes to `outdated`.
-
-#[pg_extern(sql = r#"
-CREATE FUNCTION cgpsync_sync(
-    table_name regclass,
-    end_tm text DEFAULT NULL,
-    parallelism int DEFAULT 3,
-    source name DEFAULT NULL,
-    since text DEFAULT NULL,
-    source_table text DEFAULT NULL,
-    create_missing bool DEFAULT true,
-    columns text[] DEFAULT NULL,
-    replace text DEFAULT 'auto',
-    vanished text DEFAULT 'keep',
-    strict bool DEFAULT false)
-RETURNS TABLE(partition text, status text, rows bigint, bytes bigint, seconds float8, message text)
-LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
-"#)]
-#[allow(clippy::type_complexity, clippy::too_many_arguments)] // pgrx reads names of columns and arguments from the signature
-fn cgpsync_sync_v3(
-    table_name: Option<pg_sys::Oid>,
-    end_tm: Option<String>,
-    parallelism: Option<i32>,
-    source: Option<&CStr>,
-    since: Option<String>,
-    source_table: Option<String>,
-    create_missing: Option<bool>,
-    columns: Option<Vec<Option<String>>>,
-    replace: Option<String>,
-    vanished: Option<String>,
-    strict: Option<bool>,
-) -> TableIterator<
-    'static,
-    (
-        name!(partition, String),
-        name!(status, String),
-        name!(rows, Option<i64>),
-        name!(bytes, Option<i64>),
-        name!(seconds, Option<f64>),
-        name!(message, Option<String>),
-    ),
-> {
-    let call = call(
-        table_name,
-        end_tm,
-        parallelism,
-        source,
-        since,
-        source_table,
-        create_missing,
-        columns,
-        replace,
-        vanished,
-        strict,
-    );
-    let units = caller::sync(call).unwrap_or_else(|error| report::raise(error));
-    TableIterator::new(units.into_iter().map(unit_row))
-}
-
-type UnitRow = (String, String, Option<i64>, Option<i64>, Option<f64>, Option<String>);
-
-fn unit_row(unit: UnitResult) -> UnitRow {
-    (
-        unit.partition,
-        unit.status,
-        unit.rows,
-        unit.bytes,
-        unit.seconds,
-        unit.message,
-    )
-}
-
-#[pg_extern(sql = r#"
-CREATE FUNCTION cgpsync_start(
-    table_name regclass,
-    end_tm text DEFAULT NULL,
-    parallelism int DEFAULT 3,
-    source name DEFAULT NULL,
-    since text DEFAULT NULL,
-    source_table text DEFAULT NULL,
-    create_missing bool DEFAULT true,
-    columns text[] DEFAULT NULL,
-    replace text DEFAULT 'auto',
-    vanished text DEFAULT 'keep',
-    strict bool DEFAULT false)
-RETURNS bigint
-LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
-"#)]
-#[allow(clippy::too_many_arguments)] // as above
-fn cgpsync_start_v3(
-    table_name: Option<pg_sys::Oid>,
-    end_tm: Option<String>,
-    parallelism: Option<i32>,
-    source: Option<&CStr>,
-    since: Option<String>,
-    source_table: Option<String>,
-    create_missing: Option<bool>,
-    columns: Option<Vec<Option<String>>>,
-    replace: Option<String>,
-    vanished: Option<String>,
-    strict: Option<bool>,
-) -> i64 {
-    let call = call(
-        table_name,
-        end_tm,
-        parallelism,
-        source,
-        since,
-        source_table,
-        create_missing,
-        columns,
-        replace,
-        vanished,
-        strict,
-    );
-    caller::start(call).unwrap_or_else(|error| report::raise(error))
-}
 
 #[pg_extern(sql = r#"
 CREATE FUNCTION cgpsync_wait(run_id bigint, timeout interval DEFAULT NULL)
@@ -249,114 +132,6 @@ fn _cgpsync_live(
     }))
 }
 
-#[allow(clippy::too_many_arguments)] // the arguments of SQL
-fn call(
-    table_name: Option<pg_sys::Oid>,
-    end_tm: Option<String>,
-    parallelism: Option<i32>,
-    source: Option<&CStr>,
-    since: Option<String>,
-    source_table: Option<String>,
-    create_missing: Option<bool>,
-    columns: Option<Vec<Option<String>>>,
-    replace: Option<String>,
-    vanished: Option<String>,
-    strict: Option<bool>,
-) -> Call {
-    let Some(table) = table_name else {
-        report::raise(Error::bad_parameter("table_name must not be null"));
-    };
-    Call {
-        table: table.to_u32(),
-        end_tm,
-        parallelism: parallelism.unwrap_or(3),
-        source: source.map(|s| s.to_string_lossy().into_owned()),
-        since,
-        source_table,
-        create_missing: create_missing.unwrap_or(true),
-        columns,
-        replace: replace.unwrap_or_else(|| "auto".to_owned()),
-        vanished: vanished.unwrap_or_else(|| "keep".to_owned()),
-        strict: strict.unwrap_or(false),
-    }
-}
-
-#[pg_extern(sql = r#"
-CREATE FUNCTION cgpsync_plan(
-    table_name regclass,
-    end_tm text DEFAULT NULL,
-    parallelism int DEFAULT 3,
-    source name DEFAULT NULL,
-    since text DEFAULT NULL,
-    source_table text DEFAULT NULL,
-    create_missing bool DEFAULT true,
-    columns text[] DEFAULT NULL,
-    replace text DEFAULT 'auto',
-    vanished text DEFAULT 'keep',
-    strict bool DEFAULT false)
-RETURNS TABLE(partition text, action text, source_relation text, source_filter text, range_start text, range_end text,
-              estimated_bytes bigint, format text, snapshot text, reason text)
-LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
-"#)]
-#[allow(clippy::type_complexity, clippy::too_many_arguments)] // as above
-fn cgpsync_plan_v3(
-    table_name: Option<pg_sys::Oid>,
-    end_tm: Option<String>,
-    parallelism: Option<i32>,
-    source: Option<&CStr>,
-    since: Option<String>,
-    source_table: Option<String>,
-    create_missing: Option<bool>,
-    columns: Option<Vec<Option<String>>>,
-    replace: Option<String>,
-    vanished: Option<String>,
-    strict: Option<bool>,
-) -> TableIterator<
-    'static,
-    (
-        name!(partition, String),
-        name!(action, String),
-        name!(source_relation, Option<String>),
-        name!(source_filter, Option<String>),
-        name!(range_start, Option<String>),
-        name!(range_end, Option<String>),
-        name!(estimated_bytes, Option<i64>),
-        name!(format, String),
-        name!(snapshot, String),
-        name!(reason, String),
-    ),
-> {
-    let call = call(
-        table_name,
-        end_tm,
-        parallelism,
-        source,
-        since,
-        source_table,
-        create_missing,
-        columns,
-        replace,
-        vanished,
-        strict,
-    );
-    let lines = preview::preview(call).unwrap_or_else(|error| report::raise(error));
-    TableIterator::new(lines.into_iter().map(|line| {
-        (
-            line.partition,
-            line.action.to_owned(),
-            line.source_relation,
-            line.source_filter,
-            line.range_start,
-            line.range_end,
-            line.estimated_bytes,
-            line.format.to_owned(),
-            line.snapshot.to_owned(),
-            line.reason,
-        )
-    }))
-}
-
 // Values that are compared as they print must print alike on both sides, policies must not hide rows, compiling the long expressions
 // of a checksum costs more than it gains, and sync_table is looked up by a name without quotes that it does not need: hence the settings.
 #[pg_extern(sql = r#"
@@ -398,19 +173,17 @@ fn cgpsync_verify_v2(
         name!(error, Option<String>),
     ),
 > {
-    let call = call(
-        table_name,
+    let Some(table) = table_name else {
+        report::raise(Error::bad_parameter("table_name must not be null"));
+    };
+    let call = Call {
         end_tm,
-        parallelism,
-        source,
         since,
+        source: source.map(|s| s.to_string_lossy().into_owned()),
         source_table,
-        None,
-        None,
-        None,
-        None,
-        None,
-    );
+        parallelism: parallelism.unwrap_or(3),
+        ..Call::of(table.to_u32())
+    };
     let units = Method::parse(method.as_deref().unwrap_or("count"))
         .and_then(|method| verify::verify(call, method))
         .unwrap_or_else(|error| report::raise(error));
@@ -492,16 +265,20 @@ LANGUAGE c STRICT STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
 fn cgpsync_fdw_validator(options: Vec<Option<String>>, catalog: pg_sys::Oid) {
-    let place = foreign::place_of(catalog);
-    let plain_role = !session::is_superuser();
+    let place = match catalog {
+        pg_sys::ForeignServerRelationId => Some(Place::Server),
+        pg_sys::UserMappingRelationId => Some(Place::UserMapping),
+        _ => None,
+    };
+    let plain_role = !backend::is_superuser();
     for option in options.iter().flatten() {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let result = match place {
-            Some(place) => connection::validate(name, value, place).and_then(|()| match plain_role {
-                true => connection::validate_as_plain_role(name, place),
+            Some(place) => endpoint::validate(name, value, place).and_then(|()| match plain_role {
+                true => endpoint::validate_as_plain_role(name, place),
                 false => Ok(()),
             }),
-            None => Err(connection::no_options_here(name)),
+            None => Err(endpoint::no_options_here(name)),
         };
         if let Err(error) = result {
             report::raise(error);

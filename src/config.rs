@@ -1,8 +1,8 @@
 //! The old command-line tool's config.json: what it says of the source, and what in it does not mean this database. No server calls.
 //! A value never enters a message: the file holds passwords, and what stands in the wrong place may be one.
 
-use crate::connection::Secret;
 use crate::error::{Error, Result, sqlstate};
+use crate::wire::endpoint::Secret;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -47,6 +47,29 @@ pub mod sqlstate {
     pub const INTERNAL: &str = "XX000";
 }
 
+/// Who is at one end of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum Side {
+    /// the server that is read
+    Source,
+    /// the server that is written, where that is another one than this
+    Target,
+    /// this server, or what cgpsync itself has found, of whichever server
+    #[default]
+    Here,
+}
+
+impl Side {
+    /// As messages name it.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Side::Source => "source",
+            Side::Target => "target",
+            Side::Here => "server",
+        }
+    }
+}
+
 /// What went wrong, in the four fields a PostgreSQL client knows. Never holds a secret: option values don't enter it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub struct Error {
@@ -58,8 +81,8 @@ pub struct Error {
     pub detail: Option<String>,
     /// what to do
     pub hint: Option<String>,
-    /// reported by the source: its cancels and shutdowns are failures to us
-    pub remote: bool,
+    /// who has reported it: cancels and shutdowns of another server are failures to us
+    pub side: Side,
     /// another attempt would go the same way, whatever the SQLSTATE
     pub is_final: bool,
 }
@@ -120,7 +143,7 @@ impl Error {
             message: tame_remark(&message.into()),
             detail: None,
             hint: None,
-            remote: false,
+            side: Side::Here,
             is_final: false,
         }
     }
@@ -169,9 +192,14 @@ impl Error {
         self
     }
 
+    /// True when another server has reported it.
+    pub fn is_remote(&self) -> bool {
+        self.side != Side::Here
+    }
+
     /// True when the user, a timeout or a shutdown here ended the work, as opposed to the work failing.
     pub fn is_cancel(&self) -> bool {
-        !self.remote
+        !self.is_remote()
             && matches!(
                 self.sqlstate.as_str(),
                 sqlstate::QUERY_CANCELED | sqlstate::ADMIN_SHUTDOWN
@@ -188,7 +216,7 @@ impl Error {
         Self::new(sqlstate::FEATURE_NOT_SUPPORTED, message)
     }
 
-    /// The source broke the protocol or ended in the middle of it.
+    /// Another server broke the protocol or ended in the middle of it.
     pub fn protocol(message: impl Into<String>) -> Self {
         Self::new(sqlstate::PROTOCOL_VIOLATION, message)
     }

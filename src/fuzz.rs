@@ -3,9 +3,9 @@
 //! for `FUZZ_SECONDS` each.
 
 mod files;
+mod frames;
 mod text;
 mod tree;
-mod wire;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};

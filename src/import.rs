@@ -1,11 +1,11 @@
 //! Makes the server and the caller's user mapping that an old config.json describes, as the caller and within its transaction.
 
 use crate::config::{Config, Here};
-use crate::connection::Secret;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::foreign::{self, Change};
-use crate::pg::{report, resolver, session, spi};
+use crate::pg::{backend, report, resolver, spi};
 use crate::settings;
+use crate::wire::endpoint::Secret;
 use std::net::UdpSocket;
 use std::time::Instant;
 
@@ -92,7 +92,7 @@ fn set_server(config: &Config, name: &str) -> Result<()> {
 fn set_mapping(config: &Config, server: &str) -> Result<()> {
     let rows = spi::execute(
         "SELECT FROM pg_catalog.pg_user_mappings WHERE srvname = $1::pg_catalog.name AND umuser = $2::pg_catalog.oid",
-        &[Some(server), Some(&session::current_role().to_string())],
+        &[Some(server), Some(&backend::current_role().to_string())],
     )?;
     if !rows.is_empty() {
         foreign::drop_user_mapping(server)?;

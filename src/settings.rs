@@ -1,7 +1,7 @@
 //! cgpsync.*: all but the cap on parallelism can be set by anyone at any time. A run takes the values of the session that calls it.
 
 use crate::error::Result;
-use crate::pg::{session, spi};
+use crate::pg::{backend, spi};
 use crate::plan::retry::Retries;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString};
@@ -68,6 +68,8 @@ pub fn init() {
     );
     init_retries();
     init_limits();
+    // A misspelt name would otherwise be a setting that nobody reads.
+    backend::reserve_settings(c"cgpsync");
 }
 
 fn init_replacing() {
@@ -127,7 +129,7 @@ fn init_retries() {
 fn init_limits() {
     // What is loaded with the server sees no client's options: those are refused when it connects.
     WAS_GIVEN.store(
-        !session::is_preloading() && session::has_setting(CAP),
+        !backend::is_preloading() && backend::has_setting(CAP),
         Ordering::Relaxed,
     );
     GucRegistry::define_int_guc(

@@ -1,8 +1,8 @@
 //! Files that an option names: PEM, and the names in a directory of revocation lists.
 
 use super::{fuzz, soup};
-use crate::source::tls::files::is_hashed;
-use crate::source::tls::pem::{Pem, tests::SAMPLES};
+use crate::wire::tls::files::is_hashed;
+use crate::wire::tls::pem::{Pem, tests::SAMPLES};
 use proptest::prelude::*;
 
 const OF_PEM: &[&str] = &[

@@ -2,16 +2,17 @@
 
 use super::{fuzz, lex, soup, value};
 use crate::config::{self, Here};
-use crate::connection::{Place, Target, validate};
-use crate::error::{Error, is_error_code, tame};
+use crate::error::{Error, Side, is_error_code, tame};
 use crate::plan::bound::{Bound, End};
 use crate::plan::constant::{constants, is_constant, is_literal};
 use crate::plan::constraint::{foreign_schema, is_enclosed, mentions, without_hash};
 use crate::plan::copy_sql::{display_name, quote_ident, quote_literal, quote_qualified, split_name};
+use crate::plan::key::KeyColumn;
 use crate::plan::region::Cell;
 use crate::plan::sketch::column;
 use crate::plan::space::{Asked, Space};
-use crate::plan::tree::{KeyColumn, Level, Node, Ranks, Strategy as By};
+use crate::plan::tree::{Level, Node, Ranks, Strategy as By};
+use crate::wire::endpoint::{Endpoint, Place, validate};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -382,7 +383,7 @@ fn options_are_taken_or_refused_without_a_word_of_their_values() {
             list.iter().map(|(n, v)| (n.clone(), format!("{v}{SECRET}"))).collect()
         };
         for (server, mapping) in [(server.clone(), mapping.clone()), (secret(&server), secret(&mapping))] {
-            match Target::from_options("src", &server, &mapping, "me", Duration::from_secs(10)) {
+            match Endpoint::from_options("src", Side::Source, &server, &mapping, "me", Duration::from_secs(10)) {
                 Ok(target) => prop_assert!(target.port > 0 && target.connect_timeout > Duration::ZERO),
                 Err(error) => prop_assert!(!shows_secret(&error) && is_error_code(&error.sqlstate)),
             }

@@ -2,8 +2,9 @@
 
 use super::{fuzz, value};
 use crate::plan::bound::{Bound, End};
-use crate::plan::tree::{KeyColumn, Level, Node, NodeRow, Ranks, Strategy as By, assemble, places, values_by_ordering};
-use crate::plan::units::{SourceRel, range_key};
+use crate::plan::key::KeyColumn;
+use crate::plan::tables::{Relation, range_key};
+use crate::plan::tree::{Level, Node, NodeRow, Ranks, Strategy as By, assemble, places, values_by_ordering};
 use proptest::prelude::*;
 
 fn column() -> KeyColumn {
@@ -72,12 +73,13 @@ fn a_tree_is_no_deeper_and_no_larger_than_it_may_be() {
             id,
             parent,
             node: Node {
-                table: SourceRel {
+                table: Relation {
                     oid: 1,
                     name: id.to_string(),
                     relation: id.to_string(),
                     readable: true,
                     bytes,
+                    ..Relation::default()
                 },
                 bound,
                 level: has_level.then(|| Level {

@@ -1,13 +1,13 @@
 //! Rows into the server's own COPY: BeginCopyFrom, CopyFrom with a read callback, EndCopyFrom, as tablesync.c does.
 
-use super::{progress, report, team};
+use super::{helper, left_out, report};
 use crate::error::{Error, Result, tame};
 use pgrx::{pg_guard, pg_sys};
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString};
 
 /// Where COPY's bytes come from.
-pub trait Source {
+pub trait Feed {
     /// Fills `buffer` with at least `min` bytes, waiting as needed; fewer only at the end of the data. The end may be reported only
     /// when the data is known to be complete. May leave with an ERROR of the server from its wait.
     fn read(&mut self, buffer: &mut [u8], min: usize) -> Result<usize>;
@@ -15,7 +15,7 @@ pub trait Source {
 
 thread_local! {
     /// The running COPY's source: the server's callback has no argument of ours.
-    static SOURCE: Cell<Option<*mut (dyn Source + 'static)>> = const { Cell::new(None) };
+    static FEED: Cell<Option<*mut (dyn Feed + 'static)>> = const { Cell::new(None) };
     /// The error `read` gave, to be reported instead of the one raised in its place.
     static READ_ERROR: RefCell<Option<Error>> = const { RefCell::new(None) };
     /// COPY's context line of the last error (`COPY t, line 2, column a: "zz"`), which pgrx drops.
@@ -28,7 +28,7 @@ unsafe extern "C-unwind" fn read_callback(
     min: core::ffi::c_int,
     max: core::ffi::c_int,
 ) -> core::ffi::c_int {
-    let Some(source) = SOURCE.get() else {
+    let Some(source) = FEED.get() else {
         report::raise(Error::internal("COPY asked for data outside of a copy"));
     };
     // SAFETY: `load` keeps the source alive and otherwise unused while CopyFrom runs; the server gives a buffer of `max` bytes. The
@@ -87,7 +87,7 @@ pub fn load(
     binary: bool,
     encoding: &str,
     filter: bool,
-    source: &mut dyn Source,
+    source: &mut dyn Feed,
 ) -> Result<Counted> {
     if filter && cfg!(feature = "pg13") {
         // Its BeginCopyFrom takes no condition.
@@ -100,10 +100,10 @@ pub fn load(
         .map(|c| CString::new(c.as_str()).map_err(|_| Error::internal("zero byte in a column name")))
         .collect::<Result<_>>()?;
     let encoding = CString::new(encoding).map_err(|_| Error::internal("zero byte in an encoding"))?;
-    let raw: *mut (dyn Source + '_) = source;
+    let raw: *mut (dyn Feed + '_) = source;
     // SAFETY: only the lifetime is erased; the pointer is cleared below before `source` can be gone, on every path.
-    let raw = unsafe { std::mem::transmute::<*mut (dyn Source + '_), *mut (dyn Source + 'static)>(raw) };
-    SOURCE.set(Some(raw));
+    let raw = unsafe { std::mem::transmute::<*mut (dyn Feed + '_), *mut (dyn Feed + 'static)>(raw) };
+    FEED.set(Some(raw));
     READ_ERROR.set(None);
     CONTEXT.set(None);
     let mut callback = pg_sys::ErrorContextCallback {
@@ -122,12 +122,12 @@ pub fn load(
         })
     };
     let result = match filter {
-        true => progress::reporting(load),
+        true => left_out::reporting(load),
         false => load(),
     };
     // SAFETY: as above.
     unsafe { pg_sys::error_context_stack = previous };
-    SOURCE.set(None);
+    FEED.set(None);
     result.map_err(|error| match READ_ERROR.take() {
         Some(cause) => cause,
         None => with_context(error, CONTEXT.take()),
@@ -144,7 +144,7 @@ fn with_context(mut error: Error, context: Option<String>) -> Error {
 }
 
 /// # Safety
-/// Inside a transaction that holds a lock on `oid` sufficient for writing; `SOURCE` is set.
+/// Inside a transaction that holds a lock on `oid` sufficient for writing; `FEED` is set.
 unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, filter: bool) -> Counted {
     // SAFETY: per the contract; the order of calls is tablesync.c's (copy_table). Strings outlive the calls; the lists are the
     // server's. All memory belongs to the transaction, so an ERROR leaks nothing.
@@ -178,15 +178,15 @@ unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, fil
         };
         let state = begin(parse_state, relation, condition, names.into_pg(), options.into_pg());
         if filter {
-            progress::mark();
+            left_out::mark();
         }
-        let loaded = match team::is_helper() {
-            true => team::as_leader(|| pg_sys::CopyFrom(state)),
+        let loaded = match helper::is_helper() {
+            true => helper::as_leader(|| pg_sys::CopyFrom(state)),
             false => pg_sys::CopyFrom(state),
         };
         // The end of the command is not the end of its figures, but this is where they are known to
         // be its own.
-        let left_out = if filter { progress::left_out() } else { Some(0) };
+        let left_out = if filter { left_out::left_out() } else { Some(0) };
         pg_sys::EndCopyFrom(state);
         pg_sys::free_parsestate(parse_state);
         close(relation);
@@ -202,7 +202,7 @@ unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, fil
 unsafe fn open(oid: u32) -> pg_sys::Relation {
     // SAFETY: per the contract; the lock is the group's.
     unsafe {
-        if !team::is_helper() {
+        if !helper::is_helper() {
             return pg_sys::table_open(pg_sys::Oid::from_u32(oid), pg_sys::NoLock as i32);
         }
         let relation = pg_sys::table_open(pg_sys::Oid::from_u32(oid), pg_sys::RowExclusiveLock as i32);
@@ -216,7 +216,7 @@ unsafe fn open(oid: u32) -> pg_sys::Relation {
 unsafe fn close(relation: pg_sys::Relation) {
     // SAFETY: per the contract; the end of the transaction would not put it back, as it looks at what it knows to be new only.
     unsafe {
-        if team::is_helper() {
+        if helper::is_helper() {
             set_new_in(relation, 0);
             uncount(relation);
         }

@@ -1,21 +1,10 @@
 //! Foreign servers and user mappings: their options, and the commands that make them.
 
 use super::spi;
-use crate::connection::Place;
 use crate::error::{Error, Result, sqlstate};
+use crate::plan::copy_sql::quote_ident;
 use pgrx::{AllocatedByRust, PgBox, PgList, pg_sys};
 use std::ffi::{CStr, CString};
-
-/// The object a validator is called for.
-pub fn place_of(catalog: pg_sys::Oid) -> Option<Place> {
-    if catalog == pg_sys::ForeignServerRelationId {
-        Some(Place::Server)
-    } else if catalog == pg_sys::UserMappingRelationId {
-        Some(Place::UserMapping)
-    } else {
-        None
-    }
-}
 
 /// Options of the server `name` and of `role`'s user mapping for it, or of PUBLIC's.
 pub struct ServerOptions {
@@ -25,9 +14,8 @@ pub struct ServerOptions {
     pub mapping: Vec<(String, String)>,
 }
 
-/// Reads them. The mapping's options are hidden from plain roles in the catalog views, so they are read from the system cache,
-/// as postgres_fdw does, after USAGE on the server was checked.
-pub fn options(name: &str, role: u32) -> Result<ServerOptions> {
+/// OID of the server `name`, if `role` may use it and has a user mapping for it, or PUBLIC has; the error otherwise.
+pub fn find(name: &str, role: u32) -> Result<u32> {
     let rows = spi::execute(
         "SELECT s.oid, pg_catalog.has_server_privilege($2::pg_catalog.oid, s.oid, 'USAGE'),
                 m.umid IS NOT NULL
@@ -56,10 +44,16 @@ pub fn options(name: &str, role: u32) -> Result<ServerOptions> {
         )
         .hint(format!(
             "Use CREATE USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (user '...', password '...').",
-            crate::plan::copy_sql::quote_ident(name)
+            quote_ident(name)
         )));
     }
-    let server = pg_sys::Oid::from_u32(row.need(0)?);
+    row.need(0)
+}
+
+/// Reads both. The mapping's options are hidden from plain roles in the catalog views, so they are read from the system cache, as
+/// postgres_fdw does, after USAGE on the server was checked ([`find`]).
+pub fn options(name: &str, role: u32) -> Result<ServerOptions> {
+    let server = pg_sys::Oid::from_u32(find(name, role)?);
     // SAFETY: both objects exist (checked above; an error otherwise); the results live in the current memory context and their
     // option lists are lists of DefElem with string values, as untransformRelOptions builds them.
     unsafe {

@@ -8,7 +8,7 @@
 //! LOCKTAG_USERLOCK), so a role that may only connect cannot be in the way of a run, as it could be
 //! with the advisory lock of the same numbers.
 
-use super::session;
+use super::backend;
 use pgrx::pg_sys;
 
 /// `pg_locks.classid` of these locks: "cgps". `objid` is the table's OID.
@@ -37,7 +37,7 @@ impl Part {
 
 fn tag(table: u32) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
-        locktag_field1: session::database(),
+        locktag_field1: backend::database(),
         locktag_field2: CLASS,
         locktag_field3: table,
         locktag_field4: KIND,

@@ -3,24 +3,24 @@
 #![allow(unsafe_code)]
 
 pub mod aside;
+pub mod backend;
 pub mod background;
 pub mod board;
 pub mod copy;
-pub mod defaults;
 pub mod entry;
 pub mod exit;
+pub mod filling;
 pub mod foreign;
 pub mod handoff;
+pub mod helper;
+pub mod left_out;
 pub mod lock;
 pub mod openssl;
 pub mod partition;
-pub mod progress;
+pub mod relation;
 pub mod report;
 pub mod resolver;
-pub mod session;
 pub mod spi;
-pub mod storage;
-pub mod team;
 pub mod value;
 pub mod wait;
 pub mod xact;

@@ -1,6 +1,6 @@
 //! Our errors to the server's and back.
 
-use crate::error::{Error, sqlstate, tame, tame_remark};
+use crate::error::{Error, Side, sqlstate, tame, tame_remark};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, function_name};
 use std::panic::AssertUnwindSafe;
@@ -72,7 +72,7 @@ fn from_caught(cause: &CaughtError) -> Error {
         message: tame(report.message()),
         detail,
         hint: report.hint().map(str::to_owned),
-        remote: false,
+        side: Side::Here,
         is_final: false,
     }
 }

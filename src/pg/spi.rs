@@ -3,58 +3,9 @@
 //! processes' commits has to decide that itself, hence this.
 
 use crate::error::{Error, Result};
+use crate::row::Row;
 use pgrx::{IntoDatum, pg_sys};
 use std::ffi::{CStr, CString};
-use std::str::FromStr;
-
-/// One result row, column by column; None is NULL.
-#[derive(Debug)]
-pub struct Row(Vec<Option<String>>);
-
-impl Row {
-    /// All columns as text.
-    pub fn texts(&self) -> &[Option<String>] {
-        &self.0
-    }
-
-    /// The same, given away.
-    pub fn into_texts(self) -> Vec<Option<String>> {
-        self.0
-    }
-
-    /// Column `at` (from 0) as text.
-    pub fn text(&self, at: usize) -> Option<&str> {
-        self.0.get(at).and_then(|v| v.as_deref())
-    }
-
-    /// Column `at` as text that is never NULL.
-    pub fn string(&self, at: usize) -> Result<String> {
-        self.text(at)
-            .map(str::to_owned)
-            .ok_or_else(|| Error::internal(format!("result column {at} is null")))
-    }
-
-    /// Column `at` parsed; None for NULL.
-    pub fn get<T: FromStr>(&self, at: usize) -> Result<Option<T>> {
-        self.text(at)
-            .map(|text| {
-                text.parse()
-                    .map_err(|_| Error::internal(format!("cannot read result column {at}: {text}")))
-            })
-            .transpose()
-    }
-
-    /// Column `at` parsed, never NULL.
-    pub fn need<T: FromStr>(&self, at: usize) -> Result<T> {
-        self.get(at)?
-            .ok_or_else(|| Error::internal(format!("result column {at} is null")))
-    }
-
-    /// A boolean column; NULL is false.
-    pub fn is(&self, at: usize) -> bool {
-        self.text(at) == Some("t")
-    }
-}
 
 /// Runs `sql` with a snapshot of its own, as a client's statement has. Arguments are `$1`, `$2` … of type text.
 pub fn execute(sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
@@ -137,7 +88,7 @@ unsafe fn collect(table: *mut pg_sys::SPITupleTable) -> Vec<Row> {
                     let text = pg_sys::SPI_getvalue(tuple, table.tupdesc, column);
                     (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
                 };
-                Row((1..=columns).map(value).collect())
+                (1..=columns).map(value).collect::<Vec<_>>().into()
             })
             .collect()
     }

@@ -4,35 +4,12 @@ use super::collation::Collation;
 use super::types::{Change, Type, compare};
 use crate::error::{Error, Result, sqlstate};
 
-/// A column of the target table.
+/// A column of a table of either side.
 #[derive(Debug, Clone)]
-pub struct TargetColumn {
+pub struct Column {
     /// pg_attribute.attname
     pub name: String,
     /// pg_attribute.atttypid
-    pub type_oid: u32,
-    /// format_type(): for messages
-    pub type_name: String,
-    /// what it is made of
-    pub kind: Type,
-    /// filled by itself when left out: DEFAULT, its own or its domain's, or identity
-    pub has_default: bool,
-    /// GENERATED ALWAYS AS (…) STORED: cannot be written
-    pub generated: bool,
-    /// cannot be NULL: declared so, or the key of a RANGE partitioned table
-    pub needed: bool,
-    /// declared NOT NULL, and every row satisfies that
-    pub not_null: bool,
-    /// the type's binary form means the same on every server: a pinned built-in that is no object identifier
-    pub binary_safe: bool,
-}
-
-/// A column of the source table.
-#[derive(Debug, Clone)]
-pub struct SourceColumn {
-    /// name on the source
-    pub name: String,
-    /// its type's OID there
     pub type_oid: u32,
     /// format_type(): for messages
     pub type_name: String,
@@ -42,13 +19,19 @@ pub struct SourceColumn {
     pub collation: Option<Collation>,
     /// pg_attribute.attnum: one that was dropped and added again has another
     pub number: i32,
-    /// declared NOT NULL
-    pub not_null: bool,
-    /// computed by the source itself, or the source does not tell
+    /// filled by itself when left out: DEFAULT, its own or its domain's, or identity
+    pub has_default: bool,
+    /// computed by its server (GENERATED ALWAYS AS (…) STORED) and cannot be written, or the server does not tell
     pub generated: bool,
+    /// cannot be NULL: declared so, or the key of a RANGE partitioned table
+    pub needed: bool,
+    /// declared NOT NULL, and every row satisfies that
+    pub not_null: bool,
+    /// the type's binary form means the same on every server: a pinned built-in that is no object identifier
+    pub binary_safe: bool,
 }
 
-impl SourceColumn {
+impl Column {
     /// pg_type.oid, a domain's being the one below it; 0 for what is not built in.
     pub fn base_oid(&self) -> u32 {
         match &self.kind {
@@ -77,8 +60,8 @@ pub struct Mapping {
 
 impl Mapping {
     /// What is computed here need not be what was written there.
-    fn note_computed<'a>(&mut self, computed: impl Iterator<Item = &'a TargetColumn>, source: &[SourceColumn]) {
-        for TargetColumn { name, .. } in computed {
+    fn note_computed<'a>(&mut self, computed: impl Iterator<Item = &'a Column>, source: &[Column]) {
+        for Column { name, .. } in computed {
             if source.iter().any(|s| s.name == *name && !s.generated) {
                 self.changes
                     .push(format!("column \"{name}\" is generated here and written on the source"));
@@ -91,7 +74,7 @@ impl Mapping {
 /// Matches the two sides. Without `wanted`, every column of the target but the generated ones is copied; one that the source lacks must
 /// have a default, and the source may have no others. With `wanted`, exactly those are copied, in the target's order. What does not
 /// fit is one error that lists all of it.
-pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn], wanted: Option<&[String]>) -> Result<Mapping> {
+pub fn match_columns(target: &[Column], source: &[Column], wanted: Option<&[String]>) -> Result<Mapping> {
     match wanted {
         Some(wanted) => check_wanted(target, source, wanted)?,
         None => check_all(target, source)?,
@@ -147,7 +130,7 @@ pub fn match_columns(target: &[TargetColumn], source: &[SourceColumn], wanted: O
 }
 
 /// A column with its types on both sides; where one name stands for two types, also with what they are made of.
-fn both_types(here: &TargetColumn, there: &SourceColumn) -> String {
+fn both_types(here: &Column, there: &Column) -> String {
     let (ours, theirs) = (&here.type_name, &there.type_name);
     let name = &here.name;
     match ours == theirs {
@@ -161,7 +144,7 @@ fn both_types(here: &TargetColumn, there: &SourceColumn) -> String {
 
 /// True when a column of binary form may hold a value that this server would read as another one: intervals can be infinite since 17, as the
 /// extremes of what was finite before (timestamp.h, INTERVAL_NOEND). As text they are an error of the older server's own.
-pub fn has_newer_values(columns: &[String], source: &[SourceColumn], source_version: u32, target_version: u32) -> bool {
+pub fn has_newer_values(columns: &[String], source: &[Column], source_version: u32, target_version: u32) -> bool {
     const INTERVALS: [u32; 2] = [1186, 1187];
     source_version >= 170_000
         && target_version < 170_000
@@ -171,7 +154,7 @@ pub fn has_newer_values(columns: &[String], source: &[SourceColumn], source_vers
 }
 
 /// Every column of one side must have its counterpart on the other, or a default here.
-fn check_all(target: &[TargetColumn], source: &[SourceColumn]) -> Result<()> {
+fn check_all(target: &[Column], source: &[Column]) -> Result<()> {
     let mut problems = Vec::new();
     let mut found = false;
     for column in target.iter().filter(|c| !c.generated) {
@@ -204,7 +187,7 @@ fn check_all(target: &[TargetColumn], source: &[SourceColumn]) -> Result<()> {
 }
 
 /// Every wanted column must be on both sides, and every other one of the target able to do without a value from the source.
-fn check_wanted(target: &[TargetColumn], source: &[SourceColumn], wanted: &[String]) -> Result<()> {
+fn check_wanted(target: &[Column], source: &[Column], wanted: &[String]) -> Result<()> {
     let mut missing = Vec::new();
     for name in wanted {
         let here = target.iter().any(|t| t.name == *name);

@@ -1,21 +1,23 @@
 //! Partitions that only the source has.
 
 use super::bound::Bound;
-use super::copy_sql::quote_qualified;
+use super::creation::{Creation, create};
+use super::hash::{greatest_common_divisor, least_common_multiple};
+use super::key::KeyColumn;
 use super::select::{Decision, decide};
 use super::space::Space;
-use super::tree::{KeyColumn, Level, Node, Place, Ranks, comparable, places};
-use super::units::{LeafRange, SourceRel, TargetRel, is_on_key};
-use crate::error::{Result, tame};
+use super::tables::{LeafRange, Relation, is_on_key};
+use super::tree::{Level, Node, Place, Ranks, comparable, places};
+use crate::error::Result;
 use std::collections::HashMap;
 
 /// A partition to be created here.
 #[derive(Debug)]
 pub struct NewPartition<'a> {
     /// the table it becomes a partition of
-    pub parent: &'a TargetRel,
+    pub parent: &'a Relation,
     /// the source's partition: its name, bound and partitions are taken over
-    pub node: &'a Node<SourceRel>,
+    pub node: &'a Node<Relation>,
     /// partitions here at its level are partitioned as it is over there, so its own partitions come along
     pub with_level: bool,
     /// its range on the key that end_tm is compared with
@@ -28,7 +30,7 @@ pub struct NewPartition<'a> {
 #[derive(Debug)]
 pub struct Overlap<'a> {
     /// the source's partition
-    pub node: &'a Node<SourceRel>,
+    pub node: &'a Node<Relation>,
     /// those here that it shares rows with
     pub existing: Vec<&'a str>,
     /// the condition on its rows that have no place here, within reach of the run; None when it cannot be told
@@ -59,8 +61,8 @@ pub struct Reach<'a> {
 
 /// Finds the source's partitions that have no room here, under levels whose bounds can be compared.
 pub fn find<'a>(
-    target: &'a Node<TargetRel>,
-    source: &'a Node<SourceRel>,
+    target: &'a Node<Relation>,
+    source: &'a Node<Relation>,
     ranks: &Ranks,
     space: &Space<'_>,
     reach: &Reach<'_>,
@@ -79,9 +81,10 @@ struct Compared<'a> {
     reach: &'a Reach<'a>,
 }
 
+/// Walks both trees side by side, as long as their levels can be compared. `inherited` is the range of what is above.
 fn walk<'a>(
-    here: &'a Node<TargetRel>,
-    there: &'a Node<SourceRel>,
+    here: &'a Node<Relation>,
+    there: &'a Node<Relation>,
     sides: &Compared<'_>,
     inherited: Option<&LeafRange>,
     missing: &mut Missing<'a>,
@@ -92,12 +95,10 @@ fn walk<'a>(
     if !comparable(level, other) {
         return Ok(());
     }
-    let Compared { ranks, space, reach } = *sides;
-    let ours = places(level, &level.columns, ranks)?;
-    let theirs = places(other, &level.columns, ranks)?;
-    let by_place: HashMap<&Place, &'a Node<TargetRel>> = ours.iter().zip(&level.children).collect();
-    let on_key = is_on_key(level, reach.key);
-    let has_default = ours.iter().any(|place| matches!(place, Place::Default(_)));
+    let ours = places(level, &level.columns, sides.ranks)?;
+    let theirs = places(other, &level.columns, sides.ranks)?;
+    let by_place: HashMap<&Place, &'a Node<Relation>> = ours.iter().zip(&level.children).collect();
+    let on_key = is_on_key(level, sides.reach.key);
     // The oldest first, in whatever order the catalog gives them: each is created in a transaction of its own.
     let mut children: Vec<_> = other.children.iter().zip(&theirs).collect();
     children.sort_by_key(|(_, place)| *place);
@@ -107,67 +108,97 @@ fn walk<'a>(
         } else {
             inherited.cloned()
         };
-        if let Some(twin) = by_place.get(place) {
-            walk(twin, child, sides, range.as_ref(), missing)?;
-            continue;
-        }
-        // What a default partition has and this side does not take is told by `space`.
-        if matches!(place, Place::Default(_)) {
-            continue;
-        }
-        let ranked = match (&range, reach.key) {
-            (Some(range), Some(key)) => Some(range.ranked(key, ranks)?),
-            _ => None,
-        };
-        let Some(bound) = &child.bound else { continue };
-        let room = room(bound, place, level, &ours, ranks)?;
-        match decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()) {
-            Decision::Always | Decision::InRange | Decision::Unloaded => {}
-            Decision::Later if on_key && matches!(room, Room::Free) => {
-                let condition = space.bound_condition(level, bound)?;
-                missing.later.extend(condition.map(|c| (here.table.oid, c)));
-                continue;
-            }
-            Decision::Later | Decision::Closed => continue,
-        }
-        match room {
-            Room::Covered => {}
-            Room::Free => missing.create.push(NewPartition {
-                parent: &here.table,
-                node: child,
-                with_level: is_template(level, child),
-                condition: space.bound_condition(level, bound)?,
-                range,
-            }),
-            // A default partition takes what the others leave.
-            Room::Partly { .. } if has_default => {}
-            Room::Partly { shared, gaps } => {
-                let mut conditions = Vec::new();
-                let mut told = true;
-                for gap in gaps {
-                    // What has no place here matters only where the run goes.
-                    let range = reach.key.filter(|_| on_key).zip(LeafRange::of(Some(&gap)));
-                    let ranked = range.map(|(key, range)| range.ranked(key, ranks)).transpose()?;
-                    if decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()).is_taken() {
-                        let condition = space.bound_condition(level, &gap)?;
-                        told &= condition.is_some();
-                        conditions.extend(condition);
-                    }
-                }
-                if !told || !conditions.is_empty() {
-                    missing.overlapping.push(Overlap {
-                        node: child,
-                        existing: shared
-                            .iter()
-                            .map(|&at| level.children[at].table.name.as_str())
-                            .collect(),
-                        without_place: told.then(|| conditions.join(" OR ")),
-                    });
-                }
+        match by_place.get(place) {
+            Some(twin) => walk(twin, child, sides, range.as_ref(), missing)?,
+            // What a default partition has and this side does not take is told by `space`.
+            None if matches!(place, Place::Default(_)) => {}
+            None => {
+                let siblings = Siblings {
+                    table: &here.table,
+                    level,
+                    places: &ours,
+                };
+                note(&siblings, (child, place), range, sides, missing)?;
             }
         }
     }
     Ok(())
+}
+
+/// The partitions here among which one of the source's has no twin.
+struct Siblings<'n, 'p> {
+    table: &'n Relation,
+    level: &'n Level<Relation>,
+    places: &'p [Place],
+}
+
+/// Notes what becomes of `child`, a partition of the source without a twin here.
+fn note<'a>(
+    here: &Siblings<'a, '_>,
+    (child, place): (&'a Node<Relation>, &Place),
+    range: Option<LeafRange>,
+    sides: &Compared<'_>,
+    missing: &mut Missing<'a>,
+) -> Result<()> {
+    let Compared { ranks, space, reach } = *sides;
+    let Some(bound) = &child.bound else { return Ok(()) };
+    let ranked = match (&range, reach.key) {
+        (Some(range), Some(key)) => Some(range.ranked(key, ranks)?),
+        _ => None,
+    };
+    let on_key = is_on_key(here.level, reach.key);
+    let room = room(bound, place, here.level, here.places, ranks)?;
+    match decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()) {
+        Decision::Always | Decision::InRange | Decision::Unloaded => {}
+        Decision::Later if on_key && matches!(room, Room::Free) => {
+            let condition = space.bound_condition(here.level, bound)?;
+            missing.later.extend(condition.map(|c| (here.table.oid, c)));
+            return Ok(());
+        }
+        Decision::Later | Decision::Closed => return Ok(()),
+    }
+    match room {
+        Room::Covered => {}
+        Room::Free => missing.create.push(NewPartition {
+            parent: here.table,
+            node: child,
+            with_level: is_template(here.level, child),
+            condition: space.bound_condition(here.level, bound)?,
+            range,
+        }),
+        // A default partition takes what the others leave.
+        Room::Partly { .. } if here.places.iter().any(|place| matches!(place, Place::Default(_))) => {}
+        Room::Partly { shared, gaps } => {
+            let (conditions, told) = without_place(here.level, &gaps, sides)?;
+            if !told || !conditions.is_empty() {
+                let existing = shared.iter().map(|&at| here.level.children[at].table.relation.as_str());
+                missing.overlapping.push(Overlap {
+                    node: child,
+                    existing: existing.collect(),
+                    without_place: told.then(|| conditions.join(" OR ")),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The conditions on rows in `gaps`, as far as the run goes there; and whether all of them can be told.
+fn without_place(level: &Level<Relation>, gaps: &[Bound], sides: &Compared<'_>) -> Result<(Vec<String>, bool)> {
+    let Compared { ranks, space, reach } = *sides;
+    let on_key = is_on_key(level, reach.key);
+    let mut conditions = Vec::new();
+    let mut told = true;
+    for gap in gaps {
+        let range = reach.key.filter(|_| on_key).zip(LeafRange::of(Some(gap)));
+        let ranked = range.map(|(key, range)| range.ranked(key, ranks)).transpose()?;
+        if decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()).is_taken() {
+            let condition = space.bound_condition(level, gap)?;
+            told &= condition.is_some();
+            conditions.extend(condition);
+        }
+    }
+    Ok((conditions, told))
 }
 
 enum Room {
@@ -195,7 +226,7 @@ impl Room {
 }
 
 /// The room that `level`, whose children have the places `ours`, has for a partition of the source.
-fn room(bound: &Bound, place: &Place, level: &Level<TargetRel>, ours: &[Place], ranks: &Ranks) -> Result<Room> {
+fn room(bound: &Bound, place: &Place, level: &Level<Relation>, ours: &[Place], ranks: &Ranks) -> Result<Room> {
     match (place, bound) {
         (Place::Range(from, to), Bound::Range(first, last)) => {
             let mut met = Vec::new();
@@ -279,46 +310,13 @@ fn room_for_hash(bound: &Bound, modulus: u32, remainder: u32, ours: &[Place]) ->
     Room::of(met, if is_full { Vec::new() } else { vec![bound.clone()] })
 }
 
-fn greatest_common_divisor(a: u128, b: u128) -> u128 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
-}
-
-/// Of two moduli: after as many hashes both start anew.
-pub(super) fn least_common_multiple(a: u128, b: u128) -> u128 {
-    a / greatest_common_divisor(a, b).max(1) * b
-}
-
 /// True when a sibling here is partitioned as `child` is on the source.
-fn is_template(level: &Level<TargetRel>, child: &Node<SourceRel>) -> bool {
+fn is_template(level: &Level<Relation>, child: &Node<Relation>) -> bool {
     let siblings = level.children.iter().filter_map(|sibling| sibling.level.as_ref());
     match &child.level {
         Some(theirs) => siblings.into_iter().any(|ours| comparable(ours, theirs)),
         None => false,
     }
-}
-
-/// A partition to be created, as statements.
-#[derive(Debug)]
-pub struct Creation {
-    /// OID of the table it becomes a partition of
-    pub parent: u32,
-    /// that table, quoted and qualified
-    pub parent_name: String,
-    /// the source's partition
-    pub source_relation: String,
-    /// the partition, then what is below it
-    pub tables: Vec<NewTable>,
-}
-
-/// One table of it.
-#[derive(Debug)]
-pub struct NewTable {
-    /// quoted, qualified
-    pub name: String,
-    /// CREATE TABLE …
-    pub sql: String,
-    /// columns and expressions that it is partitioned by
-    pub keys: Vec<String>,
 }
 
 impl<'a> NewPartition<'a> {
@@ -327,7 +325,7 @@ impl<'a> NewPartition<'a> {
         let mut tables = Vec::new();
         let mut leaves = Vec::new();
         create(
-            &self.parent.name,
+            &self.parent.relation,
             self.node,
             self.with_level,
             schema,
@@ -336,18 +334,18 @@ impl<'a> NewPartition<'a> {
         );
         Creation {
             parent: self.parent.oid,
-            parent_name: self.parent.name.clone(),
+            parent_name: self.parent.relation.clone(),
             source_relation: self.node.table.relation.clone(),
             tables,
         }
     }
 
     /// The names of the leaves that come of it, quoted and qualified, with the source's node of each.
-    pub fn leaves(&self, schema: &str) -> Vec<(String, &'a Node<SourceRel>)> {
+    pub fn leaves(&self, schema: &str) -> Vec<(String, &'a Node<Relation>)> {
         let mut tables = Vec::new();
         let mut leaves = Vec::new();
         create(
-            &self.parent.name,
+            &self.parent.relation,
             self.node,
             self.with_level,
             schema,
@@ -355,44 +353,6 @@ impl<'a> NewPartition<'a> {
             &mut leaves,
         );
         leaves
-    }
-}
-
-/// The statements for `node` and, if `deep`, for what is below it; `leaves` gets the names of the leaves.
-pub(super) fn create<'a>(
-    parent: &str,
-    node: &'a Node<SourceRel>,
-    deep: bool,
-    schema: &str,
-    tables: &mut Vec<NewTable>,
-    leaves: &mut Vec<(String, &'a Node<SourceRel>)>,
-) {
-    // From here on it is a name of this database, which everybody who lists its tables is shown as it is.
-    let name = quote_qualified(schema, &tame(&node.table.name));
-    let bound = node.bound.as_ref().unwrap_or(&Bound::Default).to_sql();
-    // An expression is the target's own: the source's text of one is not read here.
-    let is_ours = |column: &KeyColumn| !column.expression || !column.ordering.is_empty();
-    let level = node.level.as_ref();
-    let level = level.filter(|level| deep && level.plain && level.columns.iter().all(is_ours));
-    let keys = |level: &Level<SourceRel>| level.columns.iter().map(KeyColumn::sql).collect::<Vec<String>>();
-    let by = level.map(|level| format!(" PARTITION BY {} ({})", level.strategy.sql(), keys(level).join(", ")));
-    let sql = format!(
-        "CREATE TABLE {name} PARTITION OF {parent} {bound}{}",
-        by.unwrap_or_default()
-    );
-    tables.push(NewTable {
-        name: name.clone(),
-        sql,
-        keys: level.map(keys).unwrap_or_default(),
-    });
-    match level {
-        Some(level) => {
-            let below = &level.children;
-            below
-                .iter()
-                .for_each(|child| create(&name, child, deep, schema, tables, leaves));
-        }
-        None => leaves.push((name, node)),
     }
 }
 

@@ -3,41 +3,16 @@
 
 use super::bound::{Bound, End};
 use super::collation::Collation;
-use super::columns::SourceColumn;
+use super::columns::Column;
 use super::copy_sql::quote_ident;
-use super::tree::{KeyColumn, Level, Node, Strategy};
+use super::key::{KeyColumn, Reading};
+use super::tree::{Level, Node, Strategy};
 use super::types::{Type, modifier_holds, numeric_scale, rounds};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How the source evaluates a condition on a key.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Reading {
-    /// as this server does
-    #[default]
-    Native,
-    /// as this server does, if both key and literals go through these expressions, in which @ stands for them
-    Via {
-        /// of the source's column
-        key: String,
-        /// of a literal of the key's type
-        value: String,
-        /// how far a value may be moved on the way: within it the bare column is compared, too, so that indexes and partitions serve
-        margin: Option<String>,
-    },
-    /// as this server does where a range begins with a day and ends before one, for its times are cut to their day on the way. Else if the
-    /// key goes through this expression, in which @ stands for the column
-    Cut(String),
-    /// not as this server does: its values have to be known, and named. The expression gives a value's text; @ stands for the column
-    Named(String),
-    /// the same, and all of its values are among those that are ranked
-    Known(String),
-    /// not at all: which row belongs to which partition is told here
-    Untold,
-}
-
 /// What a column of the source is read as for `here`, a key of the target. `ordered`: its order matters, not only which values are
 /// equal. `version` is the source's.
-pub fn reading(here: &KeyColumn, there: Option<&SourceColumn>, ordered: bool, version: u32) -> Reading {
+pub fn reading(here: &KeyColumn, there: Option<&Column>, ordered: bool, version: u32) -> Reading {
     let Some(there) = there.filter(|_| !here.expression) else {
         return Reading::Untold;
     };
@@ -83,7 +58,7 @@ fn via(key: String, margin: Option<String>) -> Reading {
 }
 
 /// A key without characters, of another type than the source's column, or one that rounds: the column as it arrives here.
-fn converted(here: &KeyColumn, there: &SourceColumn, ordered: bool, text: &str) -> Option<Reading> {
+fn converted(here: &KeyColumn, there: &Column, ordered: bool, text: &str) -> Option<Reading> {
     let oid = there.base_oid();
     let both = |types: &[u32]| types.contains(&here.type_oid) && types.contains(&oid);
     let cast = |key: &str, margin| Some(via(format!("CAST({key} AS {})", here.cast_sql), margin));
@@ -120,7 +95,7 @@ fn converted(here: &KeyColumn, there: &SourceColumn, ordered: bool, text: &str) 
 fn by_characters(
     here: &KeyColumn,
     collation: &Collation,
-    there: &SourceColumn,
+    there: &Column,
     is_same: bool,
     ordered: bool,
     version: u32,
@@ -173,7 +148,7 @@ fn by_characters(
 }
 
 /// Texts that differ must not be equal.
-fn by_bytes(text: &str, there: &SourceColumn) -> String {
+fn by_bytes(text: &str, there: &Column) -> String {
     match there
         .collation
         .as_ref()

@@ -36,18 +36,18 @@ pub fn is_transient(error: &Error) -> bool {
     }
     match error.sqlstate.as_str() {
         // A pooler has this one for its outages; what breaks the protocol is no server's message.
-        sqlstate::PROTOCOL_VIOLATION => error.remote,
+        sqlstate::PROTOCOL_VIOLATION => error.is_remote(),
         state if state.starts_with("08") => true,
         sqlstate::LOCK_NOT_AVAILABLE | sqlstate::DEADLOCK_DETECTED | sqlstate::SERIALIZATION_FAILURE => true,
-        sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW => error.remote,
-        sqlstate::TOO_MANY_CONNECTIONS | sqlstate::IDLE_SESSION_TIMEOUT => error.remote,
+        sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW => error.is_remote(),
+        sqlstate::TOO_MANY_CONNECTIONS | sqlstate::IDLE_SESSION_TIMEOUT => error.is_remote(),
         _ => false,
     }
 }
 
 /// True when the server is there and will take connections in a while.
 pub fn is_server_busy(error: &Error) -> bool {
-    error.remote
+    error.is_remote()
         && matches!(
             error.sqlstate.as_str(),
             sqlstate::TOO_MANY_CONNECTIONS | sqlstate::CANNOT_CONNECT_NOW
@@ -57,6 +57,7 @@ pub fn is_server_busy(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Side;
 
     const RETRIES: Retries = Retries {
         max: 4,
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn what_may_pass_is_tried_again_and_nothing_else() {
         let remote = |code: &str, message: &str| Error {
-            remote: true,
+            side: Side::Source,
             ..Error::new(code, message)
         };
         for error in [

@@ -2,8 +2,9 @@
 
 use super::bound::Bound;
 use super::collation::Collation;
-use super::tree::{KeyColumn, Level, Node, Ranks, Strategy};
-use super::units::{SourceRel, SourceTable, TargetRel};
+use super::key::KeyColumn;
+use super::tables::{Relation, Table};
+use super::tree::{Level, Node, Ranks, Strategy};
 
 /// A table and what is below it, on either side.
 #[derive(Clone)]
@@ -116,35 +117,37 @@ impl Sketch {
     }
 
     /// As the target's tree; OIDs count from 1.
-    pub fn target(&self) -> Node<TargetRel> {
+    pub fn target(&self) -> Node<Relation> {
         let mut oid = 0;
         self.node(&mut |name| {
             oid += 1;
-            TargetRel {
-                oid,
-                name: name.to_owned(),
-                foreign: false,
-                bound: None,
-            }
+            relation(oid, name)
         })
     }
 
     /// As the source's tree; every relation is readable.
-    pub fn source(&self) -> Node<SourceRel> {
-        self.node(&mut |name| SourceRel {
-            oid: 1,
-            name: name.to_owned(),
-            relation: name.to_owned(),
-            readable: true,
-            bytes: Some(1),
-        })
+    pub fn source(&self) -> Node<Relation> {
+        self.node(&mut |name| relation(1, name))
     }
 
     /// As the source table.
-    pub fn source_table(&self) -> SourceTable {
-        SourceTable {
+    pub fn source_table(&self) -> Table {
+        Table {
+            schema: "s".to_owned(),
+            name: self.name.clone(),
             root: self.source(),
             columns: Vec::new(),
         }
+    }
+}
+
+fn relation(oid: u32, name: &str) -> Relation {
+    Relation {
+        oid,
+        name: name.to_owned(),
+        relation: name.to_owned(),
+        readable: true,
+        bytes: Some(1),
+        ..Relation::default()
     }
 }

@@ -3,12 +3,13 @@
 //! nesting it stands, so that what one side has and the other lacks is a subtraction.
 
 mod condition;
-pub mod source;
+pub mod cover;
 
 use super::bound::{Bound, End};
-use super::missing::least_common_multiple;
+use super::hash::least_common_multiple;
+use super::key::KeyColumn;
 use super::region::{Cell, Set};
-use super::tree::{KeyColumn, Level, Node, Ranks, Strategy};
+use super::tree::{Level, Node, Ranks, Strategy};
 use crate::error::Result;
 pub use condition::Asked;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -4,7 +4,9 @@
 //! not plain, and then its partitions say nothing.
 
 use super::bound::{Bound, End};
-use super::tree::{FIRST_NORMAL_OID, KeyColumn, Level, Node, Strategy};
+use super::key::KeyColumn;
+use super::tree::{Level, Node, Strategy};
+use super::types::FIRST_NORMAL_OID;
 use super::types::rounds;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,8 +1,8 @@
 //! Which source relation a unit is read from: the source's partition with exactly the same place, or the rows of the nearest relation that
 //! surely has them all.
 
+use super::tables::{Leaf, Relation, Table};
 use super::tree::{Level, Node, Place, Ranks, alike, places};
-use super::units::{Leaf, SourceRel, SourceTable, TargetRel};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 
@@ -24,11 +24,11 @@ pub struct ReadFrom {
 /// What the source has for one leaf of the target.
 struct Match<'a> {
     /// the nearest relation that may be read and holds the leaf's rows
-    readable: &'a Node<SourceRel>,
+    readable: &'a Node<Relation>,
     /// table of the target that has exactly the rows of `readable`
     anchor: u32,
     /// the relation that holds exactly the leaf's rows
-    twin: Option<&'a Node<SourceRel>>,
+    twin: Option<&'a Node<Relation>>,
 }
 
 /// How each leaf of the target finds its rows.
@@ -38,7 +38,7 @@ pub struct Twins<'a> {
 
 impl<'a> Twins<'a> {
     /// Walks both trees side by side, as long as their levels are alike.
-    pub fn new(target: &Node<TargetRel>, source: &'a SourceTable, ranks: &Ranks) -> Result<Self> {
+    pub fn new(target: &Node<Relation>, source: &'a Table, ranks: &Ranks) -> Result<Self> {
         let mut twins = Twins {
             by_leaf: HashMap::new(),
         };
@@ -49,9 +49,9 @@ impl<'a> Twins<'a> {
     /// `there` holds exactly the rows of `here`; `readable` is it, or what is above it, with the table here that has its rows.
     fn pair(
         &mut self,
-        here: &Node<TargetRel>,
-        there: &'a Node<SourceRel>,
-        readable: (&'a Node<SourceRel>, u32),
+        here: &Node<Relation>,
+        there: &'a Node<Relation>,
+        readable: (&'a Node<Relation>, u32),
         ranks: &Ranks,
     ) -> Result<()> {
         // Without SELECT on a partition itself its parent gives the same rows.
@@ -70,7 +70,7 @@ impl<'a> Twins<'a> {
                 return Ok(());
             }
         };
-        let theirs: HashMap<Place, &'a Node<SourceRel>> = places(other, &level.columns, ranks)?
+        let theirs: HashMap<Place, &'a Node<Relation>> = places(other, &level.columns, ranks)?
             .into_iter()
             .zip(&other.children)
             .collect();
@@ -84,7 +84,7 @@ impl<'a> Twins<'a> {
         Ok(())
     }
 
-    fn without_twin(&mut self, level: &Level<TargetRel>, readable: (&'a Node<SourceRel>, u32)) {
+    fn without_twin(&mut self, level: &Level<Relation>, readable: (&'a Node<Relation>, u32)) {
         for child in &level.children {
             match &child.level {
                 Some(below) => self.without_twin(below, readable),
@@ -95,9 +95,9 @@ impl<'a> Twins<'a> {
 
     fn found(
         &mut self,
-        leaf: &Node<TargetRel>,
-        (readable, anchor): (&'a Node<SourceRel>, u32),
-        twin: Option<&'a Node<SourceRel>>,
+        leaf: &Node<Relation>,
+        (readable, anchor): (&'a Node<Relation>, u32),
+        twin: Option<&'a Node<Relation>>,
     ) {
         let found = Match { readable, anchor, twin };
         self.by_leaf.insert(leaf.table.oid, found);
@@ -109,7 +109,7 @@ impl<'a> Twins<'a> {
     }
 
     /// The relation of the source that has exactly the rows of a leaf, whether or not it may be read.
-    pub fn twin_of(&self, leaf: u32) -> Option<&'a Node<SourceRel>> {
+    pub fn twin_of(&self, leaf: u32) -> Option<&'a Node<Relation>> {
         self.by_leaf.get(&leaf)?.twin
     }
 
@@ -118,7 +118,7 @@ impl<'a> Twins<'a> {
         let found = self
             .by_leaf
             .get(&leaf.table.oid)
-            .ok_or_else(|| Error::internal(format!("no source for {}", leaf.table.name)))?;
+            .ok_or_else(|| Error::internal(format!("no source for {}", leaf.table.relation)))?;
         let bytes = found.twin.and_then(Node::bytes);
         if let Some(twin) = found.twin
             && std::ptr::eq(twin, found.readable)
@@ -148,11 +148,11 @@ impl<'a> Twins<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::sketch::{Sketch, leaf, ranks, split, table};
-    use super::super::units::{leaves, range_key};
+    use super::super::tables::{leaves, range_key};
     use super::*;
 
     /// Where each leaf is read: `=name` for the whole relation, the bare name for a part of it.
-    fn reads(target: &Sketch, source: &SourceTable) -> Vec<String> {
+    fn reads(target: &Sketch, source: &Table) -> Vec<String> {
         let target = target.target();
         let key = range_key(&target).expect("a plain key");
         let twins = Twins::new(&target, source, &ranks()).expect("twins");

@@ -1,7 +1,6 @@
 //! Types by what they are made of: names and OIDs of types that are not built in say nothing about
 //! another server's. Domains are what is below them; their constraints are no part of a type.
 
-pub mod catalog;
 mod describe;
 mod pairs;
 
@@ -10,6 +9,10 @@ pub use pairs::{modifier_holds, numeric_scale, rounds};
 
 /// OIDs below this are the same type on every server that has one of that name (transam.h, FirstGenbkiObjectId).
 pub const FIRST_GENERATED_OID: u32 = 10000;
+
+/// FirstNormalObjectId (transam.h): above it OIDs are given out by each server as it likes, and equal
+/// ones mean nothing.
+pub const FIRST_NORMAL_OID: u32 = 16384;
 
 /// A type.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,47 +1,22 @@
 //! The calling backend's side of a run: checks, starts the coordinator, waits, cancels.
 
-use super::Request;
-use super::record::Store;
-use super::watch::{SelfCheck, TICK, UnitResult, Watch};
+use super::request::{Call, Request};
+use super::state::Store;
+use super::state::rows::UnitResult;
+use super::watch::{SelfCheck, TICK, Watch};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::handoff::Handoff;
-use crate::pg::{self, foreign, session, spi};
+use crate::pg::{self, backend, spi};
 use crate::plan::replace::Replace;
 use crate::plan::vanished::Vanished;
 use crate::settings;
-use crate::target::catalog;
+use crate::targets;
+use crate::wire::mapping;
 use std::time::Duration;
 
 /// How long a cancelled run's processes may take to go.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
-
-/// Arguments of a call, as SQL gives them.
-#[derive(Debug)]
-pub struct Call {
-    /// OID of the target table
-    pub table: u32,
-    /// see design: NULL is today
-    pub end_tm: Option<String>,
-    /// workers
-    pub parallelism: i32,
-    /// foreign server
-    pub source: Option<String>,
-    /// overrides the remembered end_tm
-    pub since: Option<String>,
-    /// name on the source
-    pub source_table: Option<String>,
-    /// create here the partitions that only the source has
-    pub create_missing: bool,
-    /// names of columns; None: every column of the target
-    pub columns: Option<Vec<Option<String>>>,
-    /// auto, swap or truncate
-    pub replace: String,
-    /// keep, empty or drop
-    pub vanished: String,
-    /// a column whose values may change is an error
-    pub strict: bool,
-}
 
 /// Runs a sync to its end: NOTICE per unit on the way, one error if any unit failed.
 pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
@@ -106,8 +81,8 @@ fn begin(call: Call) -> Result<(Handoff, Handle)> {
     let bytes = serde_json::to_vec(&request).map_err(|e| Error::internal(e.to_string()))?;
     let handoff = Handoff::create(&bytes)?;
     let birth = Birth {
-        database: session::database(),
-        role: session::current_role(),
+        database: backend::database(),
+        role: backend::current_role(),
         argument: handoff.handle(),
     };
     let coordinator = background::start(Role::Coordinator, birth, "")?.ok_or_else(background::no_slot)?;
@@ -141,20 +116,20 @@ fn run_id(handoff: Handoff, coordinator: Handle) -> Result<i64> {
 fn check(call: Call) -> Result<Request> {
     check_writable("sync")?;
     check_role()?;
-    request(call)
+    request(call, targets::check)
 }
 
-/// The checks of every call that reads a source, and what becomes of its arguments.
-pub fn request(call: Call) -> Result<Request> {
+/// The checks of every call that reads a source, `check_table` for what its table may be, and what becomes of its arguments.
+pub fn request(call: Call, check_table: impl FnOnce(u32) -> Result<()>) -> Result<Request> {
     check_place()?;
     check_parallelism(call.parallelism)?;
     let columns = call.columns.map(check_columns).transpose()?;
     let replace = Replace::parse(&call.replace)?;
     let vanished = Vanished::parse(&call.vanished)?;
-    catalog::check_kind(call.table)?;
+    check_table(call.table)?;
     let source = resolve_source(call.source)?;
     // Refuses a server that does not exist or may not be used, or has no mapping, while it costs nothing.
-    foreign::options(&source, session::current_role())?;
+    mapping::check(&source)?;
     let rows = spi::execute(
         "SELECT pg_catalog.split_part(pg_catalog.current_setting('DateStyle'), ', ', 2)",
         &[],
@@ -196,14 +171,14 @@ fn check_parallelism(wanted: i32) -> Result<()> {
 
 /// Refuses where nothing may be written. `what` would be done: `sync`.
 pub(super) fn check_writable(what: &str) -> Result<()> {
-    if session::is_in_recovery() {
+    if backend::is_in_recovery() {
         return Err(Error::new(
             sqlstate::READ_ONLY_TRANSACTION,
             format!("cannot {what} on a standby server"),
         )
         .hint("Call on the primary."));
     }
-    if session::is_read_only() {
+    if backend::is_read_only() {
         return Err(Error::new(
             sqlstate::READ_ONLY_TRANSACTION,
             format!("cannot {what} in a read-only transaction"),
@@ -215,16 +190,16 @@ pub(super) fn check_writable(what: &str) -> Result<()> {
 
 /// Refuses where no source may be read, or where its text would not mean the same.
 pub(super) fn check_place() -> Result<()> {
-    if session::is_security_restricted() {
+    if backend::is_security_restricted() {
         return Err(Error::new(
             sqlstate::INSUFFICIENT_PRIVILEGE,
             "cannot connect to a source within a security-restricted operation",
         )
         .hint("Call it as a statement of its own."));
     }
-    if session::encoding() != "UTF8" {
+    if backend::encoding() != "UTF8" {
         return Err(
-            Error::unsupported(format!("database encoding {} is not supported", session::encoding()))
+            Error::unsupported(format!("database encoding {} is not supported", backend::encoding()))
                 .hint("The target database must have encoding UTF8; the source may have any."),
         );
     }
@@ -251,7 +226,7 @@ fn check_columns(columns: Vec<Option<String>>) -> Result<Vec<String>> {
 fn check_role() -> Result<()> {
     let rows = spi::execute(
         "SELECT rolname, rolcanlogin FROM pg_catalog.pg_roles WHERE oid = $1::pg_catalog.oid",
-        &[Some(&session::current_role().to_string())],
+        &[Some(&backend::current_role().to_string())],
     )?;
     match rows.first() {
         Some(row) if row.is(1) => Ok(()),

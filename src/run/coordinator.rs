@@ -4,20 +4,23 @@ mod keeper;
 
 use super::outlook::Outlook;
 use super::planning::{self, Plan};
-use super::record::Store;
-use super::rows::{NewUnit, Planned};
-use super::{Request, prepare_session};
+use super::process::prepare_session;
+use super::request::{Request, retry_remark};
+use super::sessions::open_for_run;
+use super::state::Store;
+use super::state::rows::{NewUnit, Planned};
+use super::state::status::RunState;
 use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::board::Board;
 use crate::pg::handoff::Handoff;
-use crate::pg::{report, session, wait, xact};
+use crate::pg::{backend, report, wait, xact};
 use crate::plan::copy_sql::display_name;
 use crate::plan::retry;
 use crate::settings;
-use crate::source::dialect::clock::Clock;
-use crate::source::{Session, dialect};
-use crate::target::create;
+use crate::source::clock::{self, Clock};
+use crate::targets::Target;
+use crate::wire::Session;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -40,6 +43,7 @@ pub fn main(birth: Birth) {
 struct Run {
     id: i64,
     request: Request,
+    target: Target,
     store: Store,
     handoff: Handoff,
     workers: Vec<Handle>,
@@ -72,9 +76,10 @@ fn start(birth: Birth) -> Result<Option<Run>> {
     let cap = request.max_parallelism.unwrap_or_else(settings::max_parallelism);
     let wanted = request.parallelism;
     request.parallelism = wanted.min(cap);
+    let target = Target::here(request.table);
     let (store, id, conflict) = xact::transaction(|| {
         let store = Store::open()?;
-        let (id, conflict) = store.begin_run(&request, birth.role)?;
+        let (id, conflict) = store.begin_run(&request, &target, birth.role)?;
         if wanted > cap {
             let remark = format!("parallelism is {cap}, not {wanted}: cgpsync.max_parallelism allows no more");
             store.add_message(id, &remark)?;
@@ -82,10 +87,11 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         Ok((store, id, conflict))
     })?;
     handoff.set_run_id(id);
-    session::set_application_name(&format!("cgpsync run {id}"));
+    backend::set_application_name(&format!("cgpsync run {id}"));
     let run = Run {
         id,
         request,
+        target,
         store,
         handoff,
         workers: Vec::new(),
@@ -107,8 +113,8 @@ impl Run {
             if let Some(keeper) = self.keeper.take() {
                 keeper.abandon();
             }
-            let status = if error.is_cancel() { "cancelled" } else { "failed" };
-            let record = || xact::transaction(|| self.store.finish_run(self.id, status, Some(&error)));
+            let state = RunState::after(&error);
+            let record = || xact::transaction(|| self.store.finish_run(self.id, state, Some(&error)));
             // Once more if another cancel came in between.
             if let Err(error) = record().or_else(|_| record()) {
                 report::raise(error);
@@ -132,7 +138,7 @@ impl Run {
     }
 
     fn work(&mut self) -> Result<()> {
-        session::show_activity(Some(&format!("run {}: planning", self.id)));
+        backend::show_activity(Some(&format!("run {}: planning", self.id)));
         let (mut plan, snapshot) = self.plan()?;
         self.source = std::mem::take(&mut plan.source);
         let units = plan.units();
@@ -187,7 +193,7 @@ impl Run {
             if let Some(keeper) = self.keeper.take() {
                 keeper.abandon();
             }
-            let remark = format!("planning: {}", super::retry_remark(&error, attempt, delay));
+            let remark = format!("planning: {}", retry_remark(&error, attempt, delay));
             xact::transaction(|| self.store.add_message(self.id, &remark))?;
             self.sleep(delay)?;
             attempt += 1;
@@ -196,10 +202,10 @@ impl Run {
 
     /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
     fn try_plan(&mut self, reached: &mut bool) -> Result<(Plan, Option<String>)> {
-        let mut keeper = self.request.open_session(self.id, Duration::MAX)?;
+        let mut keeper = open_for_run(&self.request, self.id, &self.target, Duration::MAX)?;
         *reached = true;
         let result = report::catch(|| {
-            let clock = dialect::clock::read(&mut keeper)?;
+            let clock = clock::read(&mut keeper)?;
             let snapshot = keeper::begin_shared(&mut keeper)?;
             let mut created = HashSet::new();
             let mut plan = self.plan_with(&mut keeper, &clock, &created)?;
@@ -240,9 +246,9 @@ impl Run {
 
     fn plan_with(&self, keeper: &mut Session, clock: &Clock, created: &HashSet<String>) -> Result<Plan> {
         xact::transaction(|| {
-            session::set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
+            backend::set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
             self.request.limit_lock_waits()?;
-            planning::plan(&self.request, &self.store, keeper, clock, created)
+            planning::plan(&self.request, &self.target, &self.store, keeper, clock, created)
         })
     }
 
@@ -254,7 +260,7 @@ impl Run {
             self.check_termination()?;
             xact::transaction(|| {
                 self.request.limit_lock_waits()?;
-                create::partition(creation)?;
+                self.target.create_partition(creation)?;
                 let names: Vec<String> = creation.tables.iter().map(|table| display_name(&table.name)).collect();
                 let note = format!("created partition {} as the source has it", names.join(", "));
                 self.store.add_message(self.id, &note)
@@ -267,13 +273,13 @@ impl Run {
     /// Drops what the source has no more, each partition in a transaction of its own: by now no worker holds the table.
     fn drop_partitions(&self, units: &[&NewUnit]) -> Result<()> {
         for unit in units {
-            let (partition, bound) = (unit.partition, unit.bound.as_deref().unwrap_or(""));
+            let (partition, bound) = (unit.unit.oid()?, unit.bound.as_deref().unwrap_or(""));
             let mut attempt = 1;
             loop {
                 self.check_termination()?;
                 let dropped = xact::transaction(|| {
                     self.request.limit_lock_waits()?;
-                    let name = create::drop_partition(self.request.table, partition, bound)?;
+                    let name = self.target.drop_partition(&unit.unit, bound)?;
                     self.store.unit_dropped(self.id, partition)?;
                     let note = format!("dropped partition {}: the source has it no more", display_name(&name));
                     self.store.add_message(self.id, &note)
@@ -299,8 +305,8 @@ impl Run {
         let before = self.workers.len();
         for number in before + 1..=before + wanted {
             let birth = Birth {
-                database: session::database(),
-                role: session::current_role(),
+                database: backend::database(),
+                role: backend::current_role(),
                 argument: self.id,
             };
             match background::start(Role::Worker, birth, &format!("run {} #{number}", self.id))? {
@@ -344,7 +350,7 @@ impl Run {
             let units: Vec<_> = course.board.unit_figures().collect();
             let now = course.outlook.at(course.began.elapsed(), &units);
             course.board.publish(now.percent, now.rate, now.left);
-            session::show_activity(Some(&format!(
+            backend::show_activity(Some(&format!(
                 "run {}: {finished} of {} units finished, {running} workers",
                 self.id, course.units
             )));
@@ -388,14 +394,14 @@ impl Run {
         xact::transaction(|| {
             if self.store.counts(self.id)?.failed > 0 {
                 let error = self.store.failure(self.id)?;
-                return self.store.finish_run(self.id, "failed", Some(&error));
+                return self.store.finish_run(self.id, RunState::Failed, Some(&error));
             }
             if plan.moves_watermark
                 && let Some(point) = &plan.point
             {
                 self.store.set_watermark(self.id, self.request.table, point)?;
             }
-            self.store.finish_run(self.id, "done", None)
+            self.store.finish_run(self.id, RunState::Done, None)
         })
     }
 

@@ -2,18 +2,21 @@
 //! creates everything in the caller's transaction, as the caller. What has no counterpart is told in NOTICEs.
 
 use super::caller;
-use super::record::Store;
-use crate::error::{Error, Result, tame};
-use crate::pg::{report, session};
+use super::sessions::open_here;
+use super::state::Store;
+use crate::catalog::Database;
+use crate::catalog::server::Catalog;
+use crate::error::{Error, Result, Side, tame};
+use crate::pg::{backend, report};
 use crate::plan::copy_sql::{quote_ident, quote_qualified, split_name};
-use crate::plan::create_table::{self as plan, ColumnDefinition, Definition, NewColumn};
+use crate::plan::new_table::{self as plan, ColumnDefinition, Definition, NewColumn};
 use crate::plan::reading::keys_of_digits;
+use crate::plan::tables::{Relation, Table};
 use crate::plan::tree::Node;
-use crate::plan::units::{SourceRel, SourceTable};
 use crate::settings;
-use crate::source::dialect;
-use crate::source::dialect::server::Catalog;
-use crate::target::define::{self, ColumnType};
+use crate::source as there;
+use crate::targets::local::table_like::{self, ColumnType};
+use crate::wire::mapping;
 use std::collections::HashMap;
 
 /// Creates it and gives its OID. `target_table` left out is the source's schema and name, without a schema the source's schema.
@@ -37,7 +40,7 @@ pub fn create_table(source_table: &str, target_table: Option<&str>, source: Opti
         .detail(reason.clone())
         .hint("Create the table by hand, with partitions or without: a sync fits the rows in."));
     }
-    define::check_name(&schema, &name)?;
+    table_like::check_name(&schema, &name)?;
     if prefixed {
         plan::prefix_partitions(&mut table.root, &name);
     }
@@ -64,26 +67,31 @@ fn split_argument(argument: &str, text: &str) -> Result<(Option<String>, String)
 }
 
 /// Reads the source table, in one transaction there. Also tells whether its partitions' names are unique in their table only.
-fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(SourceTable, Definition, bool)> {
-    let target = super::connection(source, settings::connect_timeout())?;
-    let session = super::open_here(&target, "cgpsync create table", &session::timezone()?)?;
+fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(Table, Definition, bool)> {
+    let endpoint = mapping::endpoint(source, Side::Source, settings::connect_timeout())?;
+    let session = open_here(
+        &endpoint,
+        "cgpsync create table",
+        &backend::encoding(),
+        &backend::timezone()?,
+    )?;
     let (session, (table, definition)) = session.and_then(|session| {
-        dialect::begin(session, None)?;
+        there::begin(session, None)?;
         let schemas = match schema {
             Some(schema) => vec![schema.clone()],
-            None => session.described().schemas.clone(),
+            None => session.server().schemas.clone(),
         };
-        dialect::describe(session, &schemas, name)
+        there::describe(session, &schemas, name)
     })?;
-    let prefixed = session.described().catalog == Catalog::OpenGauss;
+    let prefixed = session.server().catalog == Catalog::OpenGauss;
     session.close();
     Ok((table, definition, prefixed))
 }
 
 /// What the caller has not named itself is shown as it is by everything here that lists tables: it gets a name that no terminal obeys. Columns
 /// keep theirs, as rows are matched by them.
-fn tame_names(table: &mut SourceTable, definition: &mut Definition) {
-    fn below(node: &mut Node<SourceRel>) {
+fn tame_names(table: &mut Table, definition: &mut Definition) {
+    fn below(node: &mut Node<Relation>) {
         for child in node.level.iter_mut().flat_map(|level| &mut level.children) {
             child.table.name = tame(&child.table.name);
             below(child);
@@ -96,9 +104,9 @@ fn tame_names(table: &mut SourceTable, definition: &mut Definition) {
 }
 
 /// Creates the table, its partitions, then what needs all of them.
-fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition) -> Result<u32> {
-    let types = define::types(&definition.columns)?;
-    let collations = define::collations()?;
+fn create(schema: &str, name: &str, table: &Table, definition: &Definition) -> Result<u32> {
+    let types = table_like::types(&definition.columns)?;
+    let collations = table_like::collations()?;
     let mut keys = plan::range_keys(&table.root);
     // Digits come in one order in every collation.
     let digits = keys_of_digits(&table.root, &table.root);
@@ -118,11 +126,11 @@ fn create(schema: &str, name: &str, table: &SourceTable, definition: &Definition
     }
     let qualified = quote_qualified(schema, name);
     let sql = plan::table_sql(&qualified, &columns, table.root.level.as_ref());
-    let oid = define::create(schema, name, &sql, &types)?;
+    let oid = table_like::create(schema, name, &sql, &types)?;
     if let Some(sql) = plan::defaults_sql(&qualified, &columns) {
-        define::set_defaults(&qualified, &sql)?;
+        table_like::set_defaults(&qualified, &sql)?;
     }
-    define::create_partitions(&plan::partitions(&qualified, schema, &table.root))?;
+    table_like::create_partitions(&plan::partitions(&qualified, schema, &table.root))?;
     let names = plan::new_names(&qualified, schema, &table.root);
     let of_others = columns
         .iter()
@@ -151,7 +159,7 @@ fn add_checks(definition: &Definition, names: &HashMap<String, String>, of_other
             [] => Vec::new(),
             columns => columns.iter().copied().chain(own_name.as_deref()).collect(),
         };
-        if let Some(reason) = define::check(check, relation, &untouchable)? {
+        if let Some(reason) = table_like::check(check, relation, &untouchable)? {
             remarks.push(format!(
                 "CHECK constraint \"{}\" is not copied: {reason}: {}",
                 check.name,
@@ -169,8 +177,8 @@ fn add_indexes(definition: &Definition, names: &HashMap<String, String>) -> Resu
         let Some(relation) = names.get(&index.relation) else {
             continue;
         };
-        if define::has_access_method(&index.method)? {
-            define::index(index, relation)?;
+        if table_like::has_access_method(&index.method)? {
+            table_like::index(index, relation)?;
         } else {
             remarks.push(format!(
                 "index \"{}\" is not copied: there is no access method \"{}\" here",

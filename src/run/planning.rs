@@ -18,23 +18,25 @@ use resuming::{finished_units, resume};
 pub use sides::source_shape;
 use sides::{Sides, Tables, Wanted};
 
-use super::Request;
-use super::points::{Key, Points, Watermark};
-use super::record::Store;
-use super::rows::{NewUnit, Origin, SamePlan};
+use super::points::{Key, Points};
+use super::request::Request;
+use super::state::Store;
+use super::state::rows::{NewUnit, Origin, SamePlan, Watermark};
+use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::session::VERSION;
 use crate::plan::columns::{self, Mapping, has_newer_values, match_columns};
+use crate::plan::creation::Creation;
 use crate::plan::end::KeyKind;
-use crate::plan::missing::{self, Creation, Missing, Reach};
+use crate::plan::key::KeyColumn;
+use crate::plan::missing::{self, Missing, Reach};
 use crate::plan::select::{Decision, decide};
 use crate::plan::space::Space;
-use crate::plan::tree::KeyColumn;
+use crate::plan::tables::{Leaf, LeafRange, leaves, range_key, ranges_on};
 use crate::plan::twins::Twins;
-use crate::plan::units::{Leaf, LeafRange, SourceTable, leaves, range_key, ranges_on};
-use crate::source::dialect::clock::Clock;
-use crate::source::{Session, dialect};
-use crate::target::defaults;
+use crate::source;
+use crate::source::clock::Clock;
+use crate::targets::Target;
+use crate::wire::Session;
 use std::collections::HashSet;
 
 /// What a run does with a partition.
@@ -59,8 +61,6 @@ pub enum Action {
 /// One leaf of the target, or of what is to be created.
 #[derive(Debug)]
 pub struct PlannedUnit {
-    /// quoted, qualified
-    pub name: String,
     /// what happens to it
     pub action: Action,
     /// why, beyond the action itself
@@ -69,7 +69,7 @@ pub struct PlannedUnit {
     pub range: Option<LeafRange>,
     /// it is a partition and takes no rest, neither do those above it
     pub has_bounds: bool,
-    /// where its rows are read. The OID is 0 as long as the partition does not exist
+    /// which it is, and where its rows are read
     pub unit: NewUnit,
 }
 
@@ -130,7 +130,7 @@ impl Plan {
         let mut units: Vec<&mut NewUnit> = units.collect();
         let relations: HashSet<&str> = units.iter().map(|unit| unit.source_relation.as_str()).collect();
         let relations: Vec<String> = relations.into_iter().map(str::to_owned).collect();
-        let states = dialect::unchanged::states(session, &relations, &self.mapping.columns)?;
+        let states = source::states(session, &relations, &self.mapping.columns)?;
         for unit in &mut units {
             unit.source_state = states.get(&unit.source_relation).cloned();
         }
@@ -155,64 +155,52 @@ struct Course {
 /// made already, by quoted, qualified name.
 pub fn plan(
     request: &Request,
+    target: &Target,
     store: &Store,
     session: &mut Session,
     clock: &Clock,
     created: &HashSet<String>,
 ) -> Result<Plan> {
-    let mut tables = Tables::read(request, session)?;
+    let mut tables = Tables::read(request, target, session)?;
     let has_key = range_key(&tables.target.root)?.is_some();
     let (origin, watermark, moved) = origin::check(request, store, session, &tables.source, has_key)?;
     tables.know_values(session, |tables| wanted(request, tables, watermark.as_ref(), clock))?;
-    let (target, source) = (&tables.target, &tables.source);
-    let key = range_key(&target.root)?;
-    let leaves = leaves(&target.root, key);
-    let written = key.map(|key| key_of(key, &leaves, source));
-    let points = Points::read(request, written, watermark.as_ref(), clock)?;
     let mapping = map_columns(request, &tables, session)?;
+    let key = range_key(&tables.target.root)?;
+    let leaves = leaves(&tables.target.root, key);
+    let written = key.map(|key| key_of(key, &leaves, &tables));
+    let points = Points::read(request, target, written, watermark.as_ref(), clock)?;
     let same = SamePlan {
         source_table: &origin.table,
         source_address: &origin.address,
         columns: &mapping.columns,
         watermark: watermark.as_ref().map(|point| point.text.as_str()),
     };
-    let (finished, finished_ends) = finished_units(request, store, written, &same)?;
-    let sides = Sides::new(
-        &tables,
-        key,
-        points.values().chain(finished_ends.iter().map(String::as_str)),
-    )?;
+    let finished = finished_units(request, store, written, &same)?;
+    let ends = finished.iter().map(|(_, end)| end.as_str());
+    let sides = Sides::new(&tables, key, points.values().chain(ends))?;
     let course = course(&sides, &points, request, watermark.as_ref())?;
-    let space = sides.space();
-    let missing = find_missing(&sides, &space, course)?;
-    if request.create_missing {
-        holes::refuse_overlaps(&missing, session)?;
-    }
-    let twins = Twins::new(&target.root, source, &sides.ranks)?;
-    let (mut decisions, leaps) = decisions(&sides, &leaves, course)?;
-    due::mark(&mut decisions, created, request.since.is_some(), store)?;
-    let fates = fates::fates(&sides, &space, &twins, &decisions, session)?;
-    for (leaf, decision) in &mut decisions {
-        // There is nothing to keep, nor to copy.
-        if *decision == Decision::Unloaded && matches!(fates.get(&leaf.table.oid), Some(Fate::Vanished(_))) {
-            *decision = Decision::Closed;
-        }
-    }
-    let mut partitions = planned_units(&sides, &space, &twins, decisions, &missing, request.create_missing)?;
-    fates::settle(&mut partitions, &fates, request.vanished);
-    resume(&sides, &mut partitions, &finished, &finished_ends)?;
-    let holes = possible_holes(request, &sides, &space, course, &missing)?;
+    let mut units = chosen(request, &sides, store, &leaves, course, created, session)?;
+    resume(&sides, &mut units.partitions, &finished)?;
+    let holes = possible_holes(request, &sides, &units.space, course, &units.missing)?;
     let holes = holes::with_rows(holes, session)?;
     // With `since`, E may lie before W, or the run may begin after it; and rows there are no partitions for must not be passed.
-    let is_complete = !leaps && holes.is_empty() && tables.untold.is_empty();
+    let is_complete = !units.leaps && holes.is_empty() && tables.untold.is_empty();
     let moves_watermark = is_complete && points.point.is_some() && course.reached >= course.remembered;
-    let mut remarks = remarks(&mapping, leaps);
+    let mut remarks = remarks(&mapping, units.leaps);
     remarks.extend(untold(&tables));
     remarks.extend(moved);
     remarks.extend(points.remarks(clock, moves_watermark));
     remarks.extend(holes::remark(&holes));
-    remarks.extend(fates::remark(&partitions));
-    let creations = new_partitions(&sides, &missing, request.create_missing, &mut partitions, &mut remarks);
+    remarks.extend(fates::remark(&units.partitions));
+    let mut partitions = units.partitions;
+    let creations = new_partitions(
+        &sides,
+        &units.missing,
+        request.create_missing,
+        &mut partitions,
+        &mut remarks,
+    );
     Ok(Plan {
         source_table: origin.table.clone(),
         source: tables.shape.clone(),
@@ -228,12 +216,56 @@ pub fn plan(
     })
 }
 
+/// What a run takes, before it is known what earlier ones have finished.
+struct Chosen<'s, 'a> {
+    space: Space<'s>,
+    missing: Missing<'a>,
+    partitions: Vec<PlannedUnit>,
+    /// some that are due are left out, because of `since`
+    leaps: bool,
+}
+
+/// Chooses the partitions, and what becomes of each.
+fn chosen<'s, 'a>(
+    request: &Request,
+    sides: &'s Sides<'a>,
+    store: &Store,
+    leaves: &[Leaf<'_>],
+    course: Course,
+    created: &HashSet<String>,
+    session: &mut Session,
+) -> Result<Chosen<'s, 'a>> {
+    let space = sides.space();
+    let missing = find_missing(sides, &space, course)?;
+    if request.create_missing {
+        holes::refuse_overlaps(&missing, session)?;
+    }
+    let twins = Twins::new(&sides.target.root, sides.source, &sides.ranks)?;
+    let (mut decisions, leaps) = decisions(sides, leaves, course)?;
+    due::mark(&mut decisions, created, request.since.is_some(), sides.at, store)?;
+    let fates = fates::fates(sides, &space, &twins, &decisions, session)?;
+    for (leaf, decision) in &mut decisions {
+        // There is nothing to keep, nor to copy.
+        if *decision == Decision::Unloaded && matches!(fates.get(&leaf.table.oid), Some(Fate::Vanished(_))) {
+            *decision = Decision::Closed;
+        }
+    }
+    let mut partitions = planned_units(sides, &space, &twins, decisions, &missing, request.create_missing)?;
+    fates::settle(&mut partitions, &fates, request.vanished, sides.at)?;
+    Ok(Chosen {
+        space,
+        missing,
+        partitions,
+        leaps,
+    })
+}
+
 /// What the plan will have to ask the source for, as far as bounds and points tell.
-fn wanted(request: &Request, tables: &Tables, watermark: Option<&Watermark>, clock: &Clock) -> Result<Wanted> {
+fn wanted(request: &Request, tables: &Tables<'_>, watermark: Option<&Watermark>, clock: &Clock) -> Result<Wanted> {
     let key = range_key(&tables.target.root)?;
     let leaves = leaves(&tables.target.root, key);
-    let written = key.map(|key| key_of(key, &leaves, &tables.source));
-    let points = Points::read(request, written, watermark, clock)?;
+    let written = key.map(|key| key_of(key, &leaves, tables));
+    let points = Points::read(request, tables.at, written, watermark, clock)?;
     let sides = Sides::new(tables, key, points.values())?;
     let course = course(&sides, &points, request, watermark)?;
     let (decisions, _) = decisions(&sides, &leaves, course)?;
@@ -277,7 +309,7 @@ fn possible_holes(
 }
 
 /// Matches the columns and chooses the format.
-fn map_columns(request: &Request, tables: &Tables, session: &Session) -> Result<Mapping> {
+fn map_columns(request: &Request, tables: &Tables<'_>, session: &Session) -> Result<Mapping> {
     let source = &tables.source.columns;
     let mut mapping = match_columns(&tables.target.columns, source, request.columns.as_deref())?;
     if request.strict && !mapping.changes.is_empty() {
@@ -288,11 +320,11 @@ fn map_columns(request: &Request, tables: &Tables, session: &Session) -> Result<
         .detail(columns::sentence(&mapping.changes))
         .hint("Give them types here that hold the source's values, name other columns with columns => ARRAY[...], or leave strict out."));
     }
-    mapping.binary &=
-        session.has_integer_datetimes() && !has_newer_values(&mapping.columns, source, session.version(), VERSION);
+    mapping.binary &= session.has_integer_datetimes()
+        && !has_newer_values(&mapping.columns, source, session.server().version, tables.at.version()?);
     // Values of defaults are added to rows of text.
-    if mapping.binary && defaults::leaves_out(request.table, &mapping.columns)? {
-        mapping.binary = !defaults::of_any_unit(request.table, &mapping.columns)?;
+    if mapping.binary && tables.at.leaves_out(&mapping.columns)? {
+        mapping.binary = !tables.at.has_other_defaults(&mapping.columns)?;
     }
     Ok(mapping)
 }
@@ -339,20 +371,21 @@ fn decisions<'a, 'l>(
 }
 
 /// How end_tm is read: by the bounds here, or by the source's where there are none yet.
-fn key_of<'a>(key: &'a KeyColumn, leaves: &[Leaf<'_>], source: &SourceTable) -> Key<'a> {
+fn key_of<'a>(key: &'a KeyColumn, leaves: &[Leaf<'_>], tables: &Tables<'a>) -> Key<'a> {
     let ranges: Vec<LeafRange> = leaves.iter().filter_map(|leaf| leaf.range.clone()).collect();
     let ranges = match ranges.is_empty() {
-        true => ranges_on(&source.root, &key.name),
+        true => ranges_on(&tables.source.root, &key.name),
         false => ranges,
     };
     Key {
+        at: tables.at,
         column: key,
         kind: KeyKind::of(&key.type_name, ranges.iter().flat_map(LeafRange::values)),
     }
 }
 
 /// Keys whose rows cannot be told apart over there, and have too many values to be named.
-fn untold(tables: &Tables) -> Option<String> {
+fn untold(tables: &Tables<'_>) -> Option<String> {
     let names: Vec<String> = tables.untold.iter().map(|name| format!("\"{name}\"")).collect();
     (!names.is_empty()).then(|| {
         format!(

@@ -1,15 +1,19 @@
 //! What end_tm, since and the remembered end_tm mean for a table's key, and which point a run leaves.
 
-use super::{Request, WARNING};
+use super::WARNING;
+use super::request::Request;
+use super::state::rows::{LeftBy, Watermark};
 use crate::error::{Error, Result, tame};
 use crate::plan::end::{KeyKind, Moment, Written, is_word, remembered, stored, written};
-use crate::plan::tree::KeyColumn;
-use crate::source::dialect::clock::Clock;
-use crate::target::values;
+use crate::plan::key::KeyColumn;
+use crate::source::clock::Clock;
+use crate::targets::Target;
 
 /// What is compared with the points of a run, and how they are read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Key<'a> {
+    /// who reads its values
+    pub at: &'a Target,
     /// the RANGE key
     pub column: &'a KeyColumn,
     /// how its values are written
@@ -29,9 +33,9 @@ impl Key<'_> {
             error.detail(format!("Partition key \"{}\": {reason}.", column.name))
         };
         let value = match written {
-            Written::Value(value) => values::read_value(&value, column),
-            Written::Day(day) => match values::day(&day) {
-                Ok(Some(day)) => values::read_value(&day, column),
+            Written::Value(value) => self.at.read_value(&value, column),
+            Written::Day(day) => match self.at.day(&day) {
+                Ok(Some(day)) => self.at.read_value(&day, column),
                 Ok(None) => return Err(fail("its bounds are days, and this is none")),
                 Err(error) => Err(error),
             },
@@ -62,7 +66,7 @@ impl Key<'_> {
             None if !self.kind.takes_days() => None,
             None => match set_at.map(|moment| moment.value(self.kind)).transpose()?.flatten() {
                 // The day before: `yesterday` was the earliest of the words.
-                Some(value) => values::day_before(&value, self.column)?,
+                Some(value) => self.at.day_before(&value, self.column)?,
                 None => None,
             },
         };
@@ -75,7 +79,7 @@ impl Key<'_> {
     /// The earlier of a value and a moment; the value where the key is no time.
     fn earlier(&self, value: &str, moment: &Moment) -> Result<String> {
         match moment.value(self.kind)? {
-            Some(moment) => values::least(value, &moment, self.column),
+            Some(moment) => self.at.least(value, &moment, self.column),
             None => Ok(value.to_owned()),
         }
     }
@@ -83,7 +87,7 @@ impl Key<'_> {
     /// A value in the form in which it is remembered.
     fn stored(&self, value: &str) -> Result<String> {
         match self.kind {
-            KeyKind::Zoned => values::instant(value),
+            KeyKind::Zoned => self.at.instant(value),
             kind => Ok(stored(value, kind)),
         }
     }
@@ -111,63 +115,17 @@ pub struct Points {
     pub reached: Option<String>,
 }
 
-/// The remembered end_tm.
-#[derive(Debug)]
-pub struct Watermark {
-    /// as sync_table has it
-    pub text: String,
-    /// who has left it there
-    pub left_by: LeftBy,
-}
-
-/// Who has left a point.
-#[derive(Debug)]
-pub enum LeftBy {
-    /// runs that have asked for the source's present
-    Run {
-        /// when the first of them began
-        first: Moment,
-        /// when the last one did, in the latest zone: a point beyond it was left by bounds that did not tell the key to be a time
-        at_most: Moment,
-    },
-    /// runs of an earlier version
-    Earlier {
-        /// when the first of those that have left this point began: what came later it did not see
-        first: Moment,
-        /// when the last one began, which a word is about
-        last: Moment,
-    },
-    /// nobody that is known
-    Somebody,
-}
-
-impl Watermark {
-    /// False for a word of which nobody knows when it was said.
-    fn has_meaning(&self) -> bool {
-        !is_word(&self.text) || !matches!(self.left_by, LeftBy::Somebody)
-    }
-
-    /// What it cannot be later than: the start of the run that left it, or `now` where nobody knows.
-    fn latest<'a>(&'a self, now: Option<&'a Moment>) -> Option<&'a Moment> {
-        match &self.left_by {
-            LeftBy::Run { .. } => None,
-            LeftBy::Earlier { last, .. } if is_word(&self.text) => Some(last),
-            LeftBy::Earlier { first, .. } => Some(first),
-            LeftBy::Somebody => now,
-        }
-    }
-}
-
 impl Points {
     /// Reads them. `key` is what they are compared with, `clock` that of the source.
     pub fn read(
         request: &Request,
+        at: &Target,
         key: Option<Key<'_>>,
         watermark: Option<&Watermark>,
         clock: &Clock,
     ) -> Result<Points> {
         let Some(key) = key else {
-            return label(request);
+            return label(request, at);
         };
         let since = request.since.as_deref();
         let since = since.map(|since| key.literal("since", since)).transpose()?;
@@ -178,10 +136,10 @@ impl Points {
         let end = match &request.end_tm {
             Some(text) => key.literal("end_tm", text)?,
             None if key.kind.takes_days() => {
-                let today = key.literal("end_tm", &values::today()?)?;
+                let today = key.literal("end_tm", &at.today()?)?;
                 // Where the table is synced beyond the beginning of this day, that is no step back.
                 match watermark.as_deref().filter(|_| since.is_none()) {
-                    Some(watermark) => values::greatest(&today, watermark, key.column)?,
+                    Some(watermark) => at.greatest(&today, watermark, key.column)?,
                     None => today,
                 }
             }
@@ -237,11 +195,11 @@ impl Points {
 }
 
 /// Without a key there is nothing to compare: end_tm is a label for sync_table, and a word the day that it means.
-fn label(request: &Request) -> Result<Points> {
+fn label(request: &Request, at: &Target) -> Result<Points> {
     let label = match &request.end_tm {
-        Some(text) if is_word(text) => values::day(text.trim())?.unwrap_or_default(),
+        Some(text) if is_word(text) => at.day(text.trim())?.unwrap_or_default(),
         Some(text) => tame(text).trim().to_owned(),
-        None => values::today()?,
+        None => at.today()?,
     };
     Ok(Points {
         end_tm: Some(label.clone()),

@@ -1,15 +1,19 @@
 //! What a run would do, without doing any of it: planned in the calling backend, nothing recorded, nothing created.
 
-use super::caller::{self, Call};
 use super::planning::{self, Action, Plan, PlannedUnit};
-use super::record::Store;
-use super::{Request, pin_role_settings};
+use super::process::pin_role_settings;
+use super::request::{Call, Request};
+use super::sessions::open_here;
+use super::state::Store;
+use super::{WARNING, caller};
+use crate::catalog::Database;
 use crate::error::{Result, tame_whole};
-use crate::pg::{report, session};
+use crate::pg::{backend, report};
 use crate::plan::bound::End;
 use crate::plan::copy_sql::display_name;
 use crate::plan::select::Decision;
-use crate::source::dialect;
+use crate::source::{self, clock};
+use crate::targets::{self, Target};
 use std::collections::HashSet;
 
 /// A partition and what would happen to it.
@@ -49,10 +53,10 @@ impl Line {
 
 /// Plans `call`. What holds for the whole of it comes as NOTICEs.
 pub fn preview(call: Call) -> Result<Vec<Line>> {
-    let request = caller::request(call)?;
-    let (plan, shared) = session::with_local_settings(|| plan(&request))?;
+    let request = caller::request(call, targets::check_plannable)?;
+    let (plan, shared) = backend::with_local_settings(|| plan(&request))?;
     for remark in &plan.remarks {
-        match remark.strip_prefix(super::WARNING) {
+        match remark.strip_prefix(WARNING) {
             Some(remark) => report::warning(remark),
             None => report::notice(remark),
         }
@@ -73,15 +77,17 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
 fn plan(request: &Request) -> Result<(Plan, bool)> {
     let timezone = pin_role_settings(request)?;
     request.limit_lock_waits()?;
-    let source = request.open_here("cgpsync plan", &timezone)?;
-    let (source, plan) = source.and_then(|source| {
-        let clock = dialect::clock::read(source)?;
-        dialect::begin(source, None)?;
-        planning::plan(request, &Store::open()?, source, &clock, &HashSet::new())
-    })?;
-    let shared = source.described().shares_snapshots();
-    source.close();
-    Ok((plan, shared))
+    Target::with(request.table, request.connect_timeout(), &timezone, |target| {
+        let source = open_here(&request.endpoint()?, "cgpsync plan", &target.encoding(), &timezone)?;
+        let (source, plan) = source.and_then(|source| {
+            let clock = clock::read(source)?;
+            source::begin(source, None)?;
+            planning::plan(request, target, &Store::open()?, source, &clock, &HashSet::new())
+        })?;
+        let shared = source.server().shares_snapshots();
+        source.close();
+        Ok((plan, shared))
+    })
 }
 
 fn line(planned: PlannedUnit, end_tm: Option<&str>, format: &'static str, snapshot: &'static str) -> Line {
@@ -109,7 +115,7 @@ fn line(planned: PlannedUnit, end_tm: Option<&str>, format: &'static str, snapsh
         estimated_bytes: planned.unit.estimated_bytes,
         format,
         snapshot,
-        partition: display_name(&planned.name),
+        partition: display_name(&planned.unit.unit.name),
     }
 }
 

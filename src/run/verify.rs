@@ -8,13 +8,17 @@
 mod drive;
 mod work;
 
-use super::Request;
-use super::caller::{self, Call};
+use super::caller;
 use super::planning;
-use super::record::Store;
-use crate::error::{Error, Result, sqlstate, tame_remark, tame_whole};
-use crate::pg::{report, session, spi};
-use crate::source::{Session, dialect};
+use super::process::role_timezone;
+use super::request::{Call, Request};
+use super::sessions::open_here;
+use super::state::Store;
+use crate::error::{Error, Result, Side, sqlstate, tame_remark, tame_whole};
+use crate::pg::{backend, report};
+use crate::source;
+use crate::targets::{self, Target};
+use crate::wire::Session;
 use drive::drive;
 use work::{Work, work};
 
@@ -118,7 +122,7 @@ impl Verified {
 
 /// Compares the units that `call` selects; rows come in the order of the partitions' names.
 pub fn verify(call: Call, method: Method) -> Result<Vec<Verified>> {
-    let mut request = caller::request(call)?;
+    let mut request = caller::request(call, targets::check)?;
     request.parallelism = allowed_here(&request);
     let mut sessions = Vec::new();
     // Whatever ends it, also a cancel served while waiting or while counting here, must stop what runs on the source.
@@ -151,16 +155,17 @@ fn allowed_here(request: &Request) -> i32 {
 
 fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Result<Vec<Verified>> {
     let timezone = pin_timezone()?;
-    connect(request, &timezone, sessions)?;
+    let target = Target::here(request.table);
+    connect(request, &target, &timezone, sessions)?;
     let Some(first) = sessions.first_mut() else {
         return Err(Error::internal("no session on the source"));
     };
-    let snapshot = dialect::begin_shared(first)?;
-    let comparison = planning::comparison(request, &Store::open()?, first)?;
-    let (work, columns) = work(method, comparison, first)?;
-    let locked = drive::lock_all(&work)?;
-    join_in(request, &timezone, snapshot.as_deref(), sessions, work.len())?;
-    let (here, there) = spi::in_one_snapshot(|| drive(&work, locked, &columns, sessions))?;
+    let snapshot = source::begin_shared(first)?;
+    let comparison = planning::comparison(request, &target, &Store::open()?, first)?;
+    let (work, columns) = work(method, &target, comparison, first)?;
+    let locked = drive::lock_all(&target, &work)?;
+    join_in(request, &target, &timezone, snapshot.as_deref(), sessions, work.len())?;
+    let (here, there) = target.in_one_snapshot(|| drive(&target, &work, locked, &columns, sessions))?;
     let mut said: Vec<_> = work.into_iter().zip(here.into_iter().zip(there)).collect();
     // Where no row turned out to be without a place, there is nothing to tell.
     let is_told = |there: &Said| {
@@ -203,18 +208,18 @@ fn warn(verified: &[Verified]) {
 /// Times without a zone are read in the zone that the server gives the role, as the processes of a run do; gives that. The function's
 /// SET clause ends it with the call.
 fn pin_timezone() -> Result<String> {
-    let timezone = super::role_timezone()?;
-    session::set_config("TimeZone", &timezone, true)?;
+    let timezone = role_timezone()?;
+    backend::set_config("TimeZone", &timezone, true)?;
     Ok(timezone)
 }
 
-fn connect(request: &Request, timezone: &str, sessions: &mut Vec<Session>) -> Result<()> {
-    let target = request.connection()?;
+fn connect(request: &Request, target: &Target, timezone: &str, sessions: &mut Vec<Session>) -> Result<()> {
+    let endpoint = request.endpoint()?;
     let name = "cgpsync verify";
     sessions.push(match sessions.is_empty() {
-        true => super::open_here(&target, name, timezone)?,
+        true => open_here(&endpoint, name, &target.encoding(), timezone)?,
         // What there is to tell was told.
-        false => Session::open(&target, name, &session::encoding(), timezone)?,
+        false => Session::open(&endpoint, name, &target.encoding(), timezone)?,
     });
     Ok(())
 }
@@ -222,6 +227,7 @@ fn connect(request: &Request, timezone: &str, sessions: &mut Vec<Session>) -> Re
 /// Opens the other sessions, in the first one's snapshot if the server can share it.
 fn join_in(
     request: &Request,
+    target: &Target,
     timezone: &str,
     snapshot: Option<&str>,
     sessions: &mut Vec<Session>,
@@ -236,12 +242,12 @@ fn join_in(
     }
     while sessions.len() < wanted {
         let before = sessions.len();
-        let joined = connect(request, timezone, sessions).and_then(|()| match sessions.last_mut() {
-            Some(session) => dialect::begin(session, snapshot),
+        let joined = connect(request, target, timezone, sessions).and_then(|()| match sessions.last_mut() {
+            Some(session) => source::begin(session, snapshot),
             None => Ok(()),
         });
         match joined {
-            Err(error) if error.remote && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS => {
+            Err(error) if error.side == Side::Source && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS => {
                 report::notice(&format!(
                     "comparing with {before} of {wanted} connections: {}",
                     error.message

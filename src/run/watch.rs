@@ -1,10 +1,11 @@
 //! Watching a run from a session: its rows say how it stands, the table's lock says whether it is alive.
 
-use super::record::Store;
+use super::state::Store;
+use super::state::rows::{RunRow, UnitResult};
+use super::state::status::UnitState;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{Handle, State};
-use crate::pg::spi::Row;
-use crate::pg::{report, session, wait};
+use crate::pg::{backend, report, wait};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -16,33 +17,6 @@ const SELF_CHECK: Duration = Duration::from_millis(500);
 const LIFE_CHECK: Duration = Duration::from_secs(1);
 /// How long a coordinator that has finished its run may take to exit.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// A unit as the call returns it.
-#[derive(Debug)]
-pub struct UnitResult {
-    /// name of the target's partition, as cgpsync_run_partition has it
-    pub partition: String,
-    /// done or skipped
-    pub status: String,
-    /// rows copied
-    pub rows: Option<i64>,
-    /// COPY bytes received
-    pub bytes: Option<i64>,
-    /// from claim to commit
-    pub seconds: Option<f64>,
-    /// remark
-    pub message: Option<String>,
-}
-
-/// A run as one look shows it.
-pub struct Look {
-    /// the coordinator's process, whether or not it is still there
-    coordinator_pid: i32,
-    message: Option<String>,
-    units: Option<String>,
-    /// how it ended
-    pub end: Option<Result<()>>,
-}
 
 /// A run being watched.
 pub struct Watch {
@@ -71,14 +45,9 @@ impl Watch {
     /// Any run of this role, whoever started it; of all roles for a superuser. A role that may only look on does not count.
     pub fn other(run_id: i64) -> Result<Watch> {
         let watch = Watch::new(run_id, None)?;
-        let rows = watch.store.read_latest(
-            "SELECT FROM @.cgpsync_run r JOIN pg_catalog.pg_roles o ON o.oid = $2::pg_catalog.oid
-             WHERE r.run_id = $1::pg_catalog.int8 AND (r.role_name = o.rolname OR o.rolsuper)",
-            &[Some(&run_id.to_string()), Some(&session::current_role().to_string())],
-        )?;
-        match rows.is_empty() {
-            true => Err(watch.unknown()),
-            false => Ok(watch),
+        match watch.store.is_of(run_id, backend::current_role())? {
+            false => Err(watch.unknown()),
+            true => Ok(watch),
         }
     }
 
@@ -107,7 +76,7 @@ impl Watch {
             if let Some(end) = look.end {
                 self.until_stopped(FAREWELL)?;
                 end?;
-                return self.results();
+                return self.store.results(self.run_id);
             }
             if stopped {
                 return Err(Error::new(
@@ -153,30 +122,8 @@ impl Watch {
     }
 
     /// The run as it is now.
-    pub fn look(&self) -> Result<Look> {
-        let rows = self.select(
-            "SELECT status, message, units, error_code, error_message, error_detail, error_hint, coordinator_pid
-             FROM @.cgpsync_run WHERE run_id = $1::pg_catalog.int8",
-        )?;
-        let row = rows.first().ok_or_else(|| self.unknown())?;
-        let end = match row.text(0) {
-            Some("done") => Some(Ok(())),
-            Some("failed" | "cancelled") => Some(Err(Error {
-                sqlstate: row.text(3).unwrap_or(sqlstate::INTERNAL).to_owned(),
-                message: row.text(4).unwrap_or("the run failed").to_owned(),
-                detail: row.text(5).map(str::to_owned),
-                hint: row.text(6).map(str::to_owned),
-                remote: false,
-                is_final: false,
-            })),
-            _ => None,
-        };
-        Ok(Look {
-            coordinator_pid: row.need(7)?,
-            message: row.text(1).map(str::to_owned),
-            units: row.text(2).map(str::to_owned),
-            end,
-        })
+    pub fn look(&self) -> Result<RunRow> {
+        self.store.look(self.run_id)?.ok_or_else(|| self.unknown())
     }
 
     /// The coordinator's process if the run is on.
@@ -184,10 +131,6 @@ impl Watch {
         let look = self.look()?;
         let running = look.end.is_none() && self.store.is_alive(self.run_id)?;
         Ok(running.then_some(look.coordinator_pid))
-    }
-
-    fn select(&self, sql: &str) -> Result<Vec<Row>> {
-        self.store.read_latest(sql, &[Some(&self.run_id.to_string())])
     }
 
     fn is_stopped(&mut self) -> Result<bool> {
@@ -203,7 +146,7 @@ impl Watch {
     }
 
     /// NOTICEs and WARNINGs for the lines that the run's message has got since the last look.
-    pub fn tell(&mut self, look: &Look) {
+    pub fn tell(&mut self, look: &RunRow) {
         // Lines are only ever added.
         for line in look.message.as_deref().unwrap_or("").lines().skip(self.lines_seen) {
             match line.strip_prefix(super::WARNING) {
@@ -215,57 +158,27 @@ impl Watch {
     }
 
     /// NOTICEs for what is new since the last look.
-    fn announce(&mut self, look: &Look) -> Result<()> {
+    fn announce(&mut self, look: &RunRow) -> Result<()> {
         self.tell(look);
         let Some(total) = &look.units else {
             return Ok(());
         };
-        let rows = self.select(
-            "SELECT unit, partition, status, rows, bytes,
-                    pg_catalog.date_part('epoch', finished_at - started_at)::pg_catalog.numeric(20, 3),
-                    COALESCE(error_message, message), source_relation IS NULL AND status <> 'failed'
-             FROM @.cgpsync_run_partition
-             WHERE run_id = $1::pg_catalog.int8 AND status IN ('done', 'failed', 'skipped') ORDER BY finished_at, unit",
-        )?;
-        for row in rows {
+        for unit in self.store.ended_units(self.run_id)? {
             // Of those that the source has no more, one line of the run tells.
-            if !self.seen.insert(row.need(0)?) || row.is(7) {
+            if !self.seen.insert(unit.number) || unit.has_no_source {
                 continue;
             }
-            let text = |at| row.text(at).unwrap_or("");
-            let (partition, place) = (text(1), format!("({} of {total})", self.seen.len()));
-            match text(2) {
-                "done" => report::notice(&format!(
+            let (partition, place) = (&unit.partition, format!("({} of {total})", self.seen.len()));
+            match unit.state {
+                UnitState::Done => report::notice(&format!(
                     "{partition}: {} rows, {} bytes in {} s {place}",
-                    text(3),
-                    text(4),
-                    text(5)
+                    unit.rows, unit.bytes, unit.seconds
                 )),
-                "skipped" => report::notice(&format!("{partition}: skipped, {} {place}", text(6))),
-                _ => report::warning(&format!("{partition}: {} {place}", text(6))),
+                UnitState::Skipped => report::notice(&format!("{partition}: skipped, {} {place}", unit.message)),
+                _ => report::warning(&format!("{partition}: {} {place}", unit.message)),
             }
         }
         Ok(())
-    }
-
-    fn results(&self) -> Result<Vec<UnitResult>> {
-        let rows = self.select(
-            "SELECT partition, status, rows, bytes,
-                    pg_catalog.date_part('epoch', finished_at - started_at), message
-             FROM @.cgpsync_run_partition WHERE run_id = $1::pg_catalog.int8 ORDER BY partition",
-        )?;
-        rows.iter()
-            .map(|row| {
-                Ok(UnitResult {
-                    partition: row.string(0)?,
-                    status: row.string(1)?,
-                    rows: row.get(2)?,
-                    bytes: row.get(3)?,
-                    seconds: row.get(4)?,
-                    message: row.text(5).map(str::to_owned),
-                })
-            })
-            .collect()
     }
 
     /// Ends a run of this call before this transaction's locks go, so that no worker gets to use them.
@@ -307,37 +220,14 @@ impl SelfCheck {
             Some((store, _)) => store.clone(),
             None => Store::open()?,
         };
-        let rows = store.read_latest(
-            "SELECT l.pid, COALESCE(l.relation::pg_catalog.regclass::pg_catalog.text, l.locktype), l.mode
-              FROM pg_catalog.pg_locks l
-              WHERE NOT l.granted AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(l.pid))
-                AND (l.pid = $2::pg_catalog.int4 OR l.pid IN (
-                  SELECT p.worker_pid FROM @.cgpsync_run_partition p
-                  WHERE p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'))
-             UNION ALL
-             SELECT p.worker_pid, p.partition, 'AccessExclusiveLock'
-              FROM pg_catalog.pg_locks l JOIN @.cgpsync_run_partition p ON l.relation = p.relation::pg_catalog.oid
-              WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
-                AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-                AND p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'",
-            &[
-                run.map(|(_, id)| id.to_string()).as_deref(),
-                Some(&coordinator.to_string()),
-            ],
-        )?;
-        let Some(row) = rows.first() else {
+        let Some([pid, what, mode]) = store.waits_for_caller(coordinator, run.map(|(_, id)| id))? else {
             return Ok(());
         };
         Err(Error::new(
             sqlstate::OBJECT_IN_USE,
             "the calling transaction holds a lock that the run needs",
         )
-        .detail(format!(
-            "Process {} needs {} on {}, held by this session.",
-            row.text(0).unwrap_or("?"),
-            row.text(2).unwrap_or("?"),
-            row.text(1).unwrap_or("?")
-        ))
+        .detail(format!("Process {pid} needs {mode} on {what}, held by this session."))
         .hint("Commit first: workers are sessions of their own and cannot share this transaction's locks."))
     }
 }

@@ -1,19 +1,19 @@
 //! A worker: claims a unit, copies it, records the result, takes the next, until none is left. What fails for a reason that may pass is put
 //! back, to be claimed again by whoever is free when its time has come.
 
-use super::prepare_session;
-use super::record::Store;
-use super::rows::{Claim, ClaimedUnit, RunInfo};
-use super::team::{Task, Team};
-use crate::error::{Error, Result, sqlstate};
+use super::process::prepare_session;
+use super::request::retry_remark;
+use super::sessions::open_for_run;
+use super::state::Store;
+use super::state::rows::{Claim, ClaimedUnit, RunInfo};
+use crate::catalog::pieces;
+use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::background::{self, Birth};
 use crate::pg::board::Board;
-use crate::pg::{report, session, wait, xact};
-use crate::plan::copy_sql::copy_out;
-use crate::plan::{pieces, retry};
-use crate::source::dialect::unchanged::{Read, check_unchanged};
-use crate::source::{Session, dialect};
-use crate::target::{catalog, defaults, load};
+use crate::pg::{backend, report, wait, xact};
+use crate::plan::{retry, shares};
+use crate::source::Reader;
+use crate::targets::{Crew, Target, What};
 use std::time::{Duration, Instant};
 
 /// The process.
@@ -21,12 +21,13 @@ pub fn main(birth: Birth) {
     let result = prepare_session().and_then(|synchronous_commit| {
         let id = birth.argument;
         // After a crash the run is over: what a worker notes of it, but for the units themselves, need not survive one.
-        xact::transaction(|| session::set_config("synchronous_commit", "off", false))?;
-        let (store, run, leaves_out) = xact::transaction(|| {
+        xact::transaction(|| backend::set_config("synchronous_commit", "off", false))?;
+        let (store, run, target, leaves_out) = xact::transaction(|| {
             let store = Store::open()?;
             let run = store.run_info(id)?;
-            let leaves_out = defaults::leaves_out(run.request.table, &run.columns)?;
-            Ok((store, run, leaves_out))
+            let target = Target::here(run.request.table);
+            let leaves_out = target.leaves_out(&run.columns)?;
+            Ok((store, run, target, leaves_out))
         })?;
         // Without a board the coordinator is gone, and this process is about to be told.
         let Some(board) = Board::attach(run.board, id) else {
@@ -36,10 +37,11 @@ pub fn main(birth: Birth) {
             id,
             store,
             run,
+            target,
             leaves_out,
             board,
             synchronous_commit,
-            source: None,
+            reader: None,
             outage: 0,
         }
         .work()
@@ -53,13 +55,14 @@ struct Worker {
     id: i64,
     store: Store,
     run: RunInfo,
+    target: Target,
     /// some column of the table is neither copied nor generated
     leaves_out: bool,
     board: Board,
     /// the role's, for the commits of units
     synchronous_commit: String,
     /// connected when the first unit needs it, and again after an error
-    source: Option<Source>,
+    reader: Option<Reader>,
     /// connections in a row that were not to be had
     outage: u32,
 }
@@ -71,21 +74,15 @@ enum Next {
     Leave,
 }
 
-/// A session, and the shared snapshot it reads in.
-struct Source {
-    session: Session,
-    snapshot: Option<String>,
-}
-
 impl Worker {
     fn work(&mut self) -> Result<()> {
-        session::set_application_name(&format!("cgpsync run {}", self.id));
+        backend::set_application_name(&format!("cgpsync run {}", self.id));
         let result = report::catch(|| self.copy_all());
         self.board.leave_seat();
-        session::show_activity(None);
+        backend::show_activity(None);
         match (self.disconnect(), &result) {
-            (Some(source), Ok(())) => source.close(),
-            (Some(source), Err(_)) => source.abandon(),
+            (Some(reader), Ok(())) => reader.session.close(),
+            (Some(reader), Err(_)) => reader.session.abandon(),
             (None, _) => {}
         }
         result
@@ -97,7 +94,7 @@ impl Worker {
                 Claim::Nothing => break,
                 Claim::Later(time) => self.sleep(time),
                 Claim::Unit(unit) => {
-                    session::show_activity(Some(&format!("run {}: copying {}", self.id, unit.name)));
+                    backend::show_activity(Some(&format!("run {}: copying {}", self.id, unit.unit.name)));
                     let copied = match report::catch(|| self.connect(&unit)) {
                         Ok(()) => report::catch(|| self.copy(&unit)).or_else(|error| self.failed(&unit, error)),
                         Err(error) => self.not_connected(&unit, error),
@@ -113,7 +110,7 @@ impl Worker {
 
     /// Waits with nothing in hand: a cancel leaves nothing half done.
     fn sleep(&self, time: Duration) {
-        session::show_activity(Some(&format!("run {}: waiting to try again", self.id)));
+        backend::show_activity(Some(&format!("run {}: waiting to try again", self.id)));
         let end = Instant::now() + time;
         while Instant::now() < end && !background::termination_requested() {
             let left = end.saturating_duration_since(Instant::now());
@@ -123,7 +120,7 @@ impl Worker {
 
     /// A source that cannot be reached is no failure of the unit that happened to be next: it goes back, and this worker waits.
     fn not_connected(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
-        let full = error.remote && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
+        let full = error.side == Side::Source && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
         if full && self.board.serving() > 0 {
             let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
             self.leave(unit, &remark)?;
@@ -135,10 +132,7 @@ impl Worker {
         self.outage += 1;
         match self.run.request.next_attempt(&error, self.outage) {
             Some(delay) => {
-                let remark = format!(
-                    "waiting for the source: {}",
-                    super::retry_remark(&error, self.outage, delay)
-                );
+                let remark = format!("waiting for the source: {}", retry_remark(&error, self.outage, delay));
                 self.leave(unit, &remark)?;
                 self.sleep(delay);
             }
@@ -147,7 +141,7 @@ impl Worker {
                 // Where nobody has a connection, nobody will get one by trying again for each of the others.
                 let is_for_all = self.board.serving() == 0;
                 xact::transaction(|| {
-                    self.store.unit_failed(self.id, unit.unit, &error)?;
+                    self.store.unit_failed(self.id, unit.number, &error)?;
                     match is_for_all {
                         true => self.store.pending_failed(self.id, &error),
                         false => Ok(()),
@@ -160,7 +154,7 @@ impl Worker {
 
     fn leave(&self, unit: &ClaimedUnit, remark: &str) -> Result<()> {
         xact::transaction(|| {
-            self.store.unit_left(self.id, unit.unit)?;
+            self.store.unit_left(self.id, unit.number)?;
             self.store.add_message(self.id, remark)
         })
     }
@@ -168,16 +162,17 @@ impl Worker {
     /// Records what became of a unit that was not copied.
     fn failed(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
         // The source may be in the middle of a COPY or of a failed transaction: the next unit gets a new session.
-        if let Some(session) = self.disconnect() {
-            session.abandon();
+        if let Some(reader) = self.disconnect() {
+            reader.session.abandon();
         }
-        let error = explain(error, unit);
+        let error = self.explain(error, unit);
         if error.is_cancel() {
-            xact::transaction(|| self.store.unit_failed(self.id, unit.unit, &error))?;
+            xact::transaction(|| self.store.unit_failed(self.id, unit.number, &error))?;
             return Ok(Next::Leave);
         }
         // What changed under the run's snapshot is not undone by looking once more.
-        let is_stale = error.sqlstate == sqlstate::SERIALIZATION_FAILURE && !error.remote && unit.snapshot.is_some();
+        let is_stale =
+            error.sqlstate == sqlstate::SERIALIZATION_FAILURE && !error.is_remote() && unit.snapshot.is_some();
         let delay = self
             .run
             .request
@@ -185,72 +180,52 @@ impl Worker {
             .filter(|_| !is_stale);
         xact::transaction(|| match delay {
             Some(delay) => {
-                let remark = super::retry_remark(&error, unit.attempt, delay);
+                let remark = retry_remark(&error, unit.attempt, delay);
                 self.store.unit_put_back(self.id, unit, delay, &remark)
             }
             None => {
                 let error = after_attempts(error, unit.attempt);
-                self.store.unit_failed(self.id, unit.unit, &error)
+                self.store.unit_failed(self.id, unit.number, &error)
             }
         })?;
         Ok(Next::Unit)
     }
 
-    /// One unit: one local transaction that replaces its rows and says so.
+    /// One unit: its rows are replaced, and its row says so.
     fn copy(&mut self, unit: &ClaimedUnit) -> Result<Next> {
-        let Some(Source { session: source, .. }) = &mut self.source else {
+        let Some(reader) = &mut self.reader else {
             return Err(Error::internal("no session on the source"));
         };
-        let name = format!("cgpsync run {}: {}", self.id, unit.name);
-        let gauge = self.board.gauge(unit.unit);
-        let remarks = xact::transaction(|| {
-            session::set_config("synchronous_commit", &self.synchronous_commit, true)?;
-            self.run.request.limit_lock_waits()?;
-            if unit.snapshot.is_none() {
-                dialect::begin(source, None)?;
-            }
-            source.set_application_name(&name)?;
-            let what = load::What {
-                table: self.run.request.table,
-                unit: unit.partition,
-                columns: &self.run.columns,
-                binary: self.run.binary,
-                filter: unit.filter_here,
-                leaves_out: self.leaves_out,
-                replace: self.run.request.replace,
-                gauge,
-                vanished: unit.vanished_filter.as_deref(),
-                bound: unit.bound.as_deref(),
-            };
-            let loaded = match team(self.id, &self.run, self.board, unit, source, self.leaves_out)? {
-                Some(mut team) => {
-                    let first = team.first()?;
-                    team.load(|team| load::replace(&what, &first, Some(team), source))?
-                }
-                None => {
-                    let filter = unit.source_filter.as_deref();
-                    let copy_sql = copy_out(what.columns, &unit.source_relation, filter, what.binary);
-                    load::replace(&what, &copy_sql, None, source)?
-                }
-            };
-            let read = Read {
-                relation: &unit.source_relation,
-                has_parts: unit.source_parts,
-                columns: &self.run.columns,
-                state: unit.source_state.as_deref(),
-            };
-            check_unchanged(source, read)?;
-            if unit.snapshot.is_none() {
-                source.batch("COMMIT")?;
-            }
-            self.store.unit_done(self.id, unit, &loaded)?;
-            let remarks = loaded.remarks();
-            loaded.show(self.run.request.swap_limits())?;
-            Ok(remarks)
-        })?;
+        let gauge = self.board.gauge(unit.number);
+        let request = &self.run.request;
+        let what = What {
+            unit: &unit.unit,
+            portion: &unit.portion,
+            pieces: pieces_of(&self.run, unit, reader)?,
+            crew: Crew {
+                run_id: self.id,
+                board: self.board,
+                number: unit.number,
+                seats: request.parallelism.max(1) as u32,
+                source: &request.source,
+                connect_timeout: request.connect_timeout(),
+            },
+            columns: &self.run.columns,
+            binary: self.run.binary,
+            filter: unit.filter_here,
+            leaves_out: self.leaves_out,
+            replace: request.replace,
+            vanished: unit.vanished_filter.as_deref(),
+            bound: unit.bound.as_deref(),
+            limits: request.limits(),
+            synchronous_commit: &self.synchronous_commit,
+            gauge,
+        };
+        let mut record = |loaded: &_| self.store.unit_done(self.id, unit, loaded);
+        let loaded = self.target.replace(&what, reader, &mut record)?;
         gauge.done();
         // Not in the same transaction: others would wait for the run's row as long as that one does for readers.
-        for remark in remarks {
+        for remark in loaded.remarks() {
             xact::transaction(|| {
                 self.store
                     .add_message(self.id, &format!("{}: {remark}", unit.shown_name))
@@ -264,7 +239,7 @@ impl Worker {
 
     /// Statistics of the new rows. The unit is done, with them or without, and on record as such: an error from here would put another end there.
     fn analyze(&self, unit: &ClaimedUnit) -> Result<Next> {
-        let Err(error) = xact::transaction(|| load::analyze(unit.partition)) else {
+        let Err(error) = xact::transaction(|| self.target.analyze(&unit.unit)) else {
             return Ok(Next::Unit);
         };
         if background::termination_requested() {
@@ -281,78 +256,62 @@ impl Worker {
     /// Makes sure of a session within the run's snapshot, if there is one: the present one, as the run gets another when the first is lost.
     fn connect(&mut self, unit: &ClaimedUnit) -> Result<()> {
         // Between transactions, which those without a shared snapshot are, a server may have ended the session for being idle.
-        let is_good = |source: &mut Source| source.snapshot == unit.snapshot && source.session.check_alive().is_ok();
-        if self.source.as_mut().is_some_and(is_good) {
+        let is_good = |reader: &mut Reader| reader.snapshot == unit.snapshot && reader.session.check_alive().is_ok();
+        if self.reader.as_mut().is_some_and(is_good) {
             return Ok(());
         }
-        if let Some(session) = self.disconnect() {
-            session.close();
+        if let Some(reader) = self.disconnect() {
+            reader.session.close();
         }
-        let session = self.run.request.open_session(self.id, Duration::MAX)?;
-        let (session, ()) = session.and_then(|session| {
-            session.send_unconverted();
-            match &unit.snapshot {
-                Some(snapshot) => dialect::begin(session, Some(snapshot)),
-                None => Ok(()),
-            }
-        })?;
+        let session = open_for_run(&self.run.request, self.id, &self.target, Duration::MAX)?;
+        let (session, ()) = session.and_then(|session| Reader::begin(session, unit.snapshot.as_deref()))?;
         self.board.count_serving();
         self.outage = 0;
-        self.source = Some(Source {
+        self.reader = Some(Reader {
             session,
             snapshot: unit.snapshot.clone(),
         });
         Ok(())
     }
 
-    fn disconnect(&mut self) -> Option<Session> {
-        let source = self.source.take()?;
+    fn disconnect(&mut self) -> Option<Reader> {
+        let reader = self.reader.take()?;
         self.board.count_served();
-        Some(source.session)
+        Some(reader)
+    }
+
+    /// What a user needs besides the server's words: a termination arrives as a cancel of the current statement, and a lock that was not to
+    /// be had is somebody's.
+    fn explain(&self, error: Error, unit: &ClaimedUnit) -> Error {
+        if error.is_cancel() && background::termination_requested() {
+            return Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated");
+        }
+        if error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && error.side != Side::Source {
+            let error = match xact::transaction(|| self.target.lock_holders(&unit.unit)) {
+                Ok(pids) => error.more_detail(&format!("Processes that hold a lock on it or its parents: {pids}.")),
+                Err(_) => error,
+            };
+            return match error.hint {
+                Some(_) => error,
+                None => error.hint("Raise cgpsync.lock_timeout, or sync when it is not in use."),
+            };
+        }
+        error
     }
 }
 
-/// A team for a unit that is big enough and that several may read and load. Inside a transaction.
-fn team(
-    run_id: i64,
-    run: &RunInfo,
-    board: Board,
-    unit: &ClaimedUnit,
-    source: &mut Session,
-    leaves_out: bool,
-) -> Result<Option<Team>> {
-    let Some(snapshot) = &unit.snapshot else {
-        return Ok(None);
-    };
+/// Conditions that split a unit that is big enough for several processes; none where it is not, or the source cannot be read so.
+fn pieces_of(run: &RunInfo, unit: &ClaimedUnit, reader: &mut Reader) -> Result<Vec<String>> {
     // What is said to be small is not asked about again.
-    let worth_asking = pieces::SMALLEST_UNIT.max(run.shares.each) / 2;
+    let worth_asking = shares::SMALLEST_UNIT.max(run.shares.each) / 2;
     let is_small = unit.estimated_bytes.is_some_and(|bytes| bytes < worth_asking);
-    if run.shares.processes < 2 || is_small {
-        return Ok(None);
+    if reader.snapshot.is_none() || run.shares.processes < 2 || is_small {
+        return Ok(Vec::new());
     }
-    let pieces = match &unit.cut {
-        Some(cut) => dialect::pieces::cut(source, cut, run.shares)?,
-        None => dialect::pieces::pieces(source, &unit.source_relation, run.shares)?,
-    };
-    if pieces.is_empty() || !load::can_be_shared(run.request.table, unit.partition, &run.columns, leaves_out)? {
-        return Ok(None);
+    match &unit.cut {
+        Some(cut) => pieces::cut(&mut reader.session, cut, run.shares),
+        None => pieces::pieces(&mut reader.session, &unit.portion.relation, run.shares),
     }
-    let task = Task {
-        run_id,
-        request: run.request.clone(),
-        board: run.board,
-        number: unit.unit,
-        partition: unit.partition,
-        name: unit.name.clone(),
-        columns: run.columns.clone(),
-        binary: run.binary,
-        source_relation: unit.source_relation.clone(),
-        source_filter: unit.source_filter.clone(),
-        filter_here: unit.filter_here,
-        pieces,
-        snapshot: snapshot.clone(),
-    };
-    Ok(Some(Team::new(task, board)))
 }
 
 /// The last error, and how many there were.
@@ -362,23 +321,4 @@ fn after_attempts(error: Error, attempt: u32) -> Error {
     }
     let text = format!("This was attempt {attempt}; the ones before failed too.");
     error.more_detail(&text)
-}
-
-/// What a user needs besides the server's words: a termination arrives as a cancel of the current statement, and a lock that was not to
-/// be had is somebody's.
-fn explain(error: Error, unit: &ClaimedUnit) -> Error {
-    if error.is_cancel() && background::termination_requested() {
-        return Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated");
-    }
-    if error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && !error.remote {
-        let error = match xact::transaction(|| catalog::lock_holders(unit.partition)) {
-            Ok(pids) => error.more_detail(&format!("Processes that hold a lock on it or its parents: {pids}.")),
-            Err(_) => error,
-        };
-        return match error.hint {
-            Some(_) => error,
-            None => error.hint("Raise cgpsync.lock_timeout, or sync when it is not in use."),
-        };
-    }
-    error
 }

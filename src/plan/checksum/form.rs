@@ -11,8 +11,8 @@
 //! Binary forms of text, jsonb, xml and their arrays are no choice: they follow client_encoding. What composites and extension types
 //! print follows DateStyle and the like, which the caller pins on both sides.
 
-mod pairs;
 mod send;
+mod unlike;
 
 use super::{Abilities, Compared};
 use crate::plan::copy_sql::{quote_ident, quote_literal};
@@ -293,7 +293,7 @@ impl Forms {
                 quote_ident(name)
             );
             let form = |value: &str| match oid {
-                1700 => utf8(&pairs::decimal(*oid, value)),
+                1700 => utf8(&unlike::decimal(*oid, value)),
                 _ => self.same(here, value),
             };
             return Pair {

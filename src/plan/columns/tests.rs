@@ -11,12 +11,14 @@ fn kind(oid: u32) -> Type {
     }
 }
 
-fn here(name: &str, type_oid: u32) -> TargetColumn {
-    TargetColumn {
+fn here(name: &str, type_oid: u32) -> Column {
+    Column {
         name: name.into(),
         type_oid,
         type_name: format!("type {type_oid}"),
         kind: kind(type_oid),
+        collation: None,
+        number: 1,
         has_default: false,
         generated: false,
         needed: false,
@@ -25,17 +27,8 @@ fn here(name: &str, type_oid: u32) -> TargetColumn {
     }
 }
 
-fn there(name: &str, type_oid: u32) -> SourceColumn {
-    SourceColumn {
-        name: name.into(),
-        type_oid,
-        type_name: format!("type {type_oid}"),
-        kind: kind(type_oid),
-        collation: None,
-        number: 1,
-        not_null: false,
-        generated: false,
-    }
+fn there(name: &str, type_oid: u32) -> Column {
+    here(name, type_oid)
 }
 
 #[test]
@@ -75,11 +68,11 @@ fn values_that_may_change_are_told_apart_and_types_that_mean_something_else_are_
         (1, vec!["\"b\"".to_owned()])
     );
     let composite = |names: [&str; 2]| Type::Composite(names.map(|name| (name.to_owned(), kind(INT4))).into());
-    let point = TargetColumn {
+    let point = Column {
         kind: composite(["x", "y"]),
         ..here("p", 20_000)
     };
-    let other = SourceColumn {
+    let other = Column {
         kind: composite(["y", "x"]),
         ..there("p", 30_000)
     };
@@ -165,13 +158,13 @@ fn wanted_columns_must_be_on_both_sides() {
 fn what_is_computed_here_alone_may_be_another_value() {
     let target = [
         here("a", INT4),
-        TargetColumn {
+        Column {
             generated: true,
             ..here("g", INT4)
         },
     ];
     let changes = |generated: bool| {
-        let column = SourceColumn {
+        let column = Column {
             generated,
             ..there("g", INT4)
         };
@@ -188,20 +181,20 @@ fn what_is_computed_here_alone_may_be_another_value() {
 
 #[test]
 fn columns_left_out_must_do_without_a_value_and_generated_ones_cannot_be_wanted() {
-    let needed = |name| TargetColumn {
+    let needed = |name| Column {
         needed: true,
         ..here(name, INT4)
     };
-    let with_default = TargetColumn {
+    let with_default = Column {
         has_default: true,
         ..needed("d")
     };
-    let generated = TargetColumn {
+    let generated = Column {
         generated: true,
         ..needed("g")
     };
     let target = [here("a", INT4), here("b", INT4), with_default, generated, needed("n")];
-    let source: Vec<SourceColumn> = target.iter().map(|c| there(&c.name, INT4)).collect();
+    let source: Vec<Column> = target.iter().map(|c| there(&c.name, INT4)).collect();
     let mapping = match_columns(&target, &source, Some(&names(&["a", "n"]))).expect("the rest can be left out");
     assert!(mapping.changes.is_empty());
     let error = match_columns(&target, &source, Some(&names(&["a", "g"]))).expect_err("both at once");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::sketch::{Sketch, leaf, ranks, split, table};
-use crate::plan::units::range_key;
+use crate::plan::tables::range_key;
 
 /// What `find` says, by the names of the source's partitions, for a run from `from` up to `end`.
 #[derive(Debug, Default, PartialEq)]
@@ -18,7 +18,7 @@ fn found(target: &Sketch, source: &Sketch, (from, end): (Option<i64>, Option<i64
     let ranks = ranks();
     let space = Space::new(&target, &source, &ranks);
     let missing = find(&target, &source, &ranks, &space, &Reach { key, from, end }).expect("an answer");
-    let name = |node: &Node<SourceRel>| node.table.name.clone();
+    let name = |node: &Node<Relation>| node.table.name.clone();
     let overlap = |overlap: &Overlap<'_>| {
         let condition = overlap.without_place.as_deref().unwrap_or("?");
         format!(

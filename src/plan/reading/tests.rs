@@ -18,34 +18,37 @@ fn here(type_oid: u32, modifier: i32, cast_sql: &str, collation: &str) -> KeyCol
     }
 }
 
-fn of_kind(kind: Type, collation: &str) -> SourceColumn {
+fn of_kind(kind: Type, collation: &str) -> Column {
     let type_oid = match kind {
         Type::BuiltIn { oid, .. } => oid,
         _ => 70_000,
     };
-    SourceColumn {
+    Column {
         name: "k".to_owned(),
         type_oid,
         type_name: String::new(),
         kind,
         collation: Collation::parse(collation),
         number: 1,
-        not_null: false,
+        has_default: false,
         generated: false,
+        needed: false,
+        not_null: false,
+        binary_safe: true,
     }
 }
 
-fn there(oid: u32, modifier: i32, collation: &str) -> SourceColumn {
+fn there(oid: u32, modifier: i32, collation: &str) -> Column {
     let name = String::new();
     of_kind(Type::BuiltIn { oid, name, modifier }, collation)
 }
 
 /// The column's expression over there; `=` for itself, `#` for named values, `<` where whole days need none.
-fn ranged(here: &KeyColumn, there: &SourceColumn) -> String {
+fn ranged(here: &KeyColumn, there: &Column) -> String {
     shown(reading(here, Some(there), true, 150_000))
 }
 
-fn listed(here: &KeyColumn, there: &SourceColumn) -> String {
+fn listed(here: &KeyColumn, there: &Column) -> String {
     shown(reading(here, Some(there), false, 150_000))
 }
 
@@ -81,7 +84,7 @@ fn numbers_and_times_are_read_as_they_arrive() {
     assert_eq!(ranged(&to_seconds, &there(1082, -1, "")), "=");
     let hundreds = here(1700, ((10 << 16) | (-2 & 0x7ff)) + 4, "numeric(10,-2)", "");
     assert_eq!(ranged(&hundreds, &there(23, -1, "")), "CAST(@ AS numeric(10,-2))");
-    let margin = |here: &KeyColumn, there: &SourceColumn| match reading(here, Some(there), true, 150_000) {
+    let margin = |here: &KeyColumn, there: &Column| match reading(here, Some(there), true, 150_000) {
         Reading::Via { margin, .. } => margin,
         _ => None,
     };

@@ -2,9 +2,10 @@
 
 use super::{Dimension, HIGHEST, LOWEST, NULL};
 use crate::plan::copy_sql::quote_literal;
-use crate::plan::reading::{A_DAY, Reading, fill, fill_column};
+use crate::plan::key::{KeyColumn, Reading};
+use crate::plan::reading::{A_DAY, fill, fill_column};
 use crate::plan::region::Set;
-use crate::plan::tree::{KeyColumn, UNREADABLE};
+use crate::plan::tree::UNREADABLE;
 
 /// Who evaluates a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

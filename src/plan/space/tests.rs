@@ -1,8 +1,8 @@
 use super::super::sketch::{Sketch, leaf, ranks, split, table};
-use super::super::units::SourceRel;
-use super::source::{Closed, Cover};
+use super::super::tables::Relation;
+use super::cover::{Closed, Cover};
 use super::*;
-use crate::plan::reading::Reading;
+use crate::plan::key::Reading;
 
 fn years(names: &[(&str, u32)]) -> Vec<Sketch> {
     let year = |&(name, start): &(&str, u32)| leaf(name, &format!("from ({start}) to ({})", start + 10));
@@ -29,13 +29,13 @@ fn covers(here: &Sketch, there: &Sketch) -> Vec<String> {
     covers_by(here, there.source())
 }
 
-fn covers_by(here: &Sketch, there: Node<SourceRel>) -> Vec<String> {
+fn covers_by(here: &Sketch, there: Node<Relation>) -> Vec<String> {
     let (here, ranks) = (here.target(), ranks());
     let space = Space::new(&here, &there, &ranks);
     let mut leaves = Vec::new();
     space.leaves(&here, vec![Cell::default()], &mut leaves).expect("leaves");
     let tell = |cells: &[Cell]| {
-        let mut cover: Cover<'_, SourceRel> = Cover::default();
+        let mut cover: Cover<'_, Relation> = Cover::default();
         space.cover(&there, cells, &Closed::new(), &mut cover).expect("a cover");
         match (cover.vanished.is_empty(), cover.has_partition) {
             _ if !cover.by_default.is_empty() => "d".to_owned(),

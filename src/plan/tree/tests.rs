@@ -1,7 +1,7 @@
 use super::*;
 use crate::plan::sketch::{leaf, ranks, split, table};
 
-fn level(by: &str, bounds: &[&str]) -> Level<crate::plan::units::TargetRel> {
+fn level(by: &str, bounds: &[&str]) -> Level<crate::plan::tables::Relation> {
     let parts: Vec<_> = bounds.iter().map(|bound| leaf("x", bound)).collect();
     table(by, parts).target().level.expect("a level")
 }

@@ -3,8 +3,11 @@
 use super::Run;
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::{report, xact};
-use crate::run::{planning, random};
-use crate::source::{Session, dialect};
+use crate::run::planning;
+use crate::run::request::random;
+use crate::run::sessions::open_for_run;
+use crate::source;
+use crate::wire::Session;
 use std::time::{Duration, Instant};
 
 /// Workers are not looked after meanwhile.
@@ -12,7 +15,7 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Begins the transaction whose snapshot the run reads, and shares it if the source can. The snapshot's name goes into the run's row.
 pub(super) fn begin_shared(session: &mut Session) -> Result<Option<String>> {
-    let snapshot = dialect::begin_shared(session)?;
+    let snapshot = source::begin_shared(session)?;
     match &snapshot {
         Some(name) if *name != tame(name) => Err(Error::protocol("the source sent a snapshot's name that is none")),
         _ => Ok(snapshot),
@@ -74,13 +77,13 @@ impl Run {
     /// A new session with a new snapshot, which becomes the run's. False if the source table is not what was planned with: a relation that was
     /// replaced meanwhile is still there in the old plan.
     fn new_keeper(&mut self) -> Result<bool> {
-        let keeper = self.request.open_session(self.id, RENEWAL_TIMEOUT)?;
+        let keeper = open_for_run(&self.request, self.id, &self.target, RENEWAL_TIMEOUT)?;
         let (keeper, (snapshot, shape)) = keeper.and_then(|keeper| {
             let snapshot = begin_shared(keeper)?
                 .ok_or_else(|| Error::unsupported("the source has no snapshot that sessions can share any more"))?;
             let shape = xact::transaction(|| {
                 self.request.limit_lock_waits()?;
-                planning::source_shape(&self.request, keeper)
+                planning::source_shape(&self.request, &self.target, keeper)
             })?;
             Ok((snapshot, shape))
         })?;

@@ -8,13 +8,14 @@ use super::{Action, key_of, planned_units};
 use crate::error::{Error, Result};
 use crate::plan::missing::{self, Reach};
 use crate::plan::select::{Decision, decide};
+use crate::plan::tables::{Leaf, Table, Unit, leaves, range_key};
 use crate::plan::twins::Twins;
-use crate::plan::units::{Leaf, SourceTable, TargetTable, leaves, range_key};
-use crate::run::Request;
-use crate::run::points::{Key, Watermark};
-use crate::run::record::Store;
-use crate::run::rows::NewUnit;
-use crate::source::Session;
+use crate::run::points::Key;
+use crate::run::request::Request;
+use crate::run::state::Store;
+use crate::run::state::rows::{NewUnit, Watermark};
+use crate::targets::Target;
+use crate::wire::Session;
 
 /// What is compared, with both tables.
 pub struct Comparison {
@@ -23,26 +24,26 @@ pub struct Comparison {
     /// those that only this server can tell apart, together
     pub groups: Vec<Group>,
     /// partitions here that the source has no more
-    pub vanished: Vec<u32>,
+    pub vanished: Vec<Unit>,
     /// rows of the source that no partition here takes: where they may be
     pub holes: Vec<Hole>,
     /// here
-    pub target: TargetTable,
+    pub target: Table,
     /// there
-    pub source: SourceTable,
+    pub source: Table,
 }
 
 /// Finds them. Like a run's units, but for the points where they begin and end: from the first one if `since` is not given, to the
 /// remembered end_tm, or the last one, if `end_tm` is not.
-pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Result<Comparison> {
+pub fn comparison(request: &Request, at: &Target, store: &Store, session: &mut Session) -> Result<Comparison> {
     let remembered = store.watermark(request.table)?;
-    let mut tables = Tables::read(request, session)?;
+    let mut tables = Tables::read(request, at, session)?;
     tables.know_values(session, |tables| {
         let key = range_key(&tables.target.root)?;
         let leaves = leaves(&tables.target.root, key);
         let span = Span::read(
             request,
-            key.map(|key| key_of(key, &leaves, &tables.source)),
+            key.map(|key| key_of(key, &leaves, tables)),
             remembered.as_ref(),
         )?;
         let sides = Sides::new(tables, key, span.values())?;
@@ -60,7 +61,7 @@ pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Re
     let leaves = leaves(&target.root, key);
     let span = Span::read(
         request,
-        key.map(|key| key_of(key, &leaves, source)),
+        key.map(|key| key_of(key, &leaves, &tables)),
         remembered.as_ref(),
     )?;
     let sides = Sides::new(&tables, key, span.values())?;
@@ -74,7 +75,7 @@ pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Re
     let fates = fates::fates(&sides, &space, &twins, &partitions, session)?;
     let planned = planned_units(&sides, &space, &twins, partitions, &missing, false)?;
     let copied = planned.into_iter().filter(|planned| planned.action == Action::Copy);
-    let is_gone = |unit: &NewUnit| matches!(fates.get(&unit.partition), Some(Fate::Vanished(_)));
+    let is_gone = |unit: &NewUnit| matches!(unit.unit.oid.and_then(|oid| fates.get(&oid)), Some(Fate::Vanished(_)));
     let (vanished, mut units): (Vec<_>, Vec<_>) = copied.map(|planned| planned.unit).partition(is_gone);
     let groups = groups::groups(&sides, &space, &twins, &leaves, &missing, &mut units)?;
     units.sort_by_key(|u| std::cmp::Reverse(u.estimated_bytes.unwrap_or(i64::MAX)));
@@ -82,7 +83,7 @@ pub fn comparison(request: &Request, store: &Store, session: &mut Session) -> Re
     Ok(Comparison {
         units,
         groups,
-        vanished: vanished.into_iter().map(|unit| unit.partition).collect(),
+        vanished: vanished.into_iter().map(|unit| unit.unit).collect(),
         holes,
         target: tables.target.clone(),
         source: tables.source.clone(),

@@ -4,17 +4,18 @@
 use super::sides::Sides;
 use super::{Action, PlannedUnit};
 use crate::error::Result;
-use crate::pg::storage;
 use crate::plan::copy_sql::display_name;
 use crate::plan::region::Cell;
 use crate::plan::select::Decision;
-use crate::plan::space::source::Cover;
+use crate::plan::space::cover::Cover;
 use crate::plan::space::{Asked, Space};
+use crate::plan::tables::{Leaf, Relation};
 use crate::plan::tree::Node;
 use crate::plan::twins::Twins;
-use crate::plan::units::{Leaf, SourceRel, TargetRel};
 use crate::plan::vanished::Vanished;
-use crate::source::{Session, dialect};
+use crate::source;
+use crate::targets::Target;
+use crate::wire::Session;
 use std::collections::{HashMap, HashSet};
 
 /// What the source has for a partition here, as far as it is not all of it.
@@ -71,7 +72,7 @@ pub fn fates(
         .collect())
 }
 
-fn fate(space: &Space<'_>, cover: &Cover<'_, SourceRel>) -> Option<Fate> {
+fn fate(space: &Space<'_>, cover: &Cover<'_, Relation>) -> Option<Fate> {
     if cover.vanished.is_empty() {
         return None;
     }
@@ -87,8 +88,8 @@ fn fate(space: &Space<'_>, cover: &Cover<'_, SourceRel>) -> Option<Fate> {
 /// are rows of the partition, and the rest of it has vanished nonetheless.
 fn ask_defaults<'a>(
     space: &Space<'_>,
-    root: &'a Node<SourceRel>,
-    covers: &mut [(&Node<TargetRel>, Cover<'a, SourceRel>)],
+    root: &'a Node<Relation>,
+    covers: &mut [(&Node<Relation>, Cover<'a, Relation>)],
     session: &mut Session,
 ) -> Result<()> {
     let mut questions = Vec::new();
@@ -109,7 +110,7 @@ fn ask_defaults<'a>(
             questions.push((readable.table.relation.clone(), condition));
         }
     }
-    let mut answers = dialect::hold_rows(session, &questions)?.into_iter();
+    let mut answers = source::hold_rows(session, &questions)?.into_iter();
     for (_, cover) in covers {
         for (_, cell, _) in std::mem::take(&mut cover.by_default) {
             match answers.next() {
@@ -125,11 +126,17 @@ fn ask_defaults<'a>(
 }
 
 /// What becomes of partitions that the source has no more, or a part of whose range it has no more.
-pub fn settle(partitions: &mut [PlannedUnit], fates: &HashMap<u32, Fate>, vanished: Vanished) {
+pub fn settle(
+    partitions: &mut [PlannedUnit],
+    fates: &HashMap<u32, Fate>,
+    vanished: Vanished,
+    at: &Target,
+) -> Result<()> {
     for planned in partitions.iter_mut().filter(|planned| planned.action == Action::Copy) {
-        match (fates.get(&planned.unit.partition), vanished) {
+        let fate = planned.unit.unit.oid.and_then(|oid| fates.get(&oid));
+        match (fate, vanished) {
             // There is nothing to keep, and nothing to say. What comes before it is locked is not lost.
-            (Some(Fate::Vanished(condition)), Vanished::Keep) if storage::is_empty(planned.unit.partition) => {
+            (Some(Fate::Vanished(condition)), Vanished::Keep) if at.is_empty(&planned.unit.unit)? => {
                 planned.unit.vanished_filter = Some(condition.clone());
             }
             (Some(Fate::Vanished(_)), Vanished::Keep) => {
@@ -151,6 +158,7 @@ pub fn settle(partitions: &mut [PlannedUnit], fates: &HashMap<u32, Fate>, vanish
             _ => {}
         }
     }
+    Ok(())
 }
 
 /// Most partitions that a remark names.
@@ -159,7 +167,7 @@ const NAMED: usize = 10;
 /// One remark for all of them.
 pub fn remark(partitions: &[PlannedUnit]) -> Option<String> {
     let kept = partitions.iter().filter(|planned| planned.action == Action::Vanished);
-    let kept: Vec<String> = kept.map(|planned| display_name(&planned.name)).collect();
+    let kept: Vec<String> = kept.map(|planned| display_name(&planned.unit.unit.name)).collect();
     let mut names: Vec<&str> = kept.iter().take(NAMED).map(String::as_str).collect();
     if kept.len() > NAMED {
         names.push("...");

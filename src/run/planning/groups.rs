@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::plan::missing::Missing;
 use crate::plan::region::Cell;
 use crate::plan::space::Space;
+use crate::plan::tables::{Leaf, Relation};
 use crate::plan::tree::Node;
 use crate::plan::twins::Twins;
-use crate::plan::units::{Leaf, TargetRel};
-use crate::run::rows::NewUnit;
+use crate::run::state::rows::NewUnit;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Partitions here that hold, together, exactly the rows that are read.
@@ -54,14 +54,15 @@ pub fn groups(
         return Ok(Vec::new());
     }
     let known = known(sides, space, leaves, missing)?;
-    let compared: BTreeSet<u32> = units.iter().chain(&hashed).map(|unit| unit.partition).collect();
+    let compared: BTreeSet<u32> = units.iter().chain(&hashed).filter_map(|unit| unit.unit.oid).collect();
     let mut found: BTreeMap<(u32, Option<String>), Group> = BTreeMap::new();
     for unit in hashed {
+        let oid = unit.unit.oid()?;
         let anchor = twins
-            .anchor_of(unit.partition)
+            .anchor_of(oid)
             .and_then(|oid| node(&sides.target.root, oid))
             .ok_or_else(|| Error::internal("a partition without a source"))?;
-        let own = known.get(&unit.partition);
+        let own = known.get(&oid);
         let own = own.ok_or_else(|| Error::internal("a partition without a condition"))?;
         let mut below = Vec::new();
         collect(anchor, &mut below);
@@ -122,7 +123,7 @@ fn meet(cells: &[Cell], others: &[Cell]) -> bool {
         .any(|cell| others.iter().any(|other| cell.and(other).is_some()))
 }
 
-fn node(root: &Node<TargetRel>, oid: u32) -> Option<&Node<TargetRel>> {
+fn node(root: &Node<Relation>, oid: u32) -> Option<&Node<Relation>> {
     if root.table.oid == oid {
         return Some(root);
     }
@@ -131,7 +132,7 @@ fn node(root: &Node<TargetRel>, oid: u32) -> Option<&Node<TargetRel>> {
 }
 
 /// The leaves below `node`.
-fn collect(node: &Node<TargetRel>, found: &mut Vec<u32>) {
+fn collect(node: &Node<Relation>, found: &mut Vec<u32>) {
     match &node.level {
         None => found.push(node.table.oid),
         Some(level) => level.children.iter().for_each(|child| collect(child, found)),
@@ -139,8 +140,8 @@ fn collect(node: &Node<TargetRel>, found: &mut Vec<u32>) {
 }
 
 /// The lowest table from `node` on that has all of `leaves` below it, or is the only one.
-fn parent<'n>(node: &'n Node<TargetRel>, leaves: &[u32]) -> &'n Node<TargetRel> {
-    let has_all = |child: &&Node<TargetRel>| {
+fn parent<'n>(node: &'n Node<Relation>, leaves: &[u32]) -> &'n Node<Relation> {
+    let has_all = |child: &&Node<Relation>| {
         let mut below = Vec::new();
         collect(child, &mut below);
         leaves.iter().all(|leaf| below.contains(leaf))

@@ -7,12 +7,12 @@ use crate::plan::bound::Bound;
 use crate::plan::constraint::without_hash;
 use crate::plan::missing::Missing;
 use crate::plan::region::Cell;
-use crate::plan::space::source::Found;
+use crate::plan::space::cover::Found;
 use crate::plan::space::{Asked, Space};
+use crate::plan::tables::Relation;
 use crate::plan::tree::Node;
-use crate::plan::units::{SourceRel, TargetRel};
-use crate::source::{Session, dialect};
-use crate::target::catalog;
+use crate::source;
+use crate::wire::Session;
 use std::collections::HashSet;
 
 /// Rows of the source that no partition here takes.
@@ -35,7 +35,7 @@ pub fn holes(
     space: &Space<'_>,
     (from, end): (Option<i64>, Option<i64>),
     has_since: bool,
-    created: &[&Node<SourceRel>],
+    created: &[&Node<Relation>],
 ) -> Result<Vec<Hole>> {
     let mut reach = sides
         .key
@@ -51,8 +51,8 @@ pub fn holes(
     let gaps = space.gaps(&sides.target.root, vec![reach])?;
     let mut found = Vec::new();
     space.reached(&sides.source.root, gaps, &[], &mut found)?;
-    let created: HashSet<*const Node<SourceRel>> = created.iter().map(|node| std::ptr::from_ref(*node)).collect();
-    let is_created = |node: &Node<SourceRel>| created.contains(&std::ptr::from_ref(node));
+    let created: HashSet<*const Node<Relation>> = created.iter().map(|node| std::ptr::from_ref(*node)).collect();
+    let is_created = |node: &Node<Relation>| created.contains(&std::ptr::from_ref(node));
     found.retain(|found| !found.path.iter().any(|node| is_created(node)));
     for found in found.iter_mut().filter(|_| !created.is_empty()) {
         // A level that rounds is not looked through by what reaches it.
@@ -61,7 +61,7 @@ pub fn holes(
         found.cells = space.without(std::mem::take(&mut found.cells), &parts);
     }
     found.retain(|found| !found.cells.is_empty());
-    let hole = |found: Found<'_, SourceRel>| {
+    let hole = |found: Found<'_, Relation>| {
         let readable = found.path.iter().rev().find(|node| node.table.readable);
         let is_whole = !matches!(found.node.bound, None | Some(Bound::Default));
         Hole {
@@ -76,7 +76,7 @@ pub fn holes(
 
 /// Where a level here has a key that cannot be compared: the rows that satisfy the constraint of no leaf.
 fn unknown_hole(sides: &Sides<'_>, reach: &str, shown: &str) -> Result<Option<Hole>> {
-    fn collect(node: &Node<TargetRel>, leaves: &mut Vec<u32>) -> bool {
+    fn collect(node: &Node<Relation>, leaves: &mut Vec<u32>) -> bool {
         let Some(level) = &node.level else {
             leaves.push(node.table.oid);
             return false;
@@ -91,7 +91,7 @@ fn unknown_hole(sides: &Sides<'_>, reach: &str, shown: &str) -> Result<Option<Ho
     if !collect(&sides.target.root, &mut leaves) {
         return Ok(None);
     }
-    let constraints = catalog::partition_constraints(&leaves)?;
+    let constraints = sides.at.partition_constraints(&leaves)?;
     if leaves.iter().any(|leaf| !constraints.contains_key(leaf)) {
         // One takes every row, or there is no leaf at all.
         return Ok(None);
@@ -117,7 +117,7 @@ pub fn with_rows(holes: Vec<Hole>, session: &mut Session) -> Result<Vec<Hole>> {
         .iter()
         .map(|hole| (hole.readable.clone(), hole.condition.clone()))
         .collect();
-    let answers = dialect::hold_rows(session, &questions)?;
+    let answers = source::hold_rows(session, &questions)?;
     Ok(holes
         .into_iter()
         .zip(answers)
@@ -158,7 +158,7 @@ pub fn refuse_overlaps(missing: &Missing<'_>, session: &mut Session) -> Result<(
     let mut lost = None;
     for overlap in &missing.overlapping {
         let condition = overlap.without_place.as_deref();
-        if dialect::holds_rows(session, &overlap.node.table, condition)? {
+        if source::holds_rows(session, &overlap.node.table, condition)? {
             lost = Some(overlap);
             break;
         }

@@ -1,12 +1,12 @@
 //! The remembered point belongs to the source it was taken from. From another one it says nothing.
 
 use crate::error::{Error, Result, sqlstate, tame};
-use crate::plan::units::SourceTable;
-use crate::run::Request;
-use crate::run::points::Watermark;
-use crate::run::record::Store;
-use crate::run::rows::{Origin, Remembered};
-use crate::source::{Session, dialect};
+use crate::plan::tables::Table;
+use crate::run::request::Request;
+use crate::run::state::Store;
+use crate::run::state::rows::{Origin, Remembered, Watermark};
+use crate::source as there;
+use crate::wire::Session;
 
 /// What this run reads, the remembered point as far as it is about that, and what the user should know.
 /// An error when the point is another source's and the call does not say where to begin. Without a
@@ -15,16 +15,16 @@ pub fn check(
     request: &Request,
     store: &Store,
     session: &mut Session,
-    source: &SourceTable,
+    source: &Table,
     has_key: bool,
 ) -> Result<(Origin, Option<Watermark>, Option<String>)> {
-    let (system, database) = dialect::origin(session)?;
+    let (system, database) = there::origin(session)?;
     // As the run's row shows it, and is compared with.
     let origin = Origin {
         system: system.map_or_else(|| format!("table {}", source.root.table.oid), |system| tame(&system)),
         database: tame(&database),
         table: tame(&source.root.table.relation),
-        address: tame(&request.connection()?.address()),
+        address: tame(&request.endpoint()?.address()),
     };
     let Some(watermark) = store.watermark(request.table)? else {
         return Ok((origin, None, None));

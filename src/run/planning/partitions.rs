@@ -4,15 +4,16 @@ use super::sides::Sides;
 use super::{Action, PlannedUnit};
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::bound::End;
-use crate::plan::missing::{Creation, Missing};
-use crate::plan::pieces::Cut;
+use crate::plan::creation::Creation;
+use crate::plan::missing::Missing;
 use crate::plan::region::Cell;
 use crate::plan::select::Decision;
+use crate::plan::shares::Cut;
 use crate::plan::space::{Asked, Space};
+use crate::plan::tables::{Leaf, Relation, Unit};
 use crate::plan::tree::Node;
 use crate::plan::twins::{ReadFrom, Twins};
-use crate::plan::units::{Leaf, TargetRel};
-use crate::run::rows::NewUnit;
+use crate::run::state::rows::NewUnit;
 use std::collections::HashMap;
 
 /// Where each partition is read from, and by which condition.
@@ -35,7 +36,7 @@ pub fn planned_units(
         if leaf.table.foreign {
             return Err(Error::new(
                 sqlstate::WRONG_OBJECT_TYPE,
-                format!("partition {} is a foreign table", leaf.table.name),
+                format!("partition {} is a foreign table", leaf.table.relation),
             )
             .hint("Detach it: its rows are not in this database."));
         }
@@ -61,7 +62,6 @@ pub fn planned_units(
             conditions
         };
         PlannedUnit {
-            name: leaf.table.name.clone(),
             action: if decision.is_taken() {
                 Action::Copy
             } else {
@@ -71,7 +71,7 @@ pub fn planned_units(
             range: leaf.range.clone(),
             has_bounds: leaf.default_of.is_empty() && !leaf.bounds.is_empty(),
             unit: NewUnit {
-                partition: leaf.table.oid,
+                unit: leaf.table.unit(),
                 source_relation: read.as_ref().map_or_else(String::new, |read| read.relation.clone()),
                 source_filter: (!conditions.is_empty()).then(|| conditions.join(" AND ")),
                 filter_here,
@@ -116,7 +116,7 @@ pub(super) fn slices(sides: &Sides<'_>, space: &Space<'_>) -> Result<Slices> {
     let mut leaves = Vec::new();
     space.leaves(root, vec![Cell::default()], &mut leaves)?;
     let is_known = space.is_all_known(root);
-    let slice = |(leaf, cells): (&Node<TargetRel>, Vec<Cell>)| {
+    let slice = |(leaf, cells): (&Node<Relation>, Vec<Cell>)| {
         let (condition, is_exact) = space.condition(&cells, Asked::There);
         let condition = Some(condition).filter(|condition| condition != "(true)");
         (leaf.table.oid, (condition, !is_exact || !is_known))
@@ -156,7 +156,6 @@ pub fn new_partitions(
         let schema = &sides.target.schema;
         for (name, node) in new.leaves(schema) {
             partitions.push(PlannedUnit {
-                name,
                 action: if create { Action::Create } else { Action::Missing },
                 decision: if new.range.is_some() {
                     Decision::InRange
@@ -166,7 +165,7 @@ pub fn new_partitions(
                 range: new.range.clone(),
                 has_bounds: true,
                 unit: NewUnit {
-                    partition: 0,
+                    unit: Unit { name, oid: None },
                     source_relation: node.table.relation.clone(),
                     estimated_bytes: node.bytes(),
                     ..NewUnit::default()

@@ -2,65 +2,65 @@
 
 use super::{Action, PlannedUnit, Sides};
 use crate::error::Result;
-use crate::pg::storage;
 use crate::plan::select::is_closed_before;
-use crate::run::Request;
 use crate::run::points::Key;
-use crate::run::record::Store;
-use crate::run::rows::{FinishedUnit, SamePlan};
+use crate::run::request::Request;
+use crate::run::state::Store;
+use crate::run::state::rows::{FinishedUnit, SamePlan};
 use std::collections::HashMap;
 
-/// What failed runs have finished under the same plan, and the points they would have left as values of the key. These are few, the units may be many.
+/// What failed runs have finished under the same plan, each with the point it would have left as a value of the key. These are few, the units
+/// may be many.
 pub(super) fn finished_units(
     request: &Request,
     store: &Store,
     key: Option<Key<'_>>,
     same: &SamePlan<'_>,
-) -> Result<(Vec<FinishedUnit>, Vec<String>)> {
-    if request.since.is_some() {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let finished = store.finished_by_failed_runs(request, same)?;
-    let Some(key) = key else {
-        return Ok((finished, Vec::new()));
+) -> Result<Vec<(FinishedUnit, String)>> {
+    // Without a key nothing tells whether a unit was complete by then.
+    let Some(key) = key.filter(|_| request.since.is_none()) else {
+        return Ok(Vec::new());
     };
     let mut read = HashMap::new();
-    let mut known = Vec::with_capacity(finished.len());
-    let mut ends = Vec::with_capacity(finished.len());
-    for unit in finished {
+    let mut known = Vec::new();
+    for unit in store.finished_by_failed_runs(request, same)? {
         if !read.contains_key(&unit.point) {
             read.insert(unit.point.clone(), key.meant(&unit.point, None)?);
         }
         if let Some(end) = read[&unit.point].clone() {
-            known.push(unit);
-            ends.push(end);
+            known.push((unit, end));
         }
     }
-    Ok((known, ends))
+    Ok(known)
 }
 
-/// Marks what failed runs have copied already.
+/// Marks what failed runs have copied already, and nobody has changed the storage of since.
 pub(super) fn resume(
     sides: &Sides<'_>,
     partitions: &mut [PlannedUnit],
-    finished: &[FinishedUnit],
-    ends: &[String],
+    finished: &[(FinishedUnit, String)],
 ) -> Result<()> {
     let Some(key) = sides.key else { return Ok(()) };
+    let oids: Vec<u32> = finished.iter().map(|(earlier, _)| earlier.partition).collect();
+    let storages = sides.at.storage_of(&oids)?;
+    let is_as_left = |earlier: &FinishedUnit| {
+        let now = storages.get(&earlier.partition);
+        now.is_some_and(|now| earlier.left.is_as_left(now))
+    };
     let finished: HashMap<u32, _> = finished
         .iter()
-        .zip(ends)
-        .map(|(f, end)| (f.partition, (f, end)))
+        .filter(|(earlier, _)| is_as_left(earlier))
+        .map(|(earlier, end)| (earlier.partition, (earlier, end)))
         .collect();
     for partition in partitions.iter_mut().filter(|p| p.action == Action::Copy) {
-        let Some((earlier, end)) = finished.get(&partition.unit.partition) else {
+        let Some((earlier, end)) = partition.unit.unit.oid.and_then(|oid| finished.get(&oid)) else {
             continue;
         };
         let range = sides.ranked(partition.range.as_ref())?;
         let closed = is_closed_before(range.as_ref(), &sides.ranks.of(&key.ordering, end)?);
         let unit = &mut partition.unit;
         // An unlogged partition may have lost its rows in a crash and kept its file.
-        let is_lost = earlier.rows > 0 && storage::is_empty(unit.partition);
+        let is_lost = earlier.left.rows > 0 && sides.at.is_empty(&unit.unit)?;
         if closed
             && !is_lost
             && earlier.source_relation == unit.source_relation

@@ -1,28 +1,31 @@
 //! Both tables as a plan compares them: read from their catalogs, the source's partitioning put into
 //! the target's terms, and all values ranked by this server.
 
+use crate::catalog::Database;
 use crate::error::{Error, Result};
 use crate::plan::copy_sql::split_name;
-use crate::plan::reading::{
-    Reading, fill_column, for_each_key, keys_beyond_ascii, keys_of_digits, ordered_keys, reading,
-};
+use crate::plan::key::{KeyColumn, Reading};
+use crate::plan::reading::{fill_column, for_each_key, keys_beyond_ascii, keys_of_digits, ordered_keys, reading};
 use crate::plan::space::Space;
+use crate::plan::tables::{LeafRange, Table, leaves, range_key};
 use crate::plan::translate::{Conversion, Keys, translate};
-use crate::plan::tree::{KeyColumn, Node, Ranks, values_by_ordering};
+use crate::plan::tree::{Node, Ranks, values_by_ordering};
 use crate::plan::twins::{ReadFrom, Twins};
-use crate::plan::units::{LeafRange, SourceTable, TargetTable, leaves, range_key};
-use crate::run::Request;
-use crate::source::{Session, dialect};
-use crate::target::{catalog, values};
+use crate::run::request::Request;
+use crate::source;
+use crate::targets::Target;
+use crate::wire::Session;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Both tables.
-pub struct Tables {
+pub struct Tables<'t> {
+    /// where the target is
+    pub at: &'t Target,
     /// here
-    pub target: TargetTable,
+    pub target: Table,
     /// there, in the target's terms
-    pub source: SourceTable,
-    /// the source table's shape, before that: see [`SourceTable::shape`]
+    pub source: Table,
+    /// the source table's shape, before that: see [`Table::shape`]
     pub shape: String,
     /// keys with more values on the source than are told apart one by one, by name
     pub untold: Vec<String>,
@@ -32,10 +35,10 @@ pub struct Tables {
     unreadable: BTreeSet<(String, String)>,
 }
 
-impl Tables {
+impl<'t> Tables<'t> {
     /// Reads them. An error for a target that is partitioned in a way that is refused.
-    pub fn read(request: &Request, session: &mut Session) -> Result<Tables> {
-        let mut target = catalog::read_table(request.table)?;
+    pub fn read(request: &Request, at: &'t Target, session: &mut Session) -> Result<Tables<'t>> {
+        let mut target = at.read_table()?;
         range_key(&target.root)?;
         let mut source = read_source(request, &target, session)?;
         let shape = source.shape();
@@ -44,7 +47,7 @@ impl Tables {
         ordered.extend(ordered_keys(&source.root));
         let digits = keys_of_digits(&target.root, &source.root);
         let beyond_ascii = keys_beyond_ascii(&target.root, &source.root);
-        let version = session.version();
+        let version = session.server().version;
         let sorts_bytes = session.sorts_bytes_as_utf8();
         let mut prepare = |column: &mut KeyColumn| {
             let there = source.columns.iter().find(|there| there.name == column.name);
@@ -57,13 +60,14 @@ impl Tables {
         };
         for_each_key(&mut target.root, &mut prepare);
         let mut keys = Keys::of(&target.root, same_bytes);
-        for mut column in catalog::key_columns(request.table, &keys.lacking(&source.root))? {
+        for mut column in at.key_columns(&keys.lacking(&source.root))? {
             prepare(&mut column);
             keys.insert(column);
         }
-        let converted = values::convert(keys.values(&source.root))?;
+        let converted = at.convert(keys.values(&source.root))?;
         let unreadable = translate(&mut source.root, &keys, &converted);
         let mut tables = Tables {
+            at,
             target,
             source,
             shape,
@@ -97,7 +101,11 @@ impl Tables {
 
     /// Asks the source for all values of keys that have to be named, unless each of the wanted partitions has one there with the very same rows
     /// and no row there can be without a place here. Without an answer such a partition is read with all rows.
-    pub fn know_values(&mut self, session: &mut Session, wanted: impl FnOnce(&Tables) -> Result<Wanted>) -> Result<()> {
+    pub fn know_values(
+        &mut self,
+        session: &mut Session,
+        wanted: impl FnOnce(&Tables<'_>) -> Result<Wanted>,
+    ) -> Result<()> {
         let mut named = self.named_keys();
         if named.is_empty() {
             return Ok(());
@@ -113,7 +121,7 @@ impl Tables {
                 continue;
             };
             let expression = fill_column(text, &column.name);
-            let values = dialect::distinct_values(session, &relation, &expression)?;
+            let values = source::distinct_values(session, &relation, &expression)?;
             let reading = match &values {
                 Some(_) => Reading::Known(text.clone()),
                 None => Reading::Untold,
@@ -134,7 +142,7 @@ impl Tables {
     fn add_values(&mut self, column: &KeyColumn, values: Vec<String>) -> Result<()> {
         let values: BTreeSet<String> = values.into_iter().collect();
         let wanted = BTreeMap::from([((column.type_sql.clone(), Conversion::Read), values)]);
-        for ((_, _, value), read) in values::convert(wanted)? {
+        for ((_, _, value), read) in self.at.convert(wanted)? {
             let value = (column.ordering.clone(), value);
             if read.is_none() {
                 self.unreadable.insert(value.clone());
@@ -164,10 +172,12 @@ pub struct Wanted {
 
 /// Both sides, and how their values are ordered.
 pub struct Sides<'a> {
+    /// where the target is
+    pub at: &'a Target,
     /// here
-    pub target: &'a TargetTable,
+    pub target: &'a Table,
     /// there
-    pub source: &'a SourceTable,
+    pub source: &'a Table,
     /// what end_tm is compared with
     pub key: Option<&'a KeyColumn>,
     /// of every bound, and of the points
@@ -177,7 +187,7 @@ pub struct Sides<'a> {
 impl<'a> Sides<'a> {
     /// Ranks what both catalogs say, and `points`, which are values of `key`.
     pub fn new<'p>(
-        tables: &'a Tables,
+        tables: &'a Tables<'a>,
         key: Option<&'a KeyColumn>,
         points: impl Iterator<Item = &'p str>,
     ) -> Result<Sides<'a>> {
@@ -190,10 +200,11 @@ impl<'a> Sides<'a> {
             values.entry(&key.ordering).or_default().extend(&points);
         }
         Ok(Sides {
+            at: tables.at,
             target: &tables.target,
             source: &tables.source,
             key,
-            ranks: values::rank(&values, &tables.unreadable)?,
+            ranks: tables.at.rank(&values, &tables.unreadable)?,
         })
     }
 
@@ -240,18 +251,18 @@ impl<'a> Sides<'a> {
 }
 
 /// The source table's shape as `session` sees it now, in terms of [`super::Plan::source`].
-pub fn source_shape(request: &Request, session: &mut Session) -> Result<String> {
-    Ok(read_source(request, &catalog::read_table(request.table)?, session)?.shape())
+pub fn source_shape(request: &Request, at: &Target, session: &mut Session) -> Result<String> {
+    Ok(read_source(request, &at.read_table()?, session)?.shape())
 }
 
-fn read_source(request: &Request, target: &TargetTable, session: &mut Session) -> Result<SourceTable> {
+fn read_source(request: &Request, target: &Table, session: &mut Session) -> Result<Table> {
     match &request.source_table {
-        None => dialect::read_table(session, std::slice::from_ref(&target.schema), &target.name),
+        None => source::read_table(session, std::slice::from_ref(&target.schema), &target.name),
         Some(text) => match split_name(text) {
-            Some((Some(schema), name)) => dialect::read_table(session, &[schema], &name),
+            Some((Some(schema), name)) => source::read_table(session, &[schema], &name),
             Some((None, name)) => {
-                let schemas = session.described().schemas.clone();
-                dialect::read_table(session, &schemas, &name)
+                let schemas = session.server().schemas.clone();
+                source::read_table(session, &schemas, &name)
             }
             None => Err(
                 Error::bad_parameter(format!("source_table \"{text}\" is not a table name"))

@@ -2,47 +2,34 @@
 
 use super::work::Work;
 use super::{Figures, Said};
-use crate::error::{Error, Result, sqlstate};
-use crate::pg::{session, spi, wait, xact};
-use crate::source::dialect::unchanged::{Read, check_unchanged};
-use crate::source::{Session, TextRow};
-use crate::target::{catalog, trust};
+use crate::error::{Error, Result, Side, sqlstate};
+use crate::pg::wait;
+use crate::plan::tables::Unit;
+use crate::row::Row;
+use crate::source::{Read, check_unchanged};
+use crate::targets::Target;
+use crate::wire::Session;
 use std::time::Duration;
 
 /// Longest sleep between two looks at the sessions; sockets and latch end it earlier.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Under a savepoint, so that what fails is one unit's error; a cancel ends all.
-fn tried<T>(f: impl FnOnce() -> Result<T>) -> Result<Result<T>> {
-    match xact::subtransaction(f) {
-        Err(error) if error.is_cancel() => Err(error),
-        result => Ok(result),
-    }
-}
-
-/// Locks what is read here before the snapshot is taken: what truncates or replaces it does not follow snapshots. Checks SELECT on the
-/// way.
-pub fn lock_all(work: &[Work]) -> Result<Vec<Result<()>>> {
-    let lock_one = |work: &Work| tried(|| work.tables.iter().try_for_each(|(oid, name)| lock(*oid, name)));
-    work.iter().map(lock_one).collect()
-}
-
-fn lock(table: u32, name: &str) -> Result<()> {
-    spi::execute(&format!("LOCK TABLE ONLY {name} IN ACCESS SHARE MODE"), &[])?;
-    if catalog::qualified_name(table)? == name {
-        return Ok(());
-    }
-    Err(Error::new(
-        sqlstate::OBJECT_IN_USE,
-        format!("{name} was renamed while it was to be compared"),
-    ))
+/// Locks what is read here, and checks that it may be; what fails is one unit's error.
+pub fn lock_all(target: &Target, work: &[Work]) -> Result<Vec<Result<()>>> {
+    work.iter().map(|work| target.lock_to_compare(&work.tables)).collect()
 }
 
 /// What each side says, in the order of `work`.
 type Both = (Vec<Said>, Vec<Said>);
 
 /// Has all of `work` computed where its rows are. `columns` are what is read on the source by name.
-pub fn drive(work: &[Work], locked: Vec<Result<()>>, columns: &[String], sessions: &mut [Session]) -> Result<Both> {
+pub fn drive(
+    target: &Target,
+    work: &[Work],
+    locked: Vec<Result<()>>,
+    columns: &[String],
+    sessions: &mut [Session],
+) -> Result<Both> {
     let mut here: Vec<Said> = Vec::with_capacity(work.len());
     let mut there: Vec<Said> = work.iter().map(|_| None).collect();
     let mut locked = locked.into_iter();
@@ -68,7 +55,7 @@ pub fn drive(work: &[Work], locked: Vec<Result<()>>, columns: &[String], session
         if let Some(work) = work.get(here.len()) {
             here.push(match (work.here.is_empty(), locked.next()) {
                 (false, Some(Err(error))) => Some(Err(error)),
-                (false, _) => Some(tried(|| count_here(work))?),
+                (false, _) => Some(count_here(target, work)?),
                 (true, _) => None,
             });
             continue;
@@ -82,20 +69,21 @@ pub fn drive(work: &[Work], locked: Vec<Result<()>>, columns: &[String], session
     }
 }
 
-/// Each table as its owner, once the caller is known to be allowed to read it.
-fn count_here(work: &Work) -> Result<Figures> {
-    let mut all: Option<Figures> = None;
-    for ((table, _), statement) in work.tables.iter().zip(&work.here) {
-        let reader = trust::reader_of(*table)?;
-        let rows = session::as_tables_owner(reader, || spi::select(statement))?;
-        let row = rows.into_iter().next().map(spi::Row::into_texts);
-        let figures = figures(row.as_ref())?;
-        all = Some(match all {
-            Some(all) => all.and(&figures)?,
-            None => figures,
-        });
-    }
-    all.ok_or_else(|| Error::internal("nothing was counted"))
+/// What this side says of a unit, of all its tables together.
+fn count_here(target: &Target, work: &Work) -> Result<Result<Figures>> {
+    let statements: Vec<(&Unit, &str)> = work.tables.iter().zip(work.here.iter().map(String::as_str)).collect();
+    let sum = |rows: Vec<Row>| {
+        let mut all: Option<Figures> = None;
+        for row in &rows {
+            let figures = figures(Some(row))?;
+            all = Some(match all {
+                Some(all) => all.and(&figures)?,
+                None => figures,
+            });
+        }
+        all.ok_or_else(|| Error::internal("nothing was counted"))
+    };
+    Ok(target.figures(&statements)?.and_then(sum))
 }
 
 /// Sends the source's statement, with the unit's name for who looks into pg_stat_activity there.
@@ -117,7 +105,7 @@ fn ask(session: &mut Session, work: &Work, columns: &[String]) -> Result<Option<
         }
         Err(error) => Err(error),
     };
-    let is_units = |error: &Error| error.remote || error.sqlstate == sqlstate::SERIALIZATION_FAILURE;
+    let is_units = |error: &Error| error.side == Side::Source || error.sqlstate == sqlstate::SERIALIZATION_FAILURE;
     match said {
         Err(error) if !is_units(&error) => return Err(lost(error)),
         _ => {}
@@ -146,11 +134,10 @@ fn still_there(session: &mut Session, work: &Work, columns: &[String]) -> Result
     check_unchanged(session, read)
 }
 
-fn figures(row: Option<&TextRow>) -> Result<Figures> {
-    let value = |at: usize| row.and_then(|row| row.get(at)).cloned().flatten();
-    let rows = value(0).and_then(|count| count.parse().ok());
+fn figures(row: Option<&Row>) -> Result<Figures> {
+    let rows = row.and_then(|row| row.text(0)).and_then(|count| count.parse().ok());
     Ok(Figures {
         rows: rows.ok_or_else(|| Error::protocol("a count of rows is missing"))?,
-        checksum: value(1),
+        checksum: row.and_then(|row| row.owned(1)),
     })
 }

@@ -1,15 +1,16 @@
 //! What is to be computed, as statements.
 
 use super::Method;
+use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::report;
 use crate::plan::checksum::{self, Abilities, Checksum, Compared};
+use crate::plan::tables::{Table, Unit};
 use crate::plan::types::FIRST_GENERATED_OID;
-use crate::plan::units::{SourceTable, TargetTable};
 use crate::run::planning::Comparison;
-use crate::run::record;
-use crate::source::Session;
-use crate::target::catalog;
+use crate::run::state;
+use crate::targets::Target;
+use crate::wire::Session;
 
 /// A unit on both sides, partitions that only together have what is read on the source, a partition here that the source has no
 /// more, or rows of the source that no partition here takes.
@@ -19,8 +20,8 @@ pub struct Work {
     pub name: String,
     /// the partition's, as it is shown
     pub shown_name: Option<String>,
-    /// the tables that are read here, with their quoted, qualified names
-    pub tables: Vec<(u32, String)>,
+    /// the tables that are read here
+    pub tables: Vec<Unit>,
     /// they hold rows that the call does not ask for
     pub has_others: bool,
     /// statements for this side, one for each of `tables`
@@ -42,9 +43,9 @@ struct Statements {
 }
 
 impl Statements {
-    fn here(&self, tables: &[(u32, String)]) -> Vec<String> {
-        let one = |(_, name): &(u32, String)| {
-            let relation = format!("ONLY {name}");
+    fn here(&self, tables: &[Unit]) -> Vec<String> {
+        let one = |unit: &Unit| {
+            let relation = format!("ONLY {}", unit.name);
             match &self.checksum {
                 Some((checksum, entries)) => checksum.of(&entries.here, &relation, None),
                 None => checksum::count(&relation, None),
@@ -61,53 +62,61 @@ impl Statements {
     }
 }
 
+/// What sums up the rows of both sides, with the columns that are read on the source by name.
+fn checksum(comparison: &Comparison, session: &Session) -> Result<(Checksum, checksum::Entries, Vec<String>)> {
+    let compared = columns_to_compare(&comparison.target, &comparison.source)?;
+    let checksum = Checksum::new(Abilities {
+        version: session.server().version,
+        integer_datetimes: session.has_integer_datetimes(),
+        sha256: session.server().has_function("sha256"),
+    });
+    let entries = checksum.entries(&compared);
+    if !entries.converted.is_empty() {
+        report::notice(&format!(
+            "no cast leads back to the source's type, so what the copy makes of it is compared: {}",
+            entries.converted.join(", ")
+        ));
+    }
+    let columns = compared.into_iter().map(|column| column.name).collect();
+    Ok((checksum, entries, columns))
+}
+
 /// All of it, and the columns that are read on the source by name.
-pub fn work(method: Method, comparison: Comparison, session: &Session) -> Result<(Vec<Work>, Vec<String>)> {
-    let mut columns = Vec::new();
-    let checksum = match method {
-        Method::Count => None,
+pub fn work(
+    method: Method,
+    target: &Target,
+    comparison: Comparison,
+    session: &Session,
+) -> Result<(Vec<Work>, Vec<String>)> {
+    let (statements, columns) = match method {
+        Method::Count => (Statements { checksum: None }, Vec::new()),
         Method::Checksum => {
-            let compared = columns_to_compare(&comparison.target, &comparison.source)?;
-            let checksum = Checksum::new(Abilities {
-                version: session.version(),
-                integer_datetimes: session.has_integer_datetimes(),
-                sha256: session.described().has_function("sha256"),
-            });
-            let entries = checksum.entries(&compared);
-            if !entries.converted.is_empty() {
-                report::notice(&format!(
-                    "no cast leads back to the source's type, so what the copy makes of it is compared: {}",
-                    entries.converted.join(", ")
-                ));
-            }
-            columns = compared.into_iter().map(|column| column.name).collect();
-            Some((checksum, entries))
+            let (checksum, entries, columns) = checksum(&comparison, session)?;
+            let checksum = Some((checksum, entries));
+            (Statements { checksum }, columns)
         }
     };
-    let statements = Statements { checksum };
     let mut work = Vec::new();
     for group in comparison.groups {
+        let there = (group.source_relation, group.source_filter, group.source_parts);
         work.push(Work {
             has_others: group.has_others,
-            ..pair(
-                &statements,
-                group.parent,
-                &group.leaves,
-                (group.source_relation, group.source_filter, group.source_parts),
-            )?
+            ..pair(&statements, target, group.parent, &group.leaves, there)?
         });
     }
     for unit in comparison.units {
         let there = (unit.source_relation, unit.source_filter, unit.source_parts);
-        work.push(pair(&statements, unit.partition, &[unit.partition], there)?);
+        let oid = unit.unit.oid()?;
+        work.push(pair(&statements, target, oid, &[oid], there)?);
     }
     for partition in comparison.vanished {
-        let name = catalog::qualified_name(partition)?;
+        let oid = partition.oid()?;
+        let unit = target.unit_of(oid)?;
         work.push(Work {
-            here: vec![checksum::count(&format!("ONLY {name}"), None)],
-            shown_name: Some(record::shown_name(partition)?),
-            tables: vec![(partition, name.clone())],
-            name,
+            here: vec![checksum::count(&format!("ONLY {}", unit.name), None)],
+            shown_name: Some(state::shown_name(oid)?),
+            name: unit.name.clone(),
+            tables: vec![unit],
             ..Work::default()
         });
     }
@@ -127,17 +136,15 @@ pub fn work(method: Method, comparison: Comparison, session: &Session) -> Result
 /// What both sides have: `leaves` here, shown as `partition`.
 fn pair(
     statements: &Statements,
+    target: &Target,
     partition: u32,
     leaves: &[u32],
     (relation, filter, source_parts): (String, Option<String>, bool),
 ) -> Result<Work> {
-    let mut tables = Vec::with_capacity(leaves.len());
-    for leaf in leaves {
-        tables.push((*leaf, catalog::qualified_name(*leaf)?));
-    }
+    let tables: Vec<Unit> = leaves.iter().map(|leaf| target.unit_of(*leaf)).collect::<Result<_>>()?;
     Ok(Work {
-        name: catalog::qualified_name(partition)?,
-        shown_name: Some(record::shown_name(partition)?),
+        name: target.unit_of(partition)?.name,
+        shown_name: Some(state::shown_name(partition)?),
         has_others: false,
         here: statements.here(&tables),
         there: Some(statements.there(&relation, filter.as_deref())),
@@ -149,7 +156,7 @@ fn pair(
 }
 
 /// The columns that both sides have; a NOTICE names the others, but for those that are computed here alone.
-fn columns_to_compare(target: &TargetTable, source: &SourceTable) -> Result<Vec<Compared>> {
+fn columns_to_compare(target: &Table, source: &Table) -> Result<Vec<Compared>> {
     let mut compared = Vec::new();
     let mut left_out = Vec::new();
     for column in &target.columns {

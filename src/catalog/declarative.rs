@@ -1,0 +1,64 @@
+//! PostgreSQL 10 and later, Greenplum 7, Cloudberry: pg_partitioned_table, pg_inherits and relpartbound.
+
+use super::table::{BYTES, Found};
+use super::trust::Trust;
+use super::{Database, keys};
+use crate::error::Result;
+use crate::plan::bound::Bound;
+use crate::plan::copy_sql::quote_qualified;
+use crate::plan::tables::Relation;
+use crate::plan::tree::{Node, NodeRow, assemble};
+
+/// A clause that defines `tree`, the table with this OID, which comes first, and every one below it, with the columns oid and parent.
+pub fn tree_sql(oid: u32) -> String {
+    format!(
+        "WITH RECURSIVE tree AS (
+           SELECT CAST({oid} AS oid) AS oid, CAST(NULL AS oid) AS parent
+           UNION ALL
+           SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
+           WHERE NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false))"
+    )
+}
+
+/// The tree below a table; None when it is not partitioned. pg_get_expr is given no relation: a bound needs none, and it would wait for
+/// whoever has that one locked.
+pub fn tree(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Option<Node<Relation>>> {
+    if found.kind != "p" {
+        return Ok(None);
+    }
+    let tree = tree_sql(found.oid);
+    let mut levels = keys::levels(db, &tree, trust)?;
+    let rows = db.query(&format!(
+        "{tree}
+         SELECT tree.oid, tree.parent, n.nspname, c.relname, pg_get_expr(c.relpartbound, 0), c.relkind,
+                has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}
+         FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+         WHERE tree.parent IS NULL OR c.relpartbound IS NOT NULL"
+    ))?;
+    let mut nodes = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (id, parent): (u32, Option<u32>) = (row.need(0)?, row.get(1)?);
+        let (schema, name) = (row.name(2)?, row.name(3)?);
+        let bound = row.text(4).filter(|_| parent.is_some());
+        nodes.push(NodeRow {
+            id,
+            parent,
+            node: Node {
+                table: Relation {
+                    oid: id,
+                    relation: quote_qualified(&schema, &name),
+                    name,
+                    foreign: row.text(5) == Some("f"),
+                    // The root has been found readable, be it only some of its columns.
+                    readable: parent.is_none() || row.is(6),
+                    bytes: row.number(7),
+                    bound: bound.map(str::to_owned),
+                },
+                bound: bound.map(Bound::parse).transpose()?,
+                level: levels.remove(&id),
+            },
+        });
+    }
+    Ok(assemble(nodes))
+}

@@ -1,0 +1,236 @@
+//! Which server a session has reached, told by queries that no server refuses: nothing is called or set that it might not have.
+
+use crate::row::Row;
+use std::collections::HashSet;
+
+/// Who made it, as far as that changes what can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Product {
+    /// PostgreSQL and what is sold as it
+    PostgreSql,
+    /// major, minor; false for alpha, beta and development builds of a major version
+    Greenplum(u32, u32, bool),
+    /// the forks of Greenplum 7
+    Cloudberry,
+    /// openGauss and GaussDB
+    OpenGauss,
+    /// anything else that speaks the protocol
+    #[default]
+    Other,
+}
+
+/// Where partitions are described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Catalog {
+    /// pg_partitioned_table and relpartbound: PostgreSQL 10 and later, Greenplum 7, Cloudberry
+    Declarative,
+    /// pg_partition_rule, pg_partitions: Greenplum 4 to 6
+    Greenplum,
+    /// pg_partition with parttype: openGauss, GaussDB
+    OpenGauss,
+    /// nowhere that we know
+    #[default]
+    None,
+}
+
+/// What is known of the server.
+#[derive(Debug, Clone, Default)]
+pub struct Server {
+    /// server_version_num as far as SQL goes: 150020 for PostgreSQL 15.20, 90426 for Greenplum 6
+    pub version: u32,
+    /// see there
+    pub product: Product,
+    /// see there
+    pub catalog: Catalog,
+    /// those of `FUNCTIONS` that exist and may be called
+    functions: HashSet<String>,
+    /// settings that were asked for and exist
+    settings: HashSet<String>,
+    /// where an unqualified table name is looked for: the remote user's search_path, before it is pinned
+    pub schemas: Vec<String>,
+    /// the time zone that it gives the remote user
+    pub timezone: Option<String>,
+}
+
+/// Functions that are called where they exist.
+const FUNCTIONS: &[&str] = &[
+    "pg_export_snapshot",
+    "pg_control_system",
+    "pg_is_in_recovery",
+    "pg_last_xact_replay_timestamp",
+    "pg_last_wal_receive_lsn",
+    "pg_last_wal_replay_lsn",
+    "pg_last_xlog_receive_location",
+    "pg_last_xlog_replay_location",
+    "pg_stat_get_wal_receiver",
+    "sha256",
+];
+
+/// The question which server it is, and which of `settings` it has. One statement, so one round trip. Names are unqualified: the
+/// search_path is still the remote user's own.
+pub fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = settings.map(|name| format!("'{name}'")).collect();
+    let functions: Vec<String> = FUNCTIONS.iter().map(|name| format!("'{name}'")).collect();
+    format!(
+        "SELECT 'version', CAST(version() AS text), 0
+         UNION ALL SELECT 'number', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'server_version_num'
+         UNION ALL SELECT 'setting', CAST(name AS text), 0 FROM pg_settings WHERE name IN ({}, 'gp_role', 'gp_session_role')
+         UNION ALL SELECT 'timezone', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'TimeZone'
+         UNION ALL SELECT 'catalog', CAST(c.relname AS text), 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE n.nspname = 'pg_catalog' AND c.relname IN ('pg_partition_rule', 'pg_partitions', 'pg_partitioned_table')
+         UNION ALL SELECT 'catalog', CAST(a.attname AS text), 0 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE n.nspname = 'pg_catalog' AND c.relname = 'pg_partition' AND a.attname = 'parttype'
+         UNION ALL SELECT DISTINCT 'function', CAST(proname AS text), 0 FROM pg_proc
+           WHERE proname IN ({}) AND pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'pg_catalog')
+             AND has_function_privilege(oid, 'EXECUTE')
+         UNION ALL SELECT 'schema', CAST((current_schemas(false))[i] AS text), i
+           FROM generate_series(1, array_upper(current_schemas(false), 1)) AS g(i)",
+        names.join(", "),
+        functions.join(", ")
+    )
+}
+
+/// What the answer says.
+pub fn identify(rows: &[Row]) -> Server {
+    let of = |kind: &str| -> Vec<(&str, usize)> { rows.iter().filter_map(|row| fact(row, kind)).collect() };
+    let settings: HashSet<String> = of("setting").into_iter().map(|(name, _)| name.to_owned()).collect();
+    let catalogs: Vec<&str> = of("catalog").into_iter().map(|(name, _)| name).collect();
+    let is_greenplum = settings.contains("gp_role") || settings.contains("gp_session_role");
+    let text = of("version").first().map_or("", |(text, _)| *text);
+    let mut schemas = of("schema");
+    schemas.sort_by_key(|&(_, at)| at);
+    let catalog = if catalogs.contains(&"pg_partition_rule") && catalogs.contains(&"pg_partitions") {
+        Catalog::Greenplum
+    } else if catalogs.contains(&"parttype") {
+        Catalog::OpenGauss
+    } else if catalogs.contains(&"pg_partitioned_table") {
+        Catalog::Declarative
+    } else {
+        Catalog::None
+    };
+    Server {
+        // 0, the least, where there is no such setting: nothing newer than PostgreSQL 8.3 is then asked for.
+        version: of("number")
+            .first()
+            .and_then(|(text, _)| text.parse().ok())
+            .unwrap_or(0),
+        product: product(text, is_greenplum),
+        catalog,
+        functions: of("function").into_iter().map(|(name, _)| name.to_owned()).collect(),
+        timezone: of("timezone").first().map(|(zone, _)| (*zone).to_owned()),
+        schemas: schemas.into_iter().map(|(name, _)| name.to_owned()).collect(),
+        settings,
+    }
+}
+
+/// Value and position of a row of `identify`, if it is of that kind.
+fn fact<'a>(row: &'a Row, kind: &str) -> Option<(&'a str, usize)> {
+    match row.texts() {
+        [Some(k), Some(value), Some(at)] if k == kind => Some((value, at.parse().ok()?)),
+        _ => None,
+    }
+}
+
+/// From what version() says.
+fn product(text: &str, is_greenplum: bool) -> Product {
+    if text.contains("Cloudberry") {
+        return Product::Cloudberry;
+    }
+    if let Some((_, version)) = text.split_once("Greenplum Database ") {
+        let word = version.split([' ', ')']).next().unwrap_or("");
+        let mut numbers = word
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|n| n.parse().unwrap_or(0));
+        let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let released = !["alpha", "beta"].iter().any(|word| version.contains(word));
+        return Product::Greenplum(major, minor, released);
+    }
+    if is_greenplum {
+        return Product::Other;
+    }
+    if text.contains("openGauss") || text.contains("GaussDB") || text.contains("Gauss") {
+        return Product::OpenGauss;
+    }
+    if text.starts_with("PostgreSQL ") && !text.contains("-YB-") {
+        return Product::PostgreSql;
+    }
+    Product::Other
+}
+
+impl Server {
+    /// Whether a function of `FUNCTIONS` exists there and may be called.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.functions.contains(name)
+    }
+
+    /// Whether it has a setting that it was asked about.
+    pub fn has_setting(&self, name: &str) -> bool {
+        self.settings.contains(name)
+    }
+
+    /// A server of this version that PostgreSQL's own library was built for.
+    pub fn of_version(version: u32) -> Server {
+        Server {
+            version,
+            product: Product::PostgreSql,
+            catalog: Catalog::Declarative,
+            ..Server::default()
+        }
+    }
+
+    /// True where a snapshot taken over from another session shows exactly what that one sees. Some servers accept it and ignore it on
+    /// their segments, and no query can tell without somebody writing at that moment; so it is a list of those known to be right.
+    pub fn shares_snapshots(&self) -> bool {
+        self.has_function("pg_export_snapshot")
+            && match self.product {
+                Product::PostgreSql => true,
+                // 6.21 exports the distributed snapshot, but without its timestamp, so that segments misread it (greenplum-db/gpdb
+                // issue 14177); 6.23 is the first release with the fix (pull request 14203). 7 has it from its first release on.
+                Product::Greenplum(major, minor, released) => match major {
+                    0..=5 => false,
+                    6 => minor >= 23,
+                    _ => released,
+                },
+                Product::Cloudberry => true,
+                Product::OpenGauss | Product::Other => false,
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_texts_tell_the_product() {
+        let greenplum = |text| product(text, true);
+        assert_eq!(
+            greenplum("PostgreSQL 9.4.26 (Greenplum Database 6.24.3 build commit:x) on x86_64"),
+            Product::Greenplum(6, 24, true)
+        );
+        assert_eq!(
+            greenplum("PostgreSQL 8.3.23 (Greenplum Database 5.28.1 build commit:x) on x86_64"),
+            Product::Greenplum(5, 28, true)
+        );
+        assert_eq!(
+            greenplum("PostgreSQL 12beta2 (Greenplum Database 7.0.0-alpha.0 build dev) on x86_64"),
+            Product::Greenplum(7, 0, false)
+        );
+        assert_eq!(
+            greenplum("PostgreSQL 14.4 (Apache Cloudberry 2.0.0 build 1) on x86_64"),
+            Product::Cloudberry
+        );
+        let other = |text| product(text, false);
+        assert_eq!(
+            other("PostgreSQL 15.20 (Debian 15.20-0+deb12u1) on x86_64"),
+            Product::PostgreSql
+        );
+        assert_eq!(
+            other("(openGauss 5.0.0 build a07d57c3) compiled at 2023-03-29 on x86_64"),
+            Product::OpenGauss
+        );
+        assert_eq!(other("PostgreSQL 11.2-YB-2.15.0.0-b0 on x86_64"), Product::Other);
+        assert_eq!(other("CockroachDB CCL v23"), Product::Other);
+    }
+}

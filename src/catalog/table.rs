@@ -1,0 +1,187 @@
+//! What every server's catalogs tell of a table: that it exists, its columns and its size. SQL that PostgreSQL 8.3 understands, as
+//! Greenplum 5 must; names are unqualified, since the session's search_path is pinned to pg_catalog.
+
+use super::Database;
+use super::server::Catalog;
+use super::types::{Described, FACTS, Types};
+use crate::error::Result;
+use crate::plan::collation::{self, Collation};
+use crate::plan::columns::Column;
+use crate::plan::copy_sql::{quote_literal, quote_qualified};
+use crate::plan::tables::Relation;
+use crate::plan::tree::{Level, Node};
+use crate::row::Row;
+
+/// Size of table c with TOAST table t as of its last ANALYZE or VACUUM, null before the first: pg_table_size would wait for whoever has
+/// the table locked.
+pub const BYTES: &str =
+    "NULLIF((c.relpages + COALESCE(t.relpages, 0)) * CAST(current_setting('block_size') AS bigint), 0)";
+
+/// A relation as pg_class has it.
+pub struct Found {
+    /// pg_class.oid
+    pub oid: u32,
+    /// schema
+    pub schema: String,
+    /// relname
+    pub name: String,
+    /// pg_class.relkind
+    pub kind: String,
+    /// whoever asks may SELECT from it, be it some of its columns
+    pub readable: bool,
+    /// size on disk, when known
+    pub bytes: Option<i64>,
+}
+
+impl Found {
+    /// Quoted, qualified.
+    pub fn relation(&self) -> String {
+        quote_qualified(&self.schema, &self.name)
+    }
+
+    /// The root of its tree, or the only node.
+    pub fn node(&self, level: Option<Level<Relation>>) -> Node<Relation> {
+        Node {
+            table: Relation {
+                oid: self.oid,
+                name: self.name.clone(),
+                relation: self.relation(),
+                foreign: self.kind == "f",
+                readable: true,
+                bytes: self.bytes,
+                bound: None,
+            },
+            bound: None,
+            level,
+        }
+    }
+
+    fn read(row: &Row) -> Result<Found> {
+        Ok(Found {
+            oid: row.need(0)?,
+            schema: row.name(1)?,
+            name: row.name(2)?,
+            kind: row.string(3)?,
+            readable: row.is(4),
+            bytes: row.number(5),
+        })
+    }
+}
+
+/// Of the relations that satisfy a condition.
+fn find(db: &mut dyn Database, condition: &str) -> Result<Vec<Row>> {
+    let may_read = match db.server().version {
+        80_400.. => "has_any_column_privilege(c.oid, 'SELECT')",
+        _ => "has_table_privilege(c.oid, 'SELECT')",
+    };
+    db.query(&format!(
+        "SELECT c.oid, n.nspname, c.relname, c.relkind, {may_read}, {BYTES}
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+         WHERE {condition}"
+    ))
+}
+
+/// The first `schema.name` in the order of `schemas` that can be read from.
+pub fn by_name(db: &mut dyn Database, schemas: &[String], wanted: &str) -> Result<Option<Found>> {
+    let list: Vec<String> = schemas.iter().map(|s| quote_literal(s)).collect();
+    let rows = match schemas {
+        [] => Vec::new(),
+        _ => find(
+            db,
+            &format!(
+                "c.relname = {} AND n.nspname IN ({}) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+                quote_literal(wanted),
+                list.join(", ")
+            ),
+        )?,
+    };
+    let place = |row: &&Row| schemas.iter().position(|s| row.text(1) == Some(s));
+    rows.iter().min_by_key(place).map(Found::read).transpose()
+}
+
+/// The relation with this OID.
+pub fn by_oid(db: &mut dyn Database, oid: u32) -> Result<Option<Found>> {
+    let rows = find(db, &format!("c.oid = {oid}"))?;
+    rows.first().map(Found::read).transpose()
+}
+
+/// The join that [`collation::sql`] needs on a server of `version`: `l` for the collation with OID `collation`.
+pub fn collation_join(version: u32, collation: &str) -> String {
+    match version {
+        90_100.. => format!("LEFT JOIN pg_collation l ON l.oid = {collation}"),
+        _ => String::new(),
+    }
+}
+
+/// NOT NULL of column a, as far as no row can break it; whether a value is needed; whether it has one by itself; whether it is computed;
+/// whether the binary form of its type y means the same on every server. The last four are about a table that is written, and no
+/// other family of catalogs has been one.
+///
+/// NOT NULL counts in a table that is no foreign one, has no heirs that may lack it, and has it validated. A key column is needed as a NOT
+/// NULL one is: no RANGE partition takes a NULL. Binary is safe for pinned built-in base and range types and their arrays, except object
+/// identifiers, whose binary form is a number that means something else on another server, money, whose scale follows lc_monetary,
+/// int2vector, oidvector and (in some minor versions) tsquery, which don't read the empty one they write, and types (or elements of arrays)
+/// without binary functions.
+fn facts(catalog: Catalog, version: u32) -> String {
+    if catalog != Catalog::Declarative {
+        // openGauss has computed columns, and says so elsewhere.
+        let generated = catalog == Catalog::OpenGauss;
+        return format!("false, false, false, {generated}, false");
+    }
+    let not_null = match version {
+        180_000.. => {
+            "a.attnotnull AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+               AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)"
+        }
+        _ => "a.attnotnull",
+    };
+    let generated = match version {
+        120_000.. => "a.attgenerated <> ''",
+        _ => "false",
+    };
+    format!(
+        "{not_null} AND EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = a.attrelid
+                                AND (c.relkind = 'p' OR (c.relkind = 'r' AND NOT c.relhassubclass))),
+         a.attnotnull OR y.typnotnull OR EXISTS (SELECT 1 FROM pg_partitioned_table p
+           WHERE p.partrelid = a.attrelid AND p.partstrat = 'r' AND a.attnum = ANY (p.partattrs)),
+         a.atthasdef OR a.attidentity <> '' OR y.typdefault IS NOT NULL,
+         {generated},
+         y.oid < 10000 AND y.typtype IN ('b', 'r', 'm') AND y.typsend <> 0 AND y.typreceive <> 0
+           AND y.typname !~ '^_?(reg|aclitem$|money$|tsquery$|(int2|oid)vector$)'
+           AND NOT EXISTS (SELECT 1 FROM pg_type e
+             WHERE e.typarray = y.oid AND (e.typtype NOT IN ('b', 'r', 'm') OR e.typsend = 0))"
+    )
+}
+
+/// Columns of the table with this OID, in attnum order.
+pub fn columns(db: &mut dyn Database, oid: u32) -> Result<Vec<Column>> {
+    let (catalog, version) = (db.server().catalog, db.server().version);
+    let rows = db.query(&format!(
+        "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), {}, a.attnum, a.atttypmod, {}, {FACTS}
+         FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid {}
+         WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
+         ORDER BY a.attnum",
+        collation::sql(version),
+        facts(catalog, version),
+        collation_join(version, "a.attcollation"),
+    ))?;
+    let described = rows.iter().map(|row| Described::read(row, 11));
+    let types = Types::read(described.collect::<Result<_>>()?, db)?;
+    let column = |row: &Row| {
+        let type_oid = row.number(1).unwrap_or(0);
+        Ok(Column {
+            name: row.name(0)?,
+            type_oid,
+            type_name: row.string(2)?,
+            kind: types.of(type_oid, row.number(5).unwrap_or(-1)),
+            collation: row.text(3).and_then(Collation::parse),
+            number: row.number(4).unwrap_or(0),
+            not_null: row.is(6),
+            needed: row.is(7),
+            has_default: row.is(8),
+            generated: row.is(9),
+            binary_safe: row.is(10),
+        })
+    };
+    rows.iter().map(column).collect()
+}

@@ -1,0 +1,181 @@
+//! Who and where this process is: identity, database, server state.
+
+use super::spi;
+use crate::error::{Error, Result, tame};
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// OID of the role whose privileges apply now (current_user).
+pub fn current_role() -> u32 {
+    // SAFETY: a plain getter, valid once the session is initialised.
+    unsafe { pg_sys::GetUserId() }.to_u32()
+}
+
+/// True when the role whose privileges apply now is superuser.
+pub fn is_superuser() -> bool {
+    // SAFETY: looks the current role up in the system cache; called inside transactions only.
+    unsafe { pg_sys::superuser() }
+}
+
+/// OID of this database.
+pub fn database() -> u32 {
+    // SAFETY: set at session start and constant since.
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
+}
+
+/// This server's version as a number: 150010 for 15.10.
+pub const VERSION: u32 = pg_sys::PG_VERSION_NUM;
+
+/// Whether the current role may ANALYZE table `c` of pg_class, in SQL: its owner may, and since 17 there is a privilege for it.
+pub const MAY_MAINTAIN: &str = if VERSION >= 170_000 {
+    "has_table_privilege(c.oid, 'MAINTAIN')"
+} else {
+    "pg_has_role(c.relowner, 'USAGE')"
+};
+
+/// True where a statement may not leave its sandbox: maintenance of somebody else's index or materialised view.
+pub fn is_security_restricted() -> bool {
+    // SAFETY: a plain getter.
+    unsafe { pg_sys::InSecurityRestrictedOperation() }
+}
+
+/// True on a standby.
+pub fn is_in_recovery() -> bool {
+    // SAFETY: reads shared memory only.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// True when the transaction may not write.
+pub fn is_read_only() -> bool {
+    // SAFETY: a process-local flag.
+    unsafe { pg_sys::XactReadOnly }
+}
+
+/// Name of this database's encoding, as client_encoding takes it.
+pub fn encoding() -> String {
+    // SAFETY: GetDatabaseEncodingName gives a static string.
+    let name = unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) };
+    name.to_string_lossy().into_owned()
+}
+
+/// This session's TimeZone.
+pub fn timezone() -> Result<String> {
+    let rows = spi::execute("SELECT pg_catalog.current_setting('TimeZone')", &[])?;
+    rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)
+}
+
+/// True while the server loads shared_preload_libraries.
+pub fn is_preloading() -> bool {
+    // SAFETY: a variable of this process.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// True when the setting has a value, whether or not it was defined.
+pub fn has_setting(name: &CStr) -> bool {
+    // SAFETY: looks into the process's table of settings; an unknown one gives null.
+    !unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) }.is_null()
+}
+
+/// From now on no setting of this prefix can be made up: SET of an unknown one is an error, and those that were set before the library was
+/// there are dropped with a WARNING (before 15: are kept with one).
+pub fn reserve_settings(prefix: &CStr) {
+    // SAFETY: the server compares its placeholders with the prefix, and copies it.
+    unsafe {
+        #[cfg(any(feature = "pg13", feature = "pg14"))]
+        pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr());
+        #[cfg(not(any(feature = "pg13", feature = "pg14")))]
+        pg_sys::MarkGUCPrefixReserved(prefix.as_ptr());
+    }
+}
+
+/// Runs `f` with the privileges of `owner`: cgpsync's own tables are written by nobody else, whoever calls. Code of the caller's, such as a
+/// trigger, may have set this process's search_path, so that is pinned; `f` runs no such code.
+pub fn as_role<T>(owner: u32, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_role(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, f)
+}
+
+fn with_role<T>(role: u32, flags: i32, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    struct Restore(pg_sys::Oid, i32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: puts back what was read below; the call only sets two variables.
+            unsafe { pg_sys::SetUserIdAndSecContext(self.0, self.1) };
+        }
+    }
+    with_local_settings(|| {
+        let (mut before, mut context) = (pg_sys::InvalidOid, 0);
+        // SAFETY: sets a setting that everybody may set, until the level of with_local_settings ends, as a function's SET clause does
+        // (fmgr.c).
+        unsafe {
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+        // SAFETY: getters and setters of two process variables. LOCAL_USERID_CHANGE is what fmgr.c sets for SECURITY DEFINER,
+        // RESTRICTED_OPERATION what index.c sets beside it; an abort restores them too (xact.c, AbortTransaction).
+        let _restore = unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
+            let restore = Restore(before, context);
+            pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from_u32(role), context | flags);
+            restore
+        };
+        f()
+    })
+}
+
+/// Runs `f`, which reads a table of `owner`'s, with that role's rights, as the server does when it builds indexes and gathers statistics:
+/// functions in the table's indexes, constraints and statistics may run as soon as a statement about it is planned, and nothing of theirs
+/// must outlive `f`.
+pub fn as_tables_owner<T>(owner: u32, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    let restricted = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
+    with_role(owner, restricted, f)
+}
+
+/// Runs `f`; settings it changes for the transaction (SET LOCAL) are put back after it, as after a function with a SET clause (fmgr.c).
+pub fn with_local_settings<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: inside a transaction; the levels pair up, and an error ends the transaction, which pops what is left.
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    let result = f();
+    // SAFETY: as above. false: nothing is kept.
+    unsafe { pg_sys::AtEOXact_GUC(false, level) };
+    result
+}
+
+/// Shows `activity` as this process's query in pg_stat_activity and ps, or that it is idle.
+pub fn show_activity(activity: Option<&str>) {
+    let text = activity.and_then(|a| std::ffi::CString::new(tame(a)).ok());
+    let (state, pointer) = match &text {
+        Some(text) => (pg_sys::BackendState::STATE_RUNNING, text.as_ptr()),
+        None => (pg_sys::BackendState::STATE_IDLE, std::ptr::null()),
+    };
+    // SAFETY: both calls copy the string into this process's status slot.
+    unsafe {
+        pg_sys::pgstat_report_activity(state, pointer);
+        pg_sys::set_ps_display(if pointer.is_null() { c"idle".as_ptr() } else { pointer });
+    }
+}
+
+/// Names this process in pg_stat_activity.application_name.
+pub fn set_application_name(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(tame(name)) {
+        // SAFETY: copies the string.
+        unsafe { pg_sys::pgstat_report_appname(name.as_ptr()) };
+    }
+}
+
+/// Sets a setting of this process, `local` to the transaction or for good.
+pub fn set_config(name: &str, value: &str, local: bool) -> Result<()> {
+    let local = if local { "true" } else { "false" };
+    spi::execute(
+        "SELECT pg_catalog.set_config($1, $2, $3::pg_catalog.bool)",
+        &[Some(name), Some(value), Some(local)],
+    )
+    .map(|_| ())
+}

@@ -1,0 +1,70 @@
+//! A partition that only the source has, as statements that create it here.
+
+use super::bound::Bound;
+use super::copy_sql::quote_qualified;
+use super::key::KeyColumn;
+use super::tables::Relation;
+use super::tree::{Level, Node};
+use crate::error::tame;
+
+/// A partition to be created, as statements.
+#[derive(Debug)]
+pub struct Creation {
+    /// OID of the table it becomes a partition of
+    pub parent: u32,
+    /// that table, quoted and qualified
+    pub parent_name: String,
+    /// the source's partition
+    pub source_relation: String,
+    /// the partition, then what is below it
+    pub tables: Vec<NewTable>,
+}
+
+/// One table of it.
+#[derive(Debug)]
+pub struct NewTable {
+    /// quoted, qualified
+    pub name: String,
+    /// CREATE TABLE …
+    pub sql: String,
+    /// columns and expressions that it is partitioned by
+    pub keys: Vec<String>,
+}
+
+/// The statements for `node` and, if `deep`, for what is below it; `leaves` gets the names of the leaves.
+pub fn create<'a>(
+    parent: &str,
+    node: &'a Node<Relation>,
+    deep: bool,
+    schema: &str,
+    tables: &mut Vec<NewTable>,
+    leaves: &mut Vec<(String, &'a Node<Relation>)>,
+) {
+    // From here on it is a name of this database, which everybody who lists its tables is shown as it is.
+    let name = quote_qualified(schema, &tame(&node.table.name));
+    let bound = node.bound.as_ref().unwrap_or(&Bound::Default).to_sql();
+    // An expression is the target's own: the source's text of one is not read here.
+    let is_ours = |column: &KeyColumn| !column.expression || !column.ordering.is_empty();
+    let level = node.level.as_ref();
+    let level = level.filter(|level| deep && level.plain && level.columns.iter().all(is_ours));
+    let keys = |level: &Level<Relation>| level.columns.iter().map(KeyColumn::sql).collect::<Vec<String>>();
+    let by = level.map(|level| format!(" PARTITION BY {} ({})", level.strategy.sql(), keys(level).join(", ")));
+    let sql = format!(
+        "CREATE TABLE {name} PARTITION OF {parent} {bound}{}",
+        by.unwrap_or_default()
+    );
+    tables.push(NewTable {
+        name: name.clone(),
+        sql,
+        keys: level.map(keys).unwrap_or_default(),
+    });
+    match level {
+        Some(level) => {
+            let below = &level.children;
+            below
+                .iter()
+                .for_each(|child| create(&name, child, deep, schema, tables, leaves));
+        }
+        None => leaves.push((name, node)),
+    }
+}

@@ -1,0 +1,33 @@
+//! Sessions on the source, for a run and for the caller.
+
+use super::WARNING;
+use super::request::Request;
+use super::state::Store;
+use crate::error::Result;
+use crate::pg::{report, xact};
+use crate::targets::Target;
+use crate::wire::Session;
+use crate::wire::endpoint::Endpoint;
+use std::time::Duration;
+
+/// Opens a session of run `id`, with less than the server's time for connecting if `limit` is less. Outside of a transaction.
+pub fn open_for_run(request: &Request, id: i64, target: &Target, limit: Duration) -> Result<Session> {
+    let (mut endpoint, timezone) = xact::transaction(|| Ok((request.endpoint()?, target.timezone()?)))?;
+    endpoint.connect_timeout = endpoint.connect_timeout.min(limit);
+    let session = Session::open(&endpoint, &format!("cgpsync run {id}"), &target.encoding(), &timezone)?;
+    let (session, ()) = session.and_then(|session| match session.warning() {
+        // A WARNING raised here would reach nobody but the server's log.
+        Some(warning) => xact::transaction(|| Store::open()?.add_message_once(id, &format!("{WARNING}{warning}"))),
+        None => Ok(()),
+    })?;
+    Ok(session)
+}
+
+/// Opens a session in the caller's own backend, which is told what there is to tell. `encoding` and `timezone` are the target's.
+pub fn open_here(endpoint: &Endpoint, name: &str, encoding: &str, timezone: &str) -> Result<Session> {
+    let session = Session::open(endpoint, name, encoding, timezone)?;
+    if let Some(warning) = session.warning() {
+        report::warning(warning);
+    }
+    Ok(session)
+}

@@ -1,0 +1,79 @@
+//! Reads and writes cgpsync's own tables; the only place that does. They belong to the extension's owner and nobody else may write
+//! them, so every write happens as that role, with a statement of ours and a pinned search_path.
+
+mod looks;
+mod remembered;
+pub mod rows;
+mod runs;
+pub mod status;
+mod units;
+
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::backend::as_role;
+use crate::pg::spi;
+use crate::plan::copy_sql::quote_ident;
+use crate::row::Row;
+
+/// Where the tables are and whose they are.
+#[derive(Debug, Clone)]
+pub struct Store {
+    owner: u32,
+    schema: String,
+}
+
+impl Store {
+    /// Finds the extension's schema and owner.
+    pub fn open() -> Result<Store> {
+        let rows = spi::execute(
+            "SELECT e.extowner, n.nspname FROM pg_catalog.pg_extension e
+             JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'cgpsync'",
+            &[],
+        )?;
+        let row = rows.first().ok_or_else(|| {
+            Error::new(
+                sqlstate::UNDEFINED_OBJECT,
+                "extension \"cgpsync\" is not installed in this database",
+            )
+            .hint("Use CREATE EXTENSION cgpsync.")
+        })?;
+        Ok(Store {
+            owner: row.need(0)?,
+            schema: quote_ident(&row.string(1)?),
+        })
+    }
+
+    /// Runs `sql` as the owner; `@.` stands for the extension's schema.
+    fn write(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
+        as_role(self.owner, || spi::execute(&self.in_schema(sql), args))
+    }
+
+    /// Runs the SELECT `sql` as the owner too, and sees what was committed until now; `@.` as above. No policy narrows it, so that the caller
+    /// learns how its run went whatever its row_security and grants are: whose run it is must have been asked, or `sql` asks it.
+    fn read_latest(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
+        as_role(self.owner, || spi::select_latest(&self.in_schema(sql), args))
+    }
+
+    fn in_schema(&self, sql: &str) -> String {
+        sql.replace("@.", &format!("{}.", self.schema))
+    }
+}
+
+/// How relation c in schema n is named in our tables: as most people write it, without the schema if that is public, whatever the caller's
+/// search_path. sync_table is looked up by this name.
+const SHOWN_NAME: &str =
+    "CASE WHEN n.nspname = 'public' THEN '' ELSE quote_ident(n.nspname) || '.' END || quote_ident(c.relname)";
+
+/// The name of relation `oid` in our tables.
+pub fn shown_name(oid: u32) -> Result<String> {
+    let rows = spi::execute(
+        &format!(
+            "SELECT {SHOWN_NAME} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid"
+        ),
+        &[Some(&oid.to_string())],
+    )?;
+    // A table nobody else sees yet has no name here; planning says so.
+    Ok(rows
+        .first()
+        .and_then(|row| row.text(0))
+        .map_or_else(|| oid.to_string(), str::to_owned))
+}

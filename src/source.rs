@@ -1,0 +1,241 @@
+//! What a run asks of the source: a transaction in the run's snapshot, the table, questions about its rows, the rows themselves, and whether what
+//! was read is still what was planned.
+
+pub mod clock;
+mod unchanged;
+
+use crate::catalog::table::{self, Found};
+use crate::catalog::trust::Trust;
+use crate::catalog::{self, Database};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::board::Gauge;
+use crate::plan::copy_sql::{copy_out, quote_ident, quote_qualified};
+use crate::plan::key::KeyColumn;
+use crate::plan::new_table::Definition;
+use crate::plan::reading::for_each_key;
+use crate::plan::tables::{Relation, Table};
+use crate::row::Row;
+use crate::wire::Session;
+use crate::wire::copy_out::CopyOut;
+use serde::{Deserialize, Serialize};
+pub use unchanged::{Read, check_unchanged, states};
+
+/// Reads the source table `name` of the first of `schemas` that has one. The session's settings are pinned.
+pub fn read_table(session: &mut Session, schemas: &[String], name: &str) -> Result<Table> {
+    let found = find(session, schemas, name)?;
+    catalog::read(session, &found, Trust::Everybody).map(in_its_own_terms)
+}
+
+/// The same, with all that a table like it is made of.
+pub fn describe(session: &mut Session, schemas: &[String], name: &str) -> Result<(Table, Definition)> {
+    let found = find(session, schemas, name)?;
+    let (table, definition) = catalog::describe(session, &found)?;
+    Ok((in_its_own_terms(table), definition))
+}
+
+/// What its server calls the types of its keys means nothing here; the target's names of them come by `translate`.
+fn in_its_own_terms(mut table: Table) -> Table {
+    for_each_key(&mut table.root, &mut |column: &mut KeyColumn| {
+        column.type_sql.clear();
+        column.ordering.clear();
+        column.cast_sql.clear();
+    });
+    table
+}
+
+/// The first `schema.name` in the order of `schemas` that the remote user may read.
+fn find(session: &mut Session, schemas: &[String], wanted: &str) -> Result<Found> {
+    let label = match schemas {
+        [schema] => quote_qualified(schema, wanted),
+        _ => quote_ident(wanted),
+    };
+    let server = session.name().to_owned();
+    match table::by_name(session, schemas, wanted)? {
+        Some(found) if found.readable => Ok(found),
+        Some(_) => Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for source table {label} on server \"{server}\""),
+        )
+        .hint("Grant SELECT on it to the remote user of the user mapping.")),
+        None => Err(Error::new(
+            sqlstate::UNDEFINED_TABLE,
+            format!("source table {label} does not exist on server \"{server}\""),
+        )
+        .hint("Name it with source_table when it is called differently there.")),
+    }
+}
+
+/// The answer of a query that gives one boolean.
+fn answer(rows: &[Row]) -> Result<bool> {
+    let row = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
+    Ok(row.string(0)? == "t")
+}
+
+/// True when `table` has rows that satisfy the condition; one that may not be read by its own name is taken to. Inside a transaction.
+///
+/// No lock on it outlives the question: whoever changes the table would wait for the session that holds the run's snapshot, the workers
+/// for that change, and the session for the workers. Nobody's deadlock detection sees that circle.
+pub fn holds_rows(session: &mut Session, table: &Relation, condition: Option<&str>) -> Result<bool> {
+    if !table.readable {
+        return Ok(true);
+    }
+    let question = (table.relation.clone(), condition.unwrap_or("true").to_owned());
+    Ok(hold_rows(session, &[question])? == [true])
+}
+
+/// Most questions in one statement.
+const QUESTIONS: usize = 20;
+
+/// Whether relations, quoted and qualified, have rows that satisfy their conditions. As above, no lock
+/// outlives the question.
+pub fn hold_rows(session: &mut Session, questions: &[(String, String)]) -> Result<Vec<bool>> {
+    let mut answers = Vec::with_capacity(questions.len());
+    for batch in questions.chunks(QUESTIONS) {
+        let select = |(at, (relation, condition)): (usize, &(String, String))| {
+            format!("SELECT {at} AS n, EXISTS (SELECT 1 FROM {relation} WHERE {condition})")
+        };
+        let sql: Vec<String> = batch.iter().enumerate().map(select).collect();
+        let rows = session.query(&format!(
+            "SAVEPOINT question; {} ORDER BY n; ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
+            sql.join(" UNION ALL ")
+        ))?;
+        if rows.len() != batch.len() {
+            return Err(Error::protocol("the source has not answered every question"));
+        }
+        for row in &rows {
+            answers.push(row.string(1)? == "t");
+        }
+    }
+    Ok(answers)
+}
+
+/// Most values of a key that are told apart one by one.
+const MOST_VALUES: usize = 100_000;
+
+/// All values of `expression`, a text, in `relation`; None when there are too many. Inside a transaction.
+pub fn distinct_values(session: &mut Session, relation: &str, expression: &str) -> Result<Option<Vec<String>>> {
+    let rows = session.query(&format!(
+        "SAVEPOINT question;
+         SELECT DISTINCT {expression} FROM {relation} LIMIT {};
+         ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
+        MOST_VALUES + 1
+    ))?;
+    if rows.len() > MOST_VALUES {
+        return Ok(None);
+    }
+    Ok(Some(rows.iter().filter_map(|row| row.owned(0)).collect()))
+}
+
+/// System identifier of the server, if it tells one, and the database.
+pub fn origin(session: &mut Session) -> Result<(Option<String>, String)> {
+    let system = match session.server().has_function("pg_control_system") {
+        true => "(SELECT CAST(system_identifier AS text) FROM pg_control_system())",
+        false => "CAST(NULL AS text)",
+    };
+    let rows = session.query(&format!("SELECT current_database(), {system}"))?;
+    let row = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
+    Ok((row.owned(1), row.string(0)?))
+}
+
+/// Begins a transaction there: what it reads does not change while it is open. With `snapshot` it sees what the exporting one sees.
+pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
+    // Before 9.1 SERIALIZABLE is what REPEATABLE READ is since; Greenplum 5 refuses the newer name (variable.c).
+    let level = match session.server().version {
+        90_100.. => "REPEATABLE READ",
+        _ => "SERIALIZABLE",
+    };
+    session.begin(&format!("BEGIN ISOLATION LEVEL {level} READ ONLY"), snapshot)
+}
+
+/// Begins the run's transaction and exports its snapshot for the run's other sessions. None where the server has no snapshot that can be
+/// shared: each unit is then read in one of its own.
+pub fn begin_shared(session: &mut Session) -> Result<Option<String>> {
+    begin(session, None)?;
+    if !session.server().shares_snapshots() {
+        return Ok(None);
+    }
+    match session.query("SELECT pg_export_snapshot()") {
+        Ok(rows) => {
+            let row = rows.first().ok_or_else(|| Error::protocol("no snapshot"))?;
+            row.string(0).map(Some)
+        }
+        // A server that has the function and refuses it, such as a standby of 9.x.
+        Err(error) if error.is_remote() => {
+            session.batch("ROLLBACK")?;
+            begin(session, None)?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Rows of the source that belong together: what a unit is made of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Portion {
+    /// quoted, qualified
+    pub relation: String,
+    /// condition on its rows
+    pub filter: Option<String>,
+    /// it is partitioned, as far as the plan knows
+    pub has_parts: bool,
+    /// what the relation was when planned, if its snapshot is not that of the plan
+    pub state: Option<String>,
+}
+
+impl Portion {
+    /// The COPY that reads it, or those of its rows that are in `piece`, another condition.
+    pub fn copy_sql(&self, columns: &[String], binary: bool, piece: Option<&str>) -> String {
+        let filter = match (&self.filter, piece) {
+            (Some(filter), Some(piece)) => Some(format!("({filter}) AND {piece}")),
+            (filter, piece) => filter.clone().or_else(|| piece.map(str::to_owned)),
+        };
+        copy_out(columns, &self.relation, filter.as_deref(), binary)
+    }
+}
+
+/// A session that reads units: all of them in the run's snapshot, or each in a transaction of its own.
+pub struct Reader {
+    /// the session
+    pub session: Session,
+    /// the run's snapshot that it is in
+    pub snapshot: Option<String>,
+}
+
+impl Reader {
+    /// Takes a session; begins its transaction where there is a snapshot to be in.
+    pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
+        session.send_unconverted();
+        match snapshot {
+            Some(snapshot) => begin(session, Some(snapshot)),
+            None => Ok(()),
+        }
+    }
+
+    /// A unit is to be read; `name` is what the administrator over there sees.
+    pub fn begin_unit(&mut self, name: &str) -> Result<()> {
+        if self.snapshot.is_none() {
+            begin(&mut self.session, None)?;
+        }
+        self.session.set_application_name(name)
+    }
+
+    /// Sends a COPY.
+    pub fn copy(&mut self, copy_sql: &str, gauge: Gauge) -> Result<CopyOut<'_>> {
+        self.session.copy_out(copy_sql, gauge)
+    }
+
+    /// `portion` was read, its `columns` by name. An error unless it is what was planned.
+    pub fn end_unit(&mut self, portion: &Portion, columns: &[String]) -> Result<()> {
+        let read = Read {
+            relation: &portion.relation,
+            has_parts: portion.has_parts,
+            columns,
+            state: portion.state.as_deref(),
+        };
+        check_unchanged(&mut self.session, read)?;
+        match self.snapshot {
+            None => self.session.batch("COMMIT"),
+            Some(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Creating partitions here that the source has.
+
+use super::{facts, load};
+use crate::catalog::trust::others_code;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::relation::{self, Against};
+use crate::pg::{report, spi};
+use crate::plan::constraint::{foreign_schema, mentions};
+use crate::plan::copy_sql::quote_ident;
+use crate::plan::creation::Creation;
+use crate::plan::types::FIRST_NORMAL_OID;
+
+/// Creates a partition and what is below it, under the caller's role, in the current transaction. The tables belong to the owner of their
+/// parent, as the partitions beside them.
+pub fn create_partition(creation: &Creation) -> Result<()> {
+    check_bounds(creation)?;
+    report::catch(|| {
+        for table in &creation.tables {
+            spi::execute(&table.sql, &[])?;
+        }
+        let rows = spi::execute(
+            "SELECT r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+             WHERE c.oid = $1::oid AND r.rolname <> current_user",
+            &[Some(&creation.parent.to_string())],
+        )?;
+        if let Some(row) = rows.first() {
+            let owner = quote_ident(&row.string(0)?);
+            for table in &creation.tables {
+                spi::execute(&format!("ALTER TABLE {} OWNER TO {owner}", table.name), &[])?;
+            }
+        }
+        Ok(())
+    })
+    .map_err(|error| explain(error, creation))
+}
+
+/// Refuses bounds that would be read as values of a key whose type could run somebody else's code: keys of the parent, and those that the new
+/// tables are partitioned by. An expression may give a value of any type that it names, or that a column in it has.
+fn check_bounds(creation: &Creation) -> Result<()> {
+    let parent = [Some(&*creation.parent.to_string())];
+    let others_code = others_code("a.atttypid");
+    let columns = spi::execute(
+        &format!(
+            "SELECT a.attname, k.code FROM pg_attribute a CROSS JOIN LATERAL (SELECT {others_code} AS code) k
+             WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= {FIRST_NORMAL_OID}
+               AND k.code IS NOT NULL"
+        ),
+        &parent,
+    )?;
+    let keys = spi::execute(
+        "SELECT pg_get_partkeydef(c.oid), w.rolsuper OR w.rolname = current_user, quote_ident(w.rolname)
+         FROM pg_class c JOIN pg_roles w ON w.oid = c.relowner WHERE c.oid = $1::oid",
+        &parent,
+    )?;
+    let keys = keys.first().ok_or_else(|| Error::internal("no table"))?;
+    let all = creation.tables.iter().flat_map(|table| &table.keys).map(String::as_str);
+    for key in all.chain(keys.text(0)) {
+        let column = columns
+            .iter()
+            .find(|row| row.text(0).is_some_and(|name| mentions(key, name)));
+        let code = match column {
+            Some(row) => row.string(1)?,
+            None if keys.is(1) || foreign_schema(key).is_none() => continue,
+            None => format!("what role {} calls in an expression", keys.string(2)?),
+        };
+        let error = Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!(
+                "its bound is a value of a key that is, or has in it, {code}, and reading it could run that role's code"
+            ),
+        );
+        return Err(leads(error, creation).hint(
+            "Call as that role, or, if you trust it, create the partition by hand; or pass create_missing => false to leave it out.",
+        ));
+    }
+    Ok(())
+}
+
+/// Drops a partition of `table` that still has the bounds it was planned with, and nothing that depends on it; gives its name, quoted
+/// and qualified.
+pub fn drop_partition(table: u32, partition: u32, bound: &str) -> Result<String> {
+    load::lock_parents(partition)?;
+    relation::lock(partition, Against::Everybody);
+    let name = facts::qualified_name(partition)?;
+    let (parents, bounds) = load::place_of(partition, table)?;
+    if !parents.contains(&table) || bounds != bound {
+        return Err(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!("{name} was attached or detached while the run was on"),
+        )
+        .hint("Run the same call again."));
+    }
+    report::catch(|| spi::execute(&format!("DROP TABLE {name} RESTRICT"), &[])).map_err(|error| {
+        let hint = match error.sqlstate.as_str() {
+            sqlstate::INSUFFICIENT_PRIVILEGE => "Call as its owner, or pass vanished => 'keep'.",
+            sqlstate::DEPENDENT_OBJECTS => "Drop what depends on it first, or pass vanished => 'keep'.",
+            _ => "",
+        };
+        let error = error.within(&format!("cannot drop partition {name}, which the source has no more"));
+        match hint {
+            "" => error,
+            hint => error.hint(hint),
+        }
+    })?;
+    Ok(name)
+}
+
+/// The server's error, led by what was being done, with what to do about it.
+fn explain(error: Error, creation: &Creation) -> Error {
+    let hint = match error.sqlstate.as_str() {
+        sqlstate::DUPLICATE_TABLE => {
+            "Rename the relation that has this name, or create a partition for these rows under another name"
+        }
+        sqlstate::CHECK_VIOLATION => {
+            "Rows of the new partition are in the default partition: delete them there (the run copies them again) or move them"
+        }
+        sqlstate::INVALID_OBJECT_DEFINITION => "Create partitions for these rows by hand",
+        sqlstate::INSUFFICIENT_PRIVILEGE => {
+            "Call as the owner of the table, with CREATE on its schema, or let the owner create the partition"
+        }
+        sqlstate::INVALID_TEXT_REPRESENTATION => {
+            "A bound of the source's partition is no value of the key here: add it to the type (ALTER TYPE ... ADD VALUE)"
+        }
+        _ => "",
+    };
+    let error = leads(error, creation);
+    match hint {
+        "" => error,
+        hint => error.hint(format!("{hint}; or pass create_missing => false to leave it out.")),
+    }
+}
+
+/// The error, led by what was being done.
+fn leads(error: Error, creation: &Creation) -> Error {
+    let name = creation.tables.first().map_or("", |table| table.name.as_str());
+    error.within(&format!(
+        "cannot create partition {name} of {} as the source has {}",
+        creation.parent_name, creation.source_relation
+    ))
+}

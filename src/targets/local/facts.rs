@@ -1,0 +1,177 @@
+//! Facts about tables of this database that no other server's catalog has to tell. Always under a search_path of pg_catalog.
+
+use crate::catalog::declarative_tree;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::relation::{self, Against};
+use crate::pg::{backend, spi};
+use crate::plan::copy_sql::quote_qualified;
+use crate::plan::types::FIRST_NORMAL_OID;
+use std::collections::HashMap;
+
+/// Refuses what cannot be a target, with the reason.
+pub fn check_kind(oid: u32) -> Result<()> {
+    let rows = spi::execute(
+        "SELECT n.nspname, c.relname, c.relkind, c.relpersistence,
+                EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
+        &[Some(&oid.to_string())],
+    )?;
+    let Some(row) = rows.first() else {
+        return Err(Error::new(
+            sqlstate::UNDEFINED_TABLE,
+            format!("relation with OID {oid} does not exist"),
+        ));
+    };
+    let name = quote_qualified(&row.string(0)?, &row.string(1)?);
+    let wrong = |what: &str| {
+        Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("{name} is {what}"))
+            .hint("A sync writes to an ordinary or a partitioned table."))
+    };
+    match (row.text(2), row.text(3)) {
+        (_, Some("t")) => wrong("a temporary table, which other processes cannot write"),
+        (Some("r"), _) if row.is(4) => wrong("a parent of inheriting tables, whose rows would be copied twice"),
+        (Some("r" | "p" | "t"), _) => check_is_of_users(oid),
+        (Some("v"), _) => wrong("a view"),
+        (Some("m"), _) => wrong("a materialized view"),
+        (Some("f"), _) => wrong("a foreign table"),
+        (Some("S"), _) => wrong("a sequence"),
+        (Some("i" | "I"), _) => wrong("an index"),
+        _ => wrong("not a table"),
+    }
+}
+
+/// Refuses what the server or the extension keeps for itself, as TRUNCATE refuses system catalogs:
+/// a superuser may write there, and with the rows of another cluster's catalog this one is gone.
+/// The partitions are looked at too: one of them can be such a table.
+fn check_is_of_users(oid: u32) -> Result<()> {
+    let rows = spi::execute(
+        &format!(
+            "{},
+             kept AS (
+               SELECT tree.parent IS NULL AS is_named, c.relname,
+                      c.oid < {FIRST_NORMAL_OID}
+                        OR n.nspname ~ '^(pg_catalog|information_schema|pg_toast.*)$' AS is_of_server,
+                      EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                              WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+                                AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'cgpsync') AS is_of_ours
+               FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace)
+             SELECT relname, is_of_server FROM kept WHERE is_of_server OR is_of_ours ORDER BY is_named DESC, relname LIMIT 1",
+            declarative_tree(oid)
+        ),
+        &[],
+    )?;
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    let name = row.string(0)?;
+    let what = match row.is(1) {
+        true => "a system catalog",
+        false => "one of cgpsync's own tables",
+    };
+    Err(Error::new(
+        sqlstate::INSUFFICIENT_PRIVILEGE,
+        format!("permission denied: \"{name}\" is {what}"),
+    )
+    .hint("A sync replaces the rows of tables that users have created."))
+}
+
+/// The partitioned tables above `table`, from the top.
+pub fn parents_of(table: u32) -> Result<Vec<u32>> {
+    let rows = spi::execute(
+        "SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1::pg_catalog.oid::pg_catalog.regclass)
+         WITH ORDINALITY AS a(relid, n) WHERE relid <> $1::pg_catalog.oid ORDER BY n DESC",
+        &[Some(&table.to_string())],
+    )?;
+    rows.iter().map(|row| row.need(0)).collect()
+}
+
+/// The condition a row must satisfy to belong to each leaf: its partition constraint, deparsed by this server with every literal's type.
+/// Leaves that take every row are not in the result.
+pub fn partition_constraints(leaves: &[u32]) -> Result<HashMap<u32, String>> {
+    let list: Vec<String> = leaves.iter().map(u32::to_string).collect();
+    let list = format!("{{{}}}", list.join(","));
+    // The deparser locks each leaf and then its parents. Everybody else locks parents first: so they are locked before.
+    let parents = spi::execute(
+        "SELECT DISTINCT a.relid::oid, (SELECT count(*) FROM pg_partition_ancestors(a.relid)) AS depth
+         FROM unnest($1::oid[]) AS u(o), LATERAL pg_partition_ancestors(u.o::regclass) AS a(relid)
+         WHERE a.relid <> u.o ORDER BY depth, 1",
+        &[Some(&list)],
+    )?;
+    for parent in &parents {
+        relation::lock(parent.need(0)?, Against::Removal);
+    }
+    // A name that is a keyword only on the source must be quoted.
+    backend::set_config("quote_all_identifiers", "on", true)?;
+    let rows = spi::execute(
+        "SELECT o, c FROM unnest($1::oid[]) AS u(o), LATERAL (SELECT pg_get_partition_constraintdef(o)) AS d(c) WHERE c IS NOT NULL",
+        &[Some(&list)],
+    )?;
+    backend::set_config("quote_all_identifiers", "off", true)?;
+    rows.iter().map(|row| Ok((row.need(0)?, row.string(1)?))).collect()
+}
+
+/// The relation's quoted, qualified name as this transaction sees it now.
+pub fn qualified_name(oid: u32) -> Result<String> {
+    let rows = spi::execute(
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
+        &[Some(&oid.to_string())],
+    )?;
+    let Some(row) = rows.first() else {
+        return Err(Error::new(
+            sqlstate::UNDEFINED_TABLE,
+            format!("relation with OID {oid} does not exist any more"),
+        )
+        .hint("Run the same call again; it plans with the partitions there are."));
+    };
+    Ok(quote_qualified(&row.string(0)?, &row.string(1)?))
+}
+
+/// The privileges that loading a unit needs and COPY into a relation would otherwise check: see pg::copy::load.
+pub fn check_privileges(oid: u32, name: &str) -> Result<()> {
+    let rows = spi::execute(
+        "SELECT has_table_privilege($1::oid, 'INSERT'), has_table_privilege($1::oid, 'TRUNCATE'),
+                row_security_active($1::oid)",
+        &[Some(&oid.to_string())],
+    )?;
+    let row = rows.first().ok_or_else(|| Error::internal("no privileges"))?;
+    for (at, privilege) in [(0, "INSERT"), (1, "TRUNCATE")] {
+        if !row.is(at) {
+            return Err(Error::new(
+                sqlstate::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied for table {name}"),
+            )
+            .detail(format!("The calling role lacks {privilege} on it."))
+            .hint(format!(
+                "GRANT INSERT, TRUNCATE ON {name} TO the role, or call as its owner."
+            )));
+        }
+    }
+    if row.is(2) {
+        return Err(
+            Error::unsupported(format!("row-level security is active on {name} for the calling role"))
+                .hint("Call as the table's owner or a role with BYPASSRLS."),
+        );
+    }
+    Ok(())
+}
+
+/// Processes that hold a lock on the partition or on what is above it, for the error of one that could not get its own. Those of the same run
+/// have it too, and keep nobody waiting.
+pub fn lock_holders(oid: u32) -> Result<String> {
+    let rows = spi::execute(
+        "SELECT string_agg(DISTINCT pid::text, ', ') FROM pg_locks l
+         WHERE relation IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_ancestors($1::oid::regclass))
+           AND granted AND pid <> pg_backend_pid()
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND NOT EXISTS (SELECT FROM pg_stat_activity me, pg_stat_activity a
+                           JOIN pg_stat_activity w ON w.pid = COALESCE(a.leader_pid, a.pid)
+                           WHERE me.pid = pg_backend_pid() AND a.pid = l.pid
+                             AND w.backend_type LIKE 'cgpsync %' AND w.application_name = me.application_name)",
+        &[Some(&oid.to_string())],
+    )?;
+    Ok(rows
+        .first()
+        .and_then(|row| row.text(0))
+        .unwrap_or("none any more")
+        .to_owned())
+}

@@ -1,0 +1,379 @@
+//! Replacing the rows of one unit, in one transaction of this process: afterwards the unit holds exactly what the source sent, or the
+//! transaction fails and it holds what it held.
+
+use super::swap::{self, Swap};
+use super::team::Team;
+use super::{Local, facts, rights};
+use crate::catalog::defaults;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::board::Gauge;
+use crate::pg::copy::{self, Counted};
+use crate::pg::filling::{self, Defaults};
+use crate::pg::relation::{self, Against};
+use crate::pg::{backend, spi};
+use crate::plan::replace::{Replace, Way};
+use crate::source::Reader;
+use crate::targets::{Loaded, Moved, Pieces, What};
+use crate::wire::copy_out::CopyOut;
+
+/// Where rows go, and what they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Into<'a> {
+    /// the table of the call
+    pub table: u32,
+    /// its partition, or itself
+    pub unit: u32,
+    /// columns in the order of the data
+    pub columns: &'a [String],
+    /// COPY's binary format
+    pub binary: bool,
+    /// the data holds rows of other partitions, which are dropped and counted
+    pub filter: bool,
+}
+
+impl Into<'_> {
+    /// Loads what a COPY of the source sends, all of it.
+    pub fn load(&self, mut rows_of_source: CopyOut<'_>) -> Result<Moved> {
+        self.load_with(&[], &mut rows_of_source)
+    }
+    /// The same; columns in `defaults` are filled with the table's defaults rather than the unit's.
+    fn load_with(&self, defaults: &[String], rows_of_source: &mut CopyOut<'_>) -> Result<Moved> {
+        let load = |columns: &[String], rows: &mut dyn copy::Feed| {
+            copy::load(self.unit, columns, self.binary, &backend::encoding(), self.filter, rows)
+        };
+        let counted = match defaults.is_empty() {
+            true => load(self.columns, rows_of_source)?,
+            false => {
+                let values = Defaults::of(self.table, defaults)?;
+                let columns = [self.columns, defaults].concat();
+                load(&columns, &mut filling::completed(rows_of_source, values))?
+            }
+        };
+        let rows = complete(rows_of_source.rows()?, counted)?;
+        let bytes = rows_of_source.bytes();
+        Ok(Moved { rows, bytes })
+    }
+
+    /// Loads the pieces after the first, together with the others.
+    fn load_rest(&self, pieces: &mut dyn Pieces, reader: &mut Reader, gauge: Gauge) -> Result<Moved> {
+        let mut moved = Moved::default();
+        while let Some(copy_sql) = pieces.next()? {
+            moved += self.load(reader.copy(&copy_sql, gauge)?)?;
+        }
+        let others = pieces.finish()?;
+        relation::count_loaded(self.unit, others.rows);
+        moved += others;
+        Ok(moved)
+    }
+}
+
+/// The number of rows loaded, if all that were sent are there, or were left out by the condition.
+fn complete(sent: u64, counted: Counted) -> Result<u64> {
+    let Counted { loaded, left_out } = counted;
+    if left_out.and_then(|left_out| loaded.checked_add(left_out)) == Some(sent) {
+        return Ok(loaded);
+    }
+    let (message, detail) = match left_out {
+        Some(0) => (
+            format!("{sent} rows were sent and {loaded} loaded"),
+            "A trigger that skips rows makes the copy incomplete.",
+        ),
+        Some(elsewhere) => (
+            format!("{sent} rows were sent, {elsewhere} of them of other partitions, and {loaded} loaded"),
+            "A trigger that skips rows makes the copy incomplete.",
+        ),
+        None => (
+            format!("{sent} rows were sent and {loaded} loaded, and how many are of other partitions is not known"),
+            "A trigger has run a command of its own that shows progress, in the place where the rows are counted.",
+        ),
+    };
+    Err(Error::protocol(message)
+        .detail(detail)
+        .hint("Disable the trigger on this partition for the sync, or let it raise an error."))
+}
+
+/// What was loaded, and by whom.
+struct Done {
+    moved: Moved,
+    processes: u32,
+    remark: Option<String>,
+}
+
+/// Empties the unit, fills it, checks that what was read is what was planned, records it, and shows it. SQL runs under the caller's role. Inside
+/// a transaction, which ends with this.
+pub fn replace(
+    local: &Local,
+    what: &What<'_>,
+    reader: &mut Reader,
+    record: &mut dyn FnMut(&Loaded) -> Result<()>,
+) -> Result<Loaded> {
+    backend::set_config("synchronous_commit", what.synchronous_commit, true)?;
+    let limit = what.limits.attempt.as_millis().to_string();
+    backend::set_config("lock_timeout", &limit, true)?;
+    reader.begin_unit(&format!("cgpsync run {}: {}", what.crew.run_id, what.unit.name))?;
+    let into = Into {
+        table: local.table,
+        unit: what.unit.oid()?,
+        columns: what.columns,
+        binary: what.binary,
+        filter: what.filter,
+    };
+    what.gauge.begin();
+    let mut team = team(local, what, &into, reader)?;
+    let (done, way, obstacle, old) = match &mut team {
+        Some(team) => {
+            let first = team.first()?;
+            team.load(|team| fill(local, what, &into, &first, Some(team), reader))?
+        }
+        None => {
+            let copy_sql = what.portion.copy_sql(what.columns, what.binary, None);
+            fill(local, what, &into, &copy_sql, None, reader)?
+        }
+    };
+    reader.end_unit(what.portion, what.columns)?;
+    let loaded = Loaded {
+        moved: done.moved,
+        way,
+        processes: done.processes,
+        remark: done.remark,
+        obstacle,
+        storage: local.storage(into.unit)?,
+    };
+    record(&loaded)?;
+    // The last thing before the commit: from here on others wait.
+    if let Some(swap) = old {
+        swap.show(loaded.moved.bytes, what.limits)?;
+    }
+    Ok(loaded)
+}
+
+/// A team for a unit whose pieces several processes may read and load.
+fn team(local: &Local, what: &What<'_>, into: &Into<'_>, reader: &Reader) -> Result<Option<Team>> {
+    let Some(snapshot) = reader.snapshot.as_ref().filter(|_| !what.pieces.is_empty()) else {
+        return Ok(None);
+    };
+    let shared = can_be_shared(local, what, into.unit)?;
+    Ok(shared.then(|| Team::new(what, into, snapshot)))
+}
+
+type Filled = (Done, Way, Option<String>, Option<Swap>);
+
+/// Empties the unit and fills it from `copy_sql` on the source, then with what else there is of `pieces`. The source's COPY is begun first:
+/// what it refuses has then not cost a lock.
+fn fill(
+    local: &Local,
+    what: &What<'_>,
+    into: &Into<'_>,
+    copy_sql: &str,
+    pieces: Option<&mut dyn Pieces>,
+    reader: &mut Reader,
+) -> Result<Filled> {
+    let unit = into.unit;
+    let name = facts::qualified_name(unit)?;
+    facts::check_privileges(unit, &name)?;
+    let mut rows_of_source = reader.copy(copy_sql, what.gauge)?;
+    let (way, obstacle) = empty(what, into, &name)?;
+    let defaults = other_defaults(local, what, into, &name, pieces.is_some())?;
+    let old = match way {
+        Way::Swap => Some(Swap::begin(unit)?),
+        Way::Truncate => None,
+    };
+    let done = match pieces {
+        None => Done {
+            moved: into.load_with(&defaults, &mut rows_of_source)?,
+            processes: 1,
+            remark: None,
+        },
+        Some(pieces) => {
+            pieces.begin(way == Way::Swap)?;
+            let mut moved = into.load(rows_of_source)?;
+            moved += into.load_rest(pieces, reader, what.gauge)?;
+            Done {
+                moved,
+                processes: pieces.processes(),
+                remark: pieces.remark().map(str::to_owned),
+            }
+        }
+    };
+    if let Some(swap) = &old {
+        swap.build_indexes();
+        // Deferred ones would run within the commit, when readers wait for it already.
+        spi::execute("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
+    }
+    Ok((done, way, obstacle, old))
+}
+
+/// Locks the unit, called `name`, and what is above it, chooses the way, and truncates what is to be truncated. An error unless the unit is what
+/// was planned.
+fn empty(what: &What<'_>, into: &Into<'_>, name: &str) -> Result<(Way, Option<String>)> {
+    let unit = into.unit;
+    let parents = lock_parents(unit)?;
+    // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
+    let obstacle = match what.replace {
+        Replace::Truncate => None,
+        Replace::Auto | Replace::Swap => swap::obstacle(unit)?,
+    };
+    let way = what.replace.way(name, obstacle.as_deref())?;
+    match way {
+        Way::Swap => relation::lock(unit, Against::Writers),
+        Way::Truncate if what.vanished.is_some() => {
+            // Looked at before it is too late; who writes meanwhile is waited for.
+            relation::lock(unit, Against::Everybody);
+            if facts::qualified_name(unit)? == name {
+                check_vanished(unit, name, what.vanished.unwrap_or("true"))?;
+            }
+            spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ())?;
+        }
+        Way::Truncate => spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ())?,
+    }
+    let moved_on = |how: &str, when: &str| {
+        Error::new(sqlstate::OBJECT_IN_USE, format!("{name} was {how} while {when}")).hint("Run the same call again.")
+    };
+    // TRUNCATE goes by name: with the lock held, make sure that it was this unit's, and not that of a table renamed to it meanwhile.
+    if facts::qualified_name(unit)? != name {
+        return Err(moved_on("renamed", "it was to be replaced"));
+    }
+    // Loading would lock new parents, after the partition; and what was detached, or has other bounds, is not what was planned.
+    let (parents_now, bounds) = place_of(unit, into.table)?;
+    let is_below = unit == into.table || parents.contains(&into.table);
+    if parents_now != parents || !is_below || what.bound.is_some_and(|planned| planned != bounds) {
+        return Err(moved_on("attached or detached", "the run was on"));
+    }
+    if let Some(condition) = what.vanished
+        && way == Way::Swap
+    {
+        check_vanished(unit, name, condition)?;
+    }
+    Ok((way, obstacle))
+}
+
+/// Columns of the unit, called `name`, that get the table's default instead of the unit's own. With
+/// its locks held, so that they stay what they are; the run was planned before.
+fn other_defaults(local: &Local, what: &What<'_>, into: &Into<'_>, name: &str, in_pieces: bool) -> Result<Vec<String>> {
+    if !what.leaves_out {
+        return Ok(Vec::new());
+    }
+    let columns = defaults::of_unit(&mut local.database(), into.table, into.unit, what.columns)?;
+    if !columns.is_empty() && (what.binary || in_pieces) {
+        return Err(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!("defaults of {name} or of the tables above were changed while the run was on"),
+        )
+        .hint("Run the same call again."));
+    }
+    Ok(columns)
+}
+
+/// Whether processes that share a transaction may load the unit: nothing that its rows set off may write, or be confined to one process, and
+/// all of them have to log what they change.
+fn can_be_shared(local: &Local, what: &What<'_>, unit: u32) -> Result<bool> {
+    if what.leaves_out && !defaults::of_unit(&mut local.database(), local.table, unit, what.columns)?.is_empty() {
+        return Ok(false);
+    }
+    let columns = serde_json::to_string(what.columns).map_err(|e| Error::internal(e.to_string()))?;
+    let rows = spi::execute(
+        "WITH own AS (
+           SELECT 'pg_constraint'::regclass AS class, oid FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c'
+           UNION ALL SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid = $1::oid
+           UNION ALL SELECT 'pg_constraint'::regclass, n.oid FROM pg_attribute a JOIN pg_constraint n ON n.contypid = a.atttypid
+                     WHERE a.attrelid = $1::oid)
+         SELECT current_setting('wal_level') <> 'minimal'
+            AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = $1::oid AND t.tgtype & 4 <> 0 AND t.tgenabled <> 'D')
+            AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+                            AND (a.atthasdef OR a.attidentity <> '') AND a.attgenerated = ''
+                            AND NOT to_jsonb(a.attname::text) <@ $2::jsonb)
+            AND NOT EXISTS (SELECT FROM own JOIN pg_depend d ON d.classid = own.class AND d.objid = own.oid
+                            LEFT JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+                            WHERE d.refclassid = 'pg_operator'::regclass OR p.proparallel <> 's')
+            AND NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                            JOIN pg_proc p ON p.oid IN (t.typinput, t.typreceive)
+                            WHERE a.attrelid = $1::oid AND a.attnum > 0 AND p.proparallel <> 's')",
+        &[Some(&unit.to_string()), Some(&columns)],
+    )?;
+    Ok(rows.first().is_some_and(|row| row.is(0)))
+}
+
+/// Gathers statistics of the unit, if the role may and nobody else is at it. An owner may; since 17 there is a privilege for it as well.
+pub fn analyze(unit: u32) -> Result<()> {
+    let may = backend::MAY_MAINTAIN;
+    let rows = spi::execute(
+        &format!(
+            "SELECT {may} OR (pg_has_role(d.datdba, 'USAGE') AND NOT c.relisshared)
+             FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = $1::oid"
+        ),
+        &[Some(&unit.to_string())],
+    )?;
+    if rows.first().is_some_and(|row| row.is(0)) {
+        let name = facts::qualified_name(unit)?;
+        spi::execute(&format!("ANALYZE (SKIP_LOCKED) {name}"), &[])?;
+    }
+    Ok(())
+}
+
+/// Fails if the unit holds rows whose range the source has no partition for any more. Looks as the unit's owner: the caller need not be
+/// able to read it, and learns no more than this.
+fn check_vanished(unit: u32, name: &str, condition: &str) -> Result<()> {
+    if relation::is_empty(unit) {
+        return Ok(());
+    }
+    let owner = rights::owner(unit)?;
+    let sql = format!("SELECT EXISTS (SELECT FROM ONLY {name} WHERE {condition})");
+    let rows = backend::as_tables_owner(owner, || match rights::others_code_in_keys(unit)? {
+        None => spi::execute(&sql, &[]),
+        Some(code) => Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!("whether {name} holds rows whose range has vanished from the source cannot be asked"),
+        )
+        .detail(format!(
+            "A key is, or has in it, {code}, which is not the partition's owner."
+        ))
+        .hint("Pass vanished => 'empty' to replace it by what the source has.")
+        .final_one()),
+    })?;
+    if !rows.first().is_some_and(|row| row.is(0)) {
+        return Ok(());
+    }
+    let error = Error::new(
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("{name} holds rows whose range has vanished from the source"),
+    )
+    .detail(match condition {
+        "(true)" => "The source lacks a HASH partition, and which rows it had cannot be told.".to_owned(),
+        _ => format!("The source has no partition any more for rows with {condition}."),
+    })
+    .hint("Pass vanished => 'empty' to replace it by what the source has, or move these rows elsewhere first.");
+    Err(error.final_one())
+}
+
+/// The same as [`facts::parents_of`]; and the bounds of the unit and of those between it and `table`, as a plan has
+/// them.
+pub(super) fn place_of(unit: u32, table: u32) -> Result<(Vec<u32>, String)> {
+    let rows = spi::execute(
+        "SELECT a.relid::oid, pg_get_expr(c.relpartbound, 0)
+         FROM pg_partition_ancestors($1::oid::regclass) WITH ORDINALITY AS a(relid, n) JOIN pg_class c ON c.oid = a.relid
+         ORDER BY a.n",
+        &[Some(&unit.to_string())],
+    )?;
+    let chain: Vec<u32> = rows.iter().map(|row| row.need(0)).collect::<Result<_>>()?;
+    let below = chain.iter().take_while(|relation| **relation != table).count();
+    let bounds: Vec<&str> = rows.iter().take(below).filter_map(|row| row.text(1)).collect();
+    let parents = chain.into_iter().filter(|relation| *relation != unit).rev().collect();
+    Ok((parents, bounds.join("; ")))
+}
+
+/// Locks the parents, and gives them. Loading needs them for the partition's constraint. Whoever attaches, detaches or reads locks parents
+/// before children; taking them the other way round, after the TRUNCATE, is a deadlock with each of them.
+pub(super) fn lock_parents(unit: u32) -> Result<Vec<u32>> {
+    let mut locked = Vec::new();
+    loop {
+        // While this waited, the partition may have got others.
+        let parents = facts::parents_of(unit)?;
+        if parents == locked {
+            return Ok(locked);
+        }
+        parents
+            .iter()
+            .for_each(|parent| relation::lock(*parent, Against::Removal));
+        locked = parents;
+    }
+}

@@ -1,0 +1,430 @@
+//! The table that is written, and everything that a run asks of it or does to it: [`Target`]. It is a table of this database ([`local`]), or one on
+//! another server that a foreign table here stands for ([`remote`]), as far as a plan goes. Who plans, and how runs go, knows neither SPI nor
+//! sessions of it.
+
+pub mod local;
+mod remote;
+mod values;
+
+use crate::catalog::table::{self, Found};
+use crate::catalog::trust::Trust;
+use crate::catalog::{self, Database, defaults, keys};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::board::{Board, Gauge};
+use crate::pg::report;
+use crate::plan::creation::Creation;
+use crate::plan::key::KeyColumn;
+use crate::plan::replace::{Replace, Way};
+use crate::plan::tables::{Table, Unit};
+use crate::row::Row;
+use crate::source::{Portion, Reader};
+use local::Local;
+use remote::Remote;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::AddAssign;
+use std::time::Duration;
+
+/// The table that is written.
+pub enum Target {
+    /// of this database
+    Local(Local),
+    /// of another server
+    Remote(Box<Remote>),
+}
+
+/// What a unit's storage is known by: another number, and it is not what a run has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// pg_class.relfilenode
+    pub file_number: u32,
+    /// a crash empties it in place
+    pub is_unlogged: bool,
+    /// when its server was started
+    pub server_start: String,
+}
+
+/// What is to be loaded into a unit, and how.
+#[derive(Debug)]
+pub struct What<'a> {
+    /// the unit
+    pub unit: &'a Unit,
+    /// rows of the source
+    pub portion: &'a Portion,
+    /// conditions, one for each piece, where several processes could read it; empty: it is read as a whole
+    pub pieces: Vec<String>,
+    /// whose work that is
+    pub crew: Crew<'a>,
+    /// columns in the order of the data
+    pub columns: &'a [String],
+    /// COPY's binary format
+    pub binary: bool,
+    /// the data holds rows of other partitions, which are dropped and counted
+    pub filter: bool,
+    /// some column is neither copied nor generated
+    pub leaves_out: bool,
+    /// how others see the new rows
+    pub replace: Replace,
+    /// condition on rows here whose range the source has no partition for any more: they are not replaced
+    pub vanished: Option<&'a str>,
+    /// bounds of the unit and of what is above it up to the table, as planned with
+    pub bound: Option<&'a str>,
+    /// how long others may be made to wait
+    pub limits: Limits,
+    /// synchronous_commit of the commit
+    pub synchronous_commit: &'a str,
+    /// where its progress shows
+    pub gauge: Gauge,
+}
+
+/// Whose work a unit is.
+#[derive(Debug, Clone, Copy)]
+pub struct Crew<'a> {
+    /// the run
+    pub run_id: i64,
+    /// the run's board
+    pub board: Board,
+    /// the unit's number there
+    pub number: i32,
+    /// processes of the run
+    pub seats: u32,
+    /// foreign server that is the source
+    pub source: &'a str,
+    /// for opening a connection to it
+    pub connect_timeout: Duration,
+}
+
+/// How long others may be made to wait for a unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// one attempt to lock what is loaded, behind which readers queue, and any other lock; zero: none
+    pub attempt: Duration,
+    /// all attempts; zero: none
+    pub total: Duration,
+}
+
+/// What became of a unit.
+#[derive(Debug)]
+pub struct Loaded {
+    /// rows now in the unit
+    pub moved: Moved,
+    /// how it was done
+    pub way: Way,
+    /// how many loaded it
+    pub processes: u32,
+    /// why they were not more
+    pub remark: Option<String>,
+    /// why it was truncated where it would have been swapped
+    pub obstacle: Option<String>,
+    /// what it is known by now
+    pub storage: Storage,
+}
+
+impl Loaded {
+    /// What the user should know.
+    pub fn remarks(&self) -> Vec<String> {
+        let obstacle = self.obstacle.as_ref();
+        let truncated = obstacle.map(|obstacle| format!("truncated, so that readers wait: {obstacle}"));
+        truncated.into_iter().chain(self.remark.clone()).collect()
+    }
+}
+
+/// Rows that came, and bytes of COPY.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Moved {
+    /// rows loaded
+    pub rows: u64,
+    /// bytes received
+    pub bytes: u64,
+}
+
+impl AddAssign for Moved {
+    fn add_assign(&mut self, other: Moved) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+    }
+}
+
+/// The pieces of a unit that is loaded by more than one process.
+pub trait Pieces {
+    /// The unit is empty. Others may begin, if it is to be `shared`.
+    fn begin(&mut self, shared: bool) -> Result<()>;
+    /// The statement that reads the next piece; None when there is none left for this process.
+    fn next(&mut self) -> Result<Option<String>>;
+    /// Waits for the others; what they have loaded.
+    fn finish(&mut self) -> Result<Moved>;
+    /// How many have taken part, this process included.
+    fn processes(&self) -> u32;
+    /// Why they were not more.
+    fn remark(&self) -> Option<&str>;
+}
+
+/// Refuses what cannot be written, with the reason.
+pub fn check(table: u32) -> Result<()> {
+    local::facts::check_kind(table)
+}
+
+/// The same for what cannot be planned for: a foreign table is told to be one on the server that it is of.
+pub fn check_plannable(table: u32) -> Result<()> {
+    match remote::stands_for(table)? {
+        Some(_) => Ok(()),
+        None => check(table),
+    }
+}
+
+impl Target {
+    /// A table of this database.
+    pub fn here(table: u32) -> Target {
+        Target::Local(Local::new(table))
+    }
+
+    /// What `table` is or stands for; `timezone` is what times are read in. Runs `f` with it.
+    pub fn with<T>(
+        table: u32,
+        connect_timeout: Duration,
+        timezone: &str,
+        f: impl FnOnce(&Target) -> Result<T>,
+    ) -> Result<T> {
+        let Some(there) = remote::stands_for(table)? else {
+            return f(&Target::here(table));
+        };
+        let target = Target::Remote(Box::new(Remote::open(table, there, connect_timeout, timezone)?));
+        let result = report::catch(|| f(&target));
+        if let Target::Remote(remote) = target {
+            remote.leave(result.is_ok());
+        }
+        result
+    }
+
+    /// OID of the table here: it, or what stands for it.
+    pub fn table(&self) -> u32 {
+        match self {
+            Target::Local(local) => local.table,
+            Target::Remote(remote) => remote.table,
+        }
+    }
+
+    /// Asks its server.
+    fn ask<T>(&self, f: impl FnOnce(&mut dyn Database) -> Result<T>) -> Result<T> {
+        match self {
+            Target::Local(local) => f(&mut local.database()),
+            Target::Remote(remote) => f(&mut *remote.session()?),
+        }
+    }
+
+    fn query(&self, sql: &str) -> Result<Vec<Row>> {
+        self.ask(|db| db.query(sql))
+    }
+
+    /// The same, where a refusal is an answer: None.
+    fn query_unless_refused(&self, sql: &str) -> Result<Option<Vec<Row>>> {
+        match self {
+            Target::Local(local) => local.query_unless_refused(sql),
+            Target::Remote(remote) => remote.query_unless_refused(sql),
+        }
+    }
+
+    /// Ranks of values of a type that is not built in, by its OID and that of their collation.
+    fn rank_by_oid(&self, type_oid: u32, collation: u32, values: &[&str]) -> Result<Vec<i64>> {
+        match self {
+            Target::Local(local) => local.rank_by_oid(type_oid, collation, values),
+            Target::Remote(remote) => remote.rank_by_oid(type_oid, values),
+        }
+    }
+
+    /// A value of such a type as it prints it.
+    fn print_one_by_oid(&self, type_oid: u32, value: &str) -> Result<String> {
+        match self {
+            Target::Local(local) => local.print_one_by_oid(type_oid, value),
+            Target::Remote(remote) => remote.print_one_by_oid(type_oid, value),
+        }
+    }
+
+    /// Values of such a type as it prints them; None where it refuses one.
+    fn print_by_oid(&self, type_oid: u32, values: &[String]) -> Result<Option<Vec<String>>> {
+        match self {
+            Target::Local(local) => local.print_by_oid(type_oid, values),
+            Target::Remote(remote) => remote.print_by_oid(type_oid, values),
+        }
+    }
+
+    /// Version of its server, as server_version_num has it.
+    pub fn version(&self) -> Result<u32> {
+        self.ask(|db| Ok(db.server().version))
+    }
+
+    /// Encoding of its text, as client_encoding takes it.
+    pub fn encoding(&self) -> String {
+        match self {
+            Target::Local(local) => local.encoding(),
+            Target::Remote(remote) => remote.encoding(),
+        }
+    }
+
+    /// Time zone that its values are read in.
+    pub fn timezone(&self) -> Result<String> {
+        match self {
+            Target::Local(local) => local.timezone(),
+            Target::Remote(remote) => Ok(remote.timezone.clone()),
+        }
+    }
+
+    /// OID of the table where it is.
+    fn oid(&self) -> Result<u32> {
+        match self {
+            Target::Local(local) => Ok(local.table),
+            Target::Remote(remote) => remote.found().map(|found| found.oid),
+        }
+    }
+
+    /// Whose types its keys may be of.
+    fn trust(&self) -> Trust {
+        match self {
+            Target::Local(_) => Trust::OwnRole,
+            Target::Remote(_) => Trust::BuiltIn,
+        }
+    }
+
+    fn found(&self) -> Result<Found> {
+        match self {
+            Target::Local(local) => {
+                let found = table::by_oid(&mut local.database(), local.table)?;
+                found.ok_or_else(|| local.not_visible())
+            }
+            Target::Remote(remote) => remote.found(),
+        }
+    }
+
+    /// Reads columns and partitions.
+    pub fn read_table(&self) -> Result<Table> {
+        let found = self.found()?;
+        self.ask(|db| catalog::read(db, &found, self.trust()))
+    }
+
+    /// Columns of the table by name, as if they were its key.
+    pub fn key_columns(&self, names: &BTreeSet<String>) -> Result<Vec<KeyColumn>> {
+        let oid = self.oid()?;
+        self.ask(|db| keys::key_columns(db, oid, names, self.trust()))
+    }
+
+    /// Whether some column is neither generated nor among the copied `columns`.
+    pub fn leaves_out(&self, columns: &[String]) -> Result<bool> {
+        let oid = self.oid()?;
+        self.ask(|db| defaults::leaves_out(db, oid, columns))
+    }
+
+    /// Whether any partition fills such a column otherwise than the table.
+    pub fn has_other_defaults(&self, columns: &[String]) -> Result<bool> {
+        let oid = self.oid()?;
+        self.ask(|db| defaults::of_any_unit(db, oid, columns))
+    }
+
+    /// The condition a row must satisfy to belong to each leaf, by OID: its partition constraint, deparsed by its server with every literal's
+    /// type. Leaves that take every row are not in the result.
+    pub fn partition_constraints(&self, leaves: &[u32]) -> Result<HashMap<u32, String>> {
+        match self {
+            Target::Local(local) => local.partition_constraints(leaves),
+            Target::Remote(remote) => remote.partition_constraints(leaves),
+        }
+    }
+
+    /// True when the unit surely has no row.
+    pub fn is_empty(&self, unit: &Unit) -> Result<bool> {
+        match self {
+            Target::Local(local) => local.is_empty(unit),
+            Target::Remote(remote) => remote.is_empty(unit),
+        }
+    }
+
+    /// What the storage of units is known by, by OID; those that are gone are not in it.
+    pub fn storage_of(&self, oids: &[u32]) -> Result<HashMap<u32, Storage>> {
+        if oids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let list: Vec<String> = oids.iter().map(u32::to_string).collect();
+        let rows = self.query(&format!(
+            "SELECT c.oid, c.relfilenode, c.relpersistence = 'u', CAST(pg_postmaster_start_time() AS text)
+             FROM pg_class c WHERE c.oid IN ({})",
+            list.join(", ")
+        ))?;
+        let one = |row: &Row| {
+            let storage = Storage {
+                file_number: row.need(1)?,
+                is_unlogged: row.is(2),
+                server_start: row.string(3)?,
+            };
+            Ok((row.need(0)?, storage))
+        };
+        rows.iter().map(one).collect()
+    }
+
+    /// Creates a partition and what is below it. Inside a transaction.
+    pub fn create_partition(&self, creation: &Creation) -> Result<()> {
+        self.written()?.create_partition(creation)
+    }
+
+    /// Drops a partition that still has the bounds it was planned with; gives its name, quoted and qualified. Inside a transaction.
+    pub fn drop_partition(&self, unit: &Unit, bound: &str) -> Result<String> {
+        self.written()?.drop_partition(unit, bound)
+    }
+
+    /// Replaces the rows of one unit: afterwards it holds exactly what the source sent, or this fails and it holds what it held. Begins and
+    /// commits; `record` is called when the unit is to be recorded as done, within a transaction here.
+    pub fn replace(
+        &self,
+        what: &What<'_>,
+        reader: &mut Reader,
+        record: &mut dyn FnMut(&Loaded) -> Result<()>,
+    ) -> Result<Loaded> {
+        self.written()?.replace(what, reader, record)
+    }
+
+    /// Gathers statistics of a unit, if the role may and nobody else is at it. Inside a transaction.
+    pub fn analyze(&self, unit: &Unit) -> Result<()> {
+        self.written()?.analyze(unit)
+    }
+
+    /// Who holds a lock on a unit or on what is above it, for the error of one that could not get its own. Inside a transaction.
+    pub fn lock_holders(&self, unit: &Unit) -> Result<String> {
+        self.written()?.lock_holders(unit)
+    }
+
+    /// The partitioned tables above it that a run of it excludes runs of, from the top.
+    pub fn parents(&self) -> Result<Vec<u32>> {
+        self.written()?.parents()
+    }
+
+    /// A table as it is called now, as a unit.
+    pub fn unit_of(&self, oid: u32) -> Result<Unit> {
+        self.written()?.unit_of(oid)
+    }
+
+    /// Locks tables that are to be compared, before the snapshot is taken: what truncates or replaces them does not follow snapshots. Checks
+    /// that they may be read. What fails is the inner error; the outer one ends all.
+    pub fn lock_to_compare(&self, units: &[Unit]) -> Result<Result<()>> {
+        self.written()?.lock_to_compare(units)
+    }
+
+    /// Runs `f` in one snapshot of the target.
+    pub fn in_one_snapshot<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.written()?.in_one_snapshot(f)
+    }
+
+    /// The rows of statements about tables that are compared, in the snapshot; each is read with its owner's rights, once the caller is known
+    /// to be allowed to read it. Errors as above.
+    pub fn figures(&self, statements: &[(&Unit, &str)]) -> Result<Result<Vec<Row>>> {
+        self.written()?.figures(statements)
+    }
+
+    /// Rows go into this database only, as yet.
+    fn written(&self) -> Result<&Local> {
+        match self {
+            Target::Local(local) => Ok(local),
+            Target::Remote(remote) => Err(Error::new(
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                format!("table {} is on server \"{}\"", remote.name(), remote.server()),
+            )
+            .hint("cgpsync_plan can look at it; rows are written into tables of this database only.")),
+        }
+    }
+}

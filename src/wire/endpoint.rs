@@ -1,0 +1,414 @@
+//! What a SERVER and a USER MAPPING may say, and what a connection needs of it. No server calls.
+
+pub mod encryption;
+
+use crate::error::{Error, Result, Side, sqlstate};
+use encryption::{Binding, Mode, TlsOptions, Version};
+use std::fmt;
+use std::time::Duration;
+
+/// A string that no message, log line or Debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes charge of `value`.
+    pub fn new(value: String) -> Self {
+        Secret(value)
+    }
+
+    /// The secret itself, for the authentication exchange only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+/// Which object an option belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// CREATE SERVER
+    Server,
+    /// CREATE USER MAPPING
+    UserMapping,
+}
+
+enum Kind {
+    Text,
+    Port,
+    Seconds,
+    Millis,
+    Count,
+    Boolean,
+    SslMode,
+    SslVersion,
+    Binding,
+}
+
+/// Every option, where it may stand, and what it may be. libpq's names and meanings.
+const OPTIONS: &[(&str, Place, Kind)] = &[
+    ("host", Place::Server, Kind::Text),
+    ("hostaddr", Place::Server, Kind::Text),
+    ("port", Place::Server, Kind::Port),
+    ("dbname", Place::Server, Kind::Text),
+    ("sslmode", Place::Server, Kind::SslMode),
+    ("sslrootcert", Place::Server, Kind::Text),
+    ("sslcrl", Place::Server, Kind::Text),
+    ("sslcrldir", Place::Server, Kind::Text),
+    ("sslcert", Place::Server, Kind::Text),
+    ("sslkey", Place::Server, Kind::Text),
+    ("sslsni", Place::Server, Kind::Boolean),
+    ("ssl_min_protocol_version", Place::Server, Kind::SslVersion),
+    ("ssl_max_protocol_version", Place::Server, Kind::SslVersion),
+    ("channel_binding", Place::Server, Kind::Binding),
+    ("connect_timeout", Place::Server, Kind::Seconds),
+    ("keepalives", Place::Server, Kind::Boolean),
+    ("keepalives_idle", Place::Server, Kind::Seconds),
+    ("keepalives_interval", Place::Server, Kind::Seconds),
+    ("keepalives_count", Place::Server, Kind::Count),
+    ("tcp_user_timeout", Place::Server, Kind::Millis),
+    ("user", Place::UserMapping, Kind::Text),
+    ("password", Place::UserMapping, Kind::Text),
+    ("sslcert", Place::UserMapping, Kind::Text),
+    ("sslkey", Place::UserMapping, Kind::Text),
+    ("sslpassword", Place::UserMapping, Kind::Text),
+];
+
+/// Options of postgres_fdw and dblink_fdw that say nothing about the connection, or nothing we could break by leaving them out.
+const IGNORED: &[&str] = &[
+    "use_remote_estimate",
+    "fdw_startup_cost",
+    "fdw_tuple_cost",
+    "extensions",
+    "updatable",
+    "truncatable",
+    "fetch_size",
+    "batch_size",
+    "async_capable",
+    "parallel_commit",
+    "parallel_abort",
+    "keep_connections",
+    "analyze_sampling",
+    "password_required",
+    "application_name",
+    "fallback_application_name",
+    "client_encoding",
+];
+
+/// Checks one option as the validator of FOREIGN DATA WRAPPER cgpsync does at CREATE and ALTER. Values never enter a message.
+pub fn validate(name: &str, value: &str, place: Place) -> Result<()> {
+    let Some((_, _, kind)) = OPTIONS.iter().find(|(n, p, _)| *n == name && *p == place) else {
+        let valid: Vec<&str> = OPTIONS
+            .iter()
+            .filter(|(_, p, _)| *p == place)
+            .map(|(n, _, _)| *n)
+            .collect();
+        let elsewhere = OPTIONS.iter().any(|(n, p, _)| *n == name && *p != place);
+        let error = Error::new(sqlstate::FDW_INVALID_OPTION_NAME, format!("invalid option \"{name}\""));
+        let error = match (elsewhere, place) {
+            (true, Place::Server) => error.detail("It belongs in the USER MAPPING."),
+            (true, Place::UserMapping) => error.detail("It belongs in the SERVER."),
+            _ => error,
+        };
+        return Err(error.hint(format!("Valid options in this context are: {}", valid.join(", "))));
+    };
+    let bad = |what: &str| Err(Error::bad_parameter(format!("option \"{name}\" must be {what}")));
+    match kind {
+        Kind::Text if value.contains('\0') => bad("text without a zero byte"),
+        Kind::Text => Ok(()),
+        Kind::Port => match value.parse::<u16>() {
+            Ok(1..) => Ok(()),
+            _ => bad("a port number from 1 to 65535"),
+        },
+        Kind::Seconds | Kind::Millis | Kind::Count => match value.parse::<i32>() {
+            Ok(0..) => Ok(()),
+            _ => bad("a non-negative integer"),
+        },
+        Kind::Boolean => match value {
+            "0" | "1" => Ok(()),
+            _ => bad("0 or 1"),
+        },
+        Kind::SslMode if Mode::parse(value).is_none() => {
+            bad("disable, allow, prefer, require, verify-ca or verify-full")
+        }
+        Kind::SslVersion if Version::parse(value).is_none() => bad("TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3"),
+        Kind::Binding if Binding::parse(value).is_none() => bad("disable, prefer or require"),
+        Kind::SslMode | Kind::SslVersion | Kind::Binding => Ok(()),
+    }
+}
+
+/// Refuses options that only a superuser may set, and a mapping that has them only a superuser may change: as in postgres_fdw. The files
+/// are read with the server's own rights, and the certificate counts as the role's authentication.
+pub fn validate_as_plain_role(name: &str, place: Place) -> Result<()> {
+    if place != Place::UserMapping || !matches!(name, "sslcert" | "sslkey") {
+        return Ok(());
+    }
+    Err(Error::new(
+        sqlstate::INSUFFICIENT_PRIVILEGE,
+        "sslcert and sslkey are superuser-only",
+    )
+    .hint("User mappings with the sslcert or sslkey options set may only be created or modified by the superuser."))
+}
+
+/// The error for an option of an object that takes none, such as the wrapper itself.
+pub fn no_options_here(name: &str) -> Error {
+    Error::new(sqlstate::FDW_INVALID_OPTION_NAME, format!("invalid option \"{name}\""))
+        .hint("There are no valid options in this context.")
+}
+
+/// All that is needed to open a connection.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// name of the foreign server, for messages
+    pub server: String,
+    /// which end of a copy it is
+    pub side: Side,
+    /// host name, address, or directory of the Unix socket (leading slash)
+    pub host: String,
+    /// what the server's certificate must be for: the host as it was named, whatever hostaddr says; None: only an address is known
+    pub name: Option<String>,
+    /// TCP port, or the number in the socket's name
+    pub port: u16,
+    /// database
+    pub dbname: String,
+    /// remote user
+    pub user: String,
+    /// remote password
+    pub password: Option<Secret>,
+    /// the caller is not superuser: the server must ask for the password, so that nobody gets in as the server's own identity
+    pub must_authenticate: bool,
+    /// limit for opening the connection, authentication included
+    pub connect_timeout: Duration,
+    /// None: keepalives off
+    pub keepalive: Option<Keepalive>,
+    /// limit for sent data to stay unacknowledged; None: the system's
+    pub tcp_user_timeout: Option<Duration>,
+    /// whether and how the connection is encrypted
+    pub tls: TlsOptions,
+}
+
+/// When TCP gives a silent peer up: idle + interval * count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// silence before the first probe
+    pub idle: Duration,
+    /// between probes
+    pub interval: Duration,
+    /// unanswered probes until the connection counts as dead
+    pub count: u32,
+}
+
+impl Endpoint {
+    /// True for a Unix socket.
+    pub fn is_local(&self) -> bool {
+        self.host.starts_with('/')
+    }
+
+    /// Which database this is, wherever the server's options point some other day.
+    pub fn address(&self) -> String {
+        format!("{}:{}/{}", self.host, self.port, self.dbname)
+    }
+
+    /// Reads the options of a server (of cgpsync, postgres_fdw or dblink_fdw) and of its user mapping. `role` names the local role:
+    /// the remote user's default, as in libpq. `connect_timeout` applies where the server has none.
+    pub fn from_options(
+        server: &str,
+        side: Side,
+        server_options: &[(String, String)],
+        mapping_options: &[(String, String)],
+        role: &str,
+        connect_timeout: Duration,
+    ) -> Result<Endpoint> {
+        let mut endpoint = Endpoint {
+            server: server.to_owned(),
+            side,
+            host: "localhost".to_owned(),
+            name: None,
+            port: 5432,
+            dbname: String::new(),
+            user: role.to_owned(),
+            password: None,
+            must_authenticate: true,
+            connect_timeout,
+            keepalive: Some(Keepalive {
+                idle: Duration::from_secs(10),
+                interval: Duration::from_secs(5),
+                count: 3,
+            }),
+            tcp_user_timeout: Some(Duration::from_secs(30)),
+            tls: TlsOptions::default(),
+        };
+        let (mut hostaddr, mut host_given) = (None, false);
+        for (place, options) in [(Place::Server, server_options), (Place::UserMapping, mapping_options)] {
+            for (name, value) in options {
+                if IGNORED.contains(&name.as_str()) {
+                    continue;
+                }
+                validate(name, value, place).map_err(|e| unusable(server, name, e))?;
+                host_given |= name == "host";
+                match name.as_str() {
+                    "hostaddr" => hostaddr = Some(value.clone()),
+                    "channel_binding" => endpoint.tls.set(place, name, value),
+                    _ if name.starts_with("ssl") => endpoint.tls.set(place, name, value),
+                    _ => endpoint.set(name, value),
+                }
+            }
+        }
+        if host_given || hostaddr.is_none() {
+            endpoint.name = Some(endpoint.host.clone());
+        }
+        if let Some(address) = hostaddr {
+            endpoint.host = address;
+        }
+        endpoint
+            .tls
+            .check(endpoint.name.as_deref(), endpoint.is_local())
+            .map_err(|e| e.within(&format!("server \"{server}\"")))?;
+        if endpoint.dbname.is_empty() {
+            endpoint.dbname = endpoint.user.clone();
+        }
+        Ok(endpoint)
+    }
+
+    /// `value` has passed `validate`, so a number is a number.
+    fn set(&mut self, name: &str, value: &str) {
+        let number = || value.parse::<u64>().unwrap_or(0);
+        // 0 is libpq's "no limit of ours" for each of these.
+        let seconds = |default: Duration| match number() {
+            0 => default,
+            n => Duration::from_secs(n),
+        };
+        match name {
+            "host" => self.host = value.to_owned(),
+            "port" => self.port = value.parse().unwrap_or(self.port),
+            "dbname" => self.dbname = value.to_owned(),
+            "user" => self.user = value.to_owned(),
+            "password" => self.password = Some(Secret::new(value.to_owned())),
+            "connect_timeout" => self.connect_timeout = seconds(self.connect_timeout),
+            "keepalives" if value == "0" => self.keepalive = None,
+            "tcp_user_timeout" => {
+                self.tcp_user_timeout = (number() > 0).then(|| Duration::from_millis(number()));
+            }
+            _ => {}
+        }
+        if let Some(keepalive) = &mut self.keepalive {
+            match name {
+                "keepalives_idle" => keepalive.idle = seconds(keepalive.idle),
+                "keepalives_interval" => keepalive.interval = seconds(keepalive.interval),
+                "keepalives_count" if number() > 0 => keepalive.count = number() as u32,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A server of another wrapper may carry options that cgpsync does not know: leaving one out could weaken the connection.
+fn unusable(server: &str, option: &str, error: Error) -> Error {
+    if error.sqlstate != sqlstate::FDW_INVALID_OPTION_NAME {
+        return error.within(&format!("server \"{server}\""));
+    }
+    Error::unsupported(format!("option \"{option}\" of server \"{server}\" is not supported"))
+        .hint("Create a server of FOREIGN DATA WRAPPER cgpsync for it.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn read(server: &[(&str, &str)], mapping: &[(&str, &str)]) -> Result<Endpoint> {
+        Endpoint::from_options(
+            "src",
+            Side::Source,
+            &options(server),
+            &options(mapping),
+            "me",
+            Duration::from_secs(10),
+        )
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_with_the_valid_ones() {
+        let error = validate("hots", "x", Place::Server).expect_err("unknown");
+        assert_eq!(error.sqlstate, sqlstate::FDW_INVALID_OPTION_NAME);
+        let hint = error.hint.expect("a hint");
+        assert!(hint.contains("host") && !hint.contains("password"), "{hint}");
+    }
+
+    #[test]
+    fn a_secret_belongs_in_the_user_mapping_and_is_never_shown() {
+        let error = validate("password", "hunter2", Place::Server).expect_err("misplaced");
+        assert!(!format!("{error:?}").contains("hunter2"));
+        assert!(validate("password", "hunter2", Place::UserMapping).is_ok());
+        let endpoint = read(&[], &[("password", "hunter2")]).expect("an endpoint");
+        assert!(!format!("{endpoint:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn defaults_are_libpqs_and_a_dead_network_is_noticed() {
+        let endpoint = read(&[("host", "h")], &[]).expect("an endpoint");
+        assert_eq!(
+            (endpoint.port, endpoint.user.as_str(), endpoint.dbname.as_str()),
+            (5432, "me", "me")
+        );
+        assert!(endpoint.keepalive.is_some());
+    }
+
+    #[test]
+    fn other_wrappers_servers_serve_but_no_security_option_is_skipped() {
+        assert!(read(&[("host", "h"), ("fetch_size", "10")], &[]).is_ok());
+        let error = read(&[("require_auth", "scram-sha-256")], &[]).expect_err("unsupported");
+        assert_eq!(error.sqlstate, sqlstate::FEATURE_NOT_SUPPORTED);
+        let error = read(&[("sslmode", "verify-full")], &[]).expect_err("whom to trust is not said");
+        assert_eq!(error.sqlstate, sqlstate::INVALID_PARAMETER_VALUE);
+        assert!(error.message.contains("server \"src\""), "{error:?}");
+    }
+
+    #[test]
+    fn a_certificate_is_checked_for_the_hosts_name_whatever_the_address() {
+        let endpoint = read(&[("host", "h"), ("hostaddr", "10.0.0.1")], &[]).expect("an endpoint");
+        assert_eq!(
+            (endpoint.host.as_str(), endpoint.name.as_deref()),
+            ("10.0.0.1", Some("h"))
+        );
+        let endpoint = read(&[("hostaddr", "10.0.0.1")], &[]).expect("an endpoint");
+        assert_eq!(endpoint.name, None);
+    }
+
+    #[test]
+    fn a_plain_role_sets_no_client_certificate_in_its_mapping() {
+        for name in ["sslcert", "sslkey"] {
+            assert!(validate(name, "/x", Place::UserMapping).is_ok());
+            let error = validate_as_plain_role(name, Place::UserMapping).expect_err("superuser-only");
+            assert_eq!(error.sqlstate, sqlstate::INSUFFICIENT_PRIVILEGE);
+            assert!(validate_as_plain_role(name, Place::Server).is_ok());
+        }
+        assert!(validate_as_plain_role("sslpassword", Place::UserMapping).is_ok());
+        let endpoint = read(&[], &[("sslpassword", "hunter2")]).expect("an endpoint");
+        assert!(!format!("{endpoint:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn values_are_checked_when_the_server_is_created() {
+        for (name, value) in [
+            ("port", "0"),
+            ("port", "x"),
+            ("connect_timeout", "-1"),
+            ("keepalives", "yes"),
+            ("sslmode", "verify"),
+            ("sslsni", "on"),
+            ("ssl_min_protocol_version", "SSLv3"),
+            ("channel_binding", "maybe"),
+        ] {
+            assert!(validate(name, value, Place::Server).is_err(), "{name} {value}");
+        }
+    }
+}

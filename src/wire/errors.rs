@@ -1,0 +1,64 @@
+//! What a connection's failures are called.
+
+use super::alert::{Failure, hint};
+use crate::error::{Error, Side, is_error_code, sqlstate, tame};
+
+/// The error of a server or connection, led by what was being done. SQLSTATE is the remote's, if it is one; DETAIL keeps it in any case.
+pub fn remote_error(error: &tokio_postgres::Error, side: Side, what: &str) -> Error {
+    if let Some(db) = error.as_db_error() {
+        let code = db.code().code();
+        let mut detail = format!("Remote SQLSTATE {}.", tame(code));
+        for more in [db.detail(), db.where_()].into_iter().flatten() {
+            detail.push(' ');
+            detail.push_str(&tame(more));
+        }
+        let code = if is_error_code(code) {
+            code
+        } else {
+            sqlstate::PROTOCOL_VIOLATION
+        };
+        return Error {
+            sqlstate: code.to_owned(),
+            message: format!("{what}: {}", tame(db.message())),
+            detail: Some(detail),
+            hint: db.hint().map(tame),
+            side,
+            is_final: false,
+        };
+    }
+    let cause = std::error::Error::source(error);
+    let io = cause.and_then(|c| c.downcast_ref::<std::io::Error>());
+    // What the crate calls an error while it was "parsing", and an "unexpected message", was no accident of the network.
+    let is_wrong = matches!(error.to_string().split(' ').nth(1), Some("parsing" | "message"));
+    if let Some(io) = io.filter(|_| !is_wrong) {
+        return io_error(io, side, what);
+    }
+    let code = match error.is_closed() {
+        true => sqlstate::CONNECTION_FAILURE,
+        false if is_wrong => sqlstate::PROTOCOL_VIOLATION,
+        false => sqlstate::CANNOT_CONNECT,
+    };
+    let text = cause.map_or_else(|| error.to_string(), ToString::to_string);
+    Error::new(code, format!("{what}: {}", tame(&text)))
+}
+
+pub fn io_error(error: &std::io::Error, side: Side, what: &str) -> Error {
+    if let Some(failure) = error.get_ref().and_then(|e| e.downcast_ref::<Failure>()) {
+        let error = Error::new(sqlstate::CONNECTION_FAILURE, format!("{what}: {failure}"));
+        return match hint(failure.reason()) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        };
+    }
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    // With words of its own it is no socket's but says what was wrong with a message.
+    let is_told = error.get_ref().is_some();
+    if error.kind() == InvalidData || (is_told && matches!(error.kind(), InvalidInput | UnexpectedEof)) {
+        return Error::protocol(format!("{what}: {}", tame(&error.to_string())));
+    }
+    let text = match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => format!("the {} closed the connection", side.noun()),
+        _ => tame(&error.to_string()),
+    };
+    Error::new(sqlstate::CONNECTION_FAILURE, format!("{what}: {text}"))
+}

@@ -1,0 +1,430 @@
+//! What comes over a non-blocking socket, read in large pieces and known by its frames. Every message goes to the
+//! crate, except those of a COPY: the payload of CopyData waits here to be taken, with no future, no allocation and one copy per row, and
+//! its begin and end are noted only. So a COPY is a simple query to the crate, which would otherwise prepare a statement for it, and a
+//! pooler's connection would keep that. On the way it notes what the crate keeps to itself: CommandComplete's tag, and whether the server
+//! is at work.
+//!
+//! Message formats: PostgreSQL documentation, "Message Formats"; a frame is a tag byte, a length that counts itself, and the body.
+
+use std::io::{self, ErrorKind};
+use std::task::Poll;
+use tokio::io::ReadBuf;
+
+/// One read of the socket. Larger ones gained nothing in the measurements of design.md; smaller ones cost system calls.
+const BUFFER: usize = 256 * 1024;
+/// Largest message handed to the crate, which holds it whole: no catalog row or error comes near, a hostile length goes beyond.
+const LARGEST_MESSAGE: usize = 16 * 1024 * 1024;
+/// Most that the answer to a statement may take in memory, as it is held until its end has come: some 150,000 partitions' worth. A COPY's
+/// data is not held.
+const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
+/// The same for the settings that a server reports by itself, which are held as long as the connection.
+const LARGEST_SETTINGS: usize = 64 * 1024 * 1024;
+/// What the crate and the lists of its messages add to a message, and to each value of a row.
+const MESSAGE_COST: usize = 100;
+const VALUE_COST: usize = 48;
+const IMPOSSIBLE_LENGTH: &str = "the server sent a message with an impossible length";
+const TOO_LONG: &str = "the server sent a message that is too long";
+/// Largest CommandComplete that is looked at.
+const LARGEST_TAG: usize = 64;
+
+/// A connected, non-blocking socket, plain or encrypted. Where reading or writing has to wait, the error is WouldBlock.
+pub trait Socket {
+    /// Reads what has arrived, as much as fits; 0 at the end of the stream.
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize>;
+    /// Writes what fits.
+    fn write(&mut self, data: &[u8]) -> io::Result<usize>;
+    /// True when the last attempt to read or write waits for room in the system's socket.
+    fn wants_write(&self) -> bool;
+    /// True when there is something to read that the system's socket knows nothing of any more.
+    fn has_input(&self) -> bool {
+        false
+    }
+    /// Nothing will be written any more.
+    fn goodbye(&mut self) {}
+    /// What SCRAM binds its exchange to.
+    fn end_point(&self) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// at a frame's first byte
+    Header,
+    /// inside a message for the crate
+    Forward(usize),
+    /// inside a message that is noted and goes nowhere
+    Skip(usize),
+    /// inside a CopyData payload
+    Data(usize),
+}
+
+/// A connection's bytes, and what they were about.
+pub struct Wire {
+    /// where they go and come from
+    pub socket: Box<dyn Socket>,
+    buffer: Box<[u8]>,
+    /// unread bytes are buffer[start..end]
+    start: usize,
+    end: usize,
+    state: State,
+    /// bytes read from the socket so far
+    pub received: u64,
+    /// the peer has closed
+    pub eof: bool,
+    /// the peer has broken the rules, and how: nothing more of it is read
+    broken: Option<&'static str>,
+    /// the last look at it ended before everything that was there had been seen
+    pub again: bool,
+    /// a COPY was asked for, and has not begun
+    copy_expected: bool,
+    /// the COPY that was asked for last has begun
+    pub copy_began: bool,
+    /// between CopyOutResponse and the end of its data
+    copying: bool,
+    /// CopyData messages so far
+    pub frames: u64,
+    /// what the messages since the last statement take, and all reports of settings
+    answer: usize,
+    settings: usize,
+    /// tag of the first CommandComplete since a COPY was expected
+    pub complete_tag: Option<String>,
+    /// something was sent that the server has not said the end of
+    pub at_work: bool,
+    /// the server has asked for a password in one form or another
+    pub password_requested: bool,
+    /// the server has let us in
+    pub authenticated: bool,
+    /// whoever closes first is the other side
+    pub stays: bool,
+}
+
+/// What a COPY finds on the wire.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Data {
+    /// this many bytes were written to the caller's buffer
+    Bytes(usize),
+    /// nothing has arrived yet
+    Wait,
+    /// nothing of use has arrived, and there may be more
+    Again,
+    /// the next message is not CopyData: the crate has to look at it
+    Other,
+}
+
+impl Wire {
+    /// Takes a connected, non-blocking socket.
+    pub fn new(socket: Box<dyn Socket>) -> Self {
+        Wire {
+            socket,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            state: State::Header,
+            received: 0,
+            eof: false,
+            broken: None,
+            again: false,
+            copy_expected: false,
+            copy_began: false,
+            copying: false,
+            frames: 0,
+            answer: 0,
+            settings: 0,
+            complete_tag: None,
+            at_work: false,
+            password_requested: false,
+            authenticated: false,
+            stays: false,
+        }
+    }
+
+    /// The statement that is sent next may begin a COPY; no other one may.
+    pub fn expect_copy(&mut self) {
+        self.copy_expected = true;
+        self.copy_began = false;
+        self.complete_tag = None;
+    }
+
+    /// True when the next bytes are CopyData, or the payload of one already begun.
+    pub fn has_copy_data(&self) -> bool {
+        match self.state {
+            State::Header => self.unread().first() == Some(&b'd'),
+            State::Data(_) => true,
+            State::Forward(_) | State::Skip(_) => false,
+        }
+    }
+
+    /// Throws away what comes until the peer closes. Pending: more must arrive.
+    pub fn poll_end(&mut self) -> Poll<()> {
+        loop {
+            (self.start, self.end) = (0, 0);
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) if !self.eof => return Poll::Pending,
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Something was sent. Whatever the crate has asked, it has seen the answer to what it asked before.
+    pub fn sent(&mut self) {
+        self.answer = 0;
+        self.at_work = true;
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Reads once from the socket into the free part of the buffer. False when nothing is there.
+    fn fill(&mut self) -> io::Result<bool> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        loop {
+            match self.socket.read(&mut self.buffer[self.end..]) {
+                Ok(0) => {
+                    self.eof = true;
+                    return Ok(false);
+                }
+                Ok(n) => {
+                    self.end += n;
+                    self.received += n as u64;
+                    return Ok(true);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Reads the next frame's header if it has arrived whole; enters Forward (header included) or Data (header consumed).
+    /// False when more bytes are needed.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        let &[tag, a, b, c, d, ..] = self.unread() else {
+            return Ok(false);
+        };
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if length < 4 || length > i32::MAX as usize {
+            return self.refuse(IMPOSSIBLE_LENGTH);
+        }
+        if matches!(tag, b'd' | b'H' | b'c') {
+            return self.copy_frame(tag, length);
+        }
+        match tag {
+            _ if self.copying && !matches!(tag, b'E' | b'N' | b'S' | b'A') => {
+                return self.refuse("the server broke off its COPY with another message");
+            }
+            _ if length > LARGEST_MESSAGE => {
+                return self.refuse(TOO_LONG);
+            }
+            b'C' if length <= LARGEST_TAG && self.complete_tag.is_none() => {
+                let Some(body) = self.unread().get(5..length + 1) else {
+                    return Ok(false);
+                };
+                self.complete_tag = body.strip_suffix(&[0]).map(|t| String::from_utf8_lossy(t).into_owned());
+            }
+            b'E' => (self.copy_expected, self.copying, self.at_work) = (false, false, false),
+            b'R' if length < 8 => return self.refuse(IMPOSSIBLE_LENGTH),
+            b'R' => {
+                let Some(&[a, b, c, d]) = self.unread().get(5..9) else {
+                    return Ok(false);
+                };
+                match u32::from_be_bytes([a, b, c, d]) {
+                    0 => self.authenticated = true,
+                    // cleartext, MD5, SASL
+                    3 | 5 | 10 => self.password_requested = true,
+                    _ => {}
+                }
+            }
+            b'Z' => (self.copy_expected, self.at_work) = (false, false),
+            _ => {}
+        }
+        if !self.charge(tag, length)? {
+            return Ok(false);
+        }
+        self.state = State::Forward(length + 1);
+        Ok(true)
+    }
+
+    /// The messages that are a COPY's: its begin, its data and the end of them.
+    fn copy_frame(&mut self, tag: u8, length: usize) -> io::Result<bool> {
+        match tag {
+            b'd' if !self.copying => return self.refuse("the server sent copy data outside of a COPY"),
+            b'd' => {
+                self.start += 5;
+                self.frames += 1;
+                // What came before it was no part of an answer: notices.
+                self.answer = 0;
+                self.state = State::Data(length - 4);
+                return Ok(true);
+            }
+            _ if length > LARGEST_MESSAGE => return self.refuse(TOO_LONG),
+            b'H' if !self.copy_expected => return self.refuse("the server began a COPY that nobody has asked for"),
+            b'H' => (self.copy_expected, self.copy_began, self.copying) = (false, true, true),
+            _ if !self.copying => return self.refuse("the server ended a COPY that had not begun"),
+            _ => self.copying = false,
+        }
+        self.state = State::Skip(length + 1);
+        Ok(true)
+    }
+
+    /// Counts what a message for the crate will take. False when more of it has to be there to tell.
+    fn charge(&mut self, tag: u8, length: usize) -> io::Result<bool> {
+        let values = match tag {
+            b'D' if length < 6 => return self.refuse(IMPOSSIBLE_LENGTH),
+            b'D' => match self.unread().get(5..7) {
+                Some(&[a, b]) => usize::from(u16::from_be_bytes([a, b])),
+                _ => return Ok(false),
+            },
+            _ => 0,
+        };
+        let (taken, limit) = match tag {
+            b'S' => (&mut self.settings, LARGEST_SETTINGS),
+            _ => (&mut self.answer, LARGEST_ANSWER),
+        };
+        *taken += MESSAGE_COST + length + values * VALUE_COST;
+        if *taken > limit {
+            return self.refuse("the server's answer has no end, or is too long to be held in memory");
+        }
+        Ok(true)
+    }
+
+    /// An error for the crate and for a COPY, whoever reads next.
+    fn refuse<T>(&mut self, text: &'static str) -> io::Result<T> {
+        self.broken = Some(text);
+        Err(io::Error::new(ErrorKind::InvalidData, text))
+    }
+
+    /// Moves CopyData payload into `out`, as much as fits and has arrived.
+    pub fn take_copy_data(&mut self, out: &mut [u8]) -> io::Result<Data> {
+        if let Some(text) = self.broken {
+            return self.refuse(text);
+        }
+        let mut filled = 0;
+        let mut may_fill = true;
+        while filled < out.len() {
+            match self.state {
+                State::Forward(_) | State::Skip(_) => break,
+                State::Header => {
+                    // The frame after the data is left for the crate, header and all.
+                    if self.unread().first().is_some_and(|tag| *tag != b'd') {
+                        break;
+                    }
+                    if self.next_frame()? {
+                        continue;
+                    }
+                }
+                State::Data(0) => {
+                    self.state = State::Header;
+                    continue;
+                }
+                State::Data(left) => {
+                    let n = left.min(self.end - self.start).min(out.len() - filled);
+                    if n > 0 {
+                        out[filled..filled + n].copy_from_slice(&self.buffer[self.start..self.start + n]);
+                        filled += n;
+                        self.start += n;
+                        self.state = State::Data(left - n);
+                        continue;
+                    }
+                }
+            }
+            // More bytes are needed; what is there is given first. One read a call: a server that sends empty messages without a pause must
+            // not keep a cancel waiting.
+            if filled > 0 {
+                break;
+            }
+            if !may_fill {
+                return Ok(Data::Again);
+            }
+            if !self.fill()? {
+                break;
+            }
+            may_fill = false;
+        }
+        if filled > 0 {
+            return Ok(Data::Bytes(filled));
+        }
+        match self.state {
+            State::Forward(_) | State::Skip(_) => Ok(Data::Other),
+            State::Header if !self.unread().is_empty() && self.unread()[0] != b'd' => Ok(Data::Other),
+            _ if self.eof => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(Data::Wait),
+        }
+    }
+
+    /// Moves bytes of messages into `out`. False when nothing could be moved: more must arrive, or a COPY must take its data first; or
+    /// `again` is set.
+    pub fn forward(&mut self, out: &mut ReadBuf<'_>) -> io::Result<bool> {
+        let before = out.remaining();
+        match self.forward_all(out) {
+            // An error that the server has sent before it broke the rules is told; what is wrong is wrong the next time too.
+            Err(_) if out.remaining() < before => Ok(true),
+            result => result.map(|()| out.remaining() < before),
+        }
+    }
+
+    fn forward_all(&mut self, out: &mut ReadBuf<'_>) -> io::Result<()> {
+        if let Some(text) = self.broken {
+            return self.refuse(text);
+        }
+        let before = out.remaining();
+        let mut reads = 0;
+        self.again = false;
+        while out.remaining() > 0 {
+            // As for a COPY: not without end.
+            if reads > 1 {
+                self.again = out.remaining() == before;
+                break;
+            }
+            match self.state {
+                State::Forward(0) | State::Skip(0) => self.state = State::Header,
+                State::Skip(left) => {
+                    let n = left.min(self.end - self.start);
+                    self.start += n;
+                    self.state = State::Skip(left - n);
+                    if n == 0 {
+                        if !self.fill()? {
+                            break;
+                        }
+                        reads += 1;
+                    }
+                }
+                State::Forward(left) => {
+                    let n = left.min(self.end - self.start).min(out.remaining());
+                    if n > 0 {
+                        out.put_slice(&self.buffer[self.start..self.start + n]);
+                        self.start += n;
+                        self.state = State::Forward(left - n);
+                    } else if !self.fill()? {
+                        break;
+                    } else {
+                        reads += 1;
+                    }
+                }
+                State::Data(0) => self.state = State::Header,
+                State::Data(_) => break,
+                State::Header => {
+                    if !self.next_frame()? {
+                        if !self.fill()? {
+                            break;
+                        }
+                        reads += 1;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

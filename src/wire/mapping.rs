@@ -1,0 +1,46 @@
+//! From a foreign server and the acting role's user mapping to an endpoint. The only place where a password is read.
+
+use super::endpoint::Endpoint;
+use crate::error::{Error, Result, Side, sqlstate};
+use crate::pg::{backend, foreign, spi};
+use crate::plan::copy_sql::quote_ident;
+use std::time::Duration;
+
+/// Refuses a server that does not exist or may not be used, or has no mapping: what can be told without reading options.
+pub fn check(server: &str) -> Result<()> {
+    foreign::find(server, backend::current_role()).map(|_| ())
+}
+
+/// Where to connect, from server `server` and the current role's user mapping for it; `connect_timeout` applies where the server has none.
+/// Inside a transaction.
+pub fn endpoint(server: &str, side: Side, connect_timeout: Duration) -> Result<Endpoint> {
+    let role = backend::current_role();
+    let options = foreign::options(server, role)?;
+    let rows = spi::execute(
+        "SELECT rolname, rolsuper FROM pg_catalog.pg_roles WHERE oid = $1::pg_catalog.oid",
+        &[Some(&role.to_string())],
+    )?;
+    let row = rows
+        .first()
+        .ok_or_else(|| Error::internal("the calling role is gone"))?;
+    let mut endpoint = Endpoint::from_options(
+        server,
+        side,
+        &options.server,
+        &options.mapping,
+        row.text(0).unwrap_or(""),
+        connect_timeout,
+    )?;
+    endpoint.must_authenticate = !row.is(1);
+    if endpoint.must_authenticate && endpoint.password.is_none() && !endpoint.tls.certificate_of_mapping {
+        return Err(
+            Error::new(sqlstate::PASSWORD_REQUIRED, "password is required")
+                .detail("A role that is not superuser must authenticate with a password or a client certificate of its own user mapping.")
+                .hint(format!(
+                    "Use ALTER USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (ADD password '...').",
+                    quote_ident(server)
+                )),
+        );
+    }
+    Ok(endpoint)
+}

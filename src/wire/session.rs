@@ -1,0 +1,309 @@
+//! A session on another server: asks, in transactions whose settings are known, and can be stopped.
+
+use super::cancel::{CANCEL_TIMEOUT, Canceller};
+use super::connect::connect;
+use super::endpoint::Endpoint;
+use super::frames::Data;
+use super::link::Link;
+use super::pins::{self, PINNED, Pins};
+use super::query::Running;
+use super::stream::Stream;
+use crate::catalog::Database;
+use crate::catalog::server::{self, Server};
+use crate::error::{Error, Result, Side, sqlstate, tame};
+use crate::pg::{report, wait};
+use crate::plan::copy_sql::quote_literal;
+use crate::row::Row;
+use std::time::{Duration, Instant};
+
+/// Most pieces of a COPY that are let in to see whether it has ended.
+const MOST_LEFT: usize = 200;
+
+/// A session on another server.
+pub struct Session {
+    link: Link,
+    /// which server this is
+    described: Server,
+    /// what its settings are within a transaction
+    pins: Pins,
+    /// the process over there that the transaction was begun in
+    backend: Option<String>,
+    /// the statement under way that `poll` asks for
+    running: Option<Running>,
+}
+
+impl Database for Session {
+    fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
+        self.link.ask(sql, None)
+    }
+
+    fn server(&self) -> &Server {
+        &self.described
+    }
+}
+
+impl Session {
+    /// Connects and finds out which server this is. `name` becomes application_name. Transactions are pinned to text in `encoding` and
+    /// times of `timezone` ([`begin`](Self::begin)). Nothing is set outside of them, as the connection may be a pooler's.
+    pub fn open(endpoint: &Endpoint, name: &str, encoding: &str, timezone: &str) -> Result<Session> {
+        let session = Session {
+            link: connect(endpoint, name)?,
+            described: Server::default(),
+            pins: Pins::default(),
+            backend: None,
+            running: None,
+        };
+        let (session, ()) = session.and_then(|session| {
+            let names = PINNED.iter().map(|(name, ..)| *name);
+            session.described = server::identify(&session.query_promptly(&server::question(names))?);
+            session.pins = Pins::new(
+                session.described.version,
+                |name| session.described.has_setting(name),
+                encoding,
+                timezone,
+            );
+            Ok(())
+        })?;
+        Ok(session)
+    }
+
+    /// Begins a transaction by `begin`, with settings of its own ([`pins`]). With `snapshot` it sees what the exporting one sees.
+    pub fn begin(&mut self, begin: &str, snapshot: Option<&str>) -> Result<()> {
+        self.query_promptly(begin).map_err(no_transaction)?;
+        if let Some(snapshot) = snapshot {
+            self.batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
+                .map_err(snapshot_gone)?;
+        }
+        self.query_promptly(&self.pins.sql())?;
+        // In a message of its own, which something that shares out statements would send elsewhere.
+        let rows = self.query(&self.pins.question())?;
+        let answer = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
+        self.backend = Some(self.pins.check(answer.texts(), self.name())?);
+        Ok(())
+    }
+
+    /// `sql` with a question for the process that answers: what has begun the transaction may have been another. It stands at the end, so that
+    /// who looks for a COPY in pg_stat_activity finds one.
+    fn tied(&self, sql: &str) -> String {
+        format!("{sql}; SELECT CAST(pg_catalog.pg_backend_pid() AS text)")
+    }
+
+    /// The rows of what was tied. An error if another process than that of the transaction has answered.
+    pub fn untie(&self, mut rows: Vec<Row>) -> Result<Vec<Row>> {
+        let backend = rows.pop().and_then(|row| row.owned(0));
+        match backend.is_some() && backend == self.backend {
+            true => Ok(rows),
+            false => Err(pins::not_one_session(self.name())
+                .detail("A statement of the transaction was answered by another process.")),
+        }
+    }
+
+    /// Runs a query in the transaction that [`begin`](Self::begin) has begun.
+    pub fn query_in_transaction(&mut self, sql: &str) -> Result<Vec<Row>> {
+        let rows = self.query(&self.tied(sql))?;
+        self.untie(rows)
+    }
+
+    /// Runs `f` with the session and gives both. If that fails the session is abandoned: an interrupted query over there has to be stopped.
+    pub fn and_then<T>(mut self, f: impl FnOnce(&mut Session) -> Result<T>) -> Result<(Session, T)> {
+        match report::catch(|| f(&mut self)) {
+            Ok(value) => Ok((self, value)),
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// A database of encoding SQL_ASCII holds bytes of no known encoding. Its server would refuse those that are invalid here without
+    /// saying where they are; so it is made to send them as they are, and the COPY here, which checks as well, names line and column.
+    /// For the transactions that begin from here on.
+    pub fn send_unconverted(&mut self) {
+        if self.link.parameter("server_encoding") == Some("SQL_ASCII") {
+            self.pins.set("client_encoding", "SQL_ASCII");
+        }
+    }
+
+    /// True when the same characters are the same bytes there as in UTF8. SQL_ASCII holds what must be UTF8 to be copied.
+    pub fn has_bytes_of_utf8(&self) -> bool {
+        matches!(self.link.parameter("server_encoding"), Some("UTF8" | "SQL_ASCII"))
+    }
+
+    /// True when its COLLATE "C" sorts characters as UTF8's bytes do.
+    pub fn sorts_bytes_as_utf8(&self) -> bool {
+        self.has_bytes_of_utf8() || self.link.parameter("server_encoding") == Some("LATIN1")
+    }
+
+    /// True when binary timestamps are 64-bit integers there, as they are here.
+    pub fn has_integer_datetimes(&self) -> bool {
+        self.link.parameter("integer_datetimes") == Some("on")
+    }
+
+    /// The statement that does what [`set_application_name`](Self::set_application_name) does.
+    pub fn application_name_sql(name: &str) -> String {
+        format!("SET LOCAL application_name = {}", quote_literal(&tame(name)))
+    }
+
+    /// What the administrator over there sees in pg_stat_activity, to the end of the transaction.
+    pub fn set_application_name(&mut self, name: &str) -> Result<()> {
+        self.batch(&Session::application_name_sql(name))
+    }
+
+    /// What the caller should know of the connection, once, however many there are.
+    pub fn warning(&self) -> Option<&str> {
+        self.link.warning.as_deref()
+    }
+
+    /// Name of the foreign server, for messages.
+    pub fn name(&self) -> &str {
+        &self.link.endpoint.server
+    }
+
+    /// Which end of a copy it is.
+    pub fn side(&self) -> Side {
+        self.link.endpoint.side
+    }
+
+    /// Runs statements that give no rows.
+    pub fn batch(&mut self, sql: &str) -> Result<()> {
+        self.query(sql).map(|_| ())
+    }
+
+    /// Runs statements which the server answers at once, unless a pooler has no server for them and keeps them waiting. They have longer than
+    /// a connection, as the first statements have Greenplum start processes on all of its segments, and may wait in a queue.
+    fn query_promptly(&mut self, sql: &str) -> Result<Vec<Row>> {
+        let limit = self.link.endpoint.connect_timeout.saturating_mul(6);
+        let deadline = Instant::now().checked_add(limit);
+        let result = self.link.ask(sql, deadline);
+        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        result.map_err(|error| match error.sqlstate.as_str() {
+            sqlstate::CANNOT_CONNECT if is_late && !error.is_remote() => Error {
+                side: self.side(),
+                ..self.kept_waiting(limit)
+            },
+            _ => error,
+        })
+    }
+
+    fn kept_waiting(&self, limit: Duration) -> Error {
+        let name = self.name();
+        Error::new(
+            sqlstate::TOO_MANY_CONNECTIONS,
+            format!("server \"{name}\" does not answer within {} s", limit.as_secs()),
+        )
+        .detail("It lets statements wait, as a pooler does whose connections are all taken, or a queue that is full.")
+        .hint("Make room there, or raise connect_timeout: sync with parallelism n takes up to n + 1 connections, verify up to n.")
+    }
+
+    /// Begins `sql`; nothing is sent before the first `poll`.
+    fn start(&mut self, sql: String) {
+        self.running = Some(Running::begin(&self.link, sql));
+    }
+
+    /// Begins `sql` in the transaction that [`begin`](Self::begin) has begun; [`untie`](Self::untie) tells whether it was answered there.
+    pub fn start_in_transaction(&mut self, sql: &str) {
+        self.start(self.tied(sql));
+    }
+
+    /// The same, a COPY TO STDOUT; gives the stream that its data comes by.
+    pub(super) fn start_copy(&mut self, sql: &str) -> Stream {
+        self.link.stream.expect_copy();
+        self.start(self.tied(sql));
+        self.link.stream.clone()
+    }
+
+    /// The rows of the statement begun last, once they are there. None: wait for the socket.
+    pub fn poll(&mut self) -> Result<Option<Vec<Row>>> {
+        let Some(running) = &mut self.running else {
+            return Err(Error::internal("no statement is under way over there"));
+        };
+        match running.poll(&mut self.link)? {
+            Some(rows) => {
+                self.running = None;
+                rows.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// What to wait for before the next `poll`.
+    pub fn socket(&self) -> wait::Socket {
+        self.link.socket()
+    }
+
+    /// Lets in what has arrived, as far as it goes without waiting, and tells whether a statement is under way over there after all.
+    fn is_at_work(&mut self) -> bool {
+        let mut rest = vec![0; 64 * 1024];
+        // A server that goes on sending is at work.
+        for _ in 0..MOST_LEFT {
+            if let Ok(Data::Bytes(_) | Data::Again) = self.link.stream.take_copy_data(&mut rest) {
+                continue;
+            }
+            // Whatever is wrong with the connection, it is given up.
+            let _ = self.check_alive();
+            if !self.link.stream.has_copy_data() {
+                break;
+            }
+        }
+        self.link.stream.is_at_work()
+    }
+
+    /// An error if the connection is known to be lost. Takes no time.
+    pub fn check_alive(&mut self) -> Result<()> {
+        self.link.check_alive()
+    }
+
+    /// Stops whatever the session is doing there, within a short deadline, and closes it. Closing alone would leave the query running
+    /// until it next writes. Where nothing is under way nothing is stopped: behind a pooler the request could meet another client's.
+    pub fn abandon(self) {
+        Session::abandon_all([self]);
+    }
+
+    /// The same for several, within one short deadline.
+    pub fn abandon_all(sessions: impl IntoIterator<Item = Session>) {
+        let deadline = Instant::now() + CANCEL_TIMEOUT;
+        let mut sessions: Vec<Session> = sessions.into_iter().collect();
+        // What cannot be looked at may be at work.
+        let is_at_work = |session: &mut Session| report::catch(|| Ok(session.is_at_work())).unwrap_or(true);
+        let to_cancel: Vec<Canceller> = wait::without_interrupts(|| {
+            let at_work = sessions
+                .iter_mut()
+                .filter_map(|session| is_at_work(session).then(|| session.link.canceller()));
+            at_work.collect()
+        });
+        Canceller::cancel_all(&to_cancel, deadline);
+    }
+
+    /// Ends the transaction and the session politely. Nothing was written there, so a failure to say goodbye changes nothing.
+    pub fn close(mut self) {
+        let _ = report::catch(|| {
+            self.link.ask("COMMIT", Some(Instant::now() + CANCEL_TIMEOUT))?;
+            self.link.say_goodbye()
+        });
+    }
+}
+
+/// PgBouncer refuses transactions where each statement may get another connection. It has one SQLSTATE for all that it says.
+fn no_transaction(error: Error) -> Error {
+    match error.is_remote() && error.message.contains("statement pooling mode") {
+        true => pins::no_transactions(error),
+        false => error,
+    }
+}
+
+/// What a server says of a snapshot whose exporter is gone (snapmgr.c, ImportSnapshot) is what a lost connection leads to. Its texts may be in
+/// any language.
+fn snapshot_gone(error: Error) -> Error {
+    let codes = [
+        sqlstate::INVALID_PARAMETER_VALUE,
+        sqlstate::UNDEFINED_OBJECT,
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+    ];
+    if !error.is_remote() || !codes.contains(&error.sqlstate.as_str()) {
+        return error;
+    }
+    Error::new(
+        sqlstate::CONNECTION_FAILURE,
+        format!("the session that held the run's snapshot is gone: {}", error.message),
+    )
+}
