@@ -32,6 +32,11 @@ impl Row {
         self.text(at).map(str::to_owned)
     }
 
+    /// The same; None also for the empty text, which is NULL to openGauss.
+    pub fn filled(&self, at: usize) -> Option<String> {
+        self.owned(at).filter(|text| !text.is_empty())
+    }
+
     /// Column `at` as text that is never NULL.
     pub fn string(&self, at: usize) -> Result<String> {
         self.owned(at).ok_or_else(|| {

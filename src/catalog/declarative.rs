@@ -1,6 +1,6 @@
 //! PostgreSQL 10 and later, Greenplum 7, Cloudberry: pg_partitioned_table, pg_inherits and relpartbound.
 
-use super::table::{BYTES, Found};
+use super::table::{BYTES, Found, tree_sql};
 use super::trust::Trust;
 use super::{Database, keys};
 use crate::error::Result;
@@ -8,17 +8,6 @@ use crate::plan::bound::Bound;
 use crate::plan::copy_sql::quote_qualified;
 use crate::plan::tables::Relation;
 use crate::plan::tree::{Node, NodeRow, assemble};
-
-/// A clause that defines `tree`, the table with this OID, which comes first, and every one below it, with the columns oid and parent.
-pub fn tree_sql(oid: u32) -> String {
-    format!(
-        "WITH RECURSIVE tree AS (
-           SELECT CAST({oid} AS oid) AS oid, CAST(NULL AS oid) AS parent
-           UNION ALL
-           SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
-           WHERE NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false))"
-    )
-}
 
 /// The tree below a table; None when it is not partitioned. pg_get_expr is given no relation: a bound needs none, and it would wait for
 /// whoever has that one locked.
@@ -30,8 +19,8 @@ pub fn tree(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Option
     let mut levels = keys::levels(db, &tree, trust)?;
     let rows = db.query(&format!(
         "{tree}
-         SELECT tree.oid, tree.parent, n.nspname, c.relname, pg_get_expr(c.relpartbound, 0), c.relkind,
-                has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}
+         SELECT tree.oid, tree.parent, n.nspname, c.relname, pg_get_expr(c.relpartbound, 0),
+                has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}, c.relkind
          FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
          WHERE tree.parent IS NULL OR c.relpartbound IS NOT NULL"
@@ -49,10 +38,10 @@ pub fn tree(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Option
                     oid: id,
                     relation: quote_qualified(&schema, &name),
                     name,
-                    foreign: row.text(5) == Some("f"),
+                    foreign: row.text(7) == Some("f"),
                     // The root has been found readable, be it only some of its columns.
-                    readable: parent.is_none() || row.is(6),
-                    bytes: row.number(7),
+                    readable: parent.is_none() || row.is(5),
+                    bytes: row.number(6),
                     bound: bound.map(str::to_owned),
                 },
                 bound: bound.map(Bound::parse).transpose()?,

@@ -2,7 +2,7 @@
 //! the one that a partition may have for INSERTs of its own.
 
 use super::Database;
-use super::declarative::tree_sql;
+use super::table::tree_sql;
 use crate::error::Result;
 use crate::plan::copy_sql::quote_literal;
 

@@ -1,8 +1,7 @@
 //! What a table is made of, besides its partitions. SQL that PostgreSQL 8.3 understands wherever a server of that age may be asked; names are
 //! unqualified, since the session's search_path is pinned to pg_catalog.
 
-use super::declarative::tree_sql;
-use super::server::{Catalog, Product, Server};
+use super::server::Catalog;
 use super::table::Found;
 use super::{Database, greenplum, storage};
 use crate::error::{Result, tame};
@@ -42,51 +41,19 @@ pub fn read(db: &mut dyn Database, found: &Found, root: &Node<Relation>) -> Resu
     Ok(definition)
 }
 
-/// Column `at` of a row; None for null and for the empty string, which are one on openGauss.
-pub fn value(row: &Row, at: usize) -> Option<String> {
-    row.owned(at).filter(|text| !text.is_empty())
-}
-
-/// True where the catalogs are those of PostgreSQL 10 or later.
-pub fn is_declarative(server: &Server) -> bool {
-    server.catalog == Catalog::Declarative
-}
-
-/// True where keys and indexes mean what they mean here.
-fn is_postgresql(server: &Server) -> bool {
-    is_declarative(server) && server.product == Product::PostgreSql
-}
-
-/// The table and its partitions: a clause that defines `tree` with the columns oid and parent.
-pub fn tree(server: &Server, found: &Found) -> String {
-    if is_declarative(server) {
-        return tree_sql(found.oid);
-    }
-    let below = match server.catalog {
-        Catalog::Greenplum => format!(
-            " UNION ALL SELECT r.parchildrelid, p.parrelid FROM pg_partition_rule r JOIN pg_partition p ON p.oid = r.paroid
-              WHERE p.parrelid = {} AND NOT p.paristemplate AND r.parchildrelid <> 0",
-            found.oid
-        ),
-        _ => String::new(),
-    };
-    let root = &found.oid;
-    format!("WITH tree AS (SELECT CAST({root} AS oid) AS oid, CAST(NULL AS oid) AS parent{below})")
-}
-
 fn columns(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {
     let rows = column_rows(db, found)?;
     let mut literals = Vec::new();
     for row in &rows {
         let name = row.name(0)?;
-        let default = value(row, 5);
+        let default = row.filled(5);
         let mut leave_out = |what: String| definition.left_out.push(what);
-        if value(row, 6).is_some() {
+        if row.filled(6).is_some() {
             leave_out(format!(
                 "column \"{name}\" is an identity column on the source and an ordinary one here"
             ));
         }
-        if value(row, 7).is_some() {
+        if row.filled(7).is_some() {
             leave_out(format!(
                 "column \"{name}\" is generated on the source and an ordinary one here"
             ));
@@ -100,8 +67,8 @@ fn columns(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
                 ));
             }
         }
-        let mut collation = value(row, 8);
-        if value(row, 9).is_some_and(|schema| schema != "pg_catalog")
+        let mut collation = row.filled(8);
+        if row.filled(9).is_some_and(|schema| schema != "pg_catalog")
             && let Some(collation) = collation.take()
         {
             leave_out(format!(
@@ -125,7 +92,7 @@ fn columns(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
 /// Of each column: name, type without modifier, modifier, NOT NULL, type, default, identity, generated, collation and its schema.
 fn column_rows(db: &mut dyn Database, found: &Found) -> Result<Vec<Row>> {
     let version = db.server().version;
-    let declarative = is_declarative(db.server());
+    let declarative = db.server().is_declarative();
     let identity = if declarative { "a.attidentity" } else { "''" };
     let generated = if declarative && version >= 120_000 {
         "a.attgenerated"
@@ -178,8 +145,8 @@ fn defaults(db: &mut dyn Database, literals: &[(usize, String, String)], definit
 /// CHECK constraints of the table and, where partitions may have more, of those. Greenplum's partitions have their bounds as such.
 fn checks(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {
     let version = db.server().version;
-    let tree = if is_declarative(db.server()) {
-        tree(db.server(), found)
+    let tree = if db.server().is_declarative() {
+        found.tree(db.server())
     } else {
         format!(
             "WITH tree AS (SELECT CAST({} AS oid) AS oid, CAST(NULL AS oid) AS parent)",
@@ -223,7 +190,7 @@ fn checks(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> 
 }
 
 fn indexes(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {
-    if !is_postgresql(db.server()) {
+    if !db.server().is_postgresql() {
         let rows = db.query(&format!(
             "SELECT c.relname FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid = {} ORDER BY 1",
             found.oid
@@ -238,7 +205,7 @@ fn indexes(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
         return Ok(());
     }
     let version = db.server().version;
-    let tree = tree(db.server(), found);
+    let tree = found.tree(db.server());
     let keys = if version >= 110_000 {
         "x.indnkeyatts"
     } else {

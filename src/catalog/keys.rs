@@ -56,8 +56,8 @@ pub fn levels(db: &mut dyn Database, tree: &str, trust: Trust) -> Result<HashMap
         "{tree}
          SELECT p.partrelid, p.partstrat, a.attname,
                 CASE WHEN p.partnatts = 1 AND p.partattrs[0] = 0 THEN pg_get_partkeydef(p.partrelid) END,
-                COALESCE(o.opcdefault AND t.oid IS NOT NULL AND {}, false),
-                w.rolsuper OR w.rolname = current_user, {}
+                COALESCE(o.opcdefault AND t.oid IS NOT NULL AND {}, false), {},
+                w.rolsuper OR w.rolname = current_user
          FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid
          JOIN pg_class c ON c.oid = tree.oid JOIN pg_roles w ON w.oid = c.relowner
          CROSS JOIN LATERAL generate_series(0, p.partnatts - 1) AS k(n)
@@ -83,11 +83,11 @@ pub fn levels(db: &mut dyn Database, tree: &str, trust: Trust) -> Result<HashMap
         });
         let expression = row.text(3).and_then(list_expression);
         // What an owner's expression calls is called at the other end, too, with the rights that this role has there.
-        let is_own = trust == Trust::Everybody || row.is(5);
+        let is_own = trust == Trust::Everybody || row.is(14);
         let expression = expression.filter(|text| is_own || foreign_schema(text).is_none());
         match (row.text(2), expression) {
-            (Some(name), _) if row.is(4) => level.columns.push(key_column(row, 6, name, false)?),
-            (None, Some(text)) if row.is(4) => level.columns.push(key_column(row, 6, text, true)?),
+            (Some(name), _) if row.is(4) => level.columns.push(key_column(row, 5, name, false)?),
+            (None, Some(text)) if row.is(4) => level.columns.push(key_column(row, 5, text, true)?),
             _ => level.plain = false,
         }
     }

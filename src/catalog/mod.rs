@@ -15,7 +15,7 @@ pub mod server;
 mod storage;
 pub mod table;
 pub mod trust;
-pub mod types;
+mod type_facts;
 
 use crate::error::Result;
 use crate::plan::new_table::Definition;
@@ -24,8 +24,6 @@ use crate::row::Row;
 use server::{Catalog, Server};
 use table::Found;
 use trust::Trust;
-
-pub use declarative::tree_sql as declarative_tree;
 
 /// A server that can be asked.
 pub trait Database {

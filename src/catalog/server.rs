@@ -164,6 +164,16 @@ impl Server {
         self.functions.contains(name)
     }
 
+    /// True where the catalogs are those of PostgreSQL 10 or later.
+    pub fn is_declarative(&self) -> bool {
+        self.catalog == Catalog::Declarative
+    }
+
+    /// True where keys and indexes mean what they mean in PostgreSQL.
+    pub fn is_postgresql(&self) -> bool {
+        self.is_declarative() && self.product == Product::PostgreSql
+    }
+
     /// Whether it has a setting that it was asked about.
     pub fn has_setting(&self, name: &str) -> bool {
         self.settings.contains(name)

@@ -1,7 +1,6 @@
 //! Where and how a table's rows are kept, which is told and not copied.
 
 use super::Database;
-use super::definition::{is_declarative, tree, value};
 use super::server::Product;
 use super::table::Found;
 use crate::error::Result;
@@ -52,7 +51,7 @@ pub fn distribution(db: &mut dyn Database, found: &Found, definition: &mut Defin
 /// Access method, storage parameters, tablespace, UNLOGGED.
 pub fn storage(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {
     let version = db.server().version;
-    let method = if is_declarative(db.server()) && version >= 120_000 {
+    let method = if db.server().is_declarative() && version >= 120_000 {
         "(SELECT 'USING ' || m.amname FROM pg_am m WHERE m.oid = c.relam AND m.amname <> 'heap')"
     } else {
         "CAST(NULL AS text)"
@@ -62,7 +61,7 @@ pub fn storage(db: &mut dyn Database, found: &Found, definition: &mut Definition
     } else {
         "false"
     };
-    let tree = tree(db.server(), found);
+    let tree = found.tree(db.server());
     let rows = db.query(&format!(
         "{tree} SELECT c.relname, {method}, array_to_string(c.reloptions, ', '),
            (SELECT s.spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace), {unlogged}
@@ -71,9 +70,9 @@ pub fn storage(db: &mut dyn Database, found: &Found, definition: &mut Definition
     let mut tables = Vec::new();
     for row in &rows {
         let unlogged = row.is(4).then(|| "UNLOGGED".to_owned());
-        let options = value(row, 2).map(|options| format!("WITH ({options})"));
-        let tablespace = value(row, 3).map(|space| format!("TABLESPACE {}", quote_ident(&space)));
-        let clauses: Vec<String> = [unlogged, value(row, 1), options, tablespace]
+        let options = row.filled(2).map(|options| format!("WITH ({options})"));
+        let tablespace = row.filled(3).map(|space| format!("TABLESPACE {}", quote_ident(&space)));
+        let clauses: Vec<String> = [unlogged, row.filled(1), options, tablespace]
             .into_iter()
             .flatten()
             .collect();

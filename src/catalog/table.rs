@@ -2,8 +2,8 @@
 //! Greenplum 5 must; names are unqualified, since the session's search_path is pinned to pg_catalog.
 
 use super::Database;
-use super::server::Catalog;
-use super::types::{Described, FACTS, Types};
+use super::server::{Catalog, Server};
+use super::type_facts::{Described, FACTS, Types};
 use crate::error::Result;
 use crate::plan::collation::{self, Collation};
 use crate::plan::columns::Column;
@@ -56,6 +56,23 @@ impl Found {
         }
     }
 
+    /// The table and its partitions: a clause that defines `tree` with the columns oid and parent.
+    pub fn tree(&self, server: &Server) -> String {
+        if server.is_declarative() {
+            return tree_sql(self.oid);
+        }
+        let below = match server.catalog {
+            Catalog::Greenplum => format!(
+                " UNION ALL SELECT r.parchildrelid, p.parrelid FROM pg_partition_rule r JOIN pg_partition p ON p.oid = r.paroid
+                  WHERE p.parrelid = {} AND NOT p.paristemplate AND r.parchildrelid <> 0",
+                self.oid
+            ),
+            _ => String::new(),
+        };
+        let root = self.oid;
+        format!("WITH tree AS (SELECT CAST({root} AS oid) AS oid, CAST(NULL AS oid) AS parent{below})")
+    }
+
     fn read(row: &Row) -> Result<Found> {
         Ok(Found {
             oid: row.need(0)?,
@@ -66,6 +83,18 @@ impl Found {
             bytes: row.number(5),
         })
     }
+}
+
+/// A clause for PostgreSQL 10 and later that defines `tree`, the table with this OID, which comes first, and every one below it, with the
+/// columns oid and parent.
+pub fn tree_sql(oid: u32) -> String {
+    format!(
+        "WITH RECURSIVE tree AS (
+           SELECT CAST({oid} AS oid) AS oid, CAST(NULL AS oid) AS parent
+           UNION ALL
+           SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
+           WHERE NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false))"
+    )
 }
 
 /// Of the relations that satisfy a condition.
@@ -142,8 +171,8 @@ fn facts(catalog: Catalog, version: u32) -> String {
     format!(
         "{not_null} AND EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = a.attrelid
                                 AND (c.relkind = 'p' OR (c.relkind = 'r' AND NOT c.relhassubclass))),
-         a.attnotnull OR y.typnotnull OR EXISTS (SELECT 1 FROM pg_partitioned_table p
-           WHERE p.partrelid = a.attrelid AND p.partstrat = 'r' AND a.attnum = ANY (p.partattrs)),
+         a.attnotnull OR y.typnotnull OR EXISTS (SELECT 1 FROM pg_partitioned_table q
+           WHERE q.partrelid = a.attrelid AND q.partstrat = 'r' AND a.attnum = ANY (q.partattrs)),
          a.atthasdef OR a.attidentity <> '' OR y.typdefault IS NOT NULL,
          {generated},
          y.oid < 10000 AND y.typtype IN ('b', 'r', 'm') AND y.typsend <> 0 AND y.typreceive <> 0

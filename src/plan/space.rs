@@ -332,52 +332,6 @@ impl<'a> Space<'a> {
         };
         joined.into_iter().map(whole).collect()
     }
-
-    /// The condition on the source's rows of a bound on a level; None where it would be a rough one.
-    pub fn bound_condition<T>(&self, level: &Level<T>, bound: &Bound) -> Result<Option<String>> {
-        let (condition, is_exact) = self.condition(&self.cells(level, Some(bound))?, Asked::There);
-        Ok(is_exact.then_some(condition))
-    }
-
-    /// The cells without the limits that the source cannot tell: what [`Space::condition`] asks it for.
-    pub fn told(&self, cells: &[Cell]) -> Vec<Cell> {
-        let is_told = |cell: &Cell, at: usize| {
-            let limit = self.dimensions[at].column.as_ref().zip(cell.get(at));
-            limit.is_some_and(|(column, set)| !self.dimensions[at].condition(column, set, Asked::There).is_rough)
-        };
-        cells.iter().map(|cell| cell.split(|at| is_told(cell, at)).0).collect()
-    }
-
-    /// The condition that rows of `cells` satisfy, and whether no other rows do: what a hash tells apart no condition can.
-    pub fn condition(&self, cells: &[Cell], asked: Asked) -> (String, bool) {
-        if cells.is_empty() {
-            return ("(false)".to_owned(), true);
-        }
-        let mut is_exact = true;
-        let mut any = Vec::with_capacity(cells.len());
-        for cell in cells {
-            let mut all = Vec::new();
-            for (at, set) in cell.limits() {
-                match &self.dimensions[at].column {
-                    Some(column) => {
-                        let told = self.dimensions[at].condition(column, set, asked);
-                        is_exact &= !told.is_rough;
-                        all.extend(told.sql);
-                    }
-                    None => is_exact &= *set == self.universe(at),
-                }
-            }
-            any.push(match all.is_empty() {
-                true => "true".to_owned(),
-                false => all.join(" AND "),
-            });
-        }
-        let condition = match any.as_slice() {
-            [one] => format!("({one})"),
-            several => format!("(({}))", several.join(") OR (")),
-        };
-        (condition, is_exact)
-    }
 }
 
 fn label(column: &KeyColumn) -> String {

@@ -1,5 +1,6 @@
 //! The coordinator: one background process that plans a run, holds its snapshot, starts and watches the workers, and finishes it.
 
+mod changes;
 mod keeper;
 
 use super::outlook::Outlook;
@@ -8,14 +9,13 @@ use super::process::prepare_session;
 use super::request::{Request, retry_remark};
 use super::sessions::open_for_run;
 use super::state::Store;
-use super::state::rows::{NewUnit, Planned};
+use super::state::rows::Planned;
 use super::state::status::RunState;
 use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::board::Board;
 use crate::pg::handoff::Handoff;
 use crate::pg::{backend, report, wait, xact};
-use crate::plan::copy_sql::display_name;
 use crate::plan::retry;
 use crate::settings;
 use crate::source::clock::{self, Clock};
@@ -250,53 +250,6 @@ impl Run {
             self.request.limit_lock_waits()?;
             planning::plan(&self.request, &self.target, &self.store, keeper, clock, created)
         })
-    }
-
-    /// Creates what only the source has, each partition with what is below it in a transaction of its own: a lock on the parent is held for
-    /// as short as can be, and those that are there stay whatever becomes of the run. Gives their names, quoted and qualified.
-    fn create_partitions(&self, plan: &Plan) -> Result<HashSet<String>> {
-        let mut created = HashSet::new();
-        for creation in &plan.creations {
-            self.check_termination()?;
-            xact::transaction(|| {
-                self.request.limit_lock_waits()?;
-                self.target.create_partition(creation)?;
-                let names: Vec<String> = creation.tables.iter().map(|table| display_name(&table.name)).collect();
-                let note = format!("created partition {} as the source has it", names.join(", "));
-                self.store.add_message(self.id, &note)
-            })?;
-            created.extend(creation.tables.iter().map(|table| table.name.clone()));
-        }
-        Ok(created)
-    }
-
-    /// Drops what the source has no more, each partition in a transaction of its own: by now no worker holds the table.
-    fn drop_partitions(&self, units: &[&NewUnit]) -> Result<()> {
-        for unit in units {
-            let (partition, bound) = (unit.unit.oid()?, unit.bound.as_deref().unwrap_or(""));
-            let mut attempt = 1;
-            loop {
-                self.check_termination()?;
-                let dropped = xact::transaction(|| {
-                    self.request.limit_lock_waits()?;
-                    let name = self.target.drop_partition(&unit.unit, bound)?;
-                    self.store.unit_dropped(self.id, partition)?;
-                    let note = format!("dropped partition {}: the source has it no more", display_name(&name));
-                    self.store.add_message(self.id, &note)
-                });
-                let Err(error) = dropped else { break };
-                let Some(delay) = self.request.next_attempt(&error, attempt) else {
-                    if error.is_cancel() {
-                        return Err(error);
-                    }
-                    xact::transaction(|| self.store.unit_not_dropped(self.id, partition, &error))?;
-                    break;
-                };
-                self.sleep(delay)?;
-                attempt += 1;
-            }
-        }
-        Ok(())
     }
 
     /// Starts `wanted` workers, or as many as there are free slots.

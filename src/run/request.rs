@@ -5,7 +5,7 @@ use crate::pg::backend;
 use crate::plan::replace::Replace;
 use crate::plan::retry::{self, Retries};
 use crate::plan::vanished::Vanished;
-use crate::targets::Limits;
+use crate::targets::loading::Limits;
 use crate::wire::endpoint::Endpoint;
 use crate::wire::mapping;
 use serde::{Deserialize, Serialize};

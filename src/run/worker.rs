@@ -13,7 +13,8 @@ use crate::pg::board::Board;
 use crate::pg::{backend, report, wait, xact};
 use crate::plan::{retry, shares};
 use crate::source::Reader;
-use crate::targets::{Crew, Target, What};
+use crate::targets::Target;
+use crate::targets::loading::{Crew, What};
 use std::time::{Duration, Instant};
 
 /// The process.

@@ -2,6 +2,7 @@
 //! another server that a foreign table here stands for ([`remote`]), as far as a plan goes. Who plans, and how runs go, knows neither SPI nor
 //! sessions of it.
 
+pub mod loading;
 pub mod local;
 mod remote;
 mod values;
@@ -10,19 +11,16 @@ use crate::catalog::table::{self, Found};
 use crate::catalog::trust::Trust;
 use crate::catalog::{self, Database, defaults, keys};
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::board::{Board, Gauge};
 use crate::pg::report;
 use crate::plan::creation::Creation;
 use crate::plan::key::KeyColumn;
-use crate::plan::replace::{Replace, Way};
 use crate::plan::tables::{Table, Unit};
 use crate::row::Row;
-use crate::source::{Portion, Reader};
+use crate::source::Reader;
+use loading::{Loaded, Storage, What};
 use local::Local;
 use remote::Remote;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
-use std::ops::AddAssign;
 use std::time::Duration;
 
 /// The table that is written.
@@ -31,132 +29,6 @@ pub enum Target {
     Local(Local),
     /// of another server
     Remote(Box<Remote>),
-}
-
-/// What a unit's storage is known by: another number, and it is not what a run has left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Storage {
-    /// pg_class.relfilenode
-    pub file_number: u32,
-    /// a crash empties it in place
-    pub is_unlogged: bool,
-    /// when its server was started
-    pub server_start: String,
-}
-
-/// What is to be loaded into a unit, and how.
-#[derive(Debug)]
-pub struct What<'a> {
-    /// the unit
-    pub unit: &'a Unit,
-    /// rows of the source
-    pub portion: &'a Portion,
-    /// conditions, one for each piece, where several processes could read it; empty: it is read as a whole
-    pub pieces: Vec<String>,
-    /// whose work that is
-    pub crew: Crew<'a>,
-    /// columns in the order of the data
-    pub columns: &'a [String],
-    /// COPY's binary format
-    pub binary: bool,
-    /// the data holds rows of other partitions, which are dropped and counted
-    pub filter: bool,
-    /// some column is neither copied nor generated
-    pub leaves_out: bool,
-    /// how others see the new rows
-    pub replace: Replace,
-    /// condition on rows here whose range the source has no partition for any more: they are not replaced
-    pub vanished: Option<&'a str>,
-    /// bounds of the unit and of what is above it up to the table, as planned with
-    pub bound: Option<&'a str>,
-    /// how long others may be made to wait
-    pub limits: Limits,
-    /// synchronous_commit of the commit
-    pub synchronous_commit: &'a str,
-    /// where its progress shows
-    pub gauge: Gauge,
-}
-
-/// Whose work a unit is.
-#[derive(Debug, Clone, Copy)]
-pub struct Crew<'a> {
-    /// the run
-    pub run_id: i64,
-    /// the run's board
-    pub board: Board,
-    /// the unit's number there
-    pub number: i32,
-    /// processes of the run
-    pub seats: u32,
-    /// foreign server that is the source
-    pub source: &'a str,
-    /// for opening a connection to it
-    pub connect_timeout: Duration,
-}
-
-/// How long others may be made to wait for a unit.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// one attempt to lock what is loaded, behind which readers queue, and any other lock; zero: none
-    pub attempt: Duration,
-    /// all attempts; zero: none
-    pub total: Duration,
-}
-
-/// What became of a unit.
-#[derive(Debug)]
-pub struct Loaded {
-    /// rows now in the unit
-    pub moved: Moved,
-    /// how it was done
-    pub way: Way,
-    /// how many loaded it
-    pub processes: u32,
-    /// why they were not more
-    pub remark: Option<String>,
-    /// why it was truncated where it would have been swapped
-    pub obstacle: Option<String>,
-    /// what it is known by now
-    pub storage: Storage,
-}
-
-impl Loaded {
-    /// What the user should know.
-    pub fn remarks(&self) -> Vec<String> {
-        let obstacle = self.obstacle.as_ref();
-        let truncated = obstacle.map(|obstacle| format!("truncated, so that readers wait: {obstacle}"));
-        truncated.into_iter().chain(self.remark.clone()).collect()
-    }
-}
-
-/// Rows that came, and bytes of COPY.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct Moved {
-    /// rows loaded
-    pub rows: u64,
-    /// bytes received
-    pub bytes: u64,
-}
-
-impl AddAssign for Moved {
-    fn add_assign(&mut self, other: Moved) {
-        self.rows += other.rows;
-        self.bytes += other.bytes;
-    }
-}
-
-/// The pieces of a unit that is loaded by more than one process.
-pub trait Pieces {
-    /// The unit is empty. Others may begin, if it is to be `shared`.
-    fn begin(&mut self, shared: bool) -> Result<()>;
-    /// The statement that reads the next piece; None when there is none left for this process.
-    fn next(&mut self) -> Result<Option<String>>;
-    /// Waits for the others; what they have loaded.
-    fn finish(&mut self) -> Result<Moved>;
-    /// How many have taken part, this process included.
-    fn processes(&self) -> u32;
-    /// Why they were not more.
-    fn remark(&self) -> Option<&str>;
 }
 
 /// Refuses what cannot be written, with the reason.

@@ -8,7 +8,6 @@
 
 use std::io::{self, ErrorKind};
 use std::task::Poll;
-use tokio::io::ReadBuf;
 
 /// One read of the socket. Larger ones gained nothing in the measurements of design.md; smaller ones cost system calls.
 const BUFFER: usize = 256 * 1024;
@@ -47,8 +46,9 @@ pub trait Socket {
     }
 }
 
+/// Where the reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub enum State {
     /// at a frame's first byte
     Header,
     /// inside a message for the crate
@@ -63,17 +63,17 @@ enum State {
 pub struct Wire {
     /// where they go and come from
     pub socket: Box<dyn Socket>,
-    buffer: Box<[u8]>,
-    /// unread bytes are buffer[start..end]
-    start: usize,
-    end: usize,
-    state: State,
+    /// what was read and not taken is buffer[start..end]
+    pub buffer: Box<[u8]>,
+    pub start: usize,
+    pub end: usize,
+    pub state: State,
     /// bytes read from the socket so far
     pub received: u64,
     /// the peer has closed
     pub eof: bool,
     /// the peer has broken the rules, and how: nothing more of it is read
-    broken: Option<&'static str>,
+    pub broken: Option<&'static str>,
     /// the last look at it ended before everything that was there had been seen
     pub again: bool,
     /// a COPY was asked for, and has not begun
@@ -173,12 +173,12 @@ impl Wire {
         self.at_work = true;
     }
 
-    fn unread(&self) -> &[u8] {
+    pub fn unread(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
     /// Reads once from the socket into the free part of the buffer. False when nothing is there.
-    fn fill(&mut self) -> io::Result<bool> {
+    pub fn fill(&mut self) -> io::Result<bool> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -207,7 +207,7 @@ impl Wire {
 
     /// Reads the next frame's header if it has arrived whole; enters Forward (header included) or Data (header consumed).
     /// False when more bytes are needed.
-    fn next_frame(&mut self) -> io::Result<bool> {
+    pub fn next_frame(&mut self) -> io::Result<bool> {
         let &[tag, a, b, c, d, ..] = self.unread() else {
             return Ok(false);
         };
@@ -298,131 +298,9 @@ impl Wire {
     }
 
     /// An error for the crate and for a COPY, whoever reads next.
-    fn refuse<T>(&mut self, text: &'static str) -> io::Result<T> {
+    pub fn refuse<T>(&mut self, text: &'static str) -> io::Result<T> {
         self.broken = Some(text);
         Err(io::Error::new(ErrorKind::InvalidData, text))
-    }
-
-    /// Moves CopyData payload into `out`, as much as fits and has arrived.
-    pub fn take_copy_data(&mut self, out: &mut [u8]) -> io::Result<Data> {
-        if let Some(text) = self.broken {
-            return self.refuse(text);
-        }
-        let mut filled = 0;
-        let mut may_fill = true;
-        while filled < out.len() {
-            match self.state {
-                State::Forward(_) | State::Skip(_) => break,
-                State::Header => {
-                    // The frame after the data is left for the crate, header and all.
-                    if self.unread().first().is_some_and(|tag| *tag != b'd') {
-                        break;
-                    }
-                    if self.next_frame()? {
-                        continue;
-                    }
-                }
-                State::Data(0) => {
-                    self.state = State::Header;
-                    continue;
-                }
-                State::Data(left) => {
-                    let n = left.min(self.end - self.start).min(out.len() - filled);
-                    if n > 0 {
-                        out[filled..filled + n].copy_from_slice(&self.buffer[self.start..self.start + n]);
-                        filled += n;
-                        self.start += n;
-                        self.state = State::Data(left - n);
-                        continue;
-                    }
-                }
-            }
-            // More bytes are needed; what is there is given first. One read a call: a server that sends empty messages without a pause must
-            // not keep a cancel waiting.
-            if filled > 0 {
-                break;
-            }
-            if !may_fill {
-                return Ok(Data::Again);
-            }
-            if !self.fill()? {
-                break;
-            }
-            may_fill = false;
-        }
-        if filled > 0 {
-            return Ok(Data::Bytes(filled));
-        }
-        match self.state {
-            State::Forward(_) | State::Skip(_) => Ok(Data::Other),
-            State::Header if !self.unread().is_empty() && self.unread()[0] != b'd' => Ok(Data::Other),
-            _ if self.eof => Err(ErrorKind::UnexpectedEof.into()),
-            _ => Ok(Data::Wait),
-        }
-    }
-
-    /// Moves bytes of messages into `out`. False when nothing could be moved: more must arrive, or a COPY must take its data first; or
-    /// `again` is set.
-    pub fn forward(&mut self, out: &mut ReadBuf<'_>) -> io::Result<bool> {
-        let before = out.remaining();
-        match self.forward_all(out) {
-            // An error that the server has sent before it broke the rules is told; what is wrong is wrong the next time too.
-            Err(_) if out.remaining() < before => Ok(true),
-            result => result.map(|()| out.remaining() < before),
-        }
-    }
-
-    fn forward_all(&mut self, out: &mut ReadBuf<'_>) -> io::Result<()> {
-        if let Some(text) = self.broken {
-            return self.refuse(text);
-        }
-        let before = out.remaining();
-        let mut reads = 0;
-        self.again = false;
-        while out.remaining() > 0 {
-            // As for a COPY: not without end.
-            if reads > 1 {
-                self.again = out.remaining() == before;
-                break;
-            }
-            match self.state {
-                State::Forward(0) | State::Skip(0) => self.state = State::Header,
-                State::Skip(left) => {
-                    let n = left.min(self.end - self.start);
-                    self.start += n;
-                    self.state = State::Skip(left - n);
-                    if n == 0 {
-                        if !self.fill()? {
-                            break;
-                        }
-                        reads += 1;
-                    }
-                }
-                State::Forward(left) => {
-                    let n = left.min(self.end - self.start).min(out.remaining());
-                    if n > 0 {
-                        out.put_slice(&self.buffer[self.start..self.start + n]);
-                        self.start += n;
-                        self.state = State::Forward(left - n);
-                    } else if !self.fill()? {
-                        break;
-                    } else {
-                        reads += 1;
-                    }
-                }
-                State::Data(0) => self.state = State::Header,
-                State::Data(_) => break,
-                State::Header => {
-                    if !self.next_frame()? {
-                        if !self.fill()? {
-                            break;
-                        }
-                        reads += 1;
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! by hand and every wait is the server's latch (tablesync.c's way), so a cancel or termination ends any of them at once.
 //!
 //! From below: `endpoint` is an address with what it takes to get in, `mapping` reads one from a foreign server and user mapping; `socket`
-//! and `tls` open the way, `frames` and `stream` are what the crate reads and writes; `link` is a connection that has been logged in
+//! and `tls` open the way, `frames`, `flow` and `stream` are what the crate reads and writes; `link` is a connection that has been logged in
 //! (`connect`) and can be stopped from outside (`cancel`); `session` asks (`query`), in transactions with settings of its own (`pins`).
 
 mod alert;
@@ -11,6 +11,7 @@ mod connect;
 pub mod copy_out;
 pub mod endpoint;
 mod errors;
+mod flow;
 pub mod frames;
 mod link;
 pub mod mapping;

@@ -146,7 +146,7 @@ fn the_same_in_the_callers_own_session() {
         vec![(defaults, endless(b'D', 10))],
         too_long,
     );
-    scene.fails("rows of a plan", PLAN, vec![(COLUMNS, endless(b'C', 15))], too_long);
+    scene.fails("rows of a plan", PLAN, vec![(COLUMNS, endless(b'C', 18))], too_long);
     scene.fails(
         "rows of a count",
         VERIFY,
@@ -200,6 +200,7 @@ fn a_wild_tree_costs_no_stack() {
                     bound,
                     some("t"),
                     some("9223372036854775807"),
+                    some("p"),
                 ]));
                 parent = id;
             }
@@ -218,7 +219,12 @@ fn a_wild_tree_costs_no_stack() {
                 some("t"),
                 some("1082"),
                 some("date"),
+                some("pg_catalog.date"),
                 None,
+                None,
+                None,
+                some("-1"),
+                some("date"),
                 None,
                 some("t"),
             ]));
@@ -263,6 +269,7 @@ fn a_partition_named_like_a_statement_is_only_named_so() {
                 bound,
                 some("t"),
                 None,
+                some("r"),
             ]));
         }
         found

@@ -23,7 +23,16 @@ fn what_has_no_end_is_refused_or_ends_with_a_cancel() {
             TREE,
             Lie::Flood(
                 b'D',
-                row(&[some("1"), some("2"), some("a"), some("b"), None, some("t"), None]),
+                row(&[
+                    some("1"),
+                    some("2"),
+                    some("a"),
+                    some("b"),
+                    None,
+                    some("t"),
+                    None,
+                    some("r"),
+                ]),
             ),
         ),
         ("rows of nothing", SYNC, EXPORT, Lie::Flood(b'D', row(&[None]))),

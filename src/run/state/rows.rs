@@ -8,7 +8,7 @@ use crate::plan::tables::Unit;
 use crate::row::Row;
 use crate::run::request::Request;
 use crate::source::Portion;
-use crate::targets::Storage;
+use crate::targets::loading::Storage;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use crate::plan::tables::Unit;
 use crate::row::Row;
 use crate::run::request::Request;
 use crate::source::Portion;
-use crate::targets::Loaded;
+use crate::targets::loading::Loaded;
 use std::collections::HashMap;
 use std::time::Duration;
 

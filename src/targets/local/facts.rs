@@ -1,6 +1,6 @@
 //! Facts about tables of this database that no other server's catalog has to tell. Always under a search_path of pg_catalog.
 
-use crate::catalog::declarative_tree;
+use crate::catalog::table::tree_sql;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};
 use crate::pg::{backend, spi};
@@ -56,7 +56,7 @@ fn check_is_of_users(oid: u32) -> Result<()> {
                                 AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'cgpsync') AS is_of_ours
                FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace)
              SELECT relname, is_of_server FROM kept WHERE is_of_server OR is_of_ours ORDER BY is_named DESC, relname LIMIT 1",
-            declarative_tree(oid)
+            tree_sql(oid)
         ),
         &[],
     )?;

@@ -1,96 +1,18 @@
 //! Replacing the rows of one unit, in one transaction of this process: afterwards the unit holds exactly what the source sent, or the
 //! transaction fails and it holds what it held.
 
+use super::copy_in::CopyIn;
 use super::swap::{self, Swap};
 use super::team::Team;
 use super::{Local, facts, rights};
 use crate::catalog::defaults;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
-use crate::pg::copy::{self, Counted};
-use crate::pg::filling::{self, Defaults};
 use crate::pg::relation::{self, Against};
 use crate::pg::{backend, spi};
 use crate::plan::replace::{Replace, Way};
 use crate::source::Reader;
-use crate::targets::{Loaded, Moved, Pieces, What};
-use crate::wire::copy_out::CopyOut;
-
-/// Where rows go, and what they are.
-#[derive(Debug, Clone, Copy)]
-pub struct Into<'a> {
-    /// the table of the call
-    pub table: u32,
-    /// its partition, or itself
-    pub unit: u32,
-    /// columns in the order of the data
-    pub columns: &'a [String],
-    /// COPY's binary format
-    pub binary: bool,
-    /// the data holds rows of other partitions, which are dropped and counted
-    pub filter: bool,
-}
-
-impl Into<'_> {
-    /// Loads what a COPY of the source sends, all of it.
-    pub fn load(&self, mut rows_of_source: CopyOut<'_>) -> Result<Moved> {
-        self.load_with(&[], &mut rows_of_source)
-    }
-    /// The same; columns in `defaults` are filled with the table's defaults rather than the unit's.
-    fn load_with(&self, defaults: &[String], rows_of_source: &mut CopyOut<'_>) -> Result<Moved> {
-        let load = |columns: &[String], rows: &mut dyn copy::Feed| {
-            copy::load(self.unit, columns, self.binary, &backend::encoding(), self.filter, rows)
-        };
-        let counted = match defaults.is_empty() {
-            true => load(self.columns, rows_of_source)?,
-            false => {
-                let values = Defaults::of(self.table, defaults)?;
-                let columns = [self.columns, defaults].concat();
-                load(&columns, &mut filling::completed(rows_of_source, values))?
-            }
-        };
-        let rows = complete(rows_of_source.rows()?, counted)?;
-        let bytes = rows_of_source.bytes();
-        Ok(Moved { rows, bytes })
-    }
-
-    /// Loads the pieces after the first, together with the others.
-    fn load_rest(&self, pieces: &mut dyn Pieces, reader: &mut Reader, gauge: Gauge) -> Result<Moved> {
-        let mut moved = Moved::default();
-        while let Some(copy_sql) = pieces.next()? {
-            moved += self.load(reader.copy(&copy_sql, gauge)?)?;
-        }
-        let others = pieces.finish()?;
-        relation::count_loaded(self.unit, others.rows);
-        moved += others;
-        Ok(moved)
-    }
-}
-
-/// The number of rows loaded, if all that were sent are there, or were left out by the condition.
-fn complete(sent: u64, counted: Counted) -> Result<u64> {
-    let Counted { loaded, left_out } = counted;
-    if left_out.and_then(|left_out| loaded.checked_add(left_out)) == Some(sent) {
-        return Ok(loaded);
-    }
-    let (message, detail) = match left_out {
-        Some(0) => (
-            format!("{sent} rows were sent and {loaded} loaded"),
-            "A trigger that skips rows makes the copy incomplete.",
-        ),
-        Some(elsewhere) => (
-            format!("{sent} rows were sent, {elsewhere} of them of other partitions, and {loaded} loaded"),
-            "A trigger that skips rows makes the copy incomplete.",
-        ),
-        None => (
-            format!("{sent} rows were sent and {loaded} loaded, and how many are of other partitions is not known"),
-            "A trigger has run a command of its own that shows progress, in the place where the rows are counted.",
-        ),
-    };
-    Err(Error::protocol(message)
-        .detail(detail)
-        .hint("Disable the trigger on this partition for the sync, or let it raise an error."))
-}
+use crate::targets::loading::{Loaded, Moved, Pieces, What};
 
 /// What was loaded, and by whom.
 struct Done {
@@ -111,7 +33,7 @@ pub fn replace(
     let limit = what.limits.attempt.as_millis().to_string();
     backend::set_config("lock_timeout", &limit, true)?;
     reader.begin_unit(&format!("cgpsync run {}: {}", what.crew.run_id, what.unit.name))?;
-    let into = Into {
+    let into = CopyIn {
         table: local.table,
         unit: what.unit.oid()?,
         columns: what.columns,
@@ -148,7 +70,7 @@ pub fn replace(
 }
 
 /// A team for a unit whose pieces several processes may read and load.
-fn team(local: &Local, what: &What<'_>, into: &Into<'_>, reader: &Reader) -> Result<Option<Team>> {
+fn team(local: &Local, what: &What<'_>, into: &CopyIn<'_>, reader: &Reader) -> Result<Option<Team>> {
     let Some(snapshot) = reader.snapshot.as_ref().filter(|_| !what.pieces.is_empty()) else {
         return Ok(None);
     };
@@ -163,7 +85,7 @@ type Filled = (Done, Way, Option<String>, Option<Swap>);
 fn fill(
     local: &Local,
     what: &What<'_>,
-    into: &Into<'_>,
+    into: &CopyIn<'_>,
     copy_sql: &str,
     pieces: Option<&mut dyn Pieces>,
     reader: &mut Reader,
@@ -187,7 +109,7 @@ fn fill(
         Some(pieces) => {
             pieces.begin(way == Way::Swap)?;
             let mut moved = into.load(rows_of_source)?;
-            moved += into.load_rest(pieces, reader, what.gauge)?;
+            moved += load_rest(into, pieces, reader, what.gauge)?;
             Done {
                 moved,
                 processes: pieces.processes(),
@@ -203,9 +125,21 @@ fn fill(
     Ok((done, way, obstacle, old))
 }
 
+/// Loads the pieces after the first, together with the others.
+fn load_rest(into: &CopyIn<'_>, pieces: &mut dyn Pieces, reader: &mut Reader, gauge: Gauge) -> Result<Moved> {
+    let mut moved = Moved::default();
+    while let Some(copy_sql) = pieces.next()? {
+        moved += into.load(reader.copy(&copy_sql, gauge)?)?;
+    }
+    let others = pieces.finish()?;
+    relation::count_loaded(into.unit, others.rows);
+    moved += others;
+    Ok(moved)
+}
+
 /// Locks the unit, called `name`, and what is above it, chooses the way, and truncates what is to be truncated. An error unless the unit is what
 /// was planned.
-fn empty(what: &What<'_>, into: &Into<'_>, name: &str) -> Result<(Way, Option<String>)> {
+fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str) -> Result<(Way, Option<String>)> {
     let unit = into.unit;
     let parents = lock_parents(unit)?;
     // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
@@ -249,7 +183,13 @@ fn empty(what: &What<'_>, into: &Into<'_>, name: &str) -> Result<(Way, Option<St
 
 /// Columns of the unit, called `name`, that get the table's default instead of the unit's own. With
 /// its locks held, so that they stay what they are; the run was planned before.
-fn other_defaults(local: &Local, what: &What<'_>, into: &Into<'_>, name: &str, in_pieces: bool) -> Result<Vec<String>> {
+fn other_defaults(
+    local: &Local,
+    what: &What<'_>,
+    into: &CopyIn<'_>,
+    name: &str,
+    in_pieces: bool,
+) -> Result<Vec<String>> {
     if !what.leaves_out {
         return Ok(Vec::new());
     }

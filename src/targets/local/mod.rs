@@ -1,6 +1,7 @@
 //! A table of this database, by SPI and by OID.
 
-pub mod ddl;
+mod copy_in;
+mod ddl;
 pub mod facts;
 mod load;
 mod rights;
@@ -8,7 +9,7 @@ mod swap;
 pub mod table_like;
 pub mod team;
 
-use super::{Loaded, Storage, What};
+use super::loading::{Loaded, Storage, What};
 use crate::catalog::Database;
 use crate::catalog::server::Server;
 use crate::error::{Error, Result, sqlstate};

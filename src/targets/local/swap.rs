@@ -11,7 +11,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};
 use crate::pg::{backend, background, report, spi, wait, xact};
 use crate::plan::replace::lock_attempt;
-use crate::targets::Limits;
+use crate::targets::loading::Limits;
 use std::time::{Duration, Instant};
 
 /// How long somebody may wait for the load and hold it up, before the load gives way: the server's own default for looking. A statement with a

@@ -1,13 +1,13 @@
 //! A big unit is loaded by several processes: the worker that has it, and helpers, one for each of the run's workers that has nothing to do. All of
 //! them take pieces of it until none is left; a helper's rows belong to the worker's transaction ([`crate::pg::helper`]).
 
-use super::load::Into;
+use super::copy_in::CopyIn;
 use crate::error::{Error, Result, Side};
 use crate::pg::board::{Board, Gauge};
 use crate::pg::helper::{self, Helper, Report};
 use crate::pg::{backend, report};
 use crate::source::{Portion, Reader};
-use crate::targets::{Moved, Pieces, What};
+use crate::targets::loading::{Moved, Pieces, What};
 use crate::wire::{Session, mapping};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -88,7 +88,7 @@ pub struct Team {
 
 impl Team {
     /// A team that so far is its leader.
-    pub fn new(what: &What<'_>, into: &Into<'_>, snapshot: &str) -> Team {
+    pub fn new(what: &What<'_>, into: &CopyIn<'_>, snapshot: &str) -> Team {
         let crew = what.crew;
         let task = Task {
             run_id: crew.run_id,
@@ -281,7 +281,7 @@ fn help_on(task: &Task, board: Board) -> Result<Answer> {
 
 fn load_pieces(task: &Task, gauge: Gauge, source: &mut Session) -> Result<Moved> {
     // The leader has made sure that no column needs another default than the unit's.
-    let into = Into {
+    let into = CopyIn {
         table: task.table,
         unit: task.unit,
         columns: &task.columns,

@@ -3,7 +3,7 @@ use super::*;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::Context;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, ReadBuf};
 
 /// A peer that sends the given pieces, one a read, with a WouldBlock after each.
 struct Script(VecDeque<Option<Vec<u8>>>);

@@ -1,7 +1,7 @@
 //! An OpenSSL context from the options: whom to trust, who we are, which versions.
 
 use super::files::{self, Opened};
-use super::pem::Pem;
+use super::pem::{Pem, text};
 use crate::error::{Error, Result};
 use crate::pg::aside::Aside;
 use crate::pg::{openssl as fence, wait};
@@ -201,11 +201,4 @@ fn unread(what: &str, file: &str, error: &ErrorStack) -> Error {
 
 fn unusable(message: &str, error: &ErrorStack) -> Error {
     Error::bad_parameter(message.to_owned()).detail(format!("OpenSSL: {}.", text(error)))
-}
-
-/// The first reason, without OpenSSL's places in its own code.
-pub(super) fn text(stack: &ErrorStack) -> String {
-    let first = stack.errors().first();
-    let reason = first.and_then(|e| e.reason().map(str::to_owned).or_else(|| Some(e.to_string())));
-    reason.unwrap_or_else(|| "no error reported".to_owned())
 }

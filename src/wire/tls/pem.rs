@@ -1,7 +1,7 @@
 //! Certificates and revocation lists of a PEM file that is in memory.
 
-use super::context::text;
 use crate::pg::openssl as fence;
+use openssl::error::ErrorStack;
 use openssl::x509::{X509, X509Crl};
 
 /// What a file holds of both; other things in it, such as a key, are passed over.
@@ -39,6 +39,13 @@ impl Pem {
         }
         Ok(pem)
     }
+}
+
+/// The first reason, without OpenSSL's places in its own code.
+pub fn text(stack: &ErrorStack) -> String {
+    let first = stack.errors().first();
+    let reason = first.and_then(|e| e.reason().map(str::to_owned).or_else(|| Some(e.to_string())));
+    reason.unwrap_or_else(|| "no error reported".to_owned())
 }
 
 #[cfg(test)]
