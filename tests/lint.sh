@@ -24,6 +24,31 @@ if grep -rn 'allow(unsafe_code)' src | grep -v '^src/pg/mod.rs:'; then
     echo "unsafe code is allowed outside src/pg" >&2
     exit 1
 fi
+# The drawing in ARCHITECTURE.md, an arrow a line; its arrows point to lines below, so there is no circle among folders.
+drawn=$(sed -n '/^## Who calls whom/,/^| module/p' ARCHITECTURE.md | awk '/─►/ { gsub(",", ""); for (i = 3; i <= NF; i++) print $1, $i }' | sort)
+# shellcheck disable=SC2046 # names without spaces
+arrows() { awk -v level="$1" -f "$here/support/arrows.awk" $(find src -name '*.rs' | sort) | sort; }
+if ! diff <(echo "$drawn") <(arrows 1 | grep -vE ' (error|row)$') >&2; then
+    echo "ARCHITECTURE.md draws other arrows (<) than the code has (>)" >&2
+    exit 1
+fi
+for level in 1 2 3 4; do
+    if ! arrows "$level" | tsort >/dev/null; then
+        echo "modules use each other in a circle" >&2
+        exit 1
+    fi
+done
+# Files over 400 lines and functions over 70 are cut where a reader would cut them; tests stand at a file's end.
+long=$(find src -name '*.rs' ! -path 'src/fuzz/*' ! -name tests.rs -print0 | xargs -0 awk -f "$here/support/long.awk")
+if [ -n "$long" ]; then
+    echo "$long" >&2
+    exit 1
+fi
+# A story is read by itself: what several need is in tests/support.
+if grep -rnE '^use (crate|super)::' tests/stories/*.rs | grep -vE 'crate::(support|error|plan)\b'; then
+    echo "a story imports another one" >&2
+    exit 1
+fi
 # The version is Cargo.toml's; PGXN wants it twice in META.json, and a database that has an earlier one wants a way from there.
 version=$(cgpsync_version)
 if [ "$(grep -c "\"version\": \"$version\"" META.json)" != 2 ] || ! grep -q "^## $version" CHANGELOG.md; then

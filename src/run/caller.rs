@@ -119,15 +119,16 @@ fn check(call: Call) -> Result<Request> {
     request(call, targets::check)
 }
 
-/// The checks of every call that reads a source, `check_table` for what its table may be, and what becomes of its arguments.
-pub fn request(call: Call, check_table: impl FnOnce(u32) -> Result<()>) -> Result<Request> {
+/// The checks of every call that reads a source, and what becomes of its arguments. `check_table` refuses what its table may not be, and gives
+/// the foreign server that has it, if one does: that is not the source.
+pub fn request(call: Call, check_table: impl FnOnce(u32) -> Result<Option<String>>) -> Result<Request> {
     check_place()?;
     check_parallelism(call.parallelism)?;
     let columns = call.columns.map(check_columns).transpose()?;
     let replace = Replace::parse(&call.replace)?;
     let vanished = Vanished::parse(&call.vanished)?;
-    check_table(call.table)?;
-    let source = resolve_source(call.source)?;
+    let other = check_table(call.table)?;
+    let source = resolve_source(call.source, other.as_deref())?;
     // Refuses a server that does not exist or may not be used, or has no mapping, while it costs nothing.
     mapping::check(&source)?;
     let rows = spi::execute(
@@ -242,15 +243,15 @@ fn check_role() -> Result<()> {
     }
 }
 
-/// The named server, else the setting's, else the only one of our wrapper.
-pub(super) fn resolve_source(named: Option<String>) -> Result<String> {
+/// The named server, else the setting's, else the only one of our wrapper besides `other`.
+pub(super) fn resolve_source(named: Option<String>, other: Option<&str>) -> Result<String> {
     if let Some(name) = named.filter(|n| !n.is_empty()).or_else(settings::source) {
         return Ok(name);
     }
     let rows = spi::execute(
         "SELECT s.srvname FROM pg_catalog.pg_foreign_server s
-         JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw WHERE w.fdwname = 'cgpsync' ORDER BY 1",
-        &[],
+         JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw WHERE w.fdwname = 'cgpsync' AND s.srvname IS DISTINCT FROM $1::pg_catalog.name ORDER BY 1",
+        &[other],
     )?;
     match rows.as_slice() {
         [only] => only.string(0),

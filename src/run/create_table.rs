@@ -27,7 +27,7 @@ pub fn create_table(source_table: &str, target_table: Option<&str>, source: Opti
     let target = target_table
         .map(|text| split_argument("target_table", text))
         .transpose()?;
-    let (mut table, mut definition, prefixed) = describe(&wanted, &caller::resolve_source(source)?)?;
+    let (mut table, mut definition, prefixed) = describe(&wanted, &caller::resolve_source(source, None)?)?;
     let (schema, name) = match target {
         Some((schema, name)) => (schema.unwrap_or_else(|| definition.schema.clone()), name),
         None => (definition.schema.clone(), definition.name.clone()),

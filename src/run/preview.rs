@@ -53,7 +53,7 @@ impl Line {
 
 /// Plans `call`. What holds for the whole of it comes as NOTICEs.
 pub fn preview(call: Call) -> Result<Vec<Line>> {
-    let request = caller::request(call, targets::check_plannable)?;
+    let request = caller::request(call, targets::check_wherever_it_is)?;
     let (plan, shared) = backend::with_local_settings(|| plan(&request))?;
     for remark in &plan.remarks {
         match remark.strip_prefix(WARNING) {

@@ -2,6 +2,7 @@
 //! another server that a foreign table here stands for ([`remote`]), as far as a plan goes. Who plans, and how runs go, knows neither SPI nor
 //! sessions of it.
 
+mod kinds;
 pub mod loading;
 pub mod local;
 mod remote;
@@ -31,15 +32,15 @@ pub enum Target {
     Remote(Box<Remote>),
 }
 
-/// Refuses what cannot be written, with the reason.
-pub fn check(table: u32) -> Result<()> {
-    local::facts::check_kind(table)
+/// Refuses what cannot be written, with the reason. What can is on no other server.
+pub fn check(table: u32) -> Result<Option<String>> {
+    kinds::check(&mut Local::new(table).database(), table).map(|()| None)
 }
 
-/// The same for what cannot be planned for: a foreign table is told to be one on the server that it is of.
-pub fn check_plannable(table: u32) -> Result<()> {
+/// The same, but for a foreign table that stands for a table elsewhere: gives its foreign server.
+pub fn check_wherever_it_is(table: u32) -> Result<Option<String>> {
     match remote::stands_for(table)? {
-        Some(_) => Ok(()),
+        Some(place) => Ok(Some(place.server)),
         None => check(table),
     }
 }

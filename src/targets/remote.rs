@@ -1,9 +1,10 @@
 //! A table on another server, which a foreign table here stands for: asked in one transaction there, which changes nothing.
 
+use super::kinds;
 use crate::catalog::Database;
 use crate::catalog::table::{self, Found};
 use crate::error::{Error, Result, Side, sqlstate};
-use crate::pg::{backend, spi};
+use crate::pg::{backend, report, spi};
 use crate::plan::copy_sql::quote_qualified;
 use crate::plan::tables::Unit;
 use crate::row::Row;
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// Which table a foreign table stands for.
 pub struct Place {
     /// foreign server
-    server: String,
+    pub server: String,
     schema: String,
     name: String,
 }
@@ -61,6 +62,9 @@ impl Remote {
     pub fn open(table: u32, place: Place, connect_timeout: Duration, timezone: &str) -> Result<Remote> {
         let endpoint = mapping::endpoint(&place.server, Side::Target, connect_timeout)?;
         let session = Session::open(&endpoint, "cgpsync plan", &backend::encoding(), timezone)?;
+        if let Some(warning) = session.warning() {
+            report::warning(warning);
+        }
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         let (session, ()) = session.and_then(|session| session.begin(begin, None))?;
         Ok(Remote {
@@ -100,16 +104,16 @@ impl Remote {
     /// The table in its server's catalog.
     pub fn found(&self) -> Result<Found> {
         let schema = std::slice::from_ref(&self.place.schema);
-        let found = table::by_name(&mut *self.session()?, schema, &self.place.name)?;
-        found
-            .filter(|found| matches!(found.kind.as_str(), "r" | "p"))
-            .ok_or_else(|| {
-                Error::new(
-                    sqlstate::UNDEFINED_TABLE,
-                    format!("there is no table {} on server \"{}\"", self.name(), self.server()),
-                )
-                .hint("Options schema_name and table_name of the foreign table name the table that it stands for.")
-            })
+        let mut session = self.session()?;
+        let Some(found) = table::by_name(&mut *session, schema, &self.place.name)? else {
+            return Err(Error::new(
+                sqlstate::UNDEFINED_TABLE,
+                format!("there is no table {} on server \"{}\"", self.name(), self.server()),
+            )
+            .hint("A foreign table stands for the table of its own schema and name, or of its options schema_name and table_name."));
+        };
+        kinds::check(&mut *session, found.oid)?;
+        Ok(found)
     }
 
     fn query(&self, sql: &str) -> Result<Vec<Row>> {

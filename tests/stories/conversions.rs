@@ -1,7 +1,7 @@
 //! Types that differ between the sides convert by their text; what does not fit is an error that names its place.
 
 use crate::support::Pair;
-use crate::types::{format_of_last_run, literal};
+use crate::support::values::{format_of_last_run, literal};
 
 #[test]
 fn types_that_differ_convert_by_their_text() {

@@ -3,8 +3,8 @@
 use crate::support::clock::Clock;
 use crate::support::cluster::story_dir;
 use crate::support::pki::Authority;
+use crate::support::secured::{options, outcome_as, pair, present};
 use crate::support::{Pair, needs};
-use crate::tls::{options, outcome_as, pair, present};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;

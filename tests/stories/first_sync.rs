@@ -1,7 +1,7 @@
 //! The main job: the first sync, the second, what they show.
 
 use crate::support::Pair;
-use crate::types::intervals_go_as_text;
+use crate::support::values::intervals_go_as_text;
 
 #[test]
 fn the_first_sync_copies_all_up_to_end_tm_and_the_second_only_the_last_partition() {

@@ -1,8 +1,8 @@
 //! Rows end up where the target's own routing puts them: random partitionings on both sides (`partitionings.rs`), a sync, and a twin of
 //! the target that gets the source's rows by INSERT.
 
-use crate::partitionings::{Case, create};
 use crate::support::Pair;
+use crate::support::partitionings::{Case, create};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 

@@ -1,8 +1,8 @@
 //! Who gets in over TLS: passwords bound to the channel or not, client certificates, and what a plain role may use of them.
 
 use crate::support::pki::{Authority, Issued, owned};
+use crate::support::secured::{configure, options, outcome_as, pair, rules};
 use crate::support::{Pair, needs};
-use crate::tls::{configure, options, outcome_as, pair, rules};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! Every type, and every awkward value, arrives as it was: through COPY's binary format and through its text format.
 
 use crate::support::swapped::major;
+use crate::support::values::{format_of_last_run, intervals_go_as_text, literal};
 use crate::support::{Pair, needs};
 use std::fmt::Write;
 
@@ -112,16 +113,6 @@ fn is_text_only(name: &str) -> bool {
             name,
             "money" | "aclitem" | "tsquery" | "gtsvector" | "int2vector" | "oidvector"
         )
-}
-
-/// Intervals may be infinite since 17, for which older servers have no binary form.
-pub fn intervals_go_as_text(pair: &Pair) -> bool {
-    major(&pair.source) >= 17 && major(&pair.target) < 17
-}
-
-/// `value` as a literal.
-pub fn literal(value: &str) -> String {
-    format!("E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// Column definitions, and rows of literals for them, padded with NULL.
@@ -249,12 +240,6 @@ fn objects(pair: &Pair) {
         "CREATE TABLE mine (a int); CREATE SCHEMA \"Not Mine\"; CREATE TABLE \"Not Mine\".\"it's\" (a int); CREATE ROLE \"Some One\";
          CREATE FUNCTION my_function(mine) RETURNS int LANGUAGE sql AS 'SELECT 1'",
     );
-}
-
-/// COPY's format in the last run.
-pub fn format_of_last_run(pair: &Pair) -> String {
-    pair.target
-        .text("SELECT format FROM cgpsync_run ORDER BY run_id DESC LIMIT 1")
 }
 
 #[test]

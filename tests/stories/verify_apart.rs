@@ -1,7 +1,7 @@
 //! Comparing what only this server can tell apart, and what cannot be read at all.
 
+use crate::support::comparing::{Said, said, try_verify};
 use crate::support::{Pair, SOON, poll};
-use crate::verify::{Said, said, try_verify};
 
 const CHECKSUM: &str = "method => 'checksum'";
 

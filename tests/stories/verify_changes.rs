@@ -1,8 +1,8 @@
 //! Checksums of columns whose types differ: a value that has become another one is found, one that is the same is not.
 
 use crate::support::Pair;
-use crate::types::literal;
-use crate::verify::said;
+use crate::support::comparing::said;
+use crate::support::values::literal;
 use postgres::Client;
 
 const COMPARE: &str = "'t', method => 'checksum'";

@@ -1,7 +1,7 @@
 //! Checksums: equal values are equal whatever type, encoding and setting they live under, and no changed value escapes.
 
+use crate::support::comparing::{said, try_verify, verify};
 use crate::support::{Pair, needs};
-use crate::verify::{said, try_verify, verify};
 
 /// A table of many types: column, type, a value.
 const TYPES: &[(&str, &str, &str)] = &[

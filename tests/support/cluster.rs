@@ -316,16 +316,27 @@ impl Cluster {
 
     /// A session that collects its NOTICEs and WARNINGs.
     pub fn connect_with_notices(&self) -> (Client, Notices) {
+        self.connect_with_notices_to("postgres")
+    }
+
+    /// The same in another database.
+    pub fn connect_with_notices_to(&self, database: &str) -> (Client, Notices) {
         let notices: Notices = Arc::new(Mutex::new(Vec::new()));
         let sink = notices.clone();
         let mut config = self.config();
+        config.dbname(database);
         config.notice_callback(move |notice| sink.lock().expect("a lock").push(notice.message().to_owned()));
         (config.connect(NoTls).expect("a connection"), notices)
     }
 
     /// Runs statements.
     pub fn sql(&self, sql: &str) {
-        if let Err(error) = self.connect().batch_execute(sql) {
+        self.sql_in("postgres", sql);
+    }
+
+    /// The same in another database.
+    pub fn sql_in(&self, database: &str, sql: &str) {
+        if let Err(error) = self.connect_to(database).batch_execute(sql) {
             panic!("{error:?} in: {sql}");
         }
     }

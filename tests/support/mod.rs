@@ -3,18 +3,22 @@
 pub mod call;
 pub mod clock;
 pub mod cluster;
+pub mod comparing;
 pub mod dice;
 pub mod events;
 pub mod fake;
 pub mod fixture;
 pub mod needs;
+pub mod partitionings;
 pub mod pki;
 pub mod pooler;
 pub mod proxy;
 pub mod readme;
 pub mod rounds;
 pub mod scene;
+pub mod secured;
 pub mod swapped;
+pub mod values;
 
 use clock::Clock;
 use cluster::Cluster;

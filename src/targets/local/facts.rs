@@ -1,79 +1,10 @@
 //! Facts about tables of this database that no other server's catalog has to tell. Always under a search_path of pg_catalog.
 
-use crate::catalog::table::tree_sql;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};
 use crate::pg::{backend, spi};
 use crate::plan::copy_sql::quote_qualified;
-use crate::plan::types::FIRST_NORMAL_OID;
 use std::collections::HashMap;
-
-/// Refuses what cannot be a target, with the reason.
-pub fn check_kind(oid: u32) -> Result<()> {
-    let rows = spi::execute(
-        "SELECT n.nspname, c.relname, c.relkind, c.relpersistence,
-                EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
-        &[Some(&oid.to_string())],
-    )?;
-    let Some(row) = rows.first() else {
-        return Err(Error::new(
-            sqlstate::UNDEFINED_TABLE,
-            format!("relation with OID {oid} does not exist"),
-        ));
-    };
-    let name = quote_qualified(&row.string(0)?, &row.string(1)?);
-    let wrong = |what: &str| {
-        Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("{name} is {what}"))
-            .hint("A sync writes to an ordinary or a partitioned table."))
-    };
-    match (row.text(2), row.text(3)) {
-        (_, Some("t")) => wrong("a temporary table, which other processes cannot write"),
-        (Some("r"), _) if row.is(4) => wrong("a parent of inheriting tables, whose rows would be copied twice"),
-        (Some("r" | "p" | "t"), _) => check_is_of_users(oid),
-        (Some("v"), _) => wrong("a view"),
-        (Some("m"), _) => wrong("a materialized view"),
-        (Some("f"), _) => wrong("a foreign table"),
-        (Some("S"), _) => wrong("a sequence"),
-        (Some("i" | "I"), _) => wrong("an index"),
-        _ => wrong("not a table"),
-    }
-}
-
-/// Refuses what the server or the extension keeps for itself, as TRUNCATE refuses system catalogs:
-/// a superuser may write there, and with the rows of another cluster's catalog this one is gone.
-/// The partitions are looked at too: one of them can be such a table.
-fn check_is_of_users(oid: u32) -> Result<()> {
-    let rows = spi::execute(
-        &format!(
-            "{},
-             kept AS (
-               SELECT tree.parent IS NULL AS is_named, c.relname,
-                      c.oid < {FIRST_NORMAL_OID}
-                        OR n.nspname ~ '^(pg_catalog|information_schema|pg_toast.*)$' AS is_of_server,
-                      EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
-                              WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
-                                AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'cgpsync') AS is_of_ours
-               FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace)
-             SELECT relname, is_of_server FROM kept WHERE is_of_server OR is_of_ours ORDER BY is_named DESC, relname LIMIT 1",
-            tree_sql(oid)
-        ),
-        &[],
-    )?;
-    let Some(row) = rows.first() else {
-        return Ok(());
-    };
-    let name = row.string(0)?;
-    let what = match row.is(1) {
-        true => "a system catalog",
-        false => "one of cgpsync's own tables",
-    };
-    Err(Error::new(
-        sqlstate::INSUFFICIENT_PRIVILEGE,
-        format!("permission denied: \"{name}\" is {what}"),
-    )
-    .hint("A sync replaces the rows of tables that users have created."))
-}
 
 /// The partitioned tables above `table`, from the top.
 pub fn parents_of(table: u32) -> Result<Vec<u32>> {

@@ -2,7 +2,7 @@
 
 mod copy_in;
 mod ddl;
-pub mod facts;
+mod facts;
 mod load;
 mod rights;
 mod swap;

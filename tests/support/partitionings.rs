@@ -1,7 +1,7 @@
 //! Random partitionings for `routing.rs`. A case is read from a tape of random bytes: whatever is on it is a valid case, so that proptest
 //! can cut and lower the bytes to find the smallest case that fails.
 
-use crate::plan::copy_sql::quote_literal;
+use super::values;
 use std::fmt::{Debug, Formatter};
 
 /// Columns that may be keys.
@@ -291,7 +291,7 @@ impl Level {
         let ends = |edges: &[Edge]| {
             let one = |(edge, &column): (&Edge, &usize)| match edge {
                 Edge::Min => "MINVALUE".to_owned(),
-                Edge::At(step) => quote_literal(&value(column, *step)),
+                Edge::At(step) => values::literal(&value(column, *step)),
                 Edge::Max => "MAXVALUE".to_owned(),
             };
             let ends: Vec<String> = edges.iter().zip(&self.columns).map(one).collect();
@@ -335,7 +335,7 @@ pub fn create(columns: &str, level: Option<&Level>, letter: char) -> String {
 }
 
 fn literal(column: usize, step: Option<u8>) -> String {
-    step.map_or("NULL".to_owned(), |step| quote_literal(&value(column, step)))
+    step.map_or("NULL".to_owned(), |step| values::literal(&value(column, step)))
 }
 
 impl Case {
