@@ -1,6 +1,6 @@
 //! One row of an answer, whichever server has given it: text, column by column.
 
-use crate::error::{Error, Result, sqlstate, tame};
+use crate::error::{Error, Result, tame};
 use std::str::FromStr;
 
 /// Longest name that is believed; PostgreSQL's and its relatives' have 63 bytes.
@@ -39,12 +39,7 @@ impl Row {
 
     /// Column `at` as text that is never NULL.
     pub fn string(&self, at: usize) -> Result<String> {
-        self.owned(at).ok_or_else(|| {
-            Error::protocol(format!(
-                "column {} of an answer gave no value where one must be",
-                at + 1
-            ))
-        })
+        self.owned(at).ok_or_else(|| no_value(at))
     }
 
     /// Column `at`, which is a name.
@@ -72,12 +67,7 @@ impl Row {
 
     /// Column `at` parsed, never NULL.
     pub fn need<T: FromStr>(&self, at: usize) -> Result<T> {
-        self.get(at)?.ok_or_else(|| {
-            Error::new(
-                sqlstate::PROTOCOL_VIOLATION,
-                format!("column {} of an answer is null", at + 1),
-            )
-        })
+        self.get(at)?.ok_or_else(|| no_value(at))
     }
 
     /// Column `at` as a whole number; None for NULL, and for what is none. Before 8.4 relpages times a block size is printed as a float.
@@ -89,4 +79,11 @@ impl Row {
     pub fn is(&self, at: usize) -> bool {
         self.text(at) == Some("t")
     }
+}
+
+fn no_value(at: usize) -> Error {
+    Error::protocol(format!(
+        "column {} of an answer gave no value where one must be",
+        at + 1
+    ))
 }

@@ -42,7 +42,8 @@ pub fn tree(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Option
                     // The root has been found readable, be it only some of its columns.
                     readable: parent.is_none() || row.is(5),
                     bytes: row.number(6),
-                    bound: bound.map(str::to_owned),
+                    // What is written is looked at again by it; at the other end it would only be held.
+                    bound: bound.filter(|_| trust != Trust::Everybody).map(str::to_owned),
                 },
                 bound: bound.map(Bound::parse).transpose()?,
                 level: levels.remove(&id),

@@ -24,7 +24,7 @@ pub struct Relation {
     pub readable: bool,
     /// size on disk, when known
     pub bytes: Option<i64>,
-    /// its bound, as its server prints it; None for the root, and where the server has no such text
+    /// its bound, as its server prints it, of a table that is written; None for the root
     pub bound: Option<String>,
 }
 
