@@ -18,7 +18,7 @@ use crate::row::Row;
 use crate::wire::Session;
 use crate::wire::copy_out::CopyOut;
 use serde::{Deserialize, Serialize};
-pub use unchanged::{Read, check_unchanged, states};
+pub use unchanged::{check_unchanged, states};
 
 /// Reads the source table `name` of the first of `schemas` that has one. The session's settings are pinned.
 pub fn read_table(session: &mut Session, schemas: &[String], name: &str) -> Result<Table> {
@@ -226,13 +226,7 @@ impl Reader {
 
     /// `portion` was read, its `columns` by name. An error unless it is what was planned.
     pub fn end_unit(&mut self, portion: &Portion, columns: &[String]) -> Result<()> {
-        let read = Read {
-            relation: &portion.relation,
-            has_parts: portion.has_parts,
-            columns,
-            state: portion.state.as_deref(),
-        };
-        check_unchanged(&mut self.session, read)?;
+        check_unchanged(&mut self.session, portion, columns)?;
         match self.snapshot {
             None => self.session.batch("COMMIT"),
             Some(_) => Ok(()),

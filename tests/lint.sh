@@ -44,6 +44,11 @@ if [ -n "$long" ]; then
     echo "$long" >&2
     exit 1
 fi
+twice=$(find src -name '*.rs' ! -name mod.rs ! -name tests.rs ! -path 'src/fuzz/*' -printf '%f\n' | sort | uniq -d)
+if [ -n "$twice" ]; then
+    echo "files of one name: $twice" >&2
+    exit 1
+fi
 # A story is read by itself: what several need is in tests/support.
 if grep -rnE '^use (crate|super)::' tests/stories/*.rs | grep -vE 'crate::(support|error|plan)\b'; then
     echo "a story imports another one" >&2

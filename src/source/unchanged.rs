@@ -6,7 +6,7 @@
 //! (pg_relation_filenode, pg_identify_object, pg_partition_tree) see them as they are. So each fact is
 //! asked for both ways. The locks of the COPY are still held: what is so now was so while it read.
 
-use super::answer;
+use super::{Portion, answer};
 use crate::catalog::Database;
 use crate::catalog::server::{Catalog, Product};
 use crate::error::{Error, Result, sqlstate};
@@ -17,28 +17,15 @@ use std::collections::HashMap;
 /// Most relations whose states one statement asks for.
 const BATCH: usize = 200;
 
-/// What a unit has read.
-#[derive(Debug, Clone, Copy)]
-pub struct Read<'a> {
-    /// quoted, qualified
-    pub relation: &'a str,
-    /// it is partitioned, as far as the plan knows
-    pub has_parts: bool,
-    /// the columns that were read, by name
-    pub columns: &'a [String],
-    /// what the relation was when planned, if its snapshot is not that of the plan
-    pub state: Option<&'a str>,
-}
-
 /// Fails if what was read, or a table below it, has changed since the session's snapshot was taken, or
 /// is not in the state that was planned with. The latter is not undone by another attempt.
-pub fn check_unchanged(session: &mut Session, read: Read<'_>) -> Result<()> {
-    let (is_unchanged, state) = look(session, read)?;
-    let is_as_planned = read.state.is_none() || read.state == state.as_deref();
+pub fn check_unchanged(session: &mut Session, portion: &Portion, columns: &[String]) -> Result<()> {
+    let (is_unchanged, state) = look(session, portion, columns)?;
+    let is_as_planned = portion.state.is_none() || portion.state == state;
     if is_unchanged && is_as_planned {
         return Ok(());
     }
-    let relation = read.relation;
+    let relation = &portion.relation;
     let error = Error::new(
         sqlstate::SERIALIZATION_FAILURE,
         format!("source relation {relation} was changed, truncated, rewritten or replaced while the run was on"),
@@ -49,14 +36,14 @@ pub fn check_unchanged(session: &mut Session, read: Read<'_>) -> Result<()> {
 
 /// Whether the relation is as the snapshot has it, and, if asked for, its state in the snapshot. Most
 /// relations are one table, of which less has to be asked.
-fn look(session: &mut Session, read: Read<'_>) -> Result<(bool, Option<String>)> {
+fn look(session: &mut Session, portion: &Portion, columns: &[String]) -> Result<(bool, Option<String>)> {
     // Older servers lack pg_relation_filenode and recursion; others may lack anything.
     if !has_states(session) {
         session.query_in_transaction("")?;
         return Ok((true, None));
     }
-    if !read.has_parts && read.state.is_none() {
-        let sql = one_table_sql(session, read);
+    if !portion.has_parts && portion.state.is_none() {
+        let sql = one_table_sql(session, &portion.relation, columns);
         let rows = session.query_in_transaction(&sql)?;
         let has_children = rows.first().and_then(|row| row.text(1));
         // A table with heirs of the old kind is none to the plan. One that is gone gives no row.
@@ -68,7 +55,7 @@ fn look(session: &mut Session, read: Read<'_>) -> Result<(bool, Option<String>)>
     }
     // What tells the partitions that are there now locks all of them, where the COPY has locked those it has read. So the locks are
     // given back at once, and not waited for.
-    let sql = tree_sql(session, read);
+    let sql = tree_sql(session, portion, columns);
     let patience = if is_declarative(session) {
         "SET LOCAL lock_timeout = '5s'; "
     } else {
@@ -82,14 +69,14 @@ fn look(session: &mut Session, read: Read<'_>) -> Result<(bool, Option<String>)>
 }
 
 /// File, name and columns of a single table, and whether it has children.
-fn one_table_sql(session: &Session, read: Read<'_>) -> String {
-    let name = quote_literal(read.relation);
+fn one_table_sql(session: &Session, relation: &str, columns: &[String]) -> String {
+    let name = quote_literal(relation);
     let mut facts = vec![
         "(c.relfilenode = 0 OR c.relfilenode IS NOT DISTINCT FROM pg_relation_filenode(c.oid))".to_owned(),
         is_called(&name),
     ];
     if has_identities(session) {
-        facts.extend(columns_are_the_same(read.columns));
+        facts.extend(columns_are_the_same(columns));
     }
     format!(
         "SELECT {}, EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid)
@@ -99,8 +86,8 @@ fn one_table_sql(session: &Session, read: Read<'_>) -> String {
 }
 
 /// The same for a table and all below it, and that these are all.
-fn tree_sql(session: &Session, read: Read<'_>) -> String {
-    let name = quote_literal(read.relation);
+fn tree_sql(session: &Session, portion: &Portion, columns: &[String]) -> String {
+    let name = quote_literal(&portion.relation);
     let version = session.server().version;
     let is_declarative = is_declarative(session);
     let mut facts = vec![
@@ -134,15 +121,15 @@ fn tree_sql(session: &Session, read: Read<'_>) -> String {
     }
     if has_identities(session) {
         facts.push(members_are_called_the_same());
-        of_root.extend(columns_are_the_same(read.columns));
+        of_root.extend(columns_are_the_same(columns));
     }
     facts.push(format!(
         "EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                  WHERE c.oid = CAST({name} AS regclass) AND {})",
         of_root.join(" AND ")
     ));
-    let state = match read.state {
-        Some(_) => state_sql("tree", &name, read.columns, is_declarative),
+    let state = match portion.state {
+        Some(_) => state_sql("tree", &name, columns, is_declarative),
         None => "CAST(NULL AS text)".to_owned(),
     };
     format!(

@@ -13,8 +13,8 @@ use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Which table a foreign table stands for.
-pub struct Place {
+/// The table of another server that a foreign table stands for.
+pub struct Elsewhere {
     /// foreign server
     pub server: String,
     schema: String,
@@ -23,7 +23,7 @@ pub struct Place {
 
 /// The table that `table` stands for: options schema_name and table_name as postgres_fdw has them, else its own names. None for what is no
 /// foreign table, or of a server whose options are none of libpq's.
-pub fn stands_for(table: u32) -> Result<Option<Place>> {
+pub fn stands_for(table: u32) -> Result<Option<Elsewhere>> {
     let rows = spi::execute(
         "SELECT s.srvname,
                 COALESCE((SELECT o.option_value FROM pg_catalog.pg_options_to_table(f.ftoptions) o WHERE o.option_name = 'schema_name'),
@@ -38,7 +38,7 @@ pub fn stands_for(table: u32) -> Result<Option<Place>> {
         &[Some(&table.to_string())],
     )?;
     let place = |row: &Row| {
-        Ok(Place {
+        Ok(Elsewhere {
             server: row.string(0)?,
             schema: row.string(1)?,
             name: row.string(2)?,
@@ -53,13 +53,13 @@ pub struct Remote {
     pub table: u32,
     /// time zone of the session
     pub timezone: String,
-    place: Place,
+    place: Elsewhere,
     session: RefCell<Session>,
 }
 
 impl Remote {
     /// Connects to its server, as the acting role's user mapping says, and begins.
-    pub fn open(table: u32, place: Place, connect_timeout: Duration, timezone: &str) -> Result<Remote> {
+    pub fn open(table: u32, place: Elsewhere, connect_timeout: Duration, timezone: &str) -> Result<Remote> {
         let endpoint = mapping::endpoint(&place.server, Side::Target, connect_timeout)?;
         let session = Session::open(&endpoint, "cgpsync plan", &backend::encoding(), timezone)?;
         if let Some(warning) = session.warning() {
@@ -199,11 +199,11 @@ impl Remote {
     pub fn partition_constraints(&self, leaves: &[u32]) -> Result<HashMap<u32, String>> {
         let list: Vec<String> = leaves.iter().map(u32::to_string).collect();
         let mut session = self.session()?;
-        // A name that is a keyword only on the source must be quoted. The last answer is the query's.
+        // A name that is a keyword only on the source must be quoted. No lock outlives the question, nor does the setting.
         let rows = session.query(&format!(
-            "SET LOCAL quote_all_identifiers = on;
+            "SAVEPOINT question; SET LOCAL quote_all_identifiers = on;
              SELECT o, pg_get_partition_constraintdef(o) FROM unnest(CAST('{{{}}}' AS oid[])) AS u(o);
-             SET LOCAL quote_all_identifiers = off",
+             ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
             list.join(",")
         ))?;
         let told = rows.iter().filter(|row| row.text(1).is_some());

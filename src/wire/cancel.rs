@@ -31,7 +31,7 @@ pub struct Canceller {
 }
 
 /// A cancel request under way: its connection, until the other side closes it.
-struct Request {
+struct CancelRequest {
     fd: i32,
     stream: Stream,
 }
@@ -43,7 +43,7 @@ impl Canceller {
     pub fn cancel_all(cancellers: &[Canceller], deadline: Instant) {
         wait::without_interrupts(|| {
             let sent = |canceller: &Canceller| report::catch(|| canceller.send(deadline)).ok().flatten();
-            let requests: Vec<Request> = cancellers.iter().filter_map(sent).collect();
+            let requests: Vec<CancelRequest> = cancellers.iter().filter_map(sent).collect();
             for request in requests {
                 let _ = report::catch(|| request.until_done(deadline));
             }
@@ -51,7 +51,7 @@ impl Canceller {
     }
 
     /// Sends the request, encrypted as its session is, or not at all: it holds the session's key.
-    fn send(&self, deadline: Instant) -> Result<Option<Request>> {
+    fn send(&self, deadline: Instant) -> Result<Option<CancelRequest>> {
         let socket = socket::connect_to(&self.address, &self.endpoint, deadline)?;
         let fd = socket.as_raw_fd();
         let socket: Box<dyn Socket> = match &self.connector {
@@ -66,11 +66,11 @@ impl Canceller {
         stream.stay();
         let cancel = self.token.cancel_query_raw(stream.clone(), AsItIs);
         let _ = block_on(fd, &stream, Some(deadline), |_| Ok(()), cancel)?;
-        Ok(Some(Request { fd, stream }))
+        Ok(Some(CancelRequest { fd, stream }))
     }
 }
 
-impl Request {
+impl CancelRequest {
     /// Whoever takes the request closes the connection when it has been dealt with. Closing it before could lose the request: with something
     /// unread, as a session ticket, that resets the connection; and PgBouncer 1.18 does not survive a client that leaves, or only says goodbye,
     /// before its request is passed on.

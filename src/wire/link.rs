@@ -22,7 +22,7 @@ use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage};
 pub type Connection = tokio_postgres::Connection<Stream, Stream>;
 
 /// What the crate gives of an answer.
-pub type Answer = std::result::Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
+pub type Messages = std::result::Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
 
 /// The connection.
 pub struct Link {
@@ -64,7 +64,7 @@ impl Link {
     }
 
     /// The rows of an answer. Text is what it says it is, UTF8, and has no zero byte, as no text of a server has.
-    pub fn rows_of(&self, answer: Answer) -> Result<Vec<Row>> {
+    pub fn rows_of(&self, answer: Messages) -> Result<Vec<Row>> {
         let Endpoint { side, server, .. } = &self.endpoint;
         let messages = answer.map_err(|e| remote_error(&e, *side, &format!("server \"{server}\"")))?;
         let mut rows = Vec::new();

@@ -2,7 +2,7 @@
 //! over there is stopped.
 
 use super::cancel::{CANCEL_TIMEOUT, Canceller};
-use super::link::{Answer, Link};
+use super::link::{Link, Messages};
 use super::stream::Stream;
 use crate::error::Result;
 use crate::pg::exit;
@@ -15,7 +15,7 @@ use std::time::Instant;
 
 /// A statement under way.
 pub struct Running {
-    answer: Pin<Box<dyn Future<Output = Answer>>>,
+    answer: Pin<Box<dyn Future<Output = Messages>>>,
     /// forgets the statement when it has ended, or when unwinding has passed by and somebody else has stopped it
     _listed: Listed,
 }

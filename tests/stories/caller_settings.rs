@@ -1,6 +1,7 @@
 //! What a role's own settings, and the function that it calls from, must not change: what happens, and what it is told of that.
 
 use crate::support::cluster::GATE;
+use crate::support::swapped::major;
 use crate::support::{Pair, SOON, poll};
 use postgres::Client;
 
@@ -175,4 +176,34 @@ fn a_sessions_wish_for_quotes_does_not_hide_the_remembered_point() {
         .batch_execute("DROP TABLE persons; SELECT cgpsync_create_table('persons')")
         .expect("a new table");
     assert_eq!(pair.remembered("persons"), "", "it begins empty");
+}
+
+#[test]
+fn a_setting_that_does_not_exist_is_told() {
+    let pair = Pair::new();
+    pair.persons(1);
+    // What was made up before the library was there, by the client, a role or a database.
+    pair.target
+        .sql("CREATE ROLE typist LOGIN SUPERUSER; ALTER ROLE typist SET cgpsync.lock_timout = '1s'; ALTER ROLE typist SET cgpsync.max_retries = 3");
+    let (mut client, notices) = pair.target.connect_with_notices_as("typist");
+    client
+        .batch_execute("SELECT count(*) FROM cgpsync_plan('persons', '20170101', source => 'src')")
+        .expect_err("it has no user mapping");
+    let notices = notices.lock().expect("a lock").join("\n");
+    assert!(notices.contains("cgpsync.lock_timout"), "{notices}");
+    assert!(!notices.contains("max_retries"), "{notices}");
+    assert_eq!(
+        number(&mut client, "SELECT current_setting('cgpsync.max_retries')::bigint"),
+        3
+    );
+    if major(&pair.target) < 15 {
+        return;
+    }
+    let error = client
+        .batch_execute("SET cgpsync.retry_dealy = '1s'")
+        .expect_err("there is none of that name");
+    assert_eq!(error.code().map(|code| code.code()), Some("42602"), "{error:?}");
+    client
+        .batch_execute("SET cgpsync.retry_delay = '1s'")
+        .expect("there is one");
 }

@@ -321,12 +321,16 @@ impl Cluster {
 
     /// The same in another database.
     pub fn connect_with_notices_to(&self, database: &str) -> (Client, Notices) {
-        let notices: Notices = Arc::new(Mutex::new(Vec::new()));
-        let sink = notices.clone();
         let mut config = self.config();
         config.dbname(database);
-        config.notice_callback(move |notice| sink.lock().expect("a lock").push(notice.message().to_owned()));
-        (config.connect(NoTls).expect("a connection"), notices)
+        with_notices(config)
+    }
+
+    /// The same as another role.
+    pub fn connect_with_notices_as(&self, user: &str) -> (Client, Notices) {
+        let mut config = self.config();
+        config.user(user);
+        with_notices(config)
     }
 
     /// Runs statements.
@@ -366,6 +370,13 @@ impl Cluster {
         };
         rows.iter().filter_map(row).collect()
     }
+}
+
+fn with_notices(mut config: Config) -> (Client, Notices) {
+    let notices: Notices = Arc::new(Mutex::new(Vec::new()));
+    let sink = notices.clone();
+    config.notice_callback(move |notice| sink.lock().expect("a lock").push(notice.message().to_owned()));
+    (config.connect(NoTls).expect("a connection"), notices)
 }
 
 /// State and parent of a process; None when it is gone.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::wait;
 use crate::plan::tables::Unit;
 use crate::row::Row;
-use crate::source::{Read, check_unchanged};
+use crate::source::{Portion, check_unchanged};
 use crate::targets::Target;
 use crate::wire::Session;
 use std::time::Duration;
@@ -125,13 +125,13 @@ fn still_there(session: &mut Session, work: &Work, columns: &[String]) -> Result
     let Some(relation) = &work.source_relation else {
         return Ok(());
     };
-    let read = Read {
-        relation,
+    let portion = Portion {
+        relation: relation.clone(),
+        filter: None,
         has_parts: work.source_parts,
-        columns,
         state: None,
     };
-    check_unchanged(session, read)
+    check_unchanged(session, &portion, columns)
 }
 
 fn figures(row: Option<&Row>) -> Result<Figures> {
