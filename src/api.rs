@@ -268,6 +268,7 @@ fn cgpsync_fdw_validator(options: Vec<Option<String>>, catalog: pg_sys::Oid) {
     let place = match catalog {
         pg_sys::ForeignServerRelationId => Some(Place::Server),
         pg_sys::UserMappingRelationId => Some(Place::UserMapping),
+        pg_sys::ForeignTableRelationId => Some(Place::Table),
         _ => None,
     };
     let plain_role = !backend::is_superuser();

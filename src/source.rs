@@ -6,13 +6,14 @@ mod unchanged;
 
 use crate::catalog::table::{self, Found};
 use crate::catalog::trust::Trust;
-use crate::catalog::{self, Database};
+use crate::catalog::{self, Database, pieces};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
 use crate::plan::copy_sql::{copy_out, quote_ident, quote_qualified};
 use crate::plan::key::KeyColumn;
 use crate::plan::new_table::Definition;
 use crate::plan::reading::for_each_key;
+use crate::plan::shares::{Cut, SMALLEST_UNIT, Shares};
 use crate::plan::tables::{Relation, Table};
 use crate::row::Row;
 use crate::wire::Session;
@@ -43,7 +44,7 @@ fn in_its_own_terms(mut table: Table) -> Table {
     table
 }
 
-/// The first `schema.name` in the order of `schemas` that the remote user may read.
+/// The first `schema.name` in the order of `schemas` that there is; an error if the remote user may not read it.
 fn find(session: &mut Session, schemas: &[String], wanted: &str) -> Result<Found> {
     let label = match schemas {
         [schema] => quote_qualified(schema, wanted),
@@ -193,6 +194,17 @@ impl Portion {
     }
 }
 
+/// How big a portion is, and among whom a run's work is shared.
+#[derive(Debug, Clone, Copy)]
+pub struct Size<'a> {
+    /// bytes there, if known
+    pub bytes: Option<i64>,
+    /// how it can be read in pieces, if it is a slice
+    pub cut: Option<&'a Cut>,
+    /// among whom
+    pub shares: Shares,
+}
+
 /// A session that reads units: all of them in the run's snapshot, or each in a transaction of its own.
 pub struct Reader {
     /// the session
@@ -201,22 +213,37 @@ pub struct Reader {
     pub snapshot: Option<String>,
 }
 
-impl Reader {
-    /// Takes a session; begins its transaction where there is a snapshot to be in.
-    pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
-        session.send_unconverted();
-        match snapshot {
-            Some(snapshot) => begin(session, Some(snapshot)),
-            None => Ok(()),
-        }
+/// Makes a session one that reads; begins its transaction where there is a snapshot to be in.
+pub fn begin_reading(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
+    session.send_unconverted();
+    match snapshot {
+        Some(snapshot) => begin(session, Some(snapshot)),
+        None => Ok(()),
     }
+}
 
+impl Reader {
     /// A unit is to be read; `name` is what the administrator over there sees.
     pub fn begin_unit(&mut self, name: &str) -> Result<()> {
         if self.snapshot.is_none() {
             begin(&mut self.session, None)?;
         }
         self.session.set_application_name(name)
+    }
+
+    /// Conditions that split a portion that is big enough for several processes; none where it is not, or cannot be read so.
+    pub fn pieces(&mut self, portion: &Portion, size: Size<'_>) -> Result<Vec<String>> {
+        let shares = size.shares;
+        // What is said to be small is not asked about again.
+        let worth_asking = SMALLEST_UNIT.max(shares.each) / 2;
+        let is_small = size.bytes.is_some_and(|bytes| bytes < worth_asking);
+        if self.snapshot.is_none() || shares.processes < 2 || is_small {
+            return Ok(Vec::new());
+        }
+        match size.cut {
+            Some(cut) => pieces::cut(&mut self.session, cut, shares),
+            None => pieces::pieces(&mut self.session, &portion.relation, shares),
+        }
     }
 
     /// Sends a COPY.

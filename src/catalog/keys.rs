@@ -52,14 +52,20 @@ fn is_trusted(trust: Trust) -> String {
 /// How each partitioned table of `tree` is partitioned. A key below whose domains there is a type that could not be read without running
 /// the code of somebody who is not trusted is as one that cannot be compared; so is another role's expression that calls what is not built in.
 pub fn levels(db: &mut dyn Database, tree: &str, trust: Trust) -> Result<HashMap<u32, Level<Relation>>> {
+    // The source need not show its roles to everybody.
+    let (is_own, owner) = match trust {
+        Trust::Everybody => ("true", ""),
+        Trust::OwnRole | Trust::BuiltIn => (
+            "w.rolsuper OR w.rolname = current_user",
+            "JOIN pg_class c ON c.oid = tree.oid JOIN pg_roles w ON w.oid = c.relowner",
+        ),
+    };
     let rows = db.query(&format!(
         "{tree}
          SELECT p.partrelid, p.partstrat, a.attname,
                 CASE WHEN p.partnatts = 1 AND p.partattrs[0] = 0 THEN pg_get_partkeydef(p.partrelid) END,
-                COALESCE(o.opcdefault AND t.oid IS NOT NULL AND {}, false), {},
-                w.rolsuper OR w.rolname = current_user
-         FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid
-         JOIN pg_class c ON c.oid = tree.oid JOIN pg_roles w ON w.oid = c.relowner
+                COALESCE(o.opcdefault AND t.oid IS NOT NULL AND {}, false), {}, {is_own}
+         FROM tree JOIN pg_partitioned_table p ON p.partrelid = tree.oid {owner}
          CROSS JOIN LATERAL generate_series(0, p.partnatts - 1) AS k(n)
          LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[k.n]
          LEFT JOIN pg_opclass o ON o.oid = p.partclass[k.n]
@@ -74,8 +80,12 @@ pub fn levels(db: &mut dyn Database, tree: &str, trust: Trust) -> Result<HashMap
     let mut levels = HashMap::new();
     for row in &rows {
         let strategy = row.text(1).and_then(Strategy::from_code);
+        // What is partitioned in a way of a later server is read whole.
+        if strategy.is_none() && trust == Trust::Everybody {
+            continue;
+        }
         let level = levels.entry(row.need(0)?).or_insert_with(|| Level {
-            // A strategy of a later server cannot be compared with anything.
+            // Written, it cannot be compared with anything.
             strategy: strategy.unwrap_or(Strategy::List),
             columns: Vec::new(),
             plain: strategy.is_some(),
@@ -83,8 +93,11 @@ pub fn levels(db: &mut dyn Database, tree: &str, trust: Trust) -> Result<HashMap
         });
         let expression = row.text(3).and_then(list_expression);
         // What an owner's expression calls is called at the other end, too, with the rights that this role has there.
-        let is_own = trust == Trust::Everybody || row.is(14);
-        let expression = expression.filter(|text| is_own || foreign_schema(text).is_none());
+        let may_be_asked = |text: &&str| match trust {
+            Trust::BuiltIn => false,
+            _ => row.is(14) || foreign_schema(text).is_none(),
+        };
+        let expression = expression.filter(may_be_asked);
         match (row.text(2), expression) {
             (Some(name), _) if row.is(4) => level.columns.push(key_column(row, 5, name, false)?),
             (None, Some(text)) if row.is(4) => level.columns.push(key_column(row, 5, text, true)?),

@@ -1,5 +1,5 @@
 //! What every server's catalogs tell of a table: that it exists, its columns and its size. SQL that PostgreSQL 8.3 understands, as
-//! Greenplum 5 must; names are unqualified, since the session's search_path is pinned to pg_catalog.
+//! Greenplum 5 must, but for what is said to be later; names are unqualified, since the session's search_path is pinned to pg_catalog.
 
 use super::Database;
 use super::server::{Catalog, Server};
@@ -110,7 +110,7 @@ fn find(db: &mut dyn Database, condition: &str) -> Result<Vec<Row>> {
     ))
 }
 
-/// The first `schema.name` in the order of `schemas` that can be read from.
+/// The first `schema.name` in the order of `schemas` that there is.
 pub fn by_name(db: &mut dyn Database, schemas: &[String], wanted: &str) -> Result<Option<Found>> {
     let list: Vec<String> = schemas.iter().map(|s| quote_literal(s)).collect();
     let rows = match schemas {

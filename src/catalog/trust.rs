@@ -13,7 +13,8 @@ pub enum Trust {
     Everybody,
     /// the acting role's and superusers': the other end's values are read as such
     OwnRole,
-    /// nobody's: only what is built in, and enums, whose values are told by their labels
+    /// nobody's, and no expression: only what is built in, and enums, whose values are told by their labels. Nothing that the server calls
+    /// by a name of its own has a meaning elsewhere
     BuiltIn,
 }
 

@@ -77,7 +77,7 @@ pub fn has_setting(name: &CStr) -> bool {
 }
 
 /// From now on no setting of this prefix can be made up: SET of an unknown one is an error, and those that were set before the library was
-/// there are dropped with a WARNING (before 15: are kept with one).
+/// there are dropped with a WARNING. Before 15 there is the WARNING alone.
 pub fn reserve_settings(prefix: &CStr) {
     // SAFETY: the server compares its placeholders with the prefix, and copies it.
     unsafe {

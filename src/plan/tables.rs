@@ -7,7 +7,6 @@ use super::key::KeyColumn;
 use super::select::Range;
 use super::tree::{Level, Node, Ranks, Strategy};
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
 
 /// A table of a tree of partitions, on either side.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +28,7 @@ pub struct Relation {
 }
 
 /// A table that is replaced as a whole: a partition of the target without partitions of its own, or all of the target.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unit {
     /// schema-qualified, quoted
     pub name: String,

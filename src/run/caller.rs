@@ -116,7 +116,7 @@ fn run_id(handoff: Handoff, coordinator: Handle) -> Result<i64> {
 fn check(call: Call) -> Result<Request> {
     check_writable("sync")?;
     check_role()?;
-    request(call, targets::check)
+    request(call, |table| targets::check(table).map(|()| None))
 }
 
 /// The checks of every call that reads a source, and what becomes of its arguments. `check_table` refuses what its table may not be, and gives
@@ -245,7 +245,8 @@ fn check_role() -> Result<()> {
 
 /// The named server, else the setting's, else the only one of our wrapper besides `other`.
 pub(super) fn resolve_source(named: Option<String>, other: Option<&str>) -> Result<String> {
-    if let Some(name) = named.filter(|n| !n.is_empty()).or_else(settings::source) {
+    let of_setting = || settings::source().filter(|name| Some(name.as_str()) != other);
+    if let Some(name) = named.filter(|n| !n.is_empty()).or_else(of_setting) {
         return Ok(name);
     }
     let rows = spi::execute(

@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! run:   planning -> running -> done | failed | cancelled        (planning -> failed | cancelled too)
-//! unit:  pending -> copying -> done | failed | cancelled         (pending -> cancelled; skipped from the start; copying -> pending
-//!        to be tried again)
+//! unit:  pending -> copying -> done | failed | cancelled         (pending -> failed | cancelled; copying -> pending to be tried again;
+//!        skipped from the start, then done | failed if it is to be dropped)
 //! ```
 //!
 //! Protocol. The caller's backend writes its request into a hand-over segment ([`crate::pg::handoff`]) and starts the coordinator. That

@@ -167,11 +167,11 @@ pub fn plan(
     let has_key = range_key(&tables.target.root)?.is_some();
     let (origin, watermark, moved) = origin::check(request, store, session, &tables.source, has_key)?;
     tables.know_values(session, |tables| wanted(request, tables, watermark.as_ref(), clock))?;
-    let mapping = map_columns(request, &tables, session)?;
     let key = range_key(&tables.target.root)?;
     let leaves = leaves(&tables.target.root, key);
     let written = key.map(|key| key_of(key, &leaves, &tables));
     let points = Points::read(request, target, written, watermark.as_ref(), clock)?;
+    let mapping = map_columns(request, &tables, session)?;
     let same = SamePlan {
         source_table: &origin.table,
         source_address: &origin.address,

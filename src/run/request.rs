@@ -17,7 +17,7 @@ use std::time::Duration;
 pub struct Call {
     /// OID of the target table
     pub table: u32,
-    /// see design: NULL is today
+    /// None: today
     pub end_tm: Option<String>,
     /// workers
     pub parallelism: i32,

@@ -122,7 +122,7 @@ impl Verified {
 
 /// Compares the units that `call` selects; rows come in the order of the partitions' names.
 pub fn verify(call: Call, method: Method) -> Result<Vec<Verified>> {
-    let mut request = caller::request(call, targets::check)?;
+    let mut request = caller::request(call, |table| targets::check(table).map(|()| None))?;
     request.parallelism = allowed_here(&request);
     let mut sessions = Vec::new();
     // Whatever ends it, also a cancel served while waiting or while counting here, must stop what runs on the source.

@@ -6,13 +6,12 @@ use super::request::retry_remark;
 use super::sessions::open_for_run;
 use super::state::Store;
 use super::state::rows::{Claim, ClaimedUnit, RunInfo};
-use crate::catalog::pieces;
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::background::{self, Birth};
 use crate::pg::board::Board;
 use crate::pg::{backend, report, wait, xact};
-use crate::plan::{retry, shares};
-use crate::source::Reader;
+use crate::plan::retry;
+use crate::source::{self, Reader, Size};
 use crate::targets::Target;
 use crate::targets::loading::{Crew, What};
 use std::time::{Duration, Instant};
@@ -202,7 +201,11 @@ impl Worker {
         let what = What {
             unit: &unit.unit,
             portion: &unit.portion,
-            pieces: pieces_of(&self.run, unit, reader)?,
+            size: Size {
+                bytes: unit.estimated_bytes,
+                cut: unit.cut.as_ref(),
+                shares: self.run.shares,
+            },
             crew: Crew {
                 run_id: self.id,
                 board: self.board,
@@ -265,7 +268,7 @@ impl Worker {
             reader.session.close();
         }
         let session = open_for_run(&self.run.request, self.id, &self.target, Duration::MAX)?;
-        let (session, ()) = session.and_then(|session| Reader::begin(session, unit.snapshot.as_deref()))?;
+        let (session, ()) = session.and_then(|session| source::begin_reading(session, unit.snapshot.as_deref()))?;
         self.board.count_serving();
         self.outage = 0;
         self.reader = Some(Reader {
@@ -298,20 +301,6 @@ impl Worker {
             };
         }
         error
-    }
-}
-
-/// Conditions that split a unit that is big enough for several processes; none where it is not, or the source cannot be read so.
-fn pieces_of(run: &RunInfo, unit: &ClaimedUnit, reader: &mut Reader) -> Result<Vec<String>> {
-    // What is said to be small is not asked about again.
-    let worth_asking = shares::SMALLEST_UNIT.max(run.shares.each) / 2;
-    let is_small = unit.estimated_bytes.is_some_and(|bytes| bytes < worth_asking);
-    if reader.snapshot.is_none() || run.shares.processes < 2 || is_small {
-        return Ok(Vec::new());
-    }
-    match &unit.cut {
-        Some(cut) => pieces::cut(&mut reader.session, cut, run.shares),
-        None => pieces::pieces(&mut reader.session, &unit.portion.relation, run.shares),
     }
 }
 

@@ -1,11 +1,14 @@
 //! What is to become of a unit, and what became of it, in terms of every kind of target.
 
+use crate::catalog::Database;
 use crate::error::Result;
 use crate::pg::board::{Board, Gauge};
 use crate::plan::replace::{Replace, Way};
 use crate::plan::tables::Unit;
-use crate::source::Portion;
+use crate::row::Row;
+use crate::source::{Portion, Size};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -20,6 +23,30 @@ pub struct Storage {
     pub server_start: String,
 }
 
+impl Storage {
+    /// Of relations, by OID; those that are gone are not in it.
+    pub fn of(db: &mut dyn Database, oids: &[u32]) -> Result<HashMap<u32, Storage>> {
+        if oids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let list: Vec<String> = oids.iter().map(u32::to_string).collect();
+        let rows = db.query(&format!(
+            "SELECT c.oid, c.relfilenode, c.relpersistence = 'u', CAST(pg_postmaster_start_time() AS text)
+             FROM pg_class c WHERE c.oid IN ({})",
+            list.join(", ")
+        ))?;
+        let one = |row: &Row| {
+            let storage = Storage {
+                file_number: row.need(1)?,
+                is_unlogged: row.is(2),
+                server_start: row.string(3)?,
+            };
+            Ok((row.need(0)?, storage))
+        };
+        rows.iter().map(one).collect()
+    }
+}
+
 /// What is to be loaded into a unit, and how.
 #[derive(Debug)]
 pub struct What<'a> {
@@ -27,8 +54,8 @@ pub struct What<'a> {
     pub unit: &'a Unit,
     /// rows of the source
     pub portion: &'a Portion,
-    /// conditions, one for each piece, where several processes could read it; empty: it is read as a whole
-    pub pieces: Vec<String>,
+    /// how big it is
+    pub size: Size<'a>,
     /// whose work that is
     pub crew: Crew<'a>,
     /// columns in the order of the data

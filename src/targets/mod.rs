@@ -8,11 +8,11 @@ pub mod local;
 mod remote;
 mod values;
 
-use crate::catalog::table::{self, Found};
+use crate::catalog::table;
 use crate::catalog::trust::Trust;
 use crate::catalog::{self, Database, defaults, keys};
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::report;
+use crate::pg::{backend, report};
 use crate::plan::creation::Creation;
 use crate::plan::key::KeyColumn;
 use crate::plan::tables::{Table, Unit};
@@ -32,16 +32,16 @@ pub enum Target {
     Remote(Box<Remote>),
 }
 
-/// Refuses what cannot be written, with the reason. What can is on no other server.
-pub fn check(table: u32) -> Result<Option<String>> {
-    kinds::check(&mut Local::new(table).database(), table).map(|()| None)
+/// Refuses what cannot be written, with the reason.
+pub fn check(table: u32) -> Result<()> {
+    kinds::check(&mut Local::new(table).database(), table)
 }
 
 /// The same, but for a foreign table that stands for a table elsewhere: gives its foreign server.
 pub fn check_wherever_it_is(table: u32) -> Result<Option<String>> {
     match remote::stands_for(table)? {
         Some(place) => Ok(Some(place.server)),
-        None => check(table),
+        None => check(table).map(|()| None),
     }
 }
 
@@ -126,12 +126,9 @@ impl Target {
         self.ask(|db| Ok(db.server().version))
     }
 
-    /// Encoding of its text, as client_encoding takes it.
+    /// Encoding of its text, as client_encoding takes it: this database's, as a target elsewhere has the same.
     pub fn encoding(&self) -> String {
-        match self {
-            Target::Local(local) => local.encoding(),
-            Target::Remote(remote) => remote.encoding(),
-        }
+        backend::encoding()
     }
 
     /// Time zone that its values are read in.
@@ -146,38 +143,36 @@ impl Target {
     fn oid(&self) -> Result<u32> {
         match self {
             Target::Local(local) => Ok(local.table),
-            Target::Remote(remote) => remote.found().map(|found| found.oid),
-        }
-    }
-
-    /// Whose types its keys may be of.
-    fn trust(&self) -> Trust {
-        match self {
-            Target::Local(_) => Trust::OwnRole,
-            Target::Remote(_) => Trust::BuiltIn,
-        }
-    }
-
-    fn found(&self) -> Result<Found> {
-        match self {
-            Target::Local(local) => {
-                let found = table::by_oid(&mut local.database(), local.table)?;
-                found.ok_or_else(|| local.not_visible())
-            }
-            Target::Remote(remote) => remote.found(),
+            Target::Remote(remote) => Ok(remote.found().oid),
         }
     }
 
     /// Reads columns and partitions.
     pub fn read_table(&self) -> Result<Table> {
-        let found = self.found()?;
-        self.ask(|db| catalog::read(db, &found, self.trust()))
+        match self {
+            Target::Local(local) => {
+                let db = &mut local.database();
+                let found = table::by_oid(db, local.table)?.ok_or_else(|| local.not_visible())?;
+                catalog::read(db, &found, Trust::OwnRole)
+            }
+            Target::Remote(remote) => {
+                let mut table = catalog::read(&mut *remote.session()?, remote.found(), Trust::BuiltIn)?;
+                remote.in_our_terms(&mut table)?;
+                Ok(table)
+            }
+        }
     }
 
     /// Columns of the table by name, as if they were its key.
     pub fn key_columns(&self, names: &BTreeSet<String>) -> Result<Vec<KeyColumn>> {
-        let oid = self.oid()?;
-        self.ask(|db| keys::key_columns(db, oid, names, self.trust()))
+        match self {
+            Target::Local(local) => keys::key_columns(&mut local.database(), local.table, names, Trust::OwnRole),
+            Target::Remote(remote) => {
+                let oid = remote.found().oid;
+                let keys = keys::key_columns(&mut *remote.session()?, oid, names, Trust::BuiltIn)?;
+                remote.keys_in_our_terms(keys)
+            }
+        }
     }
 
     /// Whether some column is neither generated nor among the copied `columns`.
@@ -197,7 +192,7 @@ impl Target {
     pub fn partition_constraints(&self, leaves: &[u32]) -> Result<HashMap<u32, String>> {
         match self {
             Target::Local(local) => local.partition_constraints(leaves),
-            Target::Remote(remote) => remote.partition_constraints(leaves),
+            Target::Remote(remote) => Err(remote.no_conditions()),
         }
     }
 
@@ -209,26 +204,17 @@ impl Target {
         }
     }
 
+    /// Those of `oids` that are of this database, as cgpsync's own tables have them.
+    pub fn recorded<'o>(&self, oids: &'o [u32]) -> &'o [u32] {
+        match self {
+            Target::Local(_) => oids,
+            Target::Remote(_) => &[],
+        }
+    }
+
     /// What the storage of units is known by, by OID; those that are gone are not in it.
     pub fn storage_of(&self, oids: &[u32]) -> Result<HashMap<u32, Storage>> {
-        if oids.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let list: Vec<String> = oids.iter().map(u32::to_string).collect();
-        let rows = self.query(&format!(
-            "SELECT c.oid, c.relfilenode, c.relpersistence = 'u', CAST(pg_postmaster_start_time() AS text)
-             FROM pg_class c WHERE c.oid IN ({})",
-            list.join(", ")
-        ))?;
-        let one = |row: &Row| {
-            let storage = Storage {
-                file_number: row.need(1)?,
-                is_unlogged: row.is(2),
-                server_start: row.string(3)?,
-            };
-            Ok((row.need(0)?, storage))
-        };
-        rows.iter().map(one).collect()
+        self.ask(|db| Storage::of(db, oids))
     }
 
     /// Creates a partition and what is below it. Inside a transaction.

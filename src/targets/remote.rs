@@ -1,16 +1,24 @@
 //! A table on another server, which a foreign table here stands for: asked in one transaction there, which changes nothing.
+//!
+//! Its server is not trusted with the source: of what it says, names of columns and values go there, quoted, and nothing else. Types have the names
+//! that this database has for their OIDs, expressions are not compared, conditions that it prints are not asked.
 
 use super::kinds;
 use crate::catalog::Database;
 use crate::catalog::table::{self, Found};
-use crate::error::{Error, Result, Side, sqlstate};
+use crate::error::{Error, Result, Side, sqlstate, tame, tame_whole};
 use crate::pg::{backend, report, spi};
 use crate::plan::copy_sql::quote_qualified;
-use crate::plan::tables::Unit;
+use crate::plan::key::KeyColumn;
+use crate::plan::reading::for_each_key;
+use crate::plan::tables::{Relation, Table, Unit};
+use crate::plan::tree::Node;
+use crate::plan::types::FIRST_NORMAL_OID;
 use crate::row::Row;
 use crate::wire::{Session, mapping};
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The table of another server that a foreign table stands for.
@@ -37,14 +45,47 @@ pub fn stands_for(table: u32) -> Result<Option<Elsewhere>> {
          WHERE f.ftrelid = $1::pg_catalog.oid AND w.fdwname IN ('cgpsync', 'postgres_fdw', 'dblink_fdw')",
         &[Some(&table.to_string())],
     )?;
-    let place = |row: &Row| {
+    let elsewhere = |row: &Row| {
         Ok(Elsewhere {
             server: row.string(0)?,
             schema: row.string(1)?,
             name: row.string(2)?,
         })
     };
-    rows.first().map(place).transpose()
+    rows.first().map(elsewhere).transpose()
+}
+
+impl Elsewhere {
+    /// The table, quoted and qualified.
+    fn table(&self) -> String {
+        quote_qualified(&self.schema, &self.name)
+    }
+
+    fn find(&self, session: &mut Session) -> Result<Found> {
+        let schema = std::slice::from_ref(&self.schema);
+        let Some(found) = table::by_name(session, schema, &self.name)? else {
+            return Err(Error::new(
+                sqlstate::UNDEFINED_TABLE,
+                format!("there is no table {} on server \"{}\"", self.table(), self.server),
+            )
+            .hint("A foreign table stands for the table of its own schema and name, or of its options schema_name and table_name."));
+        };
+        kinds::check(session, found.oid)?;
+        Ok(found)
+    }
+}
+
+/// Refuses what is not known well enough: values must mean there what they mean here.
+fn check_server(session: &Session) -> Result<()> {
+    let name = session.name();
+    let wrong = |what: &str| Err(Error::unsupported(format!("server \"{name}\" {what}")));
+    if !session.server().is_postgresql() {
+        return wrong("is no PostgreSQL of version 10 or later, as a target on another server must be");
+    }
+    match session.is_in_utf8() {
+        true => Ok(()),
+        false => wrong("has a database in another encoding than UTF8, which a target must have"),
+    }
 }
 
 /// The table.
@@ -53,25 +94,34 @@ pub struct Remote {
     pub table: u32,
     /// time zone of the session
     pub timezone: String,
-    place: Elsewhere,
+    elsewhere: Elsewhere,
     session: RefCell<Session>,
+    /// the table in its server's catalog
+    found: Found,
+    /// of enums, by OID
+    labels: RefCell<HashMap<u32, Rc<Vec<String>>>>,
 }
 
 impl Remote {
     /// Connects to its server, as the acting role's user mapping says, and begins.
-    pub fn open(table: u32, place: Elsewhere, connect_timeout: Duration, timezone: &str) -> Result<Remote> {
-        let endpoint = mapping::endpoint(&place.server, Side::Target, connect_timeout)?;
+    pub fn open(table: u32, elsewhere: Elsewhere, connect_timeout: Duration, timezone: &str) -> Result<Remote> {
+        let endpoint = mapping::endpoint(&elsewhere.server, Side::Target, connect_timeout)?;
         let session = Session::open(&endpoint, "cgpsync plan", &backend::encoding(), timezone)?;
         if let Some(warning) = session.warning() {
             report::warning(warning);
         }
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let (session, ()) = session.and_then(|session| session.begin(begin, None))?;
+        let (session, found) = session.and_then(|session| {
+            check_server(session)?;
+            session.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", None)?;
+            elsewhere.find(session)
+        })?;
         Ok(Remote {
             table,
             timezone: timezone.to_owned(),
-            place,
+            elsewhere,
             session: RefCell::new(session),
+            found,
+            labels: RefCell::default(),
         })
     }
 
@@ -93,34 +143,24 @@ impl Remote {
 
     /// The table, quoted and qualified.
     pub fn name(&self) -> String {
-        quote_qualified(&self.place.schema, &self.place.name)
+        self.elsewhere.table()
     }
 
     /// Its foreign server.
     pub fn server(&self) -> &str {
-        &self.place.server
+        &self.elsewhere.server
     }
 
     /// The table in its server's catalog.
-    pub fn found(&self) -> Result<Found> {
-        let schema = std::slice::from_ref(&self.place.schema);
-        let mut session = self.session()?;
-        let Some(found) = table::by_name(&mut *session, schema, &self.place.name)? else {
-            return Err(Error::new(
-                sqlstate::UNDEFINED_TABLE,
-                format!("there is no table {} on server \"{}\"", self.name(), self.server()),
-            )
-            .hint("A foreign table stands for the table of its own schema and name, or of its options schema_name and table_name."));
-        };
-        kinds::check(&mut *session, found.oid)?;
-        Ok(found)
+    pub fn found(&self) -> &Found {
+        &self.found
     }
 
     fn query(&self, sql: &str) -> Result<Vec<Row>> {
         self.session()?.query(sql)
     }
 
-    /// The rows of a query; None where the server refuses it. An error that ended the session, or the work, is an error all the same.
+    /// The rows of a query; None where a type refuses a value. Any other error is one.
     pub fn query_unless_refused(&self, sql: &str) -> Result<Option<Vec<Row>>> {
         let mut session = self.session()?;
         session.batch("SAVEPOINT try")?;
@@ -129,7 +169,7 @@ impl Remote {
                 session.batch("RELEASE SAVEPOINT try")?;
                 Ok(Some(rows))
             }
-            Err(error) if error.is_remote() => {
+            Err(error) if error.is_remote() && is_about_a_value(&error) => {
                 session.batch("ROLLBACK TO SAVEPOINT try; RELEASE SAVEPOINT try")?;
                 Ok(None)
             }
@@ -137,25 +177,18 @@ impl Remote {
         }
     }
 
-    /// Encoding of its text as it arrives here.
-    pub fn encoding(&self) -> String {
-        backend::encoding()
-    }
-
     /// Labels of an enum, in their order. Values of other types that are not built in are not read over there: what such a type is called
     /// could come to mean another one, and a session has no name for it but that.
-    fn labels(&self, type_oid: u32) -> Result<Vec<String>> {
+    fn labels(&self, type_oid: u32) -> Result<Rc<Vec<String>>> {
+        if let Some(labels) = self.labels.borrow().get(&type_oid) {
+            return Ok(labels.clone());
+        }
         let sql = format!("SELECT e.enumlabel FROM pg_enum e WHERE e.enumtypid = {type_oid} ORDER BY e.enumsortorder");
         let rows = self.query(&sql)?;
         let labels: Vec<String> = rows.iter().map(|row| row.string(0)).collect::<Result<_>>()?;
-        match labels.is_empty() {
-            false => Ok(labels),
-            true => Err(Error::unsupported(format!(
-                "a key of table {} on server \"{}\" is of a type that is neither built in nor an enum",
-                self.name(),
-                self.server()
-            ))),
-        }
+        let labels = Rc::new(labels);
+        self.labels.borrow_mut().insert(type_oid, labels.clone());
+        Ok(labels)
     }
 
     /// Ranks of labels.
@@ -195,28 +228,128 @@ impl Remote {
         )
     }
 
-    /// See [`super::Target::partition_constraints`].
-    pub fn partition_constraints(&self, leaves: &[u32]) -> Result<HashMap<u32, String>> {
-        let list: Vec<String> = leaves.iter().map(u32::to_string).collect();
-        let mut session = self.session()?;
-        // A name that is a keyword only on the source must be quoted. No lock outlives the question, nor does the setting.
-        let rows = session.query(&format!(
-            "SAVEPOINT question; SET LOCAL quote_all_identifiers = on;
-             SELECT o, pg_get_partition_constraintdef(o) FROM unnest(CAST('{{{}}}' AS oid[])) AS u(o);
-             ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
-            list.join(",")
-        ))?;
-        let told = rows.iter().filter(|row| row.text(1).is_some());
-        told.map(|row| Ok((row.need(0)?, row.string(1)?))).collect()
+    /// Gives keys the names that this database has for their types, and refuses names that no terminal may show.
+    pub fn in_our_terms(&self, table: &mut Table) -> Result<()> {
+        fn names<'n>(node: &'n Node<Relation>, found: &mut Vec<&'n str>) {
+            found.push(&node.table.relation);
+            let children = node.level.iter().flat_map(|level| &level.children);
+            children.for_each(|child| names(child, found));
+        }
+        let mut relations = Vec::new();
+        names(&table.root, &mut relations);
+        if let Some(odd) = relations.iter().find(|name| tame_whole(name) != **name) {
+            return Err(Error::protocol(format!(
+                "a partition on server \"{}\" has control characters in its name: {}",
+                self.server(),
+                tame(odd)
+            )));
+        }
+        let mut keys = Vec::new();
+        for_each_key(&mut table.root, &mut |key| keys.push((key.type_oid, key.modifier)));
+        let ours = our_names(&keys)?;
+        for_each_key(&mut table.root, &mut |key| rename(key, &ours));
+        self.check_renamed(&mut table.root)
     }
 
-    /// See [`super::Target::is_empty`].
-    pub fn is_empty(&self, unit: &Unit) -> Result<bool> {
-        let rows = self.query(&format!(
-            "SAVEPOINT question; SELECT EXISTS (SELECT 1 FROM ONLY {});
-             ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
-            unit.name
-        ))?;
-        Ok(rows.first().is_some_and(|row| row.text(0) == Some("f")))
+    /// The same for single keys.
+    pub fn keys_in_our_terms(&self, keys: Vec<KeyColumn>) -> Result<Vec<KeyColumn>> {
+        let ours = our_names(&keys.iter().map(|key| (key.type_oid, key.modifier)).collect::<Vec<_>>())?;
+        let renamed = keys.into_iter().map(|mut key| {
+            rename(&mut key, &ours);
+            key
+        });
+        // A type that is not known here is compared with nothing.
+        Ok(renamed.filter(|key| !key.type_sql.is_empty()).collect())
     }
+
+    fn check_renamed(&self, root: &mut Node<Relation>) -> Result<()> {
+        let mut unknown = None;
+        for_each_key(root, &mut |key| {
+            if key.type_sql.is_empty() {
+                unknown = Some(key.name.clone());
+            }
+        });
+        match unknown {
+            None => Ok(()),
+            Some(name) => Err(Error::unsupported(format!(
+                "key \"{name}\" of table {} on server \"{}\" is of a type that this server does not have",
+                self.name(),
+                self.server()
+            ))),
+        }
+    }
+
+    /// Refuses a table of which some level cannot be compared: the conditions of its partitions, in its server's words, would be asked of the source.
+    pub fn no_conditions(&self) -> Error {
+        Error::unsupported(format!(
+            "table {} on server \"{}\" is partitioned by an expression, or by a type that is neither built in nor an enum",
+            self.name(),
+            self.server()
+        ))
+        .hint("Such a table can be planned for in its own database.")
+    }
+
+    /// See [`super::Target::is_empty`]. Who has it locked is not waited for.
+    pub fn is_empty(&self, unit: &Unit) -> Result<bool> {
+        let mut session = self.session()?;
+        let answer = session.query(&format!(
+            "SAVEPOINT question; SET LOCAL lock_timeout = '1ms'; SELECT EXISTS (SELECT 1 FROM ONLY {})",
+            unit.name
+        ));
+        let end = "ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question";
+        match answer {
+            Ok(rows) => {
+                session.batch(end)?;
+                Ok(rows.first().is_some_and(|row| row.text(0) == Some("f")))
+            }
+            Err(error) if UNKNOWN.contains(&error.sqlstate.as_str()) && error.is_remote() => {
+                session.batch(end)?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Errors that leave open whether a table is empty.
+const UNKNOWN: [&str; 2] = [sqlstate::LOCK_NOT_AVAILABLE, sqlstate::INSUFFICIENT_PRIVILEGE];
+
+/// True for the errors of input functions, of casts, and of an expression that mixes types.
+fn is_about_a_value(error: &Error) -> bool {
+    error.sqlstate.starts_with("22") || ["42804", "42846", "42883"].contains(&error.sqlstate.as_str())
+}
+
+/// Name, and name with modifier, of types by OID and modifier, as far as this database has them.
+type Names = HashMap<(u32, i32), (String, String)>;
+
+fn our_names(keys: &[(u32, i32)]) -> Result<Names> {
+    let built_in = keys.iter().filter(|(oid, _)| *oid < FIRST_NORMAL_OID);
+    let list: Vec<String> = built_in
+        .map(|(oid, modifier)| format!("({oid}::pg_catalog.oid, {modifier})"))
+        .collect();
+    if list.is_empty() {
+        return Ok(Names::new());
+    }
+    let rows = spi::execute(
+        &format!(
+            "SELECT k.oid, k.modifier, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname),
+                    pg_catalog.format_type(t.oid, k.modifier)
+             FROM (VALUES {}) k(oid, modifier) JOIN pg_catalog.pg_type t ON t.oid = k.oid
+             JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace",
+            list.join(", ")
+        ),
+        &[],
+    )?;
+    let one = |row: &Row| Ok(((row.need(0)?, row.need(1)?), (row.string(2)?, row.string(3)?)));
+    rows.iter().map(one).collect()
+}
+
+/// Names of a built-in key's type as this database has them; none where it has not. An enum is named by its OID already.
+fn rename(key: &mut KeyColumn, ours: &Names) {
+    if key.type_oid >= FIRST_NORMAL_OID {
+        key.cast_sql.clear();
+        return;
+    }
+    let names = ours.get(&(key.type_oid, key.modifier)).cloned();
+    (key.type_sql, key.cast_sql) = names.unwrap_or_default();
 }

@@ -54,21 +54,32 @@ impl Target {
         for ((type_sql, conversion), values) in wanted {
             let values: Vec<String> = values.into_iter().collect();
             let mut all = Vec::with_capacity(values.len());
-            match self.read_values(&type_sql, &conversion, &values)? {
-                Some(read) => all.extend(read),
-                // Some value is to blame: each by itself.
-                None => {
-                    for value in &values {
-                        let read = self.read_values(&type_sql, &conversion, std::slice::from_ref(value))?;
-                        all.push(read.and_then(|read| read.into_iter().next()).flatten());
-                    }
-                }
-            }
+            self.read_what_can_be(&type_sql, &conversion, &values, &mut all)?;
             for (value, read) in values.into_iter().zip(all) {
                 converted.insert((type_sql.clone(), conversion.clone(), value), read);
             }
         }
         Ok(converted)
+    }
+
+    /// Each of `values`, None where the type refuses it. Where some value is to blame, each half is tried by itself.
+    fn read_what_can_be(
+        &self,
+        type_sql: &str,
+        conversion: &Conversion,
+        values: &[String],
+        all: &mut Vec<Option<Translated>>,
+    ) -> Result<()> {
+        match self.read_values(type_sql, conversion, values)? {
+            Some(read) => all.extend(read),
+            None if values.len() <= 1 => all.extend(values.iter().map(|_| None)),
+            None => {
+                let (first, second) = values.split_at(values.len() / 2);
+                self.read_what_can_be(type_sql, conversion, first, all)?;
+                self.read_what_can_be(type_sql, conversion, second, all)?;
+            }
+        }
+        Ok(())
     }
 
     /// All of `values` at once; None when the type refuses any.

@@ -36,6 +36,8 @@ pub enum Place {
     Server,
     /// CREATE USER MAPPING
     UserMapping,
+    /// CREATE FOREIGN TABLE: of a table elsewhere that is to be written
+    Table,
 }
 
 enum Kind {
@@ -50,7 +52,7 @@ enum Kind {
     Binding,
 }
 
-/// Every option, where it may stand, and what it may be. libpq's names and meanings.
+/// Every option, where it may stand, and what it may be. Names and meanings of libpq, and of postgres_fdw's foreign tables.
 const OPTIONS: &[(&str, Place, Kind)] = &[
     ("host", Place::Server, Kind::Text),
     ("hostaddr", Place::Server, Kind::Text),
@@ -77,6 +79,8 @@ const OPTIONS: &[(&str, Place, Kind)] = &[
     ("sslcert", Place::UserMapping, Kind::Text),
     ("sslkey", Place::UserMapping, Kind::Text),
     ("sslpassword", Place::UserMapping, Kind::Text),
+    ("schema_name", Place::Table, Kind::Text),
+    ("table_name", Place::Table, Kind::Text),
 ];
 
 /// Options of postgres_fdw and dblink_fdw that say nothing about the connection, or nothing we could break by leaving them out.
@@ -108,12 +112,13 @@ pub fn validate(name: &str, value: &str, place: Place) -> Result<()> {
             .filter(|(_, p, _)| *p == place)
             .map(|(n, _, _)| *n)
             .collect();
-        let elsewhere = OPTIONS.iter().any(|(n, p, _)| *n == name && *p != place);
+        let elsewhere = OPTIONS.iter().find(|(n, ..)| *n == name);
         let error = Error::new(sqlstate::FDW_INVALID_OPTION_NAME, format!("invalid option \"{name}\""));
-        let error = match (elsewhere, place) {
-            (true, Place::Server) => error.detail("It belongs in the USER MAPPING."),
-            (true, Place::UserMapping) => error.detail("It belongs in the SERVER."),
-            _ => error,
+        let error = match elsewhere {
+            Some((_, Place::UserMapping, _)) => error.detail("It belongs in the USER MAPPING."),
+            Some((_, Place::Server, _)) => error.detail("It belongs in the SERVER."),
+            Some((_, Place::Table, _)) => error.detail("It belongs in the FOREIGN TABLE."),
+            None => error,
         };
         return Err(error.hint(format!("Valid options in this context are: {}", valid.join(", "))));
     };

@@ -9,7 +9,7 @@
 use std::io::{self, ErrorKind};
 use std::task::Poll;
 
-/// One read of the socket. Larger ones gained nothing in the measurements of design.md; smaller ones cost system calls.
+/// One read of the socket. Larger ones gained nothing when it was measured; smaller ones cost system calls.
 const BUFFER: usize = 256 * 1024;
 /// Largest message handed to the crate, which holds it whole: no catalog row or error comes near, a hostile length goes beyond.
 const LARGEST_MESSAGE: usize = 16 * 1024 * 1024;

@@ -124,6 +124,11 @@ impl Session {
         }
     }
 
+    /// True when its database is in UTF8.
+    pub fn is_in_utf8(&self) -> bool {
+        self.link.parameter("server_encoding") == Some("UTF8")
+    }
+
     /// True when the same characters are the same bytes there as in UTF8. SQL_ASCII holds what must be UTF8 to be copied.
     pub fn has_bytes_of_utf8(&self) -> bool {
         matches!(self.link.parameter("server_encoding"), Some("UTF8" | "SQL_ASCII"))

@@ -45,7 +45,6 @@ const CALLS: &[&str] = &[
     "'codes', 'm'",
     "'instants', '2017-02-01 00:00:00+00'",
     "'hashed', NULL",
-    "'folded', NULL",
     "'plain', NULL",
     "'filled', '20170310', columns => ARRAY['born', 'id']",
 ];
@@ -70,8 +69,6 @@ fn tables(pair: &Pair) {
          CREATE TABLE instants_1 PARTITION OF instants FOR VALUES FROM ('2017-01-01 00:00:00+02') TO ('2017-02-01 00:00:00+02');
          CREATE TABLE hashed (i int) PARTITION BY HASH (i);
          CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0);
-         CREATE TABLE folded (s text) PARTITION BY LIST (lower(s));
-         CREATE TABLE folded_a PARTITION OF folded FOR VALUES IN ('a');
          CREATE TABLE plain (i int, n numeric(10, 2));
          CREATE TABLE filled (id int, born date NOT NULL, at timestamptz DEFAULT '2017-01-01') PARTITION BY RANGE (born);
          CREATE TABLE filled_1 PARTITION OF filled FOR VALUES FROM ('2017-01-01') TO ('2018-01-01')",
@@ -86,9 +83,8 @@ fn tables(pair: &Pair) {
     pair.source.sql(
         "CREATE TABLE codes_2 PARTITION OF codes FOR VALUES FROM ('k') TO ('x');
          CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 4, REMAINDER 1);
-         CREATE TABLE folded_b PARTITION OF folded FOR VALUES IN ('b');
          INSERT INTO regions VALUES ('de', '2017-02-01'), ('us', '2017-02-01'); INSERT INTO moods VALUES ('ok', 1);
-         INSERT INTO codes VALUES ('a', 1), ('l', 2); INSERT INTO instants VALUES ('2017-01-10'); INSERT INTO folded VALUES ('B'); ANALYZE",
+         INSERT INTO codes VALUES ('a', 1), ('l', 2); INSERT INTO instants VALUES ('2017-01-10'); ANALYZE",
     );
 }
 
@@ -99,23 +95,82 @@ fn a_table_of_a_second_database_is_planned_through_a_session_as_through_spi() {
     tables(&pair);
     for call in CALLS {
         let name = call.split('\'').nth(1).expect("a name");
-        pair.target
-            .sql_in("beside", &format!("CREATE FOREIGN TABLE {name} (a int) SERVER dr"));
+        pair.target.sql_in(
+            "beside",
+            &format!("CREATE FOREIGN TABLE IF NOT EXISTS {name} (a int) SERVER dr"),
+        );
         let (here, there) = (plan(&pair, "postgres", call), plan(&pair, "beside", call));
         assert!(!here.lines.is_empty(), "{call}");
         assert_eq!(here.lines, there.lines, "{call}");
         assert_eq!(here.notices, there.notices, "{call}");
-        pair.target.sql_in("beside", &format!("DROP FOREIGN TABLE {name}"));
     }
     let all = plan(&pair, "postgres", "'persons', '20170310'").lines.join("\n");
     for word in ["vanished", "create", "skip", "copy"] {
         assert!(all.contains(word), "{word}: {all}");
     }
-    assert_eq!(
-        pair.target
-            .text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cgpsync plan'"),
-        "0"
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cgpsync plan'";
+    assert_eq!(pair.target.text(sessions), "0");
+    // By another name.
+    pair.target.sql_in(
+        "beside",
+        "CREATE FOREIGN TABLE people (a int) SERVER dr OPTIONS (schema_name 'public', table_name 'persons')",
     );
+    assert_eq!(
+        plan(
+            &pair,
+            "beside",
+            "'people', '20170310', source_table => 'public.persons'"
+        )
+        .lines
+        .join("\n"),
+        all
+    );
+}
+
+/// Whatever its catalogs say, that server runs nothing on the source.
+#[test]
+fn what_a_target_elsewhere_says_is_not_asked_of_the_source() {
+    let pair = Pair::new();
+    beside(&pair);
+    pair.both(
+        "CREATE TABLE folded (s text) PARTITION BY LIST (lower(s)); CREATE TABLE folded_a PARTITION OF folded FOR VALUES IN ('a');
+         CREATE TYPE pair AS (a int, b int);
+         CREATE TABLE pairs (p pair) PARTITION BY LIST (p); CREATE TABLE pairs_1 PARTITION OF pairs FOR VALUES IN ('(1,2)');
+         INSERT INTO folded VALUES ('A'); INSERT INTO pairs VALUES ('(1,2)')",
+    );
+    for name in ["folded", "pairs"] {
+        pair.target
+            .sql_in("beside", &format!("CREATE FOREIGN TABLE {name} (a int) SERVER dr"));
+        let mut client = pair.target.connect_to("beside");
+        let error = client
+            .batch_execute(&format!("SELECT cgpsync_plan('{name}', source => 'src')"))
+            .expect_err(name);
+        let error = error.as_db_error().expect("an error of the server");
+        assert_eq!(error.code().code(), "0A000", "{error:?}");
+        assert!(error.message().contains("server \"dr\" is partitioned by"), "{error:?}");
+        assert_eq!(
+            pair.target.text(&format!("SELECT action FROM cgpsync_plan('{name}')")),
+            "copy"
+        );
+    }
+    // Nor is a partition waited for that somebody has locked, and what may not be read is not taken to be empty.
+    pair.persons(1);
+    pair.source.sql("DROP TABLE persons_201701");
+    pair.target
+        .sql("INSERT INTO persons VALUES (1, 'kept', '2017-01-02'); CREATE ROLE looker LOGIN PASSWORD 'secret'");
+    pair.target.sql_in(
+        "beside",
+        "CREATE FOREIGN TABLE persons (a int) SERVER dr; ALTER USER MAPPING FOR postgres SERVER dr OPTIONS (SET user 'looker')",
+    );
+    let mut holder = pair.target.connect();
+    holder
+        .batch_execute("BEGIN; LOCK TABLE persons_201701 IN ACCESS EXCLUSIVE MODE")
+        .expect("a lock");
+    let first =
+        "SELECT action FROM cgpsync_plan('persons', '20170301', source => 'src') WHERE partition = 'persons_201701'";
+    assert_eq!(pair.target.text_in("beside", first), "vanished");
+    holder.batch_execute("ROLLBACK").expect("the lock goes");
+    assert_eq!(pair.target.text_in("beside", first), "vanished");
 }
 
 #[test]
@@ -170,7 +225,9 @@ fn a_cancel_ends_what_a_plan_asks_of_a_target_elsewhere() {
         std::thread::spawn(move || caller.batch_execute("SELECT cgpsync_plan('persons', '20170301', source => 'src')"));
     let waits =
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cgpsync plan' AND wait_event_type = 'Lock'";
-    poll("the plan waits over there", SOON, || holder_text(&pair, waits) == "1");
+    poll("the plan waits over there", SOON, || {
+        pair.target.text_in("beside", waits) == "1"
+    });
     token.cancel_query(postgres::NoTls).expect("a cancel");
     let error = call.join().expect("the call ends").expect_err("it was cancelled");
     assert_eq!(
@@ -178,15 +235,8 @@ fn a_cancel_ends_what_a_plan_asks_of_a_target_elsewhere() {
         Some("57014"),
         "{error:?}"
     );
-    poll("nothing is left over there", SOON, || holder_text(&pair, waits) == "0");
+    poll("nothing is left over there", SOON, || {
+        pair.target.text_in("beside", waits) == "0"
+    });
     holder.batch_execute("ROLLBACK").expect("the lock goes");
-}
-
-/// Asked in a database whose catalogs nobody has locked.
-fn holder_text(pair: &Pair, sql: &str) -> String {
-    let row = pair
-        .target
-        .connect_to("beside")
-        .query_one(&format!("SELECT ({sql})::text"), &[]);
-    row.expect("an answer").get(0)
 }

@@ -347,8 +347,13 @@ impl Cluster {
 
     /// The single value of a query, as text; empty for NULL.
     pub fn text(&self, sql: &str) -> String {
+        self.text_in("postgres", sql)
+    }
+
+    /// The same in another database.
+    pub fn text_in(&self, database: &str, sql: &str) -> String {
         let rows = self
-            .connect()
+            .connect_to(database)
             .simple_query(sql)
             .unwrap_or_else(|e| panic!("{e:?} in: {sql}"));
         let value = rows.iter().find_map(|message| match message {

@@ -43,7 +43,7 @@ pub fn mark(
 /// Those of `partitions` that no run has loaded, or none into the storage they have now, and unlogged ones, which lose their rows without a
 /// new file when another process crashes. What ran before 0.3.0 has not recorded the storage, and is believed.
 fn without_load(partitions: &[u32], at: &Target, store: &Store) -> Result<HashSet<u32>> {
-    let loads = store.last_loads(partitions)?;
+    let loads = store.last_loads(at.recorded(partitions))?;
     let storages = at.storage_of(partitions)?;
     let is_candidate = |oid: &u32| match (loads.get(oid), storages.get(oid)) {
         (None, Some(_)) => true,

@@ -9,8 +9,8 @@ use crate::run::state::Store;
 use crate::run::state::rows::{FinishedUnit, SamePlan};
 use std::collections::HashMap;
 
-/// What failed runs have finished under the same plan, each with the point it would have left as a value of the key. These are few, the units
-/// may be many.
+/// What failed runs have finished under the same plan, and nobody has changed the storage of since, each with the point it would have left as a
+/// value of the key. These are few, the units may be many.
 pub(super) fn finished_units(
     request: &Request,
     store: &Store,
@@ -21,9 +21,16 @@ pub(super) fn finished_units(
     let Some(key) = key.filter(|_| request.since.is_none()) else {
         return Ok(Vec::new());
     };
+    let finished = store.finished_by_failed_runs(request, same)?;
+    let oids: Vec<u32> = finished.iter().map(|unit| unit.partition).collect();
+    let storages = key.at.storage_of(&oids)?;
+    let is_as_left = |unit: &FinishedUnit| {
+        let now = storages.get(&unit.partition);
+        now.is_some_and(|now| unit.left.is_as_left(now))
+    };
     let mut read = HashMap::new();
     let mut known = Vec::new();
-    for unit in store.finished_by_failed_runs(request, same)? {
+    for unit in finished.into_iter().filter(is_as_left) {
         if !read.contains_key(&unit.point) {
             read.insert(unit.point.clone(), key.meant(&unit.point, None)?);
         }
@@ -34,22 +41,15 @@ pub(super) fn finished_units(
     Ok(known)
 }
 
-/// Marks what failed runs have copied already, and nobody has changed the storage of since.
+/// Marks what failed runs have copied already.
 pub(super) fn resume(
     sides: &Sides<'_>,
     partitions: &mut [PlannedUnit],
     finished: &[(FinishedUnit, String)],
 ) -> Result<()> {
     let Some(key) = sides.key else { return Ok(()) };
-    let oids: Vec<u32> = finished.iter().map(|(earlier, _)| earlier.partition).collect();
-    let storages = sides.at.storage_of(&oids)?;
-    let is_as_left = |earlier: &FinishedUnit| {
-        let now = storages.get(&earlier.partition);
-        now.is_some_and(|now| earlier.left.is_as_left(now))
-    };
     let finished: HashMap<u32, _> = finished
         .iter()
-        .filter(|(earlier, _)| is_as_left(earlier))
         .map(|(earlier, end)| (earlier.partition, (earlier, end)))
         .collect();
     for partition in partitions.iter_mut().filter(|p| p.action == Action::Copy) {

@@ -1,5 +1,5 @@
 //! Both tables as a plan compares them: read from their catalogs, the source's partitioning put into
-//! the target's terms, and all values ranked by this server.
+//! the target's terms, and all values ranked by the target's server.
 
 use crate::catalog::Database;
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! Creating partitions here that the source has.
+//! Creating partitions here that the source has, and dropping those that it has no more.
 
 use super::{facts, load};
 use crate::catalog::trust::others_code;

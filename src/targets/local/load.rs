@@ -59,7 +59,7 @@ pub fn replace(
         processes: done.processes,
         remark: done.remark,
         obstacle,
-        storage: local.storage(into.unit)?,
+        storage: local.storage_of(into.unit)?,
     };
     record(&loaded)?;
     // The last thing before the commit: from here on others wait.
@@ -70,12 +70,13 @@ pub fn replace(
 }
 
 /// A team for a unit whose pieces several processes may read and load.
-fn team(local: &Local, what: &What<'_>, into: &CopyIn<'_>, reader: &Reader) -> Result<Option<Team>> {
-    let Some(snapshot) = reader.snapshot.as_ref().filter(|_| !what.pieces.is_empty()) else {
+fn team(local: &Local, what: &What<'_>, into: &CopyIn<'_>, reader: &mut Reader) -> Result<Option<Team>> {
+    let pieces = reader.pieces(what.portion, what.size)?;
+    let Some(snapshot) = reader.snapshot.as_ref().filter(|_| !pieces.is_empty()) else {
         return Ok(None);
     };
     let shared = can_be_shared(local, what, into.unit)?;
-    Ok(shared.then(|| Team::new(what, into, snapshot)))
+    Ok(shared.then(|| Team::new(what, into, pieces, snapshot)))
 }
 
 type Filled = (Done, Way, Option<String>, Option<Swap>);

@@ -68,11 +68,6 @@ impl Local {
         xact::unless_refused(|| spi::execute(sql, &[]))
     }
 
-    /// This database's encoding.
-    pub fn encoding(&self) -> String {
-        backend::encoding()
-    }
-
     /// This session's time zone.
     pub fn timezone(&self) -> Result<String> {
         backend::timezone()
@@ -190,16 +185,9 @@ impl Local {
     }
 
     /// What a unit's storage is known by, within the transaction that has replaced it.
-    fn storage(&self, unit: u32) -> Result<Storage> {
-        let rows = spi::execute(
-            "SELECT c.relfilenode, c.relpersistence = 'u', pg_postmaster_start_time()::text FROM pg_class c WHERE c.oid = $1::oid",
-            &[Some(&unit.to_string())],
-        )?;
-        let row = rows.first().ok_or_else(|| Error::internal("the unit is gone"))?;
-        Ok(Storage {
-            file_number: row.need(0)?,
-            is_unlogged: row.is(1),
-            server_start: row.string(2)?,
-        })
+    fn storage_of(&self, unit: u32) -> Result<Storage> {
+        Storage::of(&mut self.database(), &[unit])?
+            .remove(&unit)
+            .ok_or_else(|| Error::internal("the unit is gone"))
     }
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result, Side};
 use crate::pg::board::{Board, Gauge};
 use crate::pg::helper::{self, Helper, Report};
 use crate::pg::{backend, report};
-use crate::source::{Portion, Reader};
+use crate::source::{Portion, begin_reading};
 use crate::targets::loading::{Moved, Pieces, What};
 use crate::wire::{Session, mapping};
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,7 @@ pub struct Team {
 
 impl Team {
     /// A team that so far is its leader.
-    pub fn new(what: &What<'_>, into: &CopyIn<'_>, snapshot: &str) -> Team {
+    pub fn new(what: &What<'_>, into: &CopyIn<'_>, pieces: Vec<String>, snapshot: &str) -> Team {
         let crew = what.crew;
         let task = Task {
             run_id: crew.run_id,
@@ -104,7 +104,7 @@ impl Team {
             binary: into.binary,
             portion: what.portion.clone(),
             filter_here: into.filter,
-            pieces: what.pieces.clone(),
+            pieces,
             snapshot: snapshot.to_owned(),
         };
         Team {
@@ -305,7 +305,7 @@ fn open_source(task: &Task) -> Result<Session> {
     // Of what there is to tell about the connection the leader's has told, and a helper may not write.
     let name = format!("cgpsync run {}: {}", task.run_id, task.name);
     let source = Session::open(&endpoint, &name, &backend::encoding(), &backend::timezone()?)?;
-    let (source, ()) = source.and_then(|source| Reader::begin(source, Some(&task.snapshot)))?;
+    let (source, ()) = source.and_then(|source| begin_reading(source, Some(&task.snapshot)))?;
     Ok(source)
 }
 
