@@ -50,12 +50,14 @@ fn is_trusted(trust: Trust) -> String {
 }
 
 /// How each partitioned table of `tree` is partitioned. A key below whose domains there is a type that could not be read without running
-/// the code of somebody who is not trusted is as one that cannot be compared; so is another role's expression that calls what is not built in.
+/// the code of somebody who is not trusted is as one that cannot be compared; so is another role's expression that calls what is not built in,
+/// and any expression where only what is built in is trusted.
 pub fn levels(db: &mut dyn Database, tree: &str, trust: Trust) -> Result<HashMap<u32, Level<Relation>>> {
     // The source need not show its roles to everybody.
     let (is_own, owner) = match trust {
         Trust::Everybody => ("true", ""),
-        Trust::OwnRole | Trust::BuiltIn => (
+        Trust::BuiltIn => ("false", ""),
+        Trust::OwnRole => (
             "w.rolsuper OR w.rolname = current_user",
             "JOIN pg_class c ON c.oid = tree.oid JOIN pg_roles w ON w.oid = c.relowner",
         ),

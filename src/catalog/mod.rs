@@ -46,7 +46,7 @@ pub fn read(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Table>
         schema: found.schema.clone(),
         name: found.name.clone(),
         root: tree.unwrap_or_else(|| found.node(None)),
-        columns: table::columns(db, found.oid)?,
+        columns: table::columns(db, found.oid, trust)?,
     })
 }
 

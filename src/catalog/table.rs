@@ -3,6 +3,7 @@
 
 use super::Database;
 use super::server::{Catalog, Server};
+use super::trust::Trust;
 use super::type_facts::{Described, FACTS, Types};
 use crate::error::Result;
 use crate::plan::collation::{self, Collation};
@@ -170,7 +171,7 @@ fn facts(catalog: Catalog, version: u32) -> String {
     };
     format!(
         "{not_null} AND EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = a.attrelid
-                                AND (c.relkind = 'p' OR (c.relkind = 'r' AND NOT c.relhassubclass))),
+                                AND (c.relkind = 'p' OR (c.relkind = 'r' AND NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid)))),
          a.attnotnull OR y.typnotnull OR EXISTS (SELECT 1 FROM pg_partitioned_table q
            WHERE q.partrelid = a.attrelid AND q.partstrat = 'r' AND a.attnum = ANY (q.partattrs)),
          a.atthasdef OR a.attidentity <> '' OR y.typdefault IS NOT NULL,
@@ -182,17 +183,19 @@ fn facts(catalog: Catalog, version: u32) -> String {
     )
 }
 
-/// Columns of the table with this OID, in attnum order.
-pub fn columns(db: &mut dyn Database, oid: u32) -> Result<Vec<Column>> {
+/// Columns of the table with this OID, in attnum order. How they sort is asked of a table that is read: one like it may be created.
+pub fn columns(db: &mut dyn Database, oid: u32, trust: Trust) -> Result<Vec<Column>> {
     let (catalog, version) = (db.server().catalog, db.server().version);
+    let (collation, join) = match trust {
+        Trust::Everybody => (collation::sql(version), collation_join(version, "a.attcollation")),
+        Trust::OwnRole | Trust::BuiltIn => ("CAST(NULL AS text)".to_owned(), String::new()),
+    };
     let rows = db.query(&format!(
-        "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), {}, a.attnum, a.atttypmod, {}, {FACTS}
-         FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid {}
+        "SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), {collation}, a.attnum, a.atttypmod, {}, {FACTS}
+         FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid {join}
          WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
          ORDER BY a.attnum",
-        collation::sql(version),
         facts(catalog, version),
-        collation_join(version, "a.attcollation"),
     ))?;
     let described = rows.iter().map(|row| Described::read(row, 11));
     let types = Types::read(described.collect::<Result<_>>()?, db)?;

@@ -94,6 +94,36 @@ pub fn as_role<T>(owner: u32, f: impl FnOnce() -> Result<T>) -> Result<T> {
     with_role(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, f)
 }
 
+/// Runs `f` under a search_path of pg_catalog, whatever code of others has made of it in this transaction.
+pub fn with_pinned_path<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_local_settings(|| {
+        // Until the level ends, as a function's SET clause has it (fmgr.c).
+        set_path(pg_sys::GucAction::GUC_ACTION_SAVE);
+        f()
+    })
+}
+
+/// The same for the session of a process of ours, whatever code of others has made of it in an earlier transaction.
+pub(super) fn pin_path() {
+    set_path(pg_sys::GucAction::GUC_ACTION_SET);
+}
+
+fn set_path(action: pg_sys::GucAction::Type) {
+    // SAFETY: inside a transaction, sets a setting that everybody may set to a value that is well formed.
+    unsafe {
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
 fn with_role<T>(role: u32, flags: i32, f: impl FnOnce() -> Result<T>) -> Result<T> {
     struct Restore(pg_sys::Oid, i32);
     impl Drop for Restore {
@@ -102,22 +132,8 @@ fn with_role<T>(role: u32, flags: i32, f: impl FnOnce() -> Result<T>) -> Result<
             unsafe { pg_sys::SetUserIdAndSecContext(self.0, self.1) };
         }
     }
-    with_local_settings(|| {
+    with_pinned_path(|| {
         let (mut before, mut context) = (pg_sys::InvalidOid, 0);
-        // SAFETY: sets a setting that everybody may set, until the level of with_local_settings ends, as a function's SET clause does
-        // (fmgr.c).
-        unsafe {
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
         // SAFETY: getters and setters of two process variables. LOCAL_USERID_CHANGE is what fmgr.c sets for SECURITY DEFINER,
         // RESTRICTED_OPERATION what index.c sets beside it; an abort restores them too (xact.c, AbortTransaction).
         let _restore = unsafe {

@@ -1,11 +1,12 @@
 //! Transactions of our background processes, and subtransactions. SQL functions run inside their caller's transaction and never begin one.
 
-use super::report;
+use super::{backend, report};
 use crate::error::Result;
 use pgrx::pg_sys;
 
-/// Runs `f` in a transaction of its own: commits on Ok, aborts on Err, on an ERROR of the server and on a panic, and gives the
-/// error. Only for processes without a client (no transaction is open when it is called).
+/// Runs `f` in a transaction of its own. Its search_path is pg_catalog, which keeps statements with the extension owner's privileges, and the
+/// casts of plan and catalog, away from objects of the caller's making. Commits on Ok, aborts on Err, on an ERROR of the server and on a
+/// panic, and gives the error. Only for processes without a client (no transaction is open when it is called).
 pub fn transaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     let result = report::catch(|| {
         // SAFETY: a background process outside any transaction; the order is postgres.c's for a simple statement.
@@ -14,6 +15,7 @@ pub fn transaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
             pg_sys::StartTransactionCommand();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
+        backend::pin_path();
         let value = f()?;
         // SAFETY: the snapshot pushed above is on top again: SPI pops its own.
         unsafe {

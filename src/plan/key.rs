@@ -21,10 +21,10 @@ pub struct KeyColumn {
     pub collation: Option<Collation>,
     /// labels of an enum in their order; empty for other types
     pub labels: Vec<String>,
-    /// quoted, qualified type without typmod, as the target names it; empty for a column of the
+    /// quoted, qualified type without typmod, as this database names it; empty for a column of the
     /// source that has no counterpart in the target
     pub type_sql: String,
-    /// how the target orders its values: `type_sql`, and COLLATE where the type has collations; empty
+    /// how the target orders its values: the type as it is named there, and COLLATE where it has collations; empty
     /// as above
     pub ordering: String,
     /// the type with its modifier, for a cast; empty as above

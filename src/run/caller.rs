@@ -243,7 +243,7 @@ fn check_role() -> Result<()> {
     }
 }
 
-/// The named server, else the setting's, else the only one of our wrapper besides `other`.
+/// The named server, else the setting's, else the only one of our wrapper; the last two are never `other`.
 pub(super) fn resolve_source(named: Option<String>, other: Option<&str>) -> Result<String> {
     let of_setting = || settings::source().filter(|name| Some(name.as_str()) != other);
     if let Some(name) = named.filter(|n| !n.is_empty()).or_else(of_setting) {

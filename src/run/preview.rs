@@ -77,7 +77,8 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
 fn plan(request: &Request) -> Result<(Plan, bool)> {
     let timezone = pin_role_settings(request)?;
     request.limit_lock_waits()?;
-    Target::with(request.table, request.connect_timeout(), &timezone, |target| {
+    let (connect_timeout, lock_timeout) = (request.connect_timeout(), request.lock_timeout_ms);
+    Target::with(request.table, connect_timeout, lock_timeout, &timezone, |target| {
         let source = open_here(&request.endpoint()?, "cgpsync plan", &target.encoding(), &timezone)?;
         let (source, plan) = source.and_then(|source| {
             let clock = clock::read(source)?;

@@ -4,9 +4,7 @@ use super::request::Request;
 use crate::error::{Error, Result};
 use crate::pg::{backend, spi, xact};
 
-/// Settings of a process of ours, whatever the role or the database has set. The search_path keeps statements with the extension
-/// owner's privileges, and the casts of plan and catalog, away from objects of the caller's making; bounds print in full and read back as
-/// the same value; text that the source has written reads here as it was meant there; transactions see each other's commits. Gives the
+/// Settings of a process of ours, whatever the role or the database has set: bounds print in full and read back as the same value; text that the source has written reads here as it was meant there; transactions see each other's commits. Gives the
 /// role's own synchronous_commit, which is for the units: the run's own rows need no standby's consent, and a wait for it would swallow a
 /// cancel.
 pub fn prepare_session() -> Result<String> {
@@ -22,7 +20,6 @@ pub fn prepare_session() -> Result<String> {
         for (name, value) in [
             // ALTER ROLE ... SET role has made another one of the caller.
             ("role", "none"),
-            ("search_path", "pg_catalog, pg_temp"),
             // An error here is caught and recorded.
             ("exit_on_error", "off"),
             ("DateStyle", "ISO"),

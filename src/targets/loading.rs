@@ -31,8 +31,9 @@ impl Storage {
         }
         let list: Vec<String> = oids.iter().map(u32::to_string).collect();
         let rows = db.query(&format!(
-            "SELECT c.oid, c.relfilenode, c.relpersistence = 'u', CAST(pg_postmaster_start_time() AS text)
+            "SELECT c.oid, c.relfilenode, c.relpersistence = 'u', {}
              FROM pg_class c WHERE c.oid IN ({})",
+            instant("pg_postmaster_start_time()"),
             list.join(", ")
         ))?;
         let one = |row: &Row| {
@@ -45,6 +46,11 @@ impl Storage {
         };
         rows.iter().map(one).collect()
     }
+}
+
+/// The text of a time, whatever the session is set to, as it is compared with another.
+pub fn instant(time: &str) -> String {
+    format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US\"+00\"')")
 }
 
 /// What is to be loaded into a unit, and how.

@@ -51,17 +51,20 @@ impl Target {
         Target::Local(Local::new(table))
     }
 
-    /// What `table` is or stands for; `timezone` is what times are read in. Runs `f` with it.
+    /// What `table` is or stands for; `timezone` is what times are read in. Runs `f` with it. Of this database's, locks are waited for as the
+    /// transaction has it; elsewhere `lock_timeout_ms` is set.
     pub fn with<T>(
         table: u32,
         connect_timeout: Duration,
+        lock_timeout_ms: i32,
         timezone: &str,
         f: impl FnOnce(&Target) -> Result<T>,
     ) -> Result<T> {
         let Some(there) = remote::stands_for(table)? else {
             return f(&Target::here(table));
         };
-        let target = Target::Remote(Box::new(Remote::open(table, there, connect_timeout, timezone)?));
+        let remote = Remote::open(table, there, connect_timeout, lock_timeout_ms, timezone)?;
+        let target = Target::Remote(Box::new(remote));
         let result = report::catch(|| f(&target));
         if let Target::Remote(remote) = target {
             remote.leave(result.is_ok());
@@ -140,10 +143,10 @@ impl Target {
     }
 
     /// OID of the table where it is.
-    fn oid(&self) -> Result<u32> {
+    fn oid(&self) -> u32 {
         match self {
-            Target::Local(local) => Ok(local.table),
-            Target::Remote(remote) => Ok(remote.found().oid),
+            Target::Local(local) => local.table,
+            Target::Remote(remote) => remote.found().oid,
         }
     }
 
@@ -152,8 +155,10 @@ impl Target {
         match self {
             Target::Local(local) => {
                 let db = &mut local.database();
-                let found = table::by_oid(db, local.table)?.ok_or_else(|| local.not_visible())?;
-                catalog::read(db, &found, Trust::OwnRole)
+                let mut found = || table::by_oid(db, local.table)?.ok_or_else(|| local.not_visible());
+                let table = catalog::read(&mut local.database(), &found()?, Trust::OwnRole)?;
+                // Nobody holds it: what is dropped between two statements must not look like another table.
+                found().map(|_| table)
             }
             Target::Remote(remote) => {
                 let mut table = catalog::read(&mut *remote.session()?, remote.found(), Trust::BuiltIn)?;
@@ -177,18 +182,18 @@ impl Target {
 
     /// Whether some column is neither generated nor among the copied `columns`.
     pub fn leaves_out(&self, columns: &[String]) -> Result<bool> {
-        let oid = self.oid()?;
+        let oid = self.oid();
         self.ask(|db| defaults::leaves_out(db, oid, columns))
     }
 
     /// Whether any partition fills such a column otherwise than the table.
     pub fn has_other_defaults(&self, columns: &[String]) -> Result<bool> {
-        let oid = self.oid()?;
+        let oid = self.oid();
         self.ask(|db| defaults::of_any_unit(db, oid, columns))
     }
 
     /// The condition a row must satisfy to belong to each leaf, by OID: its partition constraint, deparsed by its server with every literal's
-    /// type. Leaves that take every row are not in the result.
+    /// type. Leaves that take every row are not in the result. An error for a target elsewhere, whose words are not asked of the source.
     pub fn partition_constraints(&self, leaves: &[u32]) -> Result<HashMap<u32, String>> {
         match self {
             Target::Local(local) => local.partition_constraints(leaves),

@@ -13,11 +13,11 @@ use crate::plan::key::KeyColumn;
 use crate::plan::reading::for_each_key;
 use crate::plan::tables::{Relation, Table, Unit};
 use crate::plan::tree::Node;
-use crate::plan::types::FIRST_NORMAL_OID;
+use crate::plan::types::{FIRST_GENERATED_OID, FIRST_NORMAL_OID};
 use crate::row::Row;
 use crate::wire::{Session, mapping};
 use std::cell::{RefCell, RefMut};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -104,7 +104,13 @@ pub struct Remote {
 
 impl Remote {
     /// Connects to its server, as the acting role's user mapping says, and begins.
-    pub fn open(table: u32, elsewhere: Elsewhere, connect_timeout: Duration, timezone: &str) -> Result<Remote> {
+    pub fn open(
+        table: u32,
+        elsewhere: Elsewhere,
+        connect_timeout: Duration,
+        lock_timeout_ms: i32,
+        timezone: &str,
+    ) -> Result<Remote> {
         let endpoint = mapping::endpoint(&elsewhere.server, Side::Target, connect_timeout)?;
         let session = Session::open(&endpoint, "cgpsync plan", &backend::encoding(), timezone)?;
         if let Some(warning) = session.warning() {
@@ -113,6 +119,7 @@ impl Remote {
         let (session, found) = session.and_then(|session| {
             check_server(session)?;
             session.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", None)?;
+            session.batch(&format!("SET LOCAL lock_timeout = {lock_timeout_ms}"))?;
             elsewhere.find(session)
         })?;
         Ok(Remote {
@@ -163,12 +170,8 @@ impl Remote {
     /// The rows of a query; None where a type refuses a value. Any other error is one.
     pub fn query_unless_refused(&self, sql: &str) -> Result<Option<Vec<Row>>> {
         let mut session = self.session()?;
-        session.batch("SAVEPOINT try")?;
-        match session.query(sql) {
-            Ok(rows) => {
-                session.batch("RELEASE SAVEPOINT try")?;
-                Ok(Some(rows))
-            }
+        match session.query(&format!("SAVEPOINT try; {sql}; RELEASE SAVEPOINT try")) {
+            Ok(rows) => Ok(Some(rows)),
             Err(error) if error.is_remote() && is_about_a_value(&error) => {
                 session.batch("ROLLBACK TO SAVEPOINT try; RELEASE SAVEPOINT try")?;
                 Ok(None)
@@ -177,8 +180,8 @@ impl Remote {
         }
     }
 
-    /// Labels of an enum, in their order. Values of other types that are not built in are not read over there: what such a type is called
-    /// could come to mean another one, and a session has no name for it but that.
+    /// Labels of an enum, in their order; none for another type. No value is read as such a type over there: what it is called could come to
+    /// mean another one, and a session has no name for it but that.
     fn labels(&self, type_oid: u32) -> Result<Rc<Vec<String>>> {
         if let Some(labels) = self.labels.borrow().get(&type_oid) {
             return Ok(labels.clone());
@@ -238,14 +241,16 @@ impl Remote {
         let mut relations = Vec::new();
         names(&table.root, &mut relations);
         if let Some(odd) = relations.iter().find(|name| tame_whole(name) != **name) {
-            return Err(Error::protocol(format!(
+            return Err(Error::unsupported(format!(
                 "a partition on server \"{}\" has control characters in its name: {}",
                 self.server(),
                 tame(odd)
             )));
         }
-        let mut keys = Vec::new();
-        for_each_key(&mut table.root, &mut |key| keys.push((key.type_oid, key.modifier)));
+        let mut keys = BTreeSet::new();
+        for_each_key(&mut table.root, &mut |key| {
+            keys.insert((key.type_oid, key.modifier));
+        });
         let ours = our_names(&keys)?;
         for_each_key(&mut table.root, &mut |key| rename(key, &ours));
         self.check_renamed(&mut table.root)
@@ -253,7 +258,7 @@ impl Remote {
 
     /// The same for single keys.
     pub fn keys_in_our_terms(&self, keys: Vec<KeyColumn>) -> Result<Vec<KeyColumn>> {
-        let ours = our_names(&keys.iter().map(|key| (key.type_oid, key.modifier)).collect::<Vec<_>>())?;
+        let ours = our_names(&keys.iter().map(|key| (key.type_oid, key.modifier)).collect())?;
         let renamed = keys.into_iter().map(|mut key| {
             rename(&mut key, &ours);
             key
@@ -282,7 +287,7 @@ impl Remote {
     /// Refuses a table of which some level cannot be compared: the conditions of its partitions, in its server's words, would be asked of the source.
     pub fn no_conditions(&self) -> Error {
         Error::unsupported(format!(
-            "table {} on server \"{}\" is partitioned by an expression, or by a type that is neither built in nor an enum",
+            "table {} on server \"{}\" is partitioned by more than columns of built-in types and enums",
             self.name(),
             self.server()
         ))
@@ -292,16 +297,13 @@ impl Remote {
     /// See [`super::Target::is_empty`]. Who has it locked is not waited for.
     pub fn is_empty(&self, unit: &Unit) -> Result<bool> {
         let mut session = self.session()?;
+        let end = "ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question";
         let answer = session.query(&format!(
-            "SAVEPOINT question; SET LOCAL lock_timeout = '1ms'; SELECT EXISTS (SELECT 1 FROM ONLY {})",
+            "SAVEPOINT question; SET LOCAL lock_timeout = '1ms'; SELECT EXISTS (SELECT 1 FROM ONLY {}); {end}",
             unit.name
         ));
-        let end = "ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question";
         match answer {
-            Ok(rows) => {
-                session.batch(end)?;
-                Ok(rows.first().is_some_and(|row| row.text(0) == Some("f")))
-            }
+            Ok(rows) => Ok(rows.first().is_some_and(|row| row.text(0) == Some("f"))),
             Err(error) if UNKNOWN.contains(&error.sqlstate.as_str()) && error.is_remote() => {
                 session.batch(end)?;
                 Ok(false)
@@ -312,18 +314,27 @@ impl Remote {
 }
 
 /// Errors that leave open whether a table is empty.
-const UNKNOWN: [&str; 2] = [sqlstate::LOCK_NOT_AVAILABLE, sqlstate::INSUFFICIENT_PRIVILEGE];
+const UNKNOWN: [&str; 4] = [
+    sqlstate::LOCK_NOT_AVAILABLE,
+    sqlstate::INSUFFICIENT_PRIVILEGE,
+    sqlstate::UNDEFINED_TABLE,
+    sqlstate::INVALID_SCHEMA_NAME,
+];
 
-/// True for the errors of input functions, of casts, and of an expression that mixes types.
+/// True for the classes of errors that come of a value and what is made of it: a feature not supported, data, syntax and access rules, limits of
+/// the program. Whatever is about the server or the transaction is none.
 fn is_about_a_value(error: &Error) -> bool {
-    error.sqlstate.starts_with("22") || ["42804", "42846", "42883"].contains(&error.sqlstate.as_str())
+    ["0A", "22", "42", "54"]
+        .iter()
+        .any(|class| error.sqlstate.starts_with(class))
 }
 
 /// Name, and name with modifier, of types by OID and modifier, as far as this database has them.
 type Names = HashMap<(u32, i32), (String, String)>;
 
-fn our_names(keys: &[(u32, i32)]) -> Result<Names> {
-    let built_in = keys.iter().filter(|(oid, _)| *oid < FIRST_NORMAL_OID);
+/// Of types whose OIDs are the same on every server.
+fn our_names(keys: &BTreeSet<(u32, i32)>) -> Result<Names> {
+    let built_in = keys.iter().filter(|(oid, _)| *oid < FIRST_GENERATED_OID);
     let list: Vec<String> = built_in
         .map(|(oid, modifier)| format!("({oid}::pg_catalog.oid, {modifier})"))
         .collect();

@@ -12,6 +12,9 @@ use crate::row::Row;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+/// Values of which each is tried by itself once they were refused together: halving on would cost more where most are to blame.
+const FEW: usize = 8;
+
 impl Target {
     /// Ranks the values of each ordering. Those that the type does not have get ranks beyond all others.
     pub fn rank(
@@ -62,7 +65,7 @@ impl Target {
         Ok(converted)
     }
 
-    /// Each of `values`, None where the type refuses it. Where some value is to blame, each half is tried by itself.
+    /// Each of `values`, None where the type refuses it. Where some value is to blame, each half is tried by itself, and each of a few.
     fn read_what_can_be(
         &self,
         type_sql: &str,
@@ -74,9 +77,10 @@ impl Target {
             Some(read) => all.extend(read),
             None if values.len() <= 1 => all.extend(values.iter().map(|_| None)),
             None => {
-                let (first, second) = values.split_at(values.len() / 2);
-                self.read_what_can_be(type_sql, conversion, first, all)?;
-                self.read_what_can_be(type_sql, conversion, second, all)?;
+                let part = if values.len() > FEW { values.len() / 2 } else { 1 };
+                for part in values.chunks(part) {
+                    self.read_what_can_be(type_sql, conversion, part, all)?;
+                }
             }
         }
         Ok(())

@@ -36,7 +36,7 @@ pub enum Place {
     Server,
     /// CREATE USER MAPPING
     UserMapping,
-    /// CREATE FOREIGN TABLE: of a table elsewhere that is to be written
+    /// CREATE FOREIGN TABLE: what a table here stands for elsewhere
     Table,
 }
 

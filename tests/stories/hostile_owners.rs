@@ -108,6 +108,8 @@ fn code_of_the_callers_that_leaves_a_search_path_behind_borrows_nothing_from_cgp
             "CREATE FUNCTION m.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS 'BEGIN PERFORM m.run(); RETURN pg_catalog.now(); END';
              CREATE FUNCTION m.eq(text, text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN PERFORM m.run(); RETURN pg_catalog.texteq($1, $2); END';
              CREATE OPERATOR m.= (LEFTARG = text, RIGHTARG = text, FUNCTION = m.eq);
+             CREATE FUNCTION m.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql AS $$SELECT '2000-01-01'::timestamptz$$;
+             CREATE VIEW m.pg_class AS SELECT oid, 1::oid AS relfilenode, 'p'::\"char\" AS relpersistence FROM pg_catalog.pg_class;
              CREATE TABLE m.t (k int, v int) PARTITION BY RANGE (k); CREATE TABLE m.t_1 PARTITION OF m.t FOR VALUES FROM (1) TO (10);
              CREATE TABLE m.t_2 PARTITION OF m.t FOR VALUES FROM (10) TO (20);
              CREATE FUNCTION m.trg() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
@@ -125,6 +127,10 @@ fn code_of_the_callers_that_leaves_a_search_path_behind_borrows_nothing_from_cgp
         .expect("a sync");
     assert_eq!(pair.target.text("SELECT count(*) FROM m.t"), "2");
     assert_eq!(victims(&pair), NOBODY);
+    // Nor is a unit known by what was found there.
+    let recorded = "SELECT count(*) FROM cgpsync_run_partition p JOIN pg_class c ON c.oid = p.relation
+                    WHERE p.file_number = c.relfilenode AND p.server_start = pg_postmaster_start_time()";
+    assert_eq!(pair.target.text(recorded), "2");
     for sql in [
         "SELECT cgpsync_create_table('cc', 'm.cc')",
         "SELECT * FROM cgpsync_plan('m.p', source_table => 'public.cc')",

@@ -208,7 +208,7 @@ fn what_stands_for_a_table_elsewhere_is_planned_and_not_written() {
 }
 
 #[test]
-fn a_cancel_ends_what_a_plan_asks_of_a_target_elsewhere() {
+fn a_cancel_or_the_lock_timeout_ends_what_a_plan_asks_of_a_target_elsewhere() {
     let pair = Pair::new();
     beside(&pair);
     pair.persons(1);
@@ -220,6 +220,15 @@ fn a_cancel_ends_what_a_plan_asks_of_a_target_elsewhere() {
         .batch_execute("BEGIN; LOCK TABLE pg_catalog.pg_partitioned_table IN ACCESS EXCLUSIVE MODE")
         .expect("a lock");
     let mut caller = pair.target.connect_to("beside");
+    let error = caller
+        .batch_execute("SET cgpsync.lock_timeout = '20ms'; SELECT cgpsync_plan('persons', '20170301', source => 'src')")
+        .expect_err("it waits no longer than it may");
+    assert_eq!(
+        error.code().map(postgres::error::SqlState::code),
+        Some("55P03"),
+        "{error:?}"
+    );
+    caller.batch_execute("SET cgpsync.lock_timeout = 0").expect("a setting");
     let token = caller.cancel_token();
     let call =
         std::thread::spawn(move || caller.batch_execute("SELECT cgpsync_plan('persons', '20170301', source => 'src')"));

@@ -9,7 +9,7 @@ use crate::plan::tables::Unit;
 use crate::row::Row;
 use crate::run::request::Request;
 use crate::source::Portion;
-use crate::targets::loading::Loaded;
+use crate::targets::loading::{Loaded, instant};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -36,8 +36,9 @@ impl Store {
     pub fn finished_by_failed_runs(&self, request: &Request, same: &SamePlan<'_>) -> Result<Vec<FinishedUnit>> {
         let columns = serde_json::to_string(same.columns).map_err(|e| Error::internal(e.to_string()))?;
         let rows = self.write(
-            "SELECT p.run_id, r.point, p.relation::oid, p.source_relation, p.source_filter,
-                    convert_from(p.source_exact, 'UTF8'), p.file_number, p.server_start::text, COALESCE(p.rows, 0)
+            &format!(
+                "SELECT p.run_id, r.point, p.relation::oid, p.source_relation, p.source_filter,
+                    convert_from(p.source_exact, 'UTF8'), p.file_number, {}, COALESCE(p.rows, 0)
              FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
              WHERE r.relation = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
                AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.point IS NOT NULL
@@ -47,6 +48,8 @@ impl Store {
                AND NOT EXISTS (SELECT FROM @.cgpsync_run_partition n
                                WHERE n.relation = p.relation AND n.run_id > p.run_id AND n.status = 'done')
              ORDER BY p.run_id",
+                instant("p.server_start")
+            ),
             &[
                 Some(&request.table.to_string()),
                 Some(&tame(&request.source)),
@@ -75,10 +78,13 @@ impl Store {
     pub fn last_loads(&self, partitions: &[u32]) -> Result<HashMap<u32, Load>> {
         let list: Vec<String> = partitions.iter().map(u32::to_string).collect();
         let rows = self.write(
-            "SELECT u.oid::text, p.file_number, p.server_start::text, p.rows
+            &format!(
+                "SELECT u.oid::text, p.file_number, {}, p.rows
              FROM unnest($1::oid[]) AS u(oid) CROSS JOIN LATERAL (
                SELECT l.rows, l.file_number, l.server_start FROM @.cgpsync_run_partition l
                WHERE l.relation = u.oid::regclass AND l.status = 'done' ORDER BY l.run_id DESC LIMIT 1) p",
+                instant("p.server_start")
+            ),
             &[Some(&format!("{{{}}}", list.join(",")))],
         )?;
         rows.iter().map(|row| Ok((row.need(0)?, Load::read(row, 1)?))).collect()

@@ -1,4 +1,4 @@
-//! Facts about tables of this database, by OID and for as long as they are locked. Always under a search_path of pg_catalog.
+//! Facts about tables of this database, by OID: true for as long as what they are about is locked. Always under a search_path of pg_catalog.
 
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};

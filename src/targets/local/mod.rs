@@ -32,7 +32,7 @@ pub struct Here<'a>(&'a Server);
 
 impl Database for Here<'_> {
     fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
-        report::catch(|| spi::execute(sql, &[]))
+        report::catch(|| backend::with_pinned_path(|| spi::execute(sql, &[])))
     }
 
     fn server(&self) -> &Server {
