@@ -50,7 +50,8 @@ if [ -n "$twice" ]; then
     exit 1
 fi
 # A story is read by itself: what several need is in tests/support.
-if grep -rnE '^use (crate|super)::' tests/stories/*.rs | grep -vE 'crate::(support|error|plan)\b'; then
+if grep -nE '\b(crate|super)::' tests/stories/*.rs | grep -vE 'crate::(support|error|plan)\b' ||
+    grep -rnE '\bcrate::|\bsuper::super::' tests/stories/*/ | grep -vE 'crate::(support|error|plan)\b'; then
     echo "a story imports another one" >&2
     exit 1
 fi
