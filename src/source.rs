@@ -96,10 +96,8 @@ pub fn hold_rows(session: &mut Session, questions: &[(String, String)]) -> Resul
             format!("SELECT {at} AS n, EXISTS (SELECT 1 FROM {relation} WHERE {condition})")
         };
         let sql: Vec<String> = batch.iter().enumerate().map(select).collect();
-        let rows = session.query(&format!(
-            "SAVEPOINT question; {} ORDER BY n; ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
-            sql.join(" UNION ALL ")
-        ))?;
+        let sql = format!("{} ORDER BY n", sql.join(" UNION ALL "));
+        let rows = session.query(&Session::question(&sql))?;
         if rows.len() != batch.len() {
             return Err(Error::protocol("the source has not answered every question"));
         }
@@ -115,12 +113,8 @@ const MOST_VALUES: usize = 100_000;
 
 /// All values of `expression`, a text, in `relation`; None when there are too many. Inside a transaction.
 pub fn distinct_values(session: &mut Session, relation: &str, expression: &str) -> Result<Option<Vec<String>>> {
-    let rows = session.query(&format!(
-        "SAVEPOINT question;
-         SELECT DISTINCT {expression} FROM {relation} LIMIT {};
-         ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question",
-        MOST_VALUES + 1
-    ))?;
+    let sql = format!("SELECT DISTINCT {expression} FROM {relation} LIMIT {}", MOST_VALUES + 1);
+    let rows = session.query(&Session::question(&sql))?;
     if rows.len() > MOST_VALUES {
         return Ok(None);
     }
@@ -138,20 +132,10 @@ pub fn origin(session: &mut Session) -> Result<(Option<String>, String)> {
     Ok((row.owned(1), row.string(0)?))
 }
 
-/// Begins a transaction there: what it reads does not change while it is open. With `snapshot` it sees what the exporting one sees.
-pub fn begin(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
-    // Before 9.1 SERIALIZABLE is what REPEATABLE READ is since; Greenplum 5 refuses the newer name (variable.c).
-    let level = match session.server().version {
-        90_100.. => "REPEATABLE READ",
-        _ => "SERIALIZABLE",
-    };
-    session.begin(&format!("BEGIN ISOLATION LEVEL {level} READ ONLY"), snapshot)
-}
-
 /// Begins the run's transaction and exports its snapshot for the run's other sessions. None where the server has no snapshot that can be
 /// shared: each unit is then read in one of its own.
 pub fn begin_shared(session: &mut Session) -> Result<Option<String>> {
-    begin(session, None)?;
+    session.begin(None)?;
     if !session.server().shares_snapshots() {
         return Ok(None);
     }
@@ -163,7 +147,7 @@ pub fn begin_shared(session: &mut Session) -> Result<Option<String>> {
         // A server that has the function and refuses it, such as a standby of 9.x.
         Err(error) if error.is_remote() => {
             session.batch("ROLLBACK")?;
-            begin(session, None)?;
+            session.begin(None)?;
             Ok(None)
         }
         Err(error) => Err(error),
@@ -217,7 +201,7 @@ pub struct Reader {
 pub fn begin_reading(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
     session.send_unconverted();
     match snapshot {
-        Some(snapshot) => begin(session, Some(snapshot)),
+        Some(snapshot) => session.begin(Some(snapshot)),
         None => Ok(()),
     }
 }
@@ -226,7 +210,7 @@ impl Reader {
     /// A unit is to be read; `name` is what the administrator over there sees.
     pub fn begin_unit(&mut self, name: &str) -> Result<()> {
         if self.snapshot.is_none() {
-            begin(&mut self.session, None)?;
+            self.session.begin(None)?;
         }
         self.session.set_application_name(name)
     }

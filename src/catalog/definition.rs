@@ -2,7 +2,7 @@
 //! unqualified, since the session's search_path is pinned to pg_catalog.
 
 use super::server::Catalog;
-use super::table::Found;
+use super::table::{Found, not_null};
 use super::{Database, greenplum, storage};
 use crate::error::{Result, tame};
 use crate::plan::constant::is_literal;
@@ -107,13 +107,7 @@ fn column_rows(db: &mut dyn Database, found: &Found) -> Result<Vec<Row>> {
     } else {
         ("NULL, NULL", "")
     };
-    // Since 18 such a constraint may be one that rows need not satisfy yet.
-    let not_null = if declarative && version >= 180_000 {
-        "a.attnotnull AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
-           AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)"
-    } else {
-        "a.attnotnull"
-    };
+    let not_null = if declarative { not_null(version) } else { "a.attnotnull" };
     db.query(&format!(
         "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypmod, {not_null}, format_type(a.atttypid, a.atttypmod),
                 pg_get_expr(d.adbin, d.adrelid), {identity}, {generated}, {collation}

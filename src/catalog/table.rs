@@ -89,12 +89,20 @@ impl Found {
 /// A clause for PostgreSQL 10 and later that defines `tree`, the table with this OID, which comes first, and every one below it, with the
 /// columns oid and parent.
 pub fn tree_sql(oid: u32) -> String {
+    heirs_sql(&oid.to_string(), true)
+}
+
+/// The same of whatever `root` is an expression for, and on any server that has WITH RECURSIVE: tables inherit in older families as well.
+pub fn heirs_sql(root: &str, is_declarative: bool) -> String {
+    let attached = match is_declarative {
+        true => "WHERE NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false)",
+        false => "",
+    };
     format!(
         "WITH RECURSIVE tree AS (
-           SELECT CAST({oid} AS oid) AS oid, CAST(NULL AS oid) AS parent
+           SELECT CAST({root} AS oid) AS oid, CAST(NULL AS oid) AS parent
            UNION ALL
-           SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
-           WHERE NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false))"
+           SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid {attached})"
     )
 }
 
@@ -143,6 +151,17 @@ pub fn collation_join(version: u32, collation: &str) -> String {
     }
 }
 
+/// NOT NULL of column a; since 18 such a constraint may be one that rows need not satisfy yet. `version` is a declarative server's.
+pub fn not_null(version: u32) -> &'static str {
+    match version {
+        180_000.. => {
+            "a.attnotnull AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+               AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)"
+        }
+        _ => "a.attnotnull",
+    }
+}
+
 /// NOT NULL of column a, as far as no row can break it; whether a value is needed; whether it has one by itself; whether it is computed;
 /// whether the binary form of its type y means the same on every server. The last four are about a table that is written, and no
 /// other family of catalogs has been one.
@@ -158,13 +177,7 @@ fn facts(catalog: Catalog, version: u32) -> String {
         let generated = catalog == Catalog::OpenGauss;
         return format!("false, false, false, {generated}, false");
     }
-    let not_null = match version {
-        180_000.. => {
-            "a.attnotnull AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
-               AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)"
-        }
-        _ => "a.attnotnull",
-    };
+    let not_null = not_null(version);
     let generated = match version {
         120_000.. => "a.attgenerated <> ''",
         _ => "false",

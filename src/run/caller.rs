@@ -116,6 +116,11 @@ fn run_id(handoff: Handoff, coordinator: Handle) -> Result<i64> {
 fn check(call: Call) -> Result<Request> {
     check_writable("sync")?;
     check_role()?;
+    request_here(call)
+}
+
+/// The same as [`request`], for a table of this database.
+pub fn request_here(call: Call) -> Result<Request> {
     request(call, |table| targets::check(table).map(|()| None))
 }
 

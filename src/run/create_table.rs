@@ -2,7 +2,6 @@
 //! creates everything in the caller's transaction, as the caller. What has no counterpart is told in NOTICEs.
 
 use super::caller;
-use super::sessions::open_here;
 use super::state::Store;
 use crate::catalog::Database;
 use crate::catalog::server::Catalog;
@@ -16,7 +15,7 @@ use crate::plan::tree::Node;
 use crate::settings;
 use crate::source as there;
 use crate::targets::local::table_like::{self, ColumnType};
-use crate::wire::mapping;
+use crate::wire::{Session, mapping};
 use std::collections::HashMap;
 
 /// Creates it and gives its OID. `target_table` left out is the source's schema and name, without a schema the source's schema.
@@ -69,14 +68,14 @@ fn split_argument(argument: &str, text: &str) -> Result<(Option<String>, String)
 /// Reads the source table, in one transaction there. Also tells whether its partitions' names are unique in their table only.
 fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(Table, Definition, bool)> {
     let endpoint = mapping::endpoint(source, Side::Source, settings::connect_timeout())?;
-    let session = open_here(
+    let session = Session::open_here(
         &endpoint,
         "cgpsync create table",
         &backend::encoding(),
         &backend::timezone()?,
     )?;
     let (session, (table, definition)) = session.and_then(|session| {
-        there::begin(session, None)?;
+        session.begin(None)?;
         let schemas = match schema {
             Some(schema) => vec![schema.clone()],
             None => session.server().schemas.clone(),

@@ -3,7 +3,6 @@
 use super::planning::{self, Action, Plan, PlannedUnit};
 use super::process::pin_role_settings;
 use super::request::{Call, Request};
-use super::sessions::open_here;
 use super::state::Store;
 use super::{WARNING, caller};
 use crate::catalog::Database;
@@ -12,8 +11,9 @@ use crate::pg::{backend, report};
 use crate::plan::bound::End;
 use crate::plan::copy_sql::display_name;
 use crate::plan::select::Decision;
-use crate::source::{self, clock};
+use crate::source::clock;
 use crate::targets::{self, Target};
+use crate::wire::Session;
 use std::collections::HashSet;
 
 /// A partition and what would happen to it.
@@ -79,10 +79,10 @@ fn plan(request: &Request) -> Result<(Plan, bool)> {
     request.limit_lock_waits()?;
     let (connect_timeout, lock_timeout) = (request.connect_timeout(), request.lock_timeout_ms);
     Target::with(request.table, connect_timeout, lock_timeout, &timezone, |target| {
-        let source = open_here(&request.endpoint()?, "cgpsync plan", &target.encoding(), &timezone)?;
+        let source = Session::open_here(&request.endpoint()?, "cgpsync plan", &target.encoding(), &timezone)?;
         let (source, plan) = source.and_then(|source| {
             let clock = clock::read(source)?;
-            source::begin(source, None)?;
+            source.begin(None)?;
             planning::plan(request, target, &Store::open()?, source, &clock, &HashSet::new())
         })?;
         let shared = source.server().shares_snapshots();

@@ -4,6 +4,20 @@ use super::request::Request;
 use crate::error::{Error, Result};
 use crate::pg::{backend, spi, xact};
 
+/// What values mean and how they print, wherever a plan is made.
+const MEANINGS: &[(&str, &str)] = &[
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("standard_conforming_strings", "on"),
+    ("quote_all_identifiers", "off"),
+    ("array_nulls", "on"),
+    ("xmloption", "content"),
+    // A money is then the number it is stored as, on either side, whatever the decimal point is.
+    ("lc_monetary", "C"),
+    // Compiling a statement about catalogs takes longer than running it.
+    ("jit", "off"),
+];
+
 /// Settings of a process of ours, whatever the role or the database has set: bounds print in full and read back as the same value; text that the source has written reads here as it was meant there; transactions see each other's commits. Gives the
 /// role's own synchronous_commit, which is for the units: the run's own rows need no standby's consent, and a wait for it would swallow a
 /// cancel.
@@ -24,22 +38,15 @@ pub fn prepare_session() -> Result<String> {
             ("exit_on_error", "off"),
             ("DateStyle", "ISO"),
             ("client_encoding", &backend::encoding()),
-            ("IntervalStyle", "postgres"),
-            ("extra_float_digits", "3"),
-            ("standard_conforming_strings", "on"),
-            ("quote_all_identifiers", "off"),
-            ("array_nulls", "on"),
-            ("xmloption", "content"),
-            // Compiling a statement about catalogs takes longer than running it.
-            ("jit", "off"),
-            // A money is then the number it is stored as, on either side, whatever the decimal point is.
-            ("lc_monetary", "C"),
             ("default_transaction_isolation", "read committed"),
             ("default_transaction_read_only", "off"),
             ("statement_timeout", "0"),
             ("idle_in_transaction_session_timeout", "0"),
             ("lock_timeout", "0"),
-        ] {
+        ]
+        .iter()
+        .chain(MEANINGS)
+        {
             backend::set_config(name, value, false)?;
         }
         // 17 and later only.
@@ -58,15 +65,10 @@ pub fn pin_role_settings(request: &Request) -> Result<String> {
     for (name, value) in [
         ("TimeZone", timezone.as_str()),
         ("DateStyle", &format!("ISO, {}", request.date_order)),
-        ("IntervalStyle", "postgres"),
-        ("extra_float_digits", "3"),
-        ("standard_conforming_strings", "on"),
-        ("quote_all_identifiers", "off"),
-        ("array_nulls", "on"),
-        ("xmloption", "content"),
-        ("lc_monetary", "C"),
-        ("jit", "off"),
-    ] {
+    ]
+    .iter()
+    .chain(MEANINGS)
+    {
         backend::set_config(name, value, true)?;
     }
     Ok(timezone)

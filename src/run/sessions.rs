@@ -1,13 +1,12 @@
-//! Sessions on the source, for a run and for the caller.
+//! Sessions on the source, for a run's processes.
 
 use super::WARNING;
 use super::request::Request;
 use super::state::Store;
 use crate::error::Result;
-use crate::pg::{report, xact};
+use crate::pg::xact;
 use crate::targets::Target;
 use crate::wire::Session;
-use crate::wire::endpoint::Endpoint;
 use std::time::Duration;
 
 /// Opens a session of run `id`, with less than the server's time for connecting if `limit` is less. Outside of a transaction.
@@ -20,14 +19,5 @@ pub fn open_for_run(request: &Request, id: i64, target: &Target, limit: Duration
         Some(warning) => xact::transaction(|| Store::open()?.add_message_once(id, &format!("{WARNING}{warning}"))),
         None => Ok(()),
     })?;
-    Ok(session)
-}
-
-/// Opens a session in the caller's own backend, which is told what there is to tell. `encoding` and `timezone` are the target's.
-pub fn open_here(endpoint: &Endpoint, name: &str, encoding: &str, timezone: &str) -> Result<Session> {
-    let session = Session::open(endpoint, name, encoding, timezone)?;
-    if let Some(warning) = session.warning() {
-        report::warning(warning);
-    }
     Ok(session)
 }

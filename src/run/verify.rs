@@ -12,12 +12,11 @@ use super::caller;
 use super::planning;
 use super::process::role_timezone;
 use super::request::{Call, Request};
-use super::sessions::open_here;
 use super::state::Store;
 use crate::error::{Error, Result, Side, sqlstate, tame_remark, tame_whole};
 use crate::pg::{backend, report};
 use crate::source;
-use crate::targets::{self, Target};
+use crate::targets::Target;
 use crate::wire::Session;
 use drive::drive;
 use work::{Work, work};
@@ -108,13 +107,14 @@ impl Verified {
             matches = None;
             error = Some(NOT_TOLD.to_owned());
         }
+        let portion = work.portion.as_ref();
         Verified {
             partition: work.shown_name,
             matches,
             there,
             here,
-            source_relation: work.source_relation.as_deref().map(tame_whole),
-            source_filter: work.source_filter.as_deref().map(tame_whole),
+            source_relation: portion.map(|portion| tame_whole(&portion.relation)),
+            source_filter: portion.and_then(|portion| portion.filter.as_deref()).map(tame_whole),
             error,
         }
     }
@@ -122,7 +122,7 @@ impl Verified {
 
 /// Compares the units that `call` selects; rows come in the order of the partitions' names.
 pub fn verify(call: Call, method: Method) -> Result<Vec<Verified>> {
-    let mut request = caller::request(call, |table| targets::check(table).map(|()| None))?;
+    let mut request = caller::request_here(call)?;
     request.parallelism = allowed_here(&request);
     let mut sessions = Vec::new();
     // Whatever ends it, also a cancel served while waiting or while counting here, must stop what runs on the source.
@@ -217,7 +217,7 @@ fn connect(request: &Request, target: &Target, timezone: &str, sessions: &mut Ve
     let endpoint = request.endpoint()?;
     let name = "cgpsync verify";
     sessions.push(match sessions.is_empty() {
-        true => open_here(&endpoint, name, &target.encoding(), timezone)?,
+        true => Session::open_here(&endpoint, name, &target.encoding(), timezone)?,
         // What there is to tell was told.
         false => Session::open(&endpoint, name, &target.encoding(), timezone)?,
     });
@@ -243,7 +243,7 @@ fn join_in(
     while sessions.len() < wanted {
         let before = sessions.len();
         let joined = connect(request, target, timezone, sessions).and_then(|()| match sessions.last_mut() {
-            Some(session) => source::begin(session, snapshot),
+            Some(session) => session.begin(snapshot),
             None => Ok(()),
         });
         match joined {

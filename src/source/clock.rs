@@ -40,7 +40,7 @@ pub fn read(session: &mut Session) -> Result<Clock> {
         ),
         None => "CAST(t.at AS timestamp)".to_owned(),
     };
-    super::begin(session, None)?;
+    session.begin(None)?;
     let rows = session.query(&format!(
         "SELECT CAST(t.at AS text), CAST({local} AS text), t.lag
          FROM (SELECT CASE WHEN l.lag IS NULL THEN now() ELSE {replayed} END AS at, l.lag

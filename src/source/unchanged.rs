@@ -8,7 +8,8 @@
 
 use super::{Portion, answer};
 use crate::catalog::Database;
-use crate::catalog::server::{Catalog, Product};
+use crate::catalog::server::Product;
+use crate::catalog::table::heirs_sql;
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_literal;
 use crate::wire::Session;
@@ -56,14 +57,12 @@ fn look(session: &mut Session, portion: &Portion, columns: &[String]) -> Result<
     // What tells the partitions that are there now locks all of them, where the COPY has locked those it has read. So the locks are
     // given back at once, and not waited for.
     let sql = tree_sql(session, portion, columns);
-    let patience = if is_declarative(session) {
+    let patience = if session.server().is_declarative() {
         "SET LOCAL lock_timeout = '5s'; "
     } else {
         ""
     };
-    let rows = session.query_in_transaction(&format!(
-        "SAVEPOINT look; {patience}{sql}; ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look"
-    ))?;
+    let rows = session.query_in_transaction(&Session::question(&format!("{patience}{sql}")))?;
     let state = rows.first().and_then(|row| row.owned(1));
     Ok((answer(&rows)?, state))
 }
@@ -89,7 +88,7 @@ fn one_table_sql(session: &Session, relation: &str, columns: &[String]) -> Strin
 fn tree_sql(session: &Session, portion: &Portion, columns: &[String]) -> String {
     let name = quote_literal(&portion.relation);
     let version = session.server().version;
-    let is_declarative = is_declarative(session);
+    let is_declarative = session.server().is_declarative();
     let mut facts = vec![
         "NOT EXISTS (
            SELECT 1 FROM tree LEFT JOIN pg_class c ON c.oid = tree.oid
@@ -134,7 +133,7 @@ fn tree_sql(session: &Session, portion: &Portion, columns: &[String]) -> String 
     };
     format!(
         "{} SELECT {}, {state}",
-        tree(&name, is_declarative),
+        heirs_sql(&regclass(&name), is_declarative),
         facts.join(" AND ")
     )
 }
@@ -142,10 +141,6 @@ fn tree_sql(session: &Session, portion: &Portion, columns: &[String]) -> String 
 /// Relation c in schema n has the name that it was read by.
 fn is_called(name: &str) -> String {
     format!("'\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(c.relname, '\"', '\"\"') || '\"' = {name}")
-}
-
-fn is_declarative(session: &Session) -> bool {
-    session.server().catalog == Catalog::Declarative
 }
 
 /// True where the facts below can be asked for.
@@ -158,18 +153,8 @@ fn has_identities(session: &Session) -> bool {
     session.server().version >= 90_300 && session.server().product != Product::OpenGauss
 }
 
-/// The relation and all tables below it, as the snapshot has them. Greenplum's partitions inherit too.
-fn tree(name: &str, is_declarative: bool) -> String {
-    let attached = match is_declarative {
-        true => "WHERE NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false)",
-        false => "",
-    };
-    format!(
-        "WITH RECURSIVE tree AS (
-           SELECT CAST(CAST({name} AS regclass) AS oid) AS oid, CAST(NULL AS oid) AS parent
-           UNION ALL
-           SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid {attached})"
-    )
+fn regclass(name: &str) -> String {
+    format!("CAST({name} AS regclass)")
 }
 
 /// Greenplum's EXCHANGE PARTITION gives the name of a partition to another table.
@@ -223,7 +208,7 @@ pub fn states(session: &mut Session, relations: &[String], columns: &[String]) -
     if !has_states(session) || session.server().version < 90_100 {
         return Ok(states);
     }
-    let is_declarative = is_declarative(session);
+    let is_declarative = session.server().is_declarative();
     for batch in relations.chunks(BATCH) {
         let sql: Vec<String> = batch
             .iter()
@@ -231,7 +216,10 @@ pub fn states(session: &mut Session, relations: &[String], columns: &[String]) -
             .map(|(at, relation)| {
                 let name = quote_literal(relation);
                 let state = state_sql("tree", &name, columns, is_declarative);
-                format!("(SELECT {at}, ({} SELECT {state}))", tree(&name, is_declarative))
+                format!(
+                    "(SELECT {at}, ({} SELECT {state}))",
+                    heirs_sql(&regclass(&name), is_declarative)
+                )
             })
             .collect();
         for row in session.query(&sql.join(" UNION ALL "))? {

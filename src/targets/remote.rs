@@ -7,7 +7,7 @@ use super::kinds;
 use crate::catalog::Database;
 use crate::catalog::table::{self, Found};
 use crate::error::{Error, Result, Side, sqlstate, tame, tame_whole};
-use crate::pg::{backend, report, spi};
+use crate::pg::{backend, spi};
 use crate::plan::copy_sql::quote_qualified;
 use crate::plan::key::KeyColumn;
 use crate::plan::reading::for_each_key;
@@ -112,13 +112,10 @@ impl Remote {
         timezone: &str,
     ) -> Result<Remote> {
         let endpoint = mapping::endpoint(&elsewhere.server, Side::Target, connect_timeout)?;
-        let session = Session::open(&endpoint, "cgpsync plan", &backend::encoding(), timezone)?;
-        if let Some(warning) = session.warning() {
-            report::warning(warning);
-        }
+        let session = Session::open_here(&endpoint, "cgpsync plan", &backend::encoding(), timezone)?;
         let (session, found) = session.and_then(|session| {
             check_server(session)?;
-            session.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", None)?;
+            session.begin(None)?;
             session.batch(&format!("SET LOCAL lock_timeout = {lock_timeout_ms}"))?;
             elsewhere.find(session)
         })?;
@@ -169,13 +166,15 @@ impl Remote {
 
     /// The rows of a query; None where a type refuses a value. Any other error is one.
     pub fn query_unless_refused(&self, sql: &str) -> Result<Option<Vec<Row>>> {
+        self.question(sql, is_about_a_value)
+    }
+
+    /// The rows of a question that leaves nothing behind; None where the server gives an error that is an answer.
+    fn question(&self, sql: &str, is_answer: fn(&Error) -> bool) -> Result<Option<Vec<Row>>> {
         let mut session = self.session()?;
-        match session.query(&format!("SAVEPOINT try; {sql}; RELEASE SAVEPOINT try")) {
+        match session.query(&Session::question(sql)) {
             Ok(rows) => Ok(Some(rows)),
-            Err(error) if error.is_remote() && is_about_a_value(&error) => {
-                session.batch("ROLLBACK TO SAVEPOINT try; RELEASE SAVEPOINT try")?;
-                Ok(None)
-            }
+            Err(error) if error.is_remote() && is_answer(&error) => session.undo().map(|()| None),
             Err(error) => Err(error),
         }
     }
@@ -296,30 +295,25 @@ impl Remote {
 
     /// See [`super::Target::is_empty`]. Who has it locked is not waited for.
     pub fn is_empty(&self, unit: &Unit) -> Result<bool> {
-        let mut session = self.session()?;
-        let end = "ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question";
-        let answer = session.query(&format!(
-            "SAVEPOINT question; SET LOCAL lock_timeout = '1ms'; SELECT EXISTS (SELECT 1 FROM ONLY {}); {end}",
+        let sql = format!(
+            "SET LOCAL lock_timeout = '1ms'; SELECT EXISTS (SELECT 1 FROM ONLY {})",
             unit.name
-        ));
-        match answer {
-            Ok(rows) => Ok(rows.first().is_some_and(|row| row.text(0) == Some("f"))),
-            Err(error) if UNKNOWN.contains(&error.sqlstate.as_str()) && error.is_remote() => {
-                session.batch(end)?;
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
+        );
+        let rows = self.question(&sql, leaves_open)?.unwrap_or_default();
+        Ok(rows.first().is_some_and(|row| row.text(0) == Some("f")))
     }
 }
 
-/// Errors that leave open whether a table is empty.
-const UNKNOWN: [&str; 4] = [
-    sqlstate::LOCK_NOT_AVAILABLE,
-    sqlstate::INSUFFICIENT_PRIVILEGE,
-    sqlstate::UNDEFINED_TABLE,
-    sqlstate::INVALID_SCHEMA_NAME,
-];
+/// True for the errors that leave open whether a table is empty.
+fn leaves_open(error: &Error) -> bool {
+    let unknown = [
+        sqlstate::LOCK_NOT_AVAILABLE,
+        sqlstate::INSUFFICIENT_PRIVILEGE,
+        sqlstate::UNDEFINED_TABLE,
+        sqlstate::INVALID_SCHEMA_NAME,
+    ];
+    unknown.contains(&error.sqlstate.as_str())
+}
 
 /// True for the classes of errors that come of a value and what is made of it: a feature not supported, data, syntax and access rules, limits of
 /// the program. Whatever is about the server or the transaction is none.

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// Most pieces of a COPY that are let in to see whether it has ended.
 const MOST_LEFT: usize = 200;
 
+/// Ends a question.
+const UNDO: &str = "ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question";
+
 /// A session on another server.
 pub struct Session {
     link: Link,
@@ -67,9 +70,25 @@ impl Session {
         Ok(session)
     }
 
-    /// Begins a transaction by `begin`, with settings of its own ([`pins`]). With `snapshot` it sees what the exporting one sees.
-    pub fn begin(&mut self, begin: &str, snapshot: Option<&str>) -> Result<()> {
-        self.query_promptly(begin).map_err(no_transaction)?;
+    /// The same in the caller's own backend, which is told what there is to tell.
+    pub fn open_here(endpoint: &Endpoint, name: &str, encoding: &str, timezone: &str) -> Result<Session> {
+        let session = Session::open(endpoint, name, encoding, timezone)?;
+        if let Some(warning) = session.warning() {
+            report::warning(warning);
+        }
+        Ok(session)
+    }
+
+    /// Begins a transaction that changes nothing, with settings of its own ([`pins`]): what it reads does not change while it is open. With
+    /// `snapshot` it sees what the exporting one sees.
+    pub fn begin(&mut self, snapshot: Option<&str>) -> Result<()> {
+        // Before 9.1 SERIALIZABLE is what REPEATABLE READ is since; Greenplum 5 refuses the newer name (variable.c).
+        let level = match self.described.version {
+            90_100.. => "REPEATABLE READ",
+            _ => "SERIALIZABLE",
+        };
+        self.query_promptly(&format!("BEGIN ISOLATION LEVEL {level} READ ONLY"))
+            .map_err(no_transaction)?;
         if let Some(snapshot) = snapshot {
             self.batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
                 .map_err(snapshot_gone)?;
@@ -102,6 +121,16 @@ impl Session {
     pub fn query_in_transaction(&mut self, sql: &str) -> Result<Vec<Row>> {
         let rows = self.query(&self.tied(sql))?;
         self.untie(rows)
+    }
+
+    /// `sql` as a question that leaves nothing behind in the transaction, neither locks nor settings; after an error [`undo`](Self::undo) does.
+    pub fn question(sql: &str) -> String {
+        format!("SAVEPOINT question; {sql}; {UNDO}")
+    }
+
+    /// Undoes a question that the server has refused; the transaction goes on.
+    pub fn undo(&mut self) -> Result<()> {
+        self.batch(UNDO)
     }
 
     /// Runs `f` with the session and gives both. If that fails the session is abandoned: an interrupted query over there has to be stopped.

@@ -11,6 +11,7 @@ use crate::plan::tables::{Leaf, Relation};
 use crate::plan::tree::Node;
 use crate::plan::twins::Twins;
 use crate::run::state::rows::NewUnit;
+use crate::source::Portion;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Partitions here that hold, together, exactly the rows that are read.
@@ -20,12 +21,8 @@ pub struct Group {
     pub parent: u32,
     /// they
     pub leaves: Vec<u32>,
-    /// quoted, qualified
-    pub source_relation: String,
-    /// condition on the source's rows
-    pub source_filter: Option<String>,
-    /// the source relation is partitioned
-    pub source_parts: bool,
+    /// what is read
+    pub portion: Portion,
     /// some of them are not to be compared, being vanished, or outside of what the call selects
     pub has_others: bool,
 }
@@ -82,9 +79,12 @@ pub fn groups(
             parent: parent(anchor, &members).table.oid,
             has_others: members.iter().any(|oid| !compared.contains(oid)) || (!is_closed && !missing.later.is_empty()),
             leaves: members,
-            source_relation: unit.source_relation,
-            source_filter: filter,
-            source_parts: unit.source_parts,
+            portion: Portion {
+                relation: unit.source_relation,
+                filter,
+                has_parts: unit.source_parts,
+                state: None,
+            },
         });
     }
     Ok(found.into_values().collect())

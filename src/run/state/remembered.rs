@@ -53,7 +53,7 @@ impl Store {
         let Some(row) = rows.first() else { return Ok(None) };
         Ok(Some(Remembered {
             run_id: row.need(0)?,
-            system: row.text(1).map(str::to_owned),
+            system: row.owned(1),
             // As 0.2.0 has left them they may not be tame.
             database: row.text(2).map(tame),
             table: tame(&row.string(3)?),
@@ -68,7 +68,7 @@ impl Store {
             "DELETE FROM @.sync_table WHERE table_name = $1 RETURNING end_tm",
             &[Some(&name)],
         )?;
-        Ok(rows.first().and_then(|row| row.text(0)).map(str::to_owned))
+        Ok(rows.first().and_then(|row| row.owned(0)))
     }
 
     /// Remembers `end_tm`, which run `run_id` has reached.

@@ -72,7 +72,7 @@ impl NewUnit {
 pub fn what_is_read(row: &Row, at: usize, exact: usize) -> Result<(String, Option<String>)> {
     match row.text(exact) {
         Some(json) => serde_json::from_str(json).map_err(|e| Error::internal(e.to_string())),
-        None => Ok((row.string(at)?, row.text(at + 1).map(str::to_owned))),
+        None => Ok((row.string(at)?, row.owned(at + 1))),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::wait;
 use crate::plan::tables::Unit;
 use crate::row::Row;
-use crate::source::{Portion, check_unchanged};
+use crate::source::check_unchanged;
 use crate::targets::Target;
 use crate::wire::Session;
 use std::time::Duration;
@@ -122,16 +122,10 @@ fn ask(session: &mut Session, work: &Work, columns: &[String]) -> Result<Option<
 
 /// While the unit's locks are held: what was read is what the snapshot has.
 fn still_there(session: &mut Session, work: &Work, columns: &[String]) -> Result<()> {
-    let Some(relation) = &work.source_relation else {
-        return Ok(());
-    };
-    let portion = Portion {
-        relation: relation.clone(),
-        filter: None,
-        has_parts: work.source_parts,
-        state: None,
-    };
-    check_unchanged(session, &portion, columns)
+    match &work.portion {
+        Some(portion) => check_unchanged(session, portion, columns),
+        None => Ok(()),
+    }
 }
 
 fn figures(row: Option<&Row>) -> Result<Figures> {

@@ -9,6 +9,7 @@ use crate::plan::tables::{Table, Unit};
 use crate::plan::types::FIRST_GENERATED_OID;
 use crate::run::planning::Comparison;
 use crate::run::state;
+use crate::source::Portion;
 use crate::targets::Target;
 use crate::wire::Session;
 
@@ -28,12 +29,8 @@ pub struct Work {
     pub here: Vec<String>,
     /// statement for the source
     pub there: Option<String>,
-    /// relation read on the source
-    pub source_relation: Option<String>,
-    /// it is partitioned
-    pub source_parts: bool,
-    /// condition on its rows
-    pub source_filter: Option<String>,
+    /// what is read on the source
+    pub portion: Option<Portion>,
 }
 
 /// Makes statements of tables and conditions.
@@ -54,10 +51,11 @@ impl Statements {
         tables.iter().map(one).collect()
     }
 
-    fn there(&self, relation: &str, filter: Option<&str>) -> String {
+    fn there(&self, portion: &Portion) -> String {
+        let filter = portion.filter.as_deref();
         match &self.checksum {
-            Some((checksum, entries)) => checksum.of(&entries.there, relation, filter),
-            None => checksum::count(relation, filter),
+            Some((checksum, entries)) => checksum.of(&entries.there, &portion.relation, filter),
+            None => checksum::count(&portion.relation, filter),
         }
     }
 }
@@ -98,16 +96,20 @@ pub fn work(
     };
     let mut work = Vec::new();
     for group in comparison.groups {
-        let there = (group.source_relation, group.source_filter, group.source_parts);
         work.push(Work {
             has_others: group.has_others,
-            ..pair(&statements, target, group.parent, &group.leaves, there)?
+            ..pair(&statements, target, group.parent, &group.leaves, group.portion)?
         });
     }
     for unit in comparison.units {
-        let there = (unit.source_relation, unit.source_filter, unit.source_parts);
         let oid = unit.unit.oid()?;
-        work.push(pair(&statements, target, oid, &[oid], there)?);
+        let portion = Portion {
+            relation: unit.source_relation,
+            filter: unit.source_filter,
+            has_parts: unit.source_parts,
+            state: None,
+        };
+        work.push(pair(&statements, target, oid, &[oid], portion)?);
     }
     for partition in comparison.vanished {
         let oid = partition.oid()?;
@@ -124,9 +126,12 @@ pub fn work(
         work.push(Work {
             there: Some(checksum::count(&hole.readable, Some(&hole.condition))),
             name: hole.relation,
-            source_relation: Some(hole.readable),
-            source_parts: true,
-            source_filter: Some(hole.condition),
+            portion: Some(Portion {
+                relation: hole.readable,
+                filter: Some(hole.condition),
+                has_parts: true,
+                state: None,
+            }),
             ..Work::default()
         });
     }
@@ -134,24 +139,16 @@ pub fn work(
 }
 
 /// What both sides have: `leaves` here, shown as `partition`.
-fn pair(
-    statements: &Statements,
-    target: &Target,
-    partition: u32,
-    leaves: &[u32],
-    (relation, filter, source_parts): (String, Option<String>, bool),
-) -> Result<Work> {
+fn pair(statements: &Statements, target: &Target, partition: u32, leaves: &[u32], portion: Portion) -> Result<Work> {
     let tables: Vec<Unit> = leaves.iter().map(|leaf| target.unit_of(*leaf)).collect::<Result<_>>()?;
     Ok(Work {
         name: target.unit_of(partition)?.name,
         shown_name: Some(state::shown_name(partition)?),
         has_others: false,
         here: statements.here(&tables),
-        there: Some(statements.there(&relation, filter.as_deref())),
+        there: Some(statements.there(&portion)),
         tables,
-        source_relation: Some(relation),
-        source_parts,
-        source_filter: filter,
+        portion: Some(portion),
     })
 }
 

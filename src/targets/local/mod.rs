@@ -65,7 +65,7 @@ impl Local {
 
     /// The rows of a query; None where the server refuses it.
     pub fn query_unless_refused(&self, sql: &str) -> Result<Option<Vec<Row>>> {
-        xact::unless_refused(|| spi::execute(sql, &[]))
+        xact::unless_refused(|| self.database().query(sql))
     }
 
     /// This session's time zone.

@@ -19,7 +19,7 @@ pub fn others_code_in_keys(unit: u32) -> Result<Option<String>> {
         ),
         &[Some(&unit.to_string())],
     )?;
-    Ok(rows.first().and_then(|row| row.text(0)).map(str::to_owned))
+    Ok(rows.first().and_then(|row| row.owned(0)))
 }
 
 /// OID of a relation's owner.

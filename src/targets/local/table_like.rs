@@ -97,7 +97,7 @@ fn type_facts(column: &ColumnDefinition) -> Result<Vec<Row>> {
 }
 
 fn column_type(column: &ColumnDefinition, row: &Row) -> Result<ColumnType> {
-    let of_others = row.text(3).map(str::to_owned);
+    let of_others = row.owned(3);
     let Some(code) = row.text(2) else {
         return Ok(ColumnType {
             oid: row.need(0)?,
