@@ -68,6 +68,23 @@ AS 'MODULE_PATHNAME', 'cgpsync_sync_v3_wrapper';
 COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
     'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
 
+CREATE PROCEDURE cgpsync(
+    table_name regclass,
+    end_tm text DEFAULT NULL,
+    parallelism int DEFAULT 3,
+    source name DEFAULT NULL,
+    since text DEFAULT NULL,
+    source_table text DEFAULT NULL,
+    create_missing bool DEFAULT true,
+    columns text[] DEFAULT NULL,
+    replace text DEFAULT 'auto',
+    vanished text DEFAULT 'keep',
+    strict bool DEFAULT false)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'cgpsync_call_wrapper';
+COMMENT ON PROCEDURE cgpsync(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
+    'the same as a procedure, which holds neither snapshot nor lock while it waits; what it has done is in cgpsync_run';
+
 DROP FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[], text);
 CREATE FUNCTION cgpsync_start(
     table_name regclass,
@@ -202,7 +219,7 @@ WHERE (r.status OPERATOR(pg_catalog.=) 'planning'
       AND l.objsubid OPERATOR(pg_catalog.=) 2);
 
 -- The end of this script, whatever comes to it: owner and privileges of the functions that were
--- dropped go to those of the same name. A grant comes from whom it came before, as long as that
+-- dropped go to those of the same name, those of cgpsync_sync also to the procedure. A grant comes from whom it came before, as long as that
 -- role can find the function; else from the owner. What a script grants counts as the extension's
 -- own, which pg_dump leaves to CREATE EXTENSION; but that gives nothing, so the catalogs must not
 -- say so.
@@ -218,13 +235,13 @@ BEGIN
         SELECT p.oid, p.oid::regprocedure AS signature, p.proacl AS acl, b.proacl AS acl_before,
                b.proowner AS owner
         FROM cgpsync_before b
-        JOIN pg_proc p ON p.proname = b.proname
+        JOIN pg_proc p ON p.proname = b.proname OR (p.proname = 'cgpsync' AND b.proname = 'cgpsync_sync')
         JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
         JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
         WHERE e.extname = 'cgpsync' AND b.oid NOT IN (SELECT oid FROM pg_proc)
           AND p.oid NOT IN (SELECT oid FROM cgpsync_before)
     LOOP
-        EXECUTE format('ALTER FUNCTION %s OWNER TO %I', f.signature, pg_get_userbyid(f.owner));
+        EXECUTE format('ALTER ROUTINE %s OWNER TO %I', f.signature, pg_get_userbyid(f.owner));
         CONTINUE WHEN f.acl IS NULL AND f.acl_before IS NULL;
         -- What default privileges have given.
         FOR a IN
@@ -233,7 +250,7 @@ BEGIN
             FROM pg_proc p, aclexplode(COALESCE(p.proacl, acldefault('f', p.proowner))) x
             WHERE p.oid = f.oid AND x.grantee <> p.proowner
         LOOP
-            EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s', f.signature, a.grantee);
+            EXECUTE format('REVOKE ALL ON ROUTINE %s FROM %s', f.signature, a.grantee);
         END LOOP;
         -- In the order of the list a role gets its grant option before it uses it.
         FOR a IN
@@ -245,7 +262,7 @@ BEGIN
                  WITH ORDINALITY AS x(grantor, grantee, privilege_type, is_grantable, n)
             WHERE x.grantee <> f.owner ORDER BY x.n
         LOOP
-            statement := format('GRANT EXECUTE ON FUNCTION %s TO %s %s',
+            statement := format('GRANT EXECUTE ON ROUTINE %s TO %s %s',
                                 f.signature, a.grantee, a.option);
             BEGIN
                 IF NOT a.by_owner THEN

@@ -2,6 +2,8 @@
 
 COMMENT ON FUNCTION cgpsync_sync(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
     'copies every partition of table_name up to end_tm that was not synced before from the source, with parallel workers that commit by themselves';
+COMMENT ON PROCEDURE cgpsync(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
+    'the same as a procedure, which holds neither snapshot nor lock while it waits; what it has done is in cgpsync_run';
 COMMENT ON FUNCTION cgpsync_plan(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS
     'what cgpsync_sync with the same arguments would do, partition by partition, and why; touches nothing';
 COMMENT ON FUNCTION cgpsync_start(regclass, text, int, name, text, text, bool, text[], text, text, bool) IS

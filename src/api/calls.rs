@@ -1,7 +1,8 @@
-//! The three functions that take the arguments of a run: to do it, to begin it, to look at it. Here the arguments stand once, in the macro; SQL
+//! The functions that take the arguments of a run: to do it, as a procedure too, to begin it, to look at it. Here the arguments stand once, in the macro; SQL
 //! has them in each declaration.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::pg::procedure::Procedure;
 use crate::pg::report;
 use crate::run::request::Call;
 use crate::run::state::rows::UnitResult;
@@ -12,7 +13,7 @@ use std::ffi::CStr;
 
 /// A function of SQL that takes them: its declaration, its name, what it gives, and what it does with the call.
 macro_rules! call {
-    ($sql:tt, $name:ident, |$call:ident| -> { $($result:tt)* } $body:block) => {
+    ($sql:tt, $name:ident, |$call:ident $(, $context:ident)?| { $($result:tt)* } $body:block) => {
         #[pg_extern(sql = $sql)]
         #[allow(clippy::type_complexity, clippy::too_many_arguments)] // pgrx reads names of columns and arguments from the signature
         fn $name(
@@ -27,7 +28,8 @@ macro_rules! call {
             replace: Option<String>,
             vanished: Option<String>,
             strict: Option<bool>,
-        ) -> $($result)* {
+            $($context: pg_sys::FunctionCallInfo,)?
+        ) $($result)* {
             let Some(table) = table_name else {
                 report::raise(Error::bad_parameter("table_name must not be null"));
             };
@@ -83,8 +85,8 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#,
     cgpsync_sync_v3,
-    |call| -> {
-        TableIterator<
+    |call| {
+        -> TableIterator<
             'static,
             (
                 name!(partition, String),
@@ -99,6 +101,38 @@ AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
     {
         let units = caller::sync(call).unwrap_or_else(|error| report::raise(error));
         TableIterator::new(units.into_iter().map(unit_row))
+    }
+);
+
+// No SET clause: with one, a procedure may not commit.
+call!(
+    r#"
+CREATE PROCEDURE cgpsync(
+    table_name regclass,
+    end_tm text DEFAULT NULL,
+    parallelism int DEFAULT 3,
+    source name DEFAULT NULL,
+    since text DEFAULT NULL,
+    source_table text DEFAULT NULL,
+    create_missing bool DEFAULT true,
+    columns text[] DEFAULT NULL,
+    replace text DEFAULT 'auto',
+    vanished text DEFAULT 'keep',
+    strict bool DEFAULT false)
+LANGUAGE c
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#,
+    cgpsync_call,
+    |call, context| {}
+    {
+        let run = || {
+            let procedure = Procedure::begin(context)?;
+            caller::sync_in_procedure(call, &procedure)?;
+            procedure.end();
+            Ok(())
+        };
+        let result: Result<()> = run();
+        result.unwrap_or_else(|error| report::raise(error));
     }
 );
 
@@ -121,7 +155,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#,
     cgpsync_start_v3,
-    |call| -> { i64 }
+    |call| { -> i64 }
     {
         let run_id = caller::start(call);
         run_id.unwrap_or_else(|error| report::raise(error))
@@ -148,8 +182,8 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#,
     cgpsync_plan_v3,
-    |call| -> {
-        TableIterator<
+    |call| {
+        -> TableIterator<
             'static,
             (
                 name!(partition, String),

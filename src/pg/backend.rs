@@ -17,6 +17,12 @@ pub fn is_superuser() -> bool {
     unsafe { pg_sys::superuser() }
 }
 
+/// This process.
+pub fn pid() -> i32 {
+    // SAFETY: set at process start.
+    unsafe { pg_sys::MyProcPid }
+}
+
 /// OID of this database.
 pub fn database() -> u32 {
     // SAFETY: set at session start and constant since.

@@ -25,6 +25,28 @@ pub struct Handoff {
     header: *mut Header,
 }
 
+/// The caller's hold on the segment: when this goes, the call is over.
+#[derive(Debug)]
+pub struct Hold(Handoff);
+
+impl Hold {
+    /// The segment.
+    pub fn handoff(&self) -> Handoff {
+        self.0
+    }
+
+    /// From here on the run does not depend on this call any more.
+    pub fn release(self) {
+        self.0.header().released.store(1, Ordering::Release);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// What the caller's end of the segment takes along when it goes.
 struct CallerEnd {
     header: *mut Header,
@@ -47,8 +69,8 @@ unsafe extern "C-unwind" fn on_caller_detach(_segment: *mut pg_sys::dsm_segment,
 }
 
 impl Handoff {
-    /// Makes a segment holding `request`, owned by the current (sub)transaction.
-    pub fn create(request: &[u8]) -> Result<Handoff> {
+    /// Makes a segment holding `request`, owned by the current (sub)transaction; where that does not last as long as the call, by the process.
+    pub fn create(request: &[u8], outlives_transaction: bool) -> Result<Hold> {
         let length = u32::try_from(request.len()).map_err(|_| Error::internal("request too long"))?;
         // SAFETY: dsm_create raises on failure; the segment is large enough for header and request and page-aligned, nobody else knows
         // it yet, so plain writes are fine.
@@ -63,7 +85,10 @@ impl Handoff {
                 length,
             });
             std::ptr::copy_nonoverlapping(request.as_ptr(), header.add(1).cast::<u8>(), request.len());
-            Ok(Handoff { segment, header })
+            if outlives_transaction {
+                pg_sys::dsm_pin_mapping(segment);
+            }
+            Ok(Hold(Handoff { segment, header }))
         }
     }
 
@@ -77,16 +102,10 @@ impl Handoff {
         unsafe { pg_sys::on_dsm_detach(self.segment, Some(on_caller_detach), pg_sys::Datum::from(end)) };
     }
 
-    /// The call is over: lets go of segment and coordinator.
-    pub fn close(self) {
+    /// Lets go of segment and coordinator.
+    fn close(self) {
         // SAFETY: mapped, and not used afterwards: `self` is gone.
         unsafe { pg_sys::dsm_detach(self.segment) };
-    }
-
-    /// From here on the run does not depend on this call any more.
-    pub fn release(self) {
-        self.header().released.store(1, Ordering::Release);
-        self.close();
     }
 
     /// What the coordinator needs to attach.

@@ -17,6 +17,7 @@ pub mod left_out;
 pub mod lock;
 pub mod openssl;
 pub mod partition;
+pub mod procedure;
 pub mod relation;
 pub mod report;
 pub mod resolver;

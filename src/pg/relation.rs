@@ -22,7 +22,8 @@ pub enum Against {
 }
 
 /// Locks a relation until the transaction ends. One that is gone does no harm: the lock is on the OID. Leaves with an error when
-/// lock_timeout is over.
+/// lock_timeout is over. The snapshot that the server keeps for its own looks into catalogs does not outlast the wait: see
+/// [`super::xact::without_snapshot`].
 pub fn lock(oid: u32, against: Against) {
     let mode = match against {
         Against::Removal => pg_sys::AccessShareLock,
@@ -30,8 +31,11 @@ pub fn lock(oid: u32, against: Against) {
         Against::Writers => pg_sys::ShareRowExclusiveLock,
         Against::Everybody => pg_sys::AccessExclusiveLock,
     };
-    // SAFETY: inside a transaction; LockRelationOid takes any OID.
-    unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(oid), mode as i32) };
+    // SAFETY: inside a transaction; the snapshot is taken anew when it is needed; LockRelationOid takes any OID.
+    unsafe {
+        pg_sys::InvalidateCatalogSnapshot();
+        pg_sys::LockRelationOid(pg_sys::Oid::from(oid), mode as i32);
+    }
 }
 
 /// Gives back the lock against writers, of the two that the caller holds: the one against VACUUM stays.

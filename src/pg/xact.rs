@@ -13,6 +13,11 @@ pub fn transaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
+            // Whatever the role or the database has made the default: before the first snapshot, as a serializable, read-only, deferrable
+            // transaction waits with it for all others, of which the caller may be one.
+            pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
+            pg_sys::XactReadOnly = false;
+            pg_sys::XactDeferrable = false;
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
         backend::pin_path();
@@ -36,6 +41,16 @@ pub fn transaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Runs `f` in a subtransaction: what it did is undone on Err, and the transaction goes on as if it had never been tried. An error that ended
 /// the work as a whole, such as a cancel, is the caller's to pass on.
 pub fn subtransaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    in_subtransaction(f, true)
+}
+
+/// Runs `f`, which only looks, in a subtransaction that is undone: its locks go when it ends, those on catalogs too, instead of staying to the
+/// end of the transaction. Not while parallel workers are at work, when the server allows no subtransaction.
+pub fn look<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    in_subtransaction(f, false)
+}
+
+fn in_subtransaction<T>(f: impl FnOnce() -> Result<T>, keep: bool) -> Result<T> {
     // SAFETY: inside a transaction. The order is PL/pgSQL's for a block with EXCEPTION (pl_exec.c, exec_stmt_block): memory context and
     // resource owner are put back on both ways out; an abort also closes what SPI and snapshots were opened within.
     unsafe {
@@ -44,10 +59,12 @@ pub fn subtransaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
         pg_sys::MemoryContextSwitchTo(context);
         let result = report::catch(|| {
             let value = f()?;
-            pg_sys::ReleaseCurrentSubTransaction();
+            if keep {
+                pg_sys::ReleaseCurrentSubTransaction();
+            }
             Ok(value)
         });
-        if result.is_err() {
+        if result.is_err() || !keep {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
         }
@@ -64,4 +81,16 @@ pub fn unless_refused<T>(f: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
         Err(error) if error.is_cancel() => Err(error),
         Err(_) => Ok(None),
     }
+}
+
+/// Runs `f`, which waits for locks, without the snapshot of this transaction: CREATE INDEX CONCURRENTLY and the like, which hold such a lock,
+/// wait for whoever has an older snapshot than theirs. Where each waited for the other the server would end one of them, and that could be
+/// them. Afterwards the transaction has a new snapshot. Only in transactions of [`transaction`], where its snapshot is on top.
+pub fn without_snapshot<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: the snapshot pushed by `transaction` is on top, as SPI pops its own; an error in between ends the transaction, which expects none.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    let result = f();
+    // SAFETY: as above.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    result
 }

@@ -1,13 +1,16 @@
 //! The calling backend's side of a run: checks, starts the coordinator, waits, cancels.
 
+use super::cycle::SelfCheck;
 use super::request::{Call, Request};
 use super::state::Store;
 use super::state::rows::UnitResult;
-use super::watch::{SelfCheck, TICK, Watch};
+use super::state::status::UnitState;
+use super::watch::{TICK, Watch};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
-use crate::pg::handoff::Handoff;
-use crate::pg::{self, backend, spi};
+use crate::pg::handoff::{Handoff, Hold};
+use crate::pg::procedure::Procedure;
+use crate::pg::{self, backend, report, spi, xact};
 use crate::plan::replace::Replace;
 use crate::plan::vanished::Vanished;
 use crate::settings;
@@ -18,21 +21,34 @@ use std::time::Duration;
 /// How long a cancelled run's processes may take to go.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
-/// Runs a sync to its end: NOTICE per unit on the way, one error if any unit failed.
+/// Runs a sync to its end: NOTICE per unit on the way, one error if any unit failed. What it looks at leaves no lock; the snapshot of the
+/// caller's statement is not ours to let go.
 pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
-    let (handoff, coordinator) = begin(call)?;
-    let run_id = run_id(handoff, coordinator)?;
-    let result = Watch::own(run_id, coordinator)?.follow(None);
-    handoff.close();
-    result
+    let (hold, coordinator) = begin(call, false)?;
+    let run_id = run_id(hold.handoff(), coordinator, || {})?;
+    Watch::own(run_id, coordinator)?.follow(None)
+}
+
+/// The same in a procedure, which commits before it waits: nobody waits for it. A last NOTICE sums up.
+pub fn sync_in_procedure(call: Call, procedure: &Procedure) -> Result<()> {
+    let (hold, coordinator) = backend::with_pinned_path(|| begin(call, true))?;
+    let run_id = run_id(hold.handoff(), coordinator, || procedure.commit())?;
+    let units = Watch::own(run_id, coordinator)?.in_procedure(procedure).follow(None)?;
+    let copied = units.iter().filter(|unit| unit.state == UnitState::Done);
+    let (count, rows) = copied.fold((0, 0), |(count, rows), unit| (count + 1, rows + unit.rows.unwrap_or(0)));
+    report::notice(&format!(
+        "run {run_id} is done: {rows} rows in {count} of {} partitions",
+        units.len()
+    ));
+    Ok(())
 }
 
 /// Starts a sync that goes on by itself. Gives the run's id; an error if the table's lock is taken.
 pub fn start(call: Call) -> Result<i64> {
-    let (handoff, coordinator) = begin(call)?;
-    let run_id = run_id(handoff, coordinator)?;
+    let (hold, coordinator) = begin(call, false)?;
+    let run_id = run_id(hold.handoff(), coordinator, || {})?;
     let mut watch = Watch::own(run_id, coordinator)?;
-    handoff.release();
+    hold.release();
     let look = watch.look()?;
     watch.tell(&look);
     match look.end {
@@ -75,23 +91,23 @@ pub fn prune(older_than: &str) -> Result<i64> {
     Store::open()?.prune(older_than)
 }
 
-/// Checks the call, hands it over and starts the coordinator, tied to this call.
-fn begin(call: Call) -> Result<(Handoff, Handle)> {
-    let request = check(call)?;
+/// Checks the call, hands it over and starts the coordinator, tied to this call, which may last longer than its transaction.
+fn begin(call: Call, outlives_transaction: bool) -> Result<(Hold, Handle)> {
+    let request = xact::look(|| check(call))?;
     let bytes = serde_json::to_vec(&request).map_err(|e| Error::internal(e.to_string()))?;
-    let handoff = Handoff::create(&bytes)?;
+    let hold = Handoff::create(&bytes, outlives_transaction)?;
     let birth = Birth {
         database: backend::database(),
         role: backend::current_role(),
-        argument: handoff.handle(),
+        argument: hold.handoff().handle(),
     };
     let coordinator = background::start(Role::Coordinator, birth, "")?.ok_or_else(background::no_slot)?;
-    handoff.bind(coordinator);
-    Ok((handoff, coordinator))
+    hold.handoff().bind(coordinator);
+    Ok((hold, coordinator))
 }
 
-/// Waits for the coordinator's answer.
-fn run_id(handoff: Handoff, coordinator: Handle) -> Result<i64> {
+/// Waits for the coordinator's answer; `let_go` is called before each wait.
+fn run_id(handoff: Handoff, coordinator: Handle, let_go: impl Fn()) -> Result<i64> {
     let mut self_check = SelfCheck::default();
     loop {
         let state = coordinator.state();
@@ -105,6 +121,7 @@ fn run_id(handoff: Handoff, coordinator: Handle) -> Result<i64> {
             )
             .hint("The server's log says why."));
         }
+        let_go();
         pg::wait::wait(None, TICK);
         if let State::Running(pid) = state {
             self_check.run(pid, None)?;

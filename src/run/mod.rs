@@ -29,6 +29,7 @@
 pub mod caller;
 pub mod coordinator;
 pub mod create_table;
+mod cycle;
 mod outlook;
 mod planning;
 mod points;

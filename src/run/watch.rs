@@ -1,25 +1,25 @@
 //! Watching a run from a session: its rows say how it stands, the table's lock says whether it is alive.
 
+use super::cycle::SelfCheck;
 use super::state::Store;
 use super::state::rows::{RunRow, UnitResult};
 use super::state::status::UnitState;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{Handle, State};
+use crate::pg::procedure::Procedure;
 use crate::pg::{backend, report, wait};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// How often the run's rows are looked at; the coordinator's end wakes its caller at once.
 pub const TICK: Duration = Duration::from_millis(100);
-/// How often it is checked that the run does not wait for the caller itself.
-const SELF_CHECK: Duration = Duration::from_millis(500);
 /// How often a run that this session has not started is checked to be alive.
 const LIFE_CHECK: Duration = Duration::from_secs(1);
 /// How long a coordinator that has finished its run may take to exit.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A run being watched.
-pub struct Watch {
+pub struct Watch<'a> {
     store: Store,
     run_id: i64,
     /// None: this session has not started it
@@ -28,22 +28,18 @@ pub struct Watch {
     lines_seen: usize,
     self_check: SelfCheck,
     alive: (Instant, bool),
+    /// commits before it waits; None: all is one transaction
+    procedure: Option<&'a Procedure>,
 }
 
-/// Finds out whether a run waits for a lock of this very transaction, which the server's deadlock detection cannot see.
-#[derive(Default)]
-pub struct SelfCheck {
-    last: Option<Instant>,
-}
-
-impl Watch {
+impl<'a> Watch<'a> {
     /// A run that this call has started. Its course is told in NOTICEs.
-    pub fn own(run_id: i64, coordinator: Handle) -> Result<Watch> {
+    pub fn own(run_id: i64, coordinator: Handle) -> Result<Watch<'a>> {
         Watch::new(run_id, Some(coordinator))
     }
 
     /// Any run of this role, whoever started it; of all roles for a superuser. A role that may only look on does not count.
-    pub fn other(run_id: i64) -> Result<Watch> {
+    pub fn other(run_id: i64) -> Result<Watch<'a>> {
         let watch = Watch::new(run_id, None)?;
         match watch.store.is_of(run_id, backend::current_role())? {
             false => Err(watch.unknown()),
@@ -51,7 +47,7 @@ impl Watch {
         }
     }
 
-    fn new(run_id: i64, coordinator: Option<Handle>) -> Result<Watch> {
+    fn new(run_id: i64, coordinator: Option<Handle>) -> Result<Watch<'a>> {
         Ok(Watch {
             store: Store::open()?,
             run_id,
@@ -60,7 +56,22 @@ impl Watch {
             lines_seen: 0,
             self_check: SelfCheck::default(),
             alive: (Instant::now(), true),
+            procedure: None,
         })
+    }
+
+    /// From here on, holds nothing while it waits.
+    pub fn in_procedure(mut self, procedure: &'a Procedure) -> Watch<'a> {
+        self.procedure = Some(procedure);
+        self
+    }
+
+    /// Waits for `time` at most.
+    fn rest(&self, time: Duration) {
+        if let Some(procedure) = self.procedure {
+            procedure.commit();
+        }
+        wait::wait(None, time);
     }
 
     /// Follows the run until its row says how it ended, or `timeout` is over.
@@ -89,7 +100,7 @@ impl Watch {
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(self.timed_out());
             }
-            wait::wait(None, left.map_or(TICK, |left| left.min(TICK)));
+            self.rest(left.map_or(TICK, |left| left.min(TICK)));
             if let Err(error) = self
                 .self_check
                 .run(look.coordinator_pid, Some((&self.store, self.run_id)))
@@ -201,33 +212,8 @@ impl Watch {
             if stopped {
                 break;
             }
-            wait::wait(None, Duration::from_millis(20));
+            self.rest(Duration::from_millis(20));
         }
         Ok(())
-    }
-}
-
-impl SelfCheck {
-    /// An error if `coordinator`, or a worker of the run where that is known already, waits for this transaction, or will: whoever replaces a
-    /// partition needs it alone in the end, and asks for that in short attempts. Looks now and then.
-    pub fn run(&mut self, coordinator: i32, run: Option<(&Store, i64)>) -> Result<()> {
-        let now = Instant::now();
-        if now - *self.last.get_or_insert(now) < SELF_CHECK {
-            return Ok(());
-        }
-        self.last = Some(now);
-        let store = match run {
-            Some((store, _)) => store.clone(),
-            None => Store::open()?,
-        };
-        let Some([pid, what, mode]) = store.waits_for_caller(coordinator, run.map(|(_, id)| id))? else {
-            return Ok(());
-        };
-        Err(Error::new(
-            sqlstate::OBJECT_IN_USE,
-            "the calling transaction holds a lock that the run needs",
-        )
-        .detail(format!("Process {pid} needs {mode} on {what}, held by this session."))
-        .hint("Commit first: workers are sessions of their own and cannot share this transaction's locks."))
     }
 }

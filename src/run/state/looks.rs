@@ -1,7 +1,7 @@
 //! What a session that watches a run sees of it, as it is now.
 
 use super::Store;
-use super::rows::{EndedUnit, RunRow, UnitResult};
+use super::rows::{EndedUnit, RunRow, UnitResult, Wait};
 use super::status::{RunState, UnitState};
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::row::Row;
@@ -109,28 +109,41 @@ impl Store {
         Ok(rows.first().map(|row| row.get(0)).transpose()?.flatten())
     }
 
-    /// Of a process of a run that waits for this transaction, or will: its PID, on what, in which mode. `run_id` None: only `coordinator`
-    /// is known. Whoever replaces a partition needs it alone in the end, and asks for that in short attempts.
-    pub fn waits_for_caller(&self, coordinator: i32, run_id: Option<i64>) -> Result<Option<[String; 3]>> {
+    /// Who waits for whom, from the processes of a run on: its `coordinator`, and its workers where `run_id` is known already. A worker waits for
+    /// all who have its unit locked, or will: it needs the unit alone in the end, and asks for that in short attempts.
+    pub fn waits(&self, coordinator: i32, run_id: Option<i64>) -> Result<Vec<Wait>> {
         let rows = self.read_latest(
-            "SELECT l.pid, COALESCE(l.relation::pg_catalog.regclass::pg_catalog.text, l.locktype), l.mode
-              FROM pg_catalog.pg_locks l
-              WHERE NOT l.granted AND pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(l.pid))
-                AND (l.pid = $2::pg_catalog.int4 OR l.pid IN (
-                  SELECT p.worker_pid FROM @.cgpsync_run_partition p
-                  WHERE p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'))
-             UNION ALL
-             SELECT p.worker_pid, p.partition, 'AccessExclusiveLock'
-              FROM pg_catalog.pg_locks l JOIN @.cgpsync_run_partition p ON l.relation = p.relation::pg_catalog.oid
-              WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
-                AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-                AND p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'",
+            "WITH RECURSIVE process(pid, partition, relation) AS (
+               SELECT $2::pg_catalog.int4, NULL, NULL
+               UNION ALL SELECT p.worker_pid, p.partition, p.relation::pg_catalog.oid FROM @.cgpsync_run_partition p
+               WHERE p.run_id = $1::pg_catalog.int8 AND p.status = 'copying'),
+             wait(waiter, holder, soon) AS (
+               SELECT p.pid, b.pid, NULL::pg_catalog.text
+               FROM process p, pg_catalog.unnest(pg_catalog.pg_blocking_pids(p.pid)) AS b(pid)
+               UNION SELECT p.pid, l.pid, p.partition FROM process p JOIN pg_catalog.pg_locks l ON l.relation = p.relation
+               WHERE l.locktype = 'relation' AND l.granted AND l.pid <> p.pid
+                 AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+               UNION SELECT w.holder, b.pid, NULL FROM wait w, pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.holder)) AS b(pid))
+             SELECT w.waiter, w.holder, COALESCE(w.soon, l.what, '?'), COALESCE(l.mode, 'AccessExclusiveLock'),
+                    EXISTS (SELECT FROM process p WHERE p.pid = w.waiter)
+             FROM wait w LEFT JOIN LATERAL (
+               SELECT COALESCE(l.relation::pg_catalog.regclass::pg_catalog.text, l.locktype) AS what, l.mode
+               FROM pg_catalog.pg_locks l WHERE l.pid = w.waiter AND NOT l.granted AND w.soon IS NULL LIMIT 1) l ON true",
             &[
                 run_id.map(|id| id.to_string()).as_deref(),
                 Some(&coordinator.to_string()),
             ],
         )?;
         let word = |row: &Row, at: usize| row.text(at).unwrap_or("?").to_owned();
-        Ok(rows.first().map(|row| [word(row, 0), word(row, 1), word(row, 2)]))
+        let one = |row: &Row| {
+            Ok(Wait {
+                waiter: row.need(0)?,
+                holder: row.need(1)?,
+                what: word(row, 2),
+                mode: word(row, 3),
+                is_ours: row.is(4),
+            })
+        };
+        rows.iter().map(one).collect()
     }
 }

@@ -10,7 +10,7 @@ mod units;
 
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::backend::as_role;
-use crate::pg::spi;
+use crate::pg::{spi, xact};
 use crate::plan::copy_sql::quote_ident;
 use crate::row::Row;
 
@@ -24,11 +24,14 @@ pub struct Store {
 impl Store {
     /// Finds the extension's schema and owner.
     pub fn open() -> Result<Store> {
-        let rows = spi::execute(
-            "SELECT e.extowner, n.nspname FROM pg_catalog.pg_extension e
-             JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'cgpsync'",
-            &[],
-        )?;
+        let find = || {
+            spi::execute(
+                "SELECT e.extowner, n.nspname FROM pg_catalog.pg_extension e
+                 JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'cgpsync'",
+                &[],
+            )
+        };
+        let rows = xact::look(find)?;
         let row = rows.first().ok_or_else(|| {
             Error::new(
                 sqlstate::UNDEFINED_OBJECT,
@@ -48,9 +51,11 @@ impl Store {
     }
 
     /// Runs the SELECT `sql` as the owner too, and sees what was committed until now; `@.` as above. No policy narrows it, so that the caller
-    /// learns how its run went whatever its row_security and grants are: whose run it is must have been asked, or `sql` asks it.
+    /// learns how its run went whatever its row_security and grants are: whose run it is must have been asked, or `sql` asks it. No lock is
+    /// left: who waits for a run looks again and again, and what others do to these tables, or to catalogs, must not wait for it.
     fn read_latest(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
-        as_role(self.owner, || spi::select_latest(&self.in_schema(sql), args))
+        let read = || as_role(self.owner, || spi::select_latest(&self.in_schema(sql), args));
+        xact::look(read)
     }
 
     fn in_schema(&self, sql: &str) -> String {

@@ -378,3 +378,18 @@ mod tests {
         assert_eq!(exact, ("\"s\".\"t\u{1b}\"".to_owned(), Some("(k = '\n')".to_owned())));
     }
 }
+
+/// A process that waits for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// its PID
+    pub waiter: i32,
+    /// PID of who has what it waits for; 0: a prepared transaction
+    pub holder: i32,
+    /// the relation, or what kind of thing it is
+    pub what: String,
+    /// the lock that it needs
+    pub mode: String,
+    /// the one that waits is of the run
+    pub is_ours: bool,
+}

@@ -4,7 +4,7 @@ use super::{facts, load};
 use crate::catalog::trust::others_code;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};
-use crate::pg::{report, spi};
+use crate::pg::{report, spi, xact};
 use crate::plan::constraint::{foreign_schema, mentions};
 use crate::plan::copy_sql::quote_ident;
 use crate::plan::creation::Creation;
@@ -14,6 +14,16 @@ use crate::plan::types::FIRST_NORMAL_OID;
 /// parent, as the partitions beside them.
 pub fn create_partition(creation: &Creation) -> Result<()> {
     check_bounds(creation)?;
+    // What CREATE TABLE locks, in its order.
+    xact::without_snapshot(|| {
+        load::lock_parents(creation.parent)?;
+        relation::lock(creation.parent, Against::Everybody);
+        if let Some(default) = facts::default_of(creation.parent)? {
+            relation::lock(default, Against::Everybody);
+        }
+        Ok(())
+    })
+    .map_err(|error| explain(error, creation))?;
     report::catch(|| {
         for table in &creation.tables {
             spi::execute(&table.sql, &[])?;
@@ -79,8 +89,11 @@ fn check_bounds(creation: &Creation) -> Result<()> {
 /// Drops a partition of `table` that still has the bounds it was planned with, and nothing that depends on it; gives its name, quoted
 /// and qualified.
 pub fn drop_partition(table: u32, partition: u32, bound: &str) -> Result<String> {
-    load::lock_parents(partition)?;
-    relation::lock(partition, Against::Everybody);
+    xact::without_snapshot(|| {
+        load::lock_parents(partition)?;
+        relation::lock(partition, Against::Everybody);
+        Ok(())
+    })?;
     let name = facts::qualified_name(partition)?;
     let (parents, bounds) = load::place_of(partition, table)?;
     if !parents.contains(&table) || bounds != bound {

@@ -2,13 +2,20 @@
 
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};
-use crate::pg::{backend, spi};
+use crate::pg::{backend, spi, xact};
 use crate::plan::copy_sql::quote_qualified;
+use crate::row::Row;
 use std::collections::HashMap;
+
+/// The rows of a query about catalogs. It leaves no lock on these: whoever rewrites one, as VACUUM FULL does, has everybody wait who connects,
+/// and must not wait for a load to end.
+pub fn ask(sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
+    xact::look(|| spi::execute(sql, args))
+}
 
 /// The partitioned tables above `table`, from the top.
 pub fn parents_of(table: u32) -> Result<Vec<u32>> {
-    let rows = spi::execute(
+    let rows = ask(
         "SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_ancestors($1::pg_catalog.oid::pg_catalog.regclass)
          WITH ORDINALITY AS a(relid, n) WHERE relid <> $1::pg_catalog.oid ORDER BY n DESC",
         &[Some(&table.to_string())],
@@ -16,34 +23,45 @@ pub fn parents_of(table: u32) -> Result<Vec<u32>> {
     rows.iter().map(|row| row.need(0)).collect()
 }
 
+/// The default partition of `table`, if it has one.
+pub fn default_of(table: u32) -> Result<Option<u32>> {
+    let rows = ask(
+        "SELECT partdefid FROM pg_partitioned_table WHERE partrelid = $1::oid AND partdefid <> 0",
+        &[Some(&table.to_string())],
+    )?;
+    rows.first().map(|row| row.need(0)).transpose()
+}
+
 /// The condition a row must satisfy to belong to each leaf: its partition constraint, deparsed by this server with every literal's type.
 /// Leaves that take every row are not in the result.
 pub fn partition_constraints(leaves: &[u32]) -> Result<HashMap<u32, String>> {
     let list: Vec<String> = leaves.iter().map(u32::to_string).collect();
     let list = format!("{{{}}}", list.join(","));
-    // The deparser locks each leaf and then its parents. Everybody else locks parents first: so they are locked before.
-    let parents = spi::execute(
-        "SELECT DISTINCT a.relid::oid, (SELECT count(*) FROM pg_partition_ancestors(a.relid)) AS depth
-         FROM unnest($1::oid[]) AS u(o), LATERAL pg_partition_ancestors(u.o::regclass) AS a(relid)
-         WHERE a.relid <> u.o ORDER BY depth, 1",
-        &[Some(&list)],
-    )?;
-    for parent in &parents {
-        relation::lock(parent.need(0)?, Against::Removal);
-    }
-    // A name that is a keyword only on the source must be quoted.
-    backend::set_config("quote_all_identifiers", "on", true)?;
-    let rows = spi::execute(
-        "SELECT o, c FROM unnest($1::oid[]) AS u(o), LATERAL (SELECT pg_get_partition_constraintdef(o)) AS d(c) WHERE c IS NOT NULL",
-        &[Some(&list)],
-    )?;
-    backend::set_config("quote_all_identifiers", "off", true)?;
+    let deparse = || {
+        // The deparser locks each leaf and then its parents. Everybody else locks parents first: so they are locked before.
+        let parents = spi::execute(
+            "SELECT DISTINCT a.relid::oid, (SELECT count(*) FROM pg_partition_ancestors(a.relid)) AS depth
+             FROM unnest($1::oid[]) AS u(o), LATERAL pg_partition_ancestors(u.o::regclass) AS a(relid)
+             WHERE a.relid <> u.o ORDER BY depth, 1",
+            &[Some(&list)],
+        )?;
+        for parent in &parents {
+            relation::lock(parent.need(0)?, Against::Removal);
+        }
+        // A name that is a keyword only on the source must be quoted.
+        backend::set_config("quote_all_identifiers", "on", true)?;
+        spi::execute(
+            "SELECT o, c FROM unnest($1::oid[]) AS u(o), LATERAL (SELECT pg_get_partition_constraintdef(o)) AS d(c) WHERE c IS NOT NULL",
+            &[Some(&list)],
+        )
+    };
+    let rows = xact::look(deparse)?;
     rows.iter().map(|row| Ok((row.need(0)?, row.string(1)?))).collect()
 }
 
 /// The relation's quoted, qualified name as this transaction sees it now.
 pub fn qualified_name(oid: u32) -> Result<String> {
-    let rows = spi::execute(
+    let rows = ask(
         "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
         &[Some(&oid.to_string())],
     )?;
@@ -59,7 +77,7 @@ pub fn qualified_name(oid: u32) -> Result<String> {
 
 /// The privileges that loading a unit needs and COPY into a relation would otherwise check: see pg::copy::load.
 pub fn check_privileges(oid: u32, name: &str) -> Result<()> {
-    let rows = spi::execute(
+    let rows = ask(
         "SELECT has_table_privilege($1::oid, 'INSERT'), has_table_privilege($1::oid, 'TRUNCATE'),
                 row_security_active($1::oid)",
         &[Some(&oid.to_string())],
@@ -89,7 +107,7 @@ pub fn check_privileges(oid: u32, name: &str) -> Result<()> {
 /// Processes that hold a lock on the partition or on what is above it, for the error of one that could not get its own. Those of the same run
 /// have it too, and keep nobody waiting.
 pub fn lock_holders(oid: u32) -> Result<String> {
-    let rows = spi::execute(
+    let rows = ask(
         "SELECT string_agg(DISTINCT pid::text, ', ') FROM pg_locks l
          WHERE relation IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_ancestors($1::oid::regclass))
            AND granted AND pid <> pg_backend_pid()

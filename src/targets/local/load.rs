@@ -9,7 +9,7 @@ use crate::catalog::defaults;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
 use crate::pg::relation::{self, Against};
-use crate::pg::{backend, spi};
+use crate::pg::{backend, spi, xact};
 use crate::plan::replace::{Replace, Way};
 use crate::source::Reader;
 use crate::targets::loading::{Loaded, Moved, Pieces, What};
@@ -142,29 +142,25 @@ fn load_rest(into: &CopyIn<'_>, pieces: &mut dyn Pieces, reader: &mut Reader, ga
 /// was planned.
 fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str) -> Result<(Way, Option<String>)> {
     let unit = into.unit;
-    let parents = lock_parents(unit)?;
+    let parents = xact::without_snapshot(|| lock_parents(unit))?;
     // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
     let obstacle = match what.replace {
         Replace::Truncate => None,
         Replace::Auto | Replace::Swap => swap::obstacle(unit)?,
     };
     let way = what.replace.way(name, obstacle.as_deref())?;
-    match way {
-        Way::Swap => relation::lock(unit, Against::Writers),
-        Way::Truncate if what.vanished.is_some() => {
-            // Looked at before it is too late; who writes meanwhile is waited for.
-            relation::lock(unit, Against::Everybody);
-            if facts::qualified_name(unit)? == name {
-                check_vanished(unit, name, what.vanished.unwrap_or("true"))?;
-            }
-            spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ())?;
-        }
-        Way::Truncate => spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ())?,
-    }
+    let against = match way {
+        Way::Swap => Against::Writers,
+        Way::Truncate => Against::Everybody,
+    };
+    xact::without_snapshot(|| {
+        relation::lock(unit, against);
+        Ok(())
+    })?;
     let moved_on = |how: &str, when: &str| {
         Error::new(sqlstate::OBJECT_IN_USE, format!("{name} was {how} while {when}")).hint("Run the same call again.")
     };
-    // TRUNCATE goes by name: with the lock held, make sure that it was this unit's, and not that of a table renamed to it meanwhile.
+    // TRUNCATE goes by name: with the lock held, make sure that it is this unit's, and not that of a table renamed to it meanwhile.
     if facts::qualified_name(unit)? != name {
         return Err(moved_on("renamed", "it was to be replaced"));
     }
@@ -174,10 +170,11 @@ fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str) -> Result<(Way, Option<
     if parents_now != parents || !is_below || what.bound.is_some_and(|planned| planned != bounds) {
         return Err(moved_on("attached or detached", "the run was on"));
     }
-    if let Some(condition) = what.vanished
-        && way == Way::Swap
-    {
+    if let Some(condition) = what.vanished {
         check_vanished(unit, name, condition)?;
+    }
+    if way == Way::Truncate {
+        spi::execute(&format!("TRUNCATE ONLY {name}"), &[])?;
     }
     Ok((way, obstacle))
 }
@@ -212,7 +209,7 @@ fn can_be_shared(local: &Local, what: &What<'_>, unit: u32) -> Result<bool> {
         return Ok(false);
     }
     let columns = serde_json::to_string(what.columns).map_err(|e| Error::internal(e.to_string()))?;
-    let rows = spi::execute(
+    let rows = facts::ask(
         "WITH own AS (
            SELECT 'pg_constraint'::regclass AS class, oid FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c'
            UNION ALL SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid = $1::oid
@@ -237,7 +234,7 @@ fn can_be_shared(local: &Local, what: &What<'_>, unit: u32) -> Result<bool> {
 /// Gathers statistics of the unit, if the role may and nobody else is at it. An owner may; since 17 there is a privilege for it as well.
 pub fn analyze(unit: u32) -> Result<()> {
     let may = backend::MAY_MAINTAIN;
-    let rows = spi::execute(
+    let rows = facts::ask(
         &format!(
             "SELECT {may} OR (pg_has_role(d.datdba, 'USAGE') AND NOT c.relisshared)
              FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = $1::oid"
@@ -289,7 +286,7 @@ fn check_vanished(unit: u32, name: &str, condition: &str) -> Result<()> {
 /// The same as [`facts::parents_of`]; and the bounds of the unit and of those between it and `table`, as a plan has
 /// them.
 pub(super) fn place_of(unit: u32, table: u32) -> Result<(Vec<u32>, String)> {
-    let rows = spi::execute(
+    let rows = facts::ask(
         "SELECT a.relid::oid, pg_get_expr(c.relpartbound, 0)
          FROM pg_partition_ancestors($1::oid::regclass) WITH ORDINALITY AS a(relid, n) JOIN pg_class c ON c.oid = a.relid
          ORDER BY a.n",

@@ -7,9 +7,10 @@
 //! before that last wait: who has read the unit and now writes it would wait for this transaction, and this one for the reader. What they
 //! write until then goes with the old rows, as if they had come before the load.
 
+use super::facts;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};
-use crate::pg::{backend, background, report, spi, wait, xact};
+use crate::pg::{backend, background, report, wait, xact};
 use crate::plan::replace::lock_attempt;
 use crate::targets::loading::Limits;
 use std::time::{Duration, Instant};
@@ -123,7 +124,7 @@ impl Swap {
     /// A process that has the unit locked and waits for this transaction, be it by way of others: neither would go on, and attempts that are shorter
     /// than deadlock_timeout show that to nobody. A GRANT is one since PostgreSQL 18, and on all versions who reads and then wants to alter.
     fn waiting_reader(&self) -> Result<Option<i32>> {
-        let rows = spi::execute(
+        let rows = facts::ask(
             "WITH RECURSIVE chain(holder, pid) AS (
                SELECT l.pid, l.pid FROM pg_locks l
                WHERE l.relation = $1::oid AND l.granted AND l.pid <> pg_backend_pid()
@@ -204,13 +205,13 @@ fn indexes_of(unit: u32, ready: bool) -> Result<Vec<u32>> {
 }
 
 fn oids(sql: &str, unit: u32) -> Result<Vec<u32>> {
-    let rows = spi::execute(sql, &[Some(&unit.to_string())])?;
+    let rows = facts::ask(sql, &[Some(&unit.to_string())])?;
     rows.iter().map(|row| row.need(0)).collect()
 }
 
 /// Why the unit must be truncated, if it must: a clause that follows a colon.
 pub fn obstacle(unit: u32) -> Result<Option<String>> {
-    let rows = spi::execute(
+    let rows = facts::ask(
         "SELECT a.amname,
                 EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 32 <> 0 AND t.tgenabled <> 'D'),
                 EXISTS (SELECT FROM pg_replication_slots s
@@ -238,7 +239,7 @@ pub fn obstacle(unit: u32) -> Result<Option<String>> {
 
 /// Whether any publication has the unit, by itself or through what is above it.
 fn is_published(unit: u32) -> Result<bool> {
-    let rows = spi::execute(
+    let rows = facts::ask(
         "SELECT FROM pg_publication_tables p
          JOIN pg_namespace n ON n.nspname = p.schemaname JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
          WHERE c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_ancestors($1::oid::regclass)) LIMIT 1",
