@@ -16,7 +16,9 @@ ALTER TABLE cgpsync_run
     ADD COLUMN source_system text,
     ADD COLUMN source_database text,
     ADD COLUMN remembered text,
-    ADD COLUMN point text;
+    ADD COLUMN point text,
+    ADD COLUMN source_server text,
+    ADD COLUMN source_peer text;
 ALTER TABLE cgpsync_run_partition
     ALTER COLUMN source_relation DROP NOT NULL,
     ADD COLUMN file_number oid,
@@ -31,6 +33,10 @@ COMMENT ON COLUMN cgpsync_run_partition.source_relation IS
 COMMENT ON COLUMN cgpsync_run.source_system IS
     'system identifier of the server read; where it tells none, "table" and the OID of the source table';
 COMMENT ON COLUMN cgpsync_run.source_database IS 'database read';
+COMMENT ON COLUMN cgpsync_run.source_server IS
+    'the one server that all sessions of the run must reach: where it listens, and since when; null if it does not tell';
+COMMENT ON COLUMN cgpsync_run.source_peer IS
+    'network address that was reached first, and that the other sessions are opened to; null for a Unix socket';
 COMMENT ON COLUMN cgpsync_run.remembered IS
     'end_tm that this run left in sync_table; null if it left that alone';
 COMMENT ON COLUMN cgpsync_run.end_tm IS 'point up to which the table was to be synced, as a value of the key';

@@ -77,6 +77,10 @@ COMMENT ON COLUMN cgpsync_run.board IS 'internal: shared memory with the live fi
 COMMENT ON COLUMN cgpsync_run.source_system IS
     'system identifier of the server read; where it tells none, "table" and the OID of the source table';
 COMMENT ON COLUMN cgpsync_run.source_database IS 'database read';
+COMMENT ON COLUMN cgpsync_run.source_server IS
+    'the one server that all sessions of the run must reach: where it listens, and since when; null if it does not tell';
+COMMENT ON COLUMN cgpsync_run.source_peer IS
+    'network address that was reached first, and that the other sessions are opened to; null for a Unix socket';
 COMMENT ON COLUMN cgpsync_run.remembered IS
     'end_tm that this run left in sync_table; null if it left that alone';
 COMMENT ON COLUMN cgpsync_run.point IS

@@ -41,7 +41,9 @@ CREATE TABLE cgpsync_run (
     source_system   text,
     source_database text,
     remembered      text,
-    point           text
+    point           text,
+    source_server   text,
+    source_peer     text
 );
 CREATE INDEX cgpsync_run_table_name_idx ON cgpsync_run (table_name, run_id);
 CREATE INDEX cgpsync_run_relation_idx ON cgpsync_run (relation, run_id);

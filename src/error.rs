@@ -10,6 +10,7 @@ pub mod sqlstate {
     #![allow(missing_docs)] // the names are errcodes.txt's
     pub const CONNECTION_FAILURE: &str = "08006";
     pub const CANNOT_CONNECT: &str = "08001";
+    pub const OTHER_SERVER: &str = "08004";
     pub const PROTOCOL_VIOLATION: &str = "08P01";
     pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
     pub const INVALID_PARAMETER_VALUE: &str = "22023";
@@ -36,6 +37,7 @@ pub mod sqlstate {
     pub const UNDEFINED_FUNCTION: &str = "42883";
     pub const IDLE_SESSION_TIMEOUT: &str = "57P05";
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
+    pub const OUT_OF_MEMORY: &str = "53200";
     pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
     pub const OBJECT_IN_USE: &str = "55006";
@@ -44,6 +46,7 @@ pub mod sqlstate {
     pub const ADMIN_SHUTDOWN: &str = "57P01";
     pub const CRASH_SHUTDOWN: &str = "57P02";
     pub const CANNOT_CONNECT_NOW: &str = "57P03";
+    pub const SNAPSHOT_TOO_OLD: &str = "72000";
     pub const FDW_INVALID_OPTION_NAME: &str = "HV00D";
     pub const INTERNAL: &str = "XX000";
 }

@@ -2,12 +2,13 @@
 //! was read is still what was planned.
 
 pub mod clock;
+mod holders;
 mod unchanged;
 
 use crate::catalog::table::{self, Found};
 use crate::catalog::trust::Trust;
 use crate::catalog::{self, Database, pieces};
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::board::Gauge;
 use crate::plan::copy_sql::{copy_out, quote_ident, quote_qualified};
 use crate::plan::key::KeyColumn;
@@ -18,7 +19,9 @@ use crate::plan::tables::{Relation, Table};
 use crate::row::Row;
 use crate::wire::Session;
 use crate::wire::copy_out::CopyOut;
+pub use holders::lock_holders;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 pub use unchanged::{check_unchanged, states};
 
 /// Reads the source table `name` of the first of `schemas` that has one. The session's settings are pinned.
@@ -132,26 +135,43 @@ pub fn origin(session: &mut Session) -> Result<(Option<String>, String)> {
     Ok((row.owned(1), row.string(0)?))
 }
 
-/// Begins the run's transaction and exports its snapshot for the run's other sessions. None where the server has no snapshot that can be
-/// shared: each unit is then read in one of its own.
-pub fn begin_shared(session: &mut Session) -> Result<Option<String>> {
+/// What a run's sessions read: they reach one server, and are in one snapshot if it can be shared.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Place {
+    /// the shared snapshot; None: each unit is read in one of its own
+    pub snapshot: Option<String>,
+    /// which server, as [`Session::identity`] tells; None: it does not tell
+    pub server: Option<String>,
+    /// its network address; None: a Unix socket
+    pub peer: Option<SocketAddr>,
+}
+
+/// Begins the run's transaction and exports its snapshot for the run's other sessions, if the server has one that can be shared.
+pub fn begin_shared(session: &mut Session) -> Result<Place> {
     session.begin(None)?;
-    if !session.server().shares_snapshots() {
-        return Ok(None);
-    }
-    match session.query("SELECT pg_export_snapshot()") {
-        Ok(rows) => {
-            let row = rows.first().ok_or_else(|| Error::protocol("no snapshot"))?;
-            row.string(0).map(Some)
+    let mut snapshot = None;
+    if session.server().shares_snapshots() {
+        match session.query("SELECT pg_export_snapshot()") {
+            Ok(rows) => {
+                let row = rows.first().ok_or_else(|| Error::protocol("no snapshot"))?;
+                snapshot = Some(row.string(0)?);
+            }
+            // A server that has the function and refuses it, such as a standby of 9.x.
+            Err(error) if error.is_remote() => {
+                session.batch("ROLLBACK")?;
+                session.begin(None)?;
+            }
+            Err(error) => return Err(error),
         }
-        // A server that has the function and refuses it, such as a standby of 9.x.
-        Err(error) if error.is_remote() => {
-            session.batch("ROLLBACK")?;
-            session.begin(None)?;
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
+    if snapshot.as_ref().is_some_and(|name| *name != tame(name)) {
+        return Err(Error::protocol("the source sent a snapshot's name that is none"));
+    }
+    Ok(Place {
+        snapshot,
+        server: session.identity().map(tame),
+        peer: session.peer(),
+    })
 }
 
 /// Rows of the source that belong together: what a unit is made of.
@@ -189,18 +209,22 @@ pub struct Size<'a> {
     pub shares: Shares,
 }
 
+/// Undoes what a unit has left in the transaction: its locks.
+const LEAVE_UNIT: &str = "ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit";
+
 /// A session that reads units: all of them in the run's snapshot, or each in a transaction of its own.
 pub struct Reader {
     /// the session
     pub session: Session,
-    /// the run's snapshot that it is in
-    pub snapshot: Option<String>,
+    /// where it reads
+    pub place: Place,
 }
 
-/// Makes a session one that reads; begins its transaction where there is a snapshot to be in.
-pub fn begin_reading(session: &mut Session, snapshot: Option<&str>) -> Result<()> {
+/// Makes a session one that reads at `place`; begins its transaction where there is a snapshot to be in.
+pub fn begin_reading(session: &mut Session, place: &Place) -> Result<()> {
     session.send_unconverted();
-    match snapshot {
+    session.expect(place.server.clone());
+    match &place.snapshot {
         Some(snapshot) => session.begin(Some(snapshot)),
         None => Ok(()),
     }
@@ -209,10 +233,14 @@ pub fn begin_reading(session: &mut Session, snapshot: Option<&str>) -> Result<()
 impl Reader {
     /// A unit is to be read; `name` is what the administrator over there sees.
     pub fn begin_unit(&mut self, name: &str) -> Result<()> {
-        if self.snapshot.is_none() {
-            self.session.begin(None)?;
+        let name = Session::application_name_sql(name);
+        match self.place.snapshot {
+            None => {
+                self.session.begin(None)?;
+                self.session.batch(&name)
+            }
+            Some(_) => self.session.batch(&format!("SAVEPOINT unit; {name}")),
         }
-        self.session.set_application_name(name)
     }
 
     /// Conditions that split a portion that is big enough for several processes; none where it is not, or cannot be read so.
@@ -221,7 +249,7 @@ impl Reader {
         // What is said to be small is not asked about again.
         let worth_asking = SMALLEST_UNIT.max(shares.each) / 2;
         let is_small = size.bytes.is_some_and(|bytes| bytes < worth_asking);
-        if self.snapshot.is_none() || shares.processes < 2 || is_small {
+        if self.place.snapshot.is_none() || shares.processes < 2 || is_small {
             return Ok(Vec::new());
         }
         match size.cut {
@@ -235,12 +263,23 @@ impl Reader {
         self.session.copy_out(copy_sql, gauge)
     }
 
-    /// `portion` was read, its `columns` by name. An error unless it is what was planned.
+    /// `portion` was read, its `columns` by name. An error unless it is what was planned. From here on the session holds no lock of it, so
+    /// that it can be dropped over there while the run goes on.
     pub fn end_unit(&mut self, portion: &Portion, columns: &[String]) -> Result<()> {
         check_unchanged(&mut self.session, portion, columns)?;
-        match self.snapshot {
-            None => self.session.batch("COMMIT"),
-            Some(_) => Ok(()),
-        }
+        self.session.batch(match self.place.snapshot {
+            None => "COMMIT",
+            Some(_) => LEAVE_UNIT,
+        })
+    }
+
+    /// Who has locked `portion`, or what is below or above it, after a lock of it was not to be had; None where that cannot be told.
+    pub fn lock_holders(&mut self, portion: &Portion) -> Option<String> {
+        let asked = match self.place.snapshot {
+            Some(_) => self.session.batch(LEAVE_UNIT),
+            None => self.session.batch("ROLLBACK").and_then(|()| self.session.begin(None)),
+        };
+        let asked = asked.and_then(|()| lock_holders(&mut self.session, &portion.relation));
+        asked.ok().flatten()
     }
 }

@@ -11,7 +11,7 @@ use crate::plan::shares::{self, Cut, Shares};
 pub fn pieces(db: &mut dyn Database, relation: &str, shares: Shares) -> Result<Vec<String>> {
     match db.server().product {
         Product::PostgreSql if db.server().version >= 140_000 => blocks(db, relation, shares),
-        Product::Greenplum(6.., ..) | Product::Cloudberry => segments(db, relation, shares),
+        Product::Greenplum(6.., _) | Product::Cloudberry => segments(db, relation, shares),
         _ => Ok(Vec::new()),
     }
 }

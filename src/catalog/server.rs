@@ -8,8 +8,8 @@ use std::collections::HashSet;
 pub enum Product {
     /// PostgreSQL and what is sold as it
     PostgreSql,
-    /// major, minor; false for alpha, beta and development builds of a major version
-    Greenplum(u32, u32, bool),
+    /// major, minor
+    Greenplum(u32, u32),
     /// the forks of Greenplum 7
     Cloudberry,
     /// openGauss and GaussDB
@@ -50,6 +50,8 @@ pub struct Server {
     pub schemas: Vec<String>,
     /// the time zone that it gives the remote user
     pub timezone: Option<String>,
+    /// what its administrator says of its snapshots
+    pub shared_snapshot: Option<bool>,
 }
 
 /// Functions that are called where they exist.
@@ -63,6 +65,8 @@ const FUNCTIONS: &[&str] = &[
     "pg_last_xlog_receive_location",
     "pg_last_xlog_replay_location",
     "pg_stat_get_wal_receiver",
+    "pg_postmaster_start_time",
+    "inet_server_addr",
     "sha256",
 ];
 
@@ -121,6 +125,7 @@ pub fn identify(rows: &[Row]) -> Server {
         timezone: of("timezone").first().map(|(zone, _)| (*zone).to_owned()),
         schemas: schemas.into_iter().map(|(name, _)| name.to_owned()).collect(),
         settings,
+        shared_snapshot: None,
     }
 }
 
@@ -143,8 +148,7 @@ fn product(text: &str, is_greenplum: bool) -> Product {
             .split(|c: char| !c.is_ascii_digit())
             .map(|n| n.parse().unwrap_or(0));
         let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        let released = !["alpha", "beta"].iter().any(|word| version.contains(word));
-        return Product::Greenplum(major, minor, released);
+        return Product::Greenplum(major, minor);
     }
     if is_greenplum {
         return Product::Other;
@@ -190,21 +194,31 @@ impl Server {
     }
 
     /// True where a snapshot taken over from another session shows exactly what that one sees. Some servers accept it and ignore it on
-    /// their segments, and no query can tell without somebody writing at that moment; so it is a list of those known to be right.
+    /// their segments, and no query can tell without somebody writing at that moment; so it is a list of those known to be right, and
+    /// otherwise what the administrator says.
     pub fn shares_snapshots(&self) -> bool {
-        self.has_function("pg_export_snapshot")
-            && match self.product {
-                Product::PostgreSql => true,
-                // 6.21 exports the distributed snapshot, but without its timestamp, so that segments misread it (greenplum-db/gpdb
-                // issue 14177); 6.23 is the first release with the fix (pull request 14203). 7 has it from its first release on.
-                Product::Greenplum(major, minor, released) => match major {
-                    0..=5 => false,
-                    6 => minor >= 23,
-                    _ => released,
-                },
-                Product::Cloudberry => true,
-                Product::OpenGauss | Product::Other => false,
-            }
+        let known = match self.product {
+            Product::PostgreSql => true,
+            // 6.21 exports the distributed snapshot, but without its timestamp, so that segments misread it (greenplum-db/gpdb
+            // issue 14177); 6.23 is the first release with the fix (pull request 14203). A relative of 7 ignored it.
+            Product::Greenplum(6, minor) => minor >= 23,
+            Product::Greenplum(..) | Product::Cloudberry | Product::OpenGauss | Product::Other => false,
+        };
+        self.has_function("pg_export_snapshot") && self.shared_snapshot.unwrap_or(known)
+    }
+
+    /// True where one server answers for all that is asked: those that spread a table over segments report what becomes of these.
+    pub fn has_segments(&self) -> bool {
+        !matches!(self.product, Product::PostgreSql | Product::OpenGauss)
+    }
+
+    /// Which server this is, as an expression: where it listens and since when. A standby and its primary share a system identifier. None
+    /// where it does not tell.
+    pub fn identity_sql(&self) -> Option<&'static str> {
+        (self.has_function("pg_postmaster_start_time") && self.has_function("inet_server_addr")).then_some(
+            "COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()), 'a local socket') || ', port '
+             || pg_catalog.current_setting('port') || ', started ' || CAST(pg_catalog.pg_postmaster_start_time() AS text)",
+        )
     }
 }
 
@@ -217,15 +231,15 @@ mod tests {
         let greenplum = |text| product(text, true);
         assert_eq!(
             greenplum("PostgreSQL 9.4.26 (Greenplum Database 6.24.3 build commit:x) on x86_64"),
-            Product::Greenplum(6, 24, true)
+            Product::Greenplum(6, 24)
         );
         assert_eq!(
             greenplum("PostgreSQL 8.3.23 (Greenplum Database 5.28.1 build commit:x) on x86_64"),
-            Product::Greenplum(5, 28, true)
+            Product::Greenplum(5, 28)
         );
         assert_eq!(
             greenplum("PostgreSQL 12beta2 (Greenplum Database 7.0.0-alpha.0 build dev) on x86_64"),
-            Product::Greenplum(7, 0, false)
+            Product::Greenplum(7, 0)
         );
         assert_eq!(
             greenplum("PostgreSQL 14.4 (Apache Cloudberry 2.0.0 build 1) on x86_64"),

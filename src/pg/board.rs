@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const MAGIC: u64 = 0x6367_7073_796e_6303;
+const MAGIC: u64 = 0x6367_7073_796e_6304;
 /// Bytes may come this much ahead of an even flow.
 const BURST_US: u64 = 100_000;
 /// A clock that was set back must not stop the flow for much longer.
@@ -28,6 +28,10 @@ struct Header {
     max_rate: u64,
     /// microseconds of the Unix epoch until which the bytes so far are paid for
     paid_until: AtomicU64,
+    /// a [`Snapshot`]
+    snapshot: AtomicU32,
+    /// how often a session has reached another server than the run's
+    strayed: AtomicU32,
     /// f64: bytes per second, now
     rate: AtomicU64,
     /// f64: 0 to 100
@@ -47,6 +51,21 @@ struct Unit {
     done: AtomicU32,
     /// the next of its pieces that nobody has taken yet
     next_piece: AtomicU32,
+    /// how many pieces it has
+    pieces: AtomicU32,
+}
+
+/// What has become of the snapshot that a run's sessions share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Snapshot {
+    /// whoever comes can be in it
+    Kept,
+    /// all is being read, so it was let go
+    LetGo,
+    /// somebody waits for another one
+    Wanted,
+    /// there will be no other one
+    Lost,
 }
 
 /// A mapped board.
@@ -109,6 +128,8 @@ impl Board {
                 seats: AtomicU32::new(0),
                 max_rate,
                 paid_until: AtomicU64::new(0),
+                snapshot: AtomicU32::new(Snapshot::Kept as u32),
+                strayed: AtomicU32::new(0),
                 rate: AtomicU64::new(0),
                 percent: AtomicU64::new(0),
                 left: AtomicU64::new((-1.0f64).to_bits()),
@@ -211,6 +232,46 @@ impl Board {
         self.header().connected.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// The run's snapshot.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = self.header().snapshot.load(Ordering::Acquire);
+        let all = [Snapshot::Kept, Snapshot::LetGo, Snapshot::Wanted, Snapshot::Lost];
+        all.into_iter().find(|one| *one as u32 == now).unwrap_or(Snapshot::Lost)
+    }
+
+    /// The coordinator's word on it.
+    pub fn set_snapshot(&self, now: Snapshot) {
+        self.header().snapshot.store(now as u32, Ordering::Release);
+    }
+
+    /// A worker can do nothing in `present`, and wants another one.
+    pub fn want_snapshot(&self, present: Snapshot) {
+        let (present, wanted) = (present as u32, Snapshot::Wanted as u32);
+        // Whoever was first is enough.
+        let _ = self
+            .header()
+            .snapshot
+            .compare_exchange(present, wanted, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// A session has reached another server.
+    pub fn count_strayed(&self) {
+        self.header().strayed.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many have since this was last asked.
+    pub fn take_strayed(&self) -> u32 {
+        self.header().strayed.swap(0, Ordering::AcqRel)
+    }
+
+    /// True when all of every unit is being read, or was.
+    pub fn is_all_begun(&self) -> bool {
+        self.units().iter().all(|unit| {
+            let next = unit.next_piece.load(Ordering::Acquire);
+            unit.done.load(Ordering::Acquire) != 0 || (next > 0 && next >= unit.pieces.load(Ordering::Acquire))
+        })
+    }
+
     /// Takes a seat, whether or not there is one.
     pub fn take_seat(&self) {
         self.header().seats.fetch_add(1, Ordering::Relaxed);
@@ -262,6 +323,19 @@ impl Gauge {
         unit.attempt_rows.store(0, Ordering::Relaxed);
         unit.attempt_bytes.store(0, Ordering::Relaxed);
         unit.next_piece.store(0, Ordering::Relaxed);
+        unit.pieces.store(1, Ordering::Relaxed);
+    }
+
+    /// It will be read in so many pieces.
+    pub fn set_pieces(&self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX / 2);
+        self.unit().pieces.store(count, Ordering::Relaxed);
+    }
+
+    /// True when every piece has been taken.
+    pub fn has_no_piece_left(&self) -> bool {
+        let unit = self.unit();
+        unit.next_piece.load(Ordering::Relaxed) >= unit.pieces.load(Ordering::Relaxed)
     }
 
     /// So much more has been received in this attempt. What an earlier one had reached stays, as progress does not go backwards.

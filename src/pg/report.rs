@@ -66,6 +66,8 @@ fn from_caught(cause: &CaughtError) -> Error {
         true => tame_remark(detail),
         false => detail.to_owned(),
     });
+    // The connections that are ours report nothing to the server here: what it says of one is about one of its own, as a trigger may have it.
+    let is_final = sqlstate.starts_with("08") && matches!(cause, CaughtError::PostgresError(_));
     Error {
         sqlstate,
         // It may quote a value too.
@@ -73,6 +75,6 @@ fn from_caught(cause: &CaughtError) -> Error {
         detail,
         hint: report.hint().map(str::to_owned),
         side: Side::Here,
-        is_final: false,
+        is_final,
     }
 }

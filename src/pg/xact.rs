@@ -85,12 +85,11 @@ pub fn unless_refused<T>(f: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
 
 /// Runs `f`, which waits for locks, without the snapshot of this transaction: CREATE INDEX CONCURRENTLY and the like, which hold such a lock,
 /// wait for whoever has an older snapshot than theirs. Where each waited for the other the server would end one of them, and that could be
-/// them. Afterwards the transaction has a new snapshot. Only in transactions of [`transaction`], where its snapshot is on top.
-pub fn without_snapshot<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+/// them. Afterwards the transaction has a new snapshot. Only in transactions of [`transaction`], where its snapshot is on top; no SQL in `f`.
+pub fn without_snapshot(f: impl FnOnce()) {
     // SAFETY: the snapshot pushed by `transaction` is on top, as SPI pops its own; an error in between ends the transaction, which expects none.
     unsafe { pg_sys::PopActiveSnapshot() };
-    let result = f();
+    f();
     // SAFETY: as above.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    result
 }

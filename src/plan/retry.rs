@@ -41,13 +41,23 @@ pub fn is_transient(error: &Error) -> bool {
         sqlstate::LOCK_NOT_AVAILABLE | sqlstate::DEADLOCK_DETECTED | sqlstate::SERIALIZATION_FAILURE => true,
         sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW => error.is_remote(),
         sqlstate::TOO_MANY_CONNECTIONS | sqlstate::IDLE_SESSION_TIMEOUT => error.is_remote(),
-        _ => false,
+        _ => is_snapshots_fault(error),
     }
+}
+
+/// True for what another server may not say in a new snapshot: what it has kept for the old one is gone, or was too much.
+pub fn is_snapshots_fault(error: &Error) -> bool {
+    error.is_remote()
+        && matches!(
+            error.sqlstate.as_str(),
+            sqlstate::OUT_OF_MEMORY | sqlstate::SNAPSHOT_TOO_OLD
+        )
 }
 
 /// True when the server is there and will take connections in a while.
 pub fn is_server_busy(error: &Error) -> bool {
     error.is_remote()
+        && !error.is_final
         && matches!(
             error.sqlstate.as_str(),
             sqlstate::TOO_MANY_CONNECTIONS | sqlstate::CANNOT_CONNECT_NOW
@@ -96,6 +106,8 @@ mod tests {
             remote("53300", "sorry, too many clients already"),
             remote("57P05", "terminating connection due to idle-session timeout"),
             remote("08P01", "server conn crashed?"),
+            remote("53200", "out of memory"),
+            remote("72000", "snapshot too old"),
             remote("40001", "canceling statement due to conflict with recovery"),
             Error::new("55P03", "canceling statement due to lock timeout"),
             Error::new("40P01", "deadlock detected"),
@@ -107,6 +119,8 @@ mod tests {
             Error::new("57014", "cancelled here"),
             remote("57014", "canceling statement due to user request"),
             Error::new("08P01", "impossible length"),
+            Error::new("53200", "out of memory"),
+            remote("08001", "could not connect to server \"behind\"").final_one(),
             remote("28P01", "password authentication failed"),
             remote("42501", "permission denied"),
             remote("22023", "server \"snapshots\": invalid value for parameter"),

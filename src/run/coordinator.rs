@@ -19,8 +19,10 @@ use crate::pg::{backend, report, wait, xact};
 use crate::plan::retry;
 use crate::settings;
 use crate::source::clock::{self, Clock};
+use crate::source::{self, Place};
 use crate::targets::Target;
 use crate::wire::Session;
+use keeper::Renewal;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -51,8 +53,10 @@ struct Run {
     keeper: Option<Session>,
     /// what the source table looked like when the run was planned
     source: String,
-    /// a lost keeper is to be replaced at that time, after so many attempts
-    renewal: Option<(Instant, u32)>,
+    /// where the run reads
+    place: Place,
+    /// a keeper that is gone is to be replaced
+    renewal: Option<Renewal>,
 }
 
 /// The copying part of a run.
@@ -97,6 +101,7 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         workers: Vec::new(),
         keeper: None,
         source: String::new(),
+        place: Place::default(),
         renewal: None,
     };
     Ok(conflict.is_none().then_some(run))
@@ -139,7 +144,7 @@ impl Run {
 
     fn work(&mut self) -> Result<()> {
         backend::show_activity(Some(&format!("run {}: planning", self.id)));
-        let (mut plan, snapshot) = self.plan()?;
+        let mut plan = self.plan()?;
         self.source = std::mem::take(&mut plan.source);
         let units = plan.units();
         let to_copy = units.iter().filter(|u| u.left.is_none()).count();
@@ -157,7 +162,7 @@ impl Run {
                 watermark: plan.watermark.as_deref(),
                 columns: &plan.mapping.columns,
                 binary: plan.mapping.binary,
-                snapshot: snapshot.as_deref(),
+                place: &self.place,
                 origin: &plan.origin,
                 message: Some(remarks.as_str()).filter(|text| !text.is_empty()),
                 board: board.handle(),
@@ -178,12 +183,12 @@ impl Run {
 
     /// Plans, again after a failure that may pass; but a source that could never be reached is an error at once, as that is what a wrong
     /// address looks like.
-    fn plan(&mut self) -> Result<(Plan, Option<String>)> {
+    fn plan(&mut self) -> Result<Plan> {
         let mut attempt = 1;
         let mut reached = false;
         loop {
             let error = match self.try_plan(&mut reached) {
-                Ok(planned) => return Ok(planned),
+                Ok(plan) => return Ok(plan),
                 Err(error) => error,
             };
             let delay = self.request.next_attempt(&error, attempt);
@@ -201,38 +206,46 @@ impl Run {
     }
 
     /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
-    fn try_plan(&mut self, reached: &mut bool) -> Result<(Plan, Option<String>)> {
-        let mut keeper = open_for_run(&self.request, self.id, &self.target, Duration::MAX)?;
+    fn try_plan(&mut self, reached: &mut bool) -> Result<Plan> {
+        let mut keeper = open_for_run(&self.request, self.id, &self.target, Duration::MAX, None)?;
         *reached = true;
         let result = report::catch(|| {
             let clock = clock::read(&mut keeper)?;
-            let snapshot = keeper::begin_shared(&mut keeper)?;
-            let mut created = HashSet::new();
-            let mut plan = self.plan_with(&mut keeper, &clock, &created)?;
-            // What is created may make others comparable that are missing too: the default partitions of both sides, once they take the
-            // same rows. Each round makes tables of the source's names, so it ends.
-            while !plan.creations.is_empty() {
-                created.extend(self.create_partitions(&plan)?);
-                plan = self.plan_with(&mut keeper, &clock, &created)?;
-            }
-            if snapshot.is_none() {
-                plan.note_states(&mut keeper)?;
-                plan.remarks.push(
-                    "the source has no snapshot that sessions can share: each partition is read in one of its own"
-                        .to_owned(),
-                );
-            }
-            Ok((plan, snapshot))
+            let place = source::begin_shared(&mut keeper)?;
+            // What this session looks at it would have locked for as long as it holds the snapshot.
+            let plan = keeper.look(|keeper| self.plan_all(keeper, &clock, &place))?;
+            Ok((plan, place))
         });
         // Kept in any case: an interrupted query over there has to be stopped.
         self.keeper = Some(keeper);
-        if let Ok((_, None)) = result
+        let (plan, place) = result?;
+        if place.snapshot.is_none()
             && let Some(keeper) = self.keeper.take()
         {
             // There is nothing to hold open.
             keeper.close();
         }
-        result
+        self.place = place;
+        Ok(plan)
+    }
+
+    fn plan_all(&self, keeper: &mut Session, clock: &Clock, place: &Place) -> Result<Plan> {
+        let mut created = HashSet::new();
+        let mut plan = self.plan_with(keeper, clock, &created)?;
+        // What is created may make others comparable that are missing too: the default partitions of both sides, once they take the
+        // same rows. Each round makes tables of the source's names, so it ends.
+        while !plan.creations.is_empty() {
+            created.extend(self.create_partitions(&plan)?);
+            plan = self.plan_with(keeper, clock, &created)?;
+        }
+        if place.snapshot.is_none() {
+            plan.note_states(keeper)?;
+            plan.remarks.push(
+                "the source has no snapshot that sessions can share: each partition is read in one of its own"
+                    .to_owned(),
+            );
+        }
+        Ok(plan)
     }
 
     fn sleep(&self, time: Duration) -> Result<()> {
@@ -298,7 +311,8 @@ impl Run {
             self.check_termination()?;
             let running = self.workers.iter().filter(|w| w.state() != State::Stopped).count();
             let counts = xact::transaction(|| self.store.counts(self.id))?;
-            self.keep_snapshot(counts.pending > 0)?;
+            self.check_one_server(&course.board)?;
+            self.keep_snapshot(counts.pending > 0, &course.board)?;
             let finished = course.units as i64 - counts.pending - counts.copying;
             let units: Vec<_> = course.board.unit_figures().collect();
             let now = course.outlook.at(course.began.elapsed(), &units);

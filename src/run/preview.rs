@@ -81,6 +81,7 @@ fn plan(request: &Request) -> Result<(Plan, bool)> {
     Target::with(request.table, connect_timeout, lock_timeout, &timezone, |target| {
         let source = Session::open_here(&request.endpoint()?, "cgpsync plan", &target.encoding(), &timezone)?;
         let (source, plan) = source.and_then(|source| {
+            source.limit_lock_waits(request.lock_timeout_ms);
             let clock = clock::read(source)?;
             source.begin(None)?;
             planning::plan(request, target, &Store::open()?, source, &clock, &HashSet::new())

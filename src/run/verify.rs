@@ -15,7 +15,7 @@ use super::request::{Call, Request};
 use super::state::Store;
 use crate::error::{Error, Result, Side, sqlstate, tame_remark, tame_whole};
 use crate::pg::{backend, report};
-use crate::source;
+use crate::source::{self, Place};
 use crate::targets::Target;
 use crate::wire::Session;
 use drive::drive;
@@ -156,15 +156,16 @@ fn allowed_here(request: &Request) -> i32 {
 fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Result<Vec<Verified>> {
     let timezone = pin_timezone()?;
     let target = Target::here(request.table);
-    connect(request, &target, &timezone, sessions)?;
+    connect(request, &target, &timezone, None, sessions)?;
     let Some(first) = sessions.first_mut() else {
         return Err(Error::internal("no session on the source"));
     };
-    let snapshot = source::begin_shared(first)?;
-    let comparison = planning::comparison(request, &target, &Store::open()?, first)?;
+    let place = source::begin_shared(first)?;
+    // What this session looks at it would have locked to the end.
+    let comparison = first.look(|first| planning::comparison(request, &target, &Store::open()?, first))?;
     let (work, columns) = work(method, &target, comparison, first)?;
     let locked = drive::lock_all(&target, &work)?;
-    join_in(request, &target, &timezone, snapshot.as_deref(), sessions, work.len())?;
+    join_in(request, &target, &timezone, &place, sessions, work.len())?;
     let (here, there) = target.in_one_snapshot(|| drive(&target, &work, locked, &columns, sessions))?;
     let mut said: Vec<_> = work.into_iter().zip(here.into_iter().zip(there)).collect();
     // Where no row turned out to be without a place, there is nothing to tell.
@@ -213,14 +214,24 @@ fn pin_timezone() -> Result<String> {
     Ok(timezone)
 }
 
-fn connect(request: &Request, target: &Target, timezone: &str, sessions: &mut Vec<Session>) -> Result<()> {
-    let endpoint = request.endpoint()?;
+fn connect(
+    request: &Request,
+    target: &Target,
+    timezone: &str,
+    place: Option<&Place>,
+    sessions: &mut Vec<Session>,
+) -> Result<()> {
+    let mut endpoint = request.endpoint()?;
+    endpoint.reached = place.and_then(|place| place.peer);
     let name = "cgpsync verify";
-    sessions.push(match sessions.is_empty() {
-        true => Session::open_here(&endpoint, name, &target.encoding(), timezone)?,
+    let mut session = match place {
+        None => Session::open_here(&endpoint, name, &target.encoding(), timezone)?,
         // What there is to tell was told.
-        false => Session::open(&endpoint, name, &target.encoding(), timezone)?,
-    });
+        Some(_) => Session::open(&endpoint, name, &target.encoding(), timezone)?,
+    };
+    session.limit_lock_waits(request.lock_timeout_ms);
+    session.expect(place.and_then(|place| place.server.clone()));
+    sessions.push(session);
     Ok(())
 }
 
@@ -229,12 +240,12 @@ fn join_in(
     request: &Request,
     target: &Target,
     timezone: &str,
-    snapshot: Option<&str>,
+    place: &Place,
     sessions: &mut Vec<Session>,
     units: usize,
 ) -> Result<()> {
     let wanted = units.min(request.parallelism as usize);
-    if wanted > 1 && snapshot.is_none() {
+    if wanted > 1 && place.snapshot.is_none() {
         let server = &request.source;
         report::notice(&format!(
             "server \"{server}\" cannot share a snapshot, so each of its sessions reads its own"
@@ -242,10 +253,11 @@ fn join_in(
     }
     while sessions.len() < wanted {
         let before = sessions.len();
-        let joined = connect(request, target, timezone, sessions).and_then(|()| match sessions.last_mut() {
-            Some(session) => session.begin(snapshot),
-            None => Ok(()),
-        });
+        let joined =
+            connect(request, target, timezone, Some(place), sessions).and_then(|()| match sessions.last_mut() {
+                Some(session) => session.begin(place.snapshot.as_deref()),
+                None => Ok(()),
+            });
         match joined {
             Err(error) if error.side == Side::Source && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS => {
                 report::notice(&format!(

@@ -8,10 +8,10 @@ use super::state::Store;
 use super::state::rows::{Claim, ClaimedUnit, RunInfo};
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::background::{self, Birth};
-use crate::pg::board::Board;
+use crate::pg::board::{Board, Snapshot};
 use crate::pg::{backend, report, wait, xact};
 use crate::plan::retry;
-use crate::source::{self, Reader, Size};
+use crate::source::{self, Place, Reader, Size};
 use crate::targets::Target;
 use crate::targets::loading::{Crew, What};
 use std::time::{Duration, Instant};
@@ -120,6 +120,10 @@ impl Worker {
 
     /// A source that cannot be reached is no failure of the unit that happened to be next: it goes back, and this worker waits.
     fn not_connected(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
+        if error.sqlstate == sqlstate::OTHER_SERVER {
+            // Whether the run's own server is still there, the coordinator finds out.
+            self.board.count_strayed();
+        }
         let full = error.side == Side::Source && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
         if full && self.board.serving() > 0 {
             let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
@@ -153,6 +157,7 @@ impl Worker {
     }
 
     fn leave(&self, unit: &ClaimedUnit, remark: &str) -> Result<()> {
+        self.board.gauge(unit.number).begin();
         xact::transaction(|| {
             self.store.unit_left(self.id, unit.number)?;
             self.store.add_message(self.id, remark)
@@ -162,17 +167,28 @@ impl Worker {
     /// Records what became of a unit that was not copied.
     fn failed(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
         // The source may be in the middle of a COPY or of a failed transaction: the next unit gets a new session.
-        if let Some(reader) = self.disconnect() {
-            reader.session.abandon();
-        }
+        let reader = self.disconnect();
         let error = self.explain(error, unit);
+        let is_behind_lock = error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && error.side == Side::Source;
+        let error = match reader {
+            Some(mut reader) => {
+                let holders = is_behind_lock.then(|| reader.lock_holders(&unit.portion)).flatten();
+                reader.session.abandon();
+                holders.map_or_else(|| error.clone(), |holders| error.clone().more_detail(&holders))
+            }
+            None => error,
+        };
+        if unit.place.snapshot.is_some() && retry::is_snapshots_fault(&error) {
+            self.board.want_snapshot(Snapshot::Kept);
+        }
+        let gauge = self.board.gauge(unit.number);
         if error.is_cancel() {
             xact::transaction(|| self.store.unit_failed(self.id, unit.number, &error))?;
             return Ok(Next::Leave);
         }
         // What changed under the run's snapshot is not undone by looking once more.
         let is_stale =
-            error.sqlstate == sqlstate::SERIALIZATION_FAILURE && !error.is_remote() && unit.snapshot.is_some();
+            error.sqlstate == sqlstate::SERIALIZATION_FAILURE && !error.is_remote() && unit.place.snapshot.is_some();
         let delay = self
             .run
             .request
@@ -180,10 +196,12 @@ impl Worker {
             .filter(|_| !is_stale);
         xact::transaction(|| match delay {
             Some(delay) => {
+                gauge.begin();
                 let remark = retry_remark(&error, unit.attempt, delay);
                 self.store.unit_put_back(self.id, unit, delay, &remark)
             }
             None => {
+                gauge.end_pieces();
                 let error = after_attempts(error, unit.attempt);
                 self.store.unit_failed(self.id, unit.number, &error)
             }
@@ -212,6 +230,7 @@ impl Worker {
                 number: unit.number,
                 seats: request.parallelism.max(1) as u32,
                 source: &request.source,
+                lock_timeout_ms: request.lock_timeout_ms,
                 connect_timeout: request.connect_timeout(),
             },
             columns: &self.run.columns,
@@ -260,22 +279,35 @@ impl Worker {
     /// Makes sure of a session within the run's snapshot, if there is one: the present one, as the run gets another when the first is lost.
     fn connect(&mut self, unit: &ClaimedUnit) -> Result<()> {
         // Between transactions, which those without a shared snapshot are, a server may have ended the session for being idle.
-        let is_good = |reader: &mut Reader| reader.snapshot == unit.snapshot && reader.session.check_alive().is_ok();
+        let place = self.place(unit)?;
+        let is_good = |reader: &mut Reader| reader.place == place && reader.session.check_alive().is_ok();
         if self.reader.as_mut().is_some_and(is_good) {
             return Ok(());
         }
         if let Some(reader) = self.disconnect() {
             reader.session.close();
         }
-        let session = open_for_run(&self.run.request, self.id, &self.target, Duration::MAX)?;
-        let (session, ()) = session.and_then(|session| source::begin_reading(session, unit.snapshot.as_deref()))?;
+        let session = open_for_run(&self.run.request, self.id, &self.target, Duration::MAX, Some(&place))?;
+        let (session, ()) = session.and_then(|session| source::begin_reading(session, &place))?;
         self.board.count_serving();
         self.outage = 0;
-        self.reader = Some(Reader {
-            session,
-            snapshot: unit.snapshot.clone(),
-        });
+        self.reader = Some(Reader { session, place });
         Ok(())
+    }
+
+    /// Where the unit is to be read. Where the run's snapshot has been let go, or is of no use any more, waits for another one.
+    fn place(&self, unit: &ClaimedUnit) -> Result<Place> {
+        if unit.place.snapshot.is_none() || self.board.snapshot() == Snapshot::Kept {
+            return Ok(unit.place.clone());
+        }
+        self.board.want_snapshot(Snapshot::LetGo);
+        while self.board.snapshot() == Snapshot::Wanted {
+            if background::termination_requested() {
+                return Err(Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated"));
+            }
+            wait::wait(None, Duration::from_millis(20));
+        }
+        xact::transaction(|| self.store.place(self.id))
     }
 
     fn disconnect(&mut self) -> Option<Reader> {

@@ -99,6 +99,8 @@ pub struct Crew<'a> {
     pub seats: u32,
     /// foreign server that is the source
     pub source: &'a str,
+    /// longest wait for a lock, milliseconds; 0: none
+    pub lock_timeout_ms: i32,
     /// for opening a connection to it
     pub connect_timeout: Duration,
 }

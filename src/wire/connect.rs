@@ -183,6 +183,7 @@ impl Login<'_> {
             connector,
             endpoint: endpoint.clone(),
             warning: None,
+            has_segments: false,
         })
     }
 

@@ -5,6 +5,7 @@ pub mod encryption;
 use crate::error::{Error, Result, Side, sqlstate};
 use encryption::{Binding, Mode, TlsOptions, Version};
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A string that no message, log line or Debug output shows.
@@ -47,6 +48,7 @@ enum Kind {
     Millis,
     Count,
     Boolean,
+    Switch,
     SslMode,
     SslVersion,
     Binding,
@@ -74,6 +76,7 @@ const OPTIONS: &[(&str, Place, Kind)] = &[
     ("keepalives_interval", Place::Server, Kind::Seconds),
     ("keepalives_count", Place::Server, Kind::Count),
     ("tcp_user_timeout", Place::Server, Kind::Millis),
+    ("shared_snapshot", Place::Server, Kind::Switch),
     ("user", Place::UserMapping, Kind::Text),
     ("password", Place::UserMapping, Kind::Text),
     ("sslcert", Place::UserMapping, Kind::Text),
@@ -138,6 +141,10 @@ pub fn validate(name: &str, value: &str, place: Place) -> Result<()> {
             "0" | "1" => Ok(()),
             _ => bad("0 or 1"),
         },
+        Kind::Switch => match value {
+            "on" | "off" => Ok(()),
+            _ => bad("on or off"),
+        },
         Kind::SslMode if Mode::parse(value).is_none() => {
             bad("disable, allow, prefer, require, verify-ca or verify-full")
         }
@@ -195,6 +202,10 @@ pub struct Endpoint {
     pub tcp_user_timeout: Option<Duration>,
     /// whether and how the connection is encrypted
     pub tls: TlsOptions,
+    /// whether sessions of the server share a snapshot; None: what is known of servers of its kind
+    pub shared_snapshot: Option<bool>,
+    /// the one address to connect to, where the host's name may lead to others
+    pub reached: Option<SocketAddr>,
 }
 
 /// When TCP gives a silent peer up: idle + interval * count.
@@ -247,6 +258,8 @@ impl Endpoint {
             }),
             tcp_user_timeout: Some(Duration::from_secs(30)),
             tls: TlsOptions::default(),
+            shared_snapshot: None,
+            reached: None,
         };
         let (mut hostaddr, mut host_given) = (None, false);
         for (place, options) in [(Place::Server, server_options), (Place::UserMapping, mapping_options)] {
@@ -295,6 +308,7 @@ impl Endpoint {
             "user" => self.user = value.to_owned(),
             "password" => self.password = Some(Secret::new(value.to_owned())),
             "connect_timeout" => self.connect_timeout = seconds(self.connect_timeout),
+            "shared_snapshot" => self.shared_snapshot = Some(value == "on"),
             "keepalives" if value == "0" => self.keepalive = None,
             "tcp_user_timeout" => {
                 self.tcp_user_timeout = (number() > 0).then(|| Duration::from_millis(number()));
@@ -412,6 +426,7 @@ mod tests {
             ("sslsni", "on"),
             ("ssl_min_protocol_version", "SSLv3"),
             ("channel_binding", "maybe"),
+            ("shared_snapshot", "yes"),
         ] {
             assert!(validate(name, value, Place::Server).is_err(), "{name} {value}");
         }

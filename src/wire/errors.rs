@@ -23,7 +23,7 @@ pub fn remote_error(error: &tokio_postgres::Error, side: Side, what: &str) -> Er
             detail: Some(detail),
             hint: db.hint().map(tame),
             side,
-            is_final: false,
+            is_final: db.severity() == "ERROR" && ends_a_session(code),
         };
     }
     let cause = std::error::Error::source(error);
@@ -40,6 +40,20 @@ pub fn remote_error(error: &tokio_postgres::Error, side: Side, what: &str) -> Er
     };
     let text = cause.map_or_else(|| error.to_string(), ToString::to_string);
     Error::new(code, format!("{what}: {}", tame(&text)))
+}
+
+/// True for what a server says when a session ends or does not come about. Said with less than FATAL, it is about a session of that server's own,
+/// with one that it asks in turn, as a foreign table has it do.
+fn ends_a_session(code: &str) -> bool {
+    code.starts_with("08")
+        || matches!(
+            code,
+            sqlstate::ADMIN_SHUTDOWN
+                | sqlstate::CRASH_SHUTDOWN
+                | sqlstate::CANNOT_CONNECT_NOW
+                | sqlstate::TOO_MANY_CONNECTIONS
+                | sqlstate::IDLE_SESSION_TIMEOUT
+        )
 }
 
 pub fn io_error(error: &std::io::Error, side: Side, what: &str) -> Error {

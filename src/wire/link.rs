@@ -42,6 +42,8 @@ pub struct Link {
     pub endpoint: Endpoint,
     /// what the caller should know of the connection
     pub warning: Option<String>,
+    /// it speaks for many servers: what ends a session of theirs may pass, as if it were this one
+    pub has_segments: bool,
 }
 
 impl Link {
@@ -66,7 +68,13 @@ impl Link {
     /// The rows of an answer. Text is what it says it is, UTF8, and has no zero byte, as no text of a server has.
     pub fn rows_of(&self, answer: Messages) -> Result<Vec<Row>> {
         let Endpoint { side, server, .. } = &self.endpoint;
-        let messages = answer.map_err(|e| remote_error(&e, *side, &format!("server \"{server}\"")))?;
+        let messages = answer.map_err(|e| {
+            let error = remote_error(&e, *side, &format!("server \"{server}\""));
+            Error {
+                is_final: error.is_final && !self.has_segments,
+                ..error
+            }
+        })?;
         let mut rows = Vec::new();
         for message in messages {
             let SimpleQueryMessage::Row(row) = message else {

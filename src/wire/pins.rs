@@ -43,11 +43,23 @@ pub const PINNED: &[(&str, &str, Look)] = &[
 
 /// Settings of one server's sessions.
 #[derive(Debug, Clone, Default)]
-pub struct Pins(Vec<(&'static str, String, Look)>);
+pub struct Pins {
+    settings: Vec<(&'static str, String, Look)>,
+    /// which server answers, as an expression
+    identity: &'static str,
+}
 
 impl Pins {
-    /// Those that `exists` tells of, on a server of `version`; for text in `encoding`, and times of `timezone`.
-    pub fn new(version: u32, exists: impl Fn(&str) -> bool, encoding: &str, timezone: &str) -> Pins {
+    /// Those that `exists` tells of, on a server of `version`; for text in `encoding`, and times of `timezone`. `identity` is an expression
+    /// for which server answers.
+    pub fn new(
+        version: u32,
+        exists: impl Fn(&str) -> bool,
+        identity: Option<&'static str>,
+        encoding: &str,
+        timezone: &str,
+    ) -> Pins {
+        let identity = identity.unwrap_or("CAST(NULL AS text)");
         let there = PINNED.iter().filter(|(name, ..)| exists(name));
         let mut pins: Vec<(&str, String, Look)> = there
             .map(|&(name, value, look)| {
@@ -61,12 +73,15 @@ impl Pins {
             ("TimeZone", timezone.to_owned(), Look::Same),
             ("search_path", "pg_catalog".to_owned(), Look::Same),
         ]);
-        Pins(pins)
+        Pins {
+            settings: pins,
+            identity,
+        }
     }
 
     /// Another value for one of them.
     pub fn set(&mut self, name: &str, value: &str) {
-        for (_, pinned, _) in self.0.iter_mut().filter(|(n, ..)| *n == name) {
+        for (_, pinned, _) in self.settings.iter_mut().filter(|(n, ..)| *n == name) {
             value.clone_into(pinned);
         }
     }
@@ -74,7 +89,7 @@ impl Pins {
     /// SET LOCAL statements.
     pub fn sql(&self) -> String {
         let sql: Vec<String> = self
-            .0
+            .settings
             .iter()
             .map(|(name, value, _)| format!("SET LOCAL {name} = {}", quote_literal(value)))
             .collect();
@@ -82,7 +97,7 @@ impl Pins {
     }
 
     fn looked_at(&self) -> impl Iterator<Item = &(&'static str, String, Look)> {
-        self.0.iter().filter(|(.., look)| *look != Look::Never)
+        self.settings.iter().filter(|(.., look)| *look != Look::Never)
     }
 
     /// A query for the process and the settings that [`check`](Self::check) looks at.
@@ -91,12 +106,16 @@ impl Pins {
             .looked_at()
             .map(|(name, ..)| format!(", CAST(pg_catalog.current_setting('{name}') AS text)"))
             .collect();
-        format!("SELECT CAST(pg_catalog.pg_backend_pid() AS text){}", shown.concat())
+        let identity = self.identity;
+        format!(
+            "SELECT CAST(pg_catalog.pg_backend_pid() AS text), {identity}{}",
+            shown.concat()
+        )
     }
 
-    /// The process that has answered. An error unless the settings are what they were set to.
-    pub fn check(&self, answer: &[Option<String>], server: &str) -> Result<String> {
-        let Some((Some(backend), shown)) = answer.split_first() else {
+    /// The process that has answered, and its server. An error unless the settings are what they were set to.
+    pub fn check(&self, answer: &[Option<String>], server: &str) -> Result<(String, Option<String>)> {
+        let [Some(backend), identity, shown @ ..] = answer else {
             return Err(Error::protocol("no answer"));
         };
         for ((name, value, look), shown) in self.looked_at().zip(shown) {
@@ -111,7 +130,7 @@ impl Pins {
                 return Err(not_one_session(server).detail(detail));
             }
         }
-        Ok(backend.clone())
+        Ok((backend.clone(), identity.clone()))
     }
 }
 
@@ -142,18 +161,19 @@ mod tests {
             "search_path" => "\"pg_catalog\"".to_owned(),
             _ => value.clone(),
         });
-        std::iter::once("42".to_owned()).chain(shown).map(Some).collect()
+        let who = [Some("42".to_owned()), None];
+        who.into_iter().chain(shown.map(Some)).collect()
     }
 
     #[test]
     fn everything_is_local_and_what_new_segments_do_not_inherit_is_first() {
-        let pins = Pins::new(90_426, |name| name != "jit", "UTF8", "UTC");
+        let pins = Pins::new(90_426, |name| name != "jit", None, "UTF8", "UTC");
         let sql = pins.sql();
         assert!(sql.starts_with("SET LOCAL extra_float_digits = '3'; "));
         assert!(sql.split("; ").all(|statement| statement.starts_with("SET LOCAL ")));
         assert!(!sql.contains("jit"));
         assert!(
-            Pins::new(80_323, |_| true, "UTF8", "UTC")
+            Pins::new(80_323, |_| true, None, "UTF8", "UTC")
                 .sql()
                 .contains("extra_float_digits = '2'")
         );
@@ -161,13 +181,13 @@ mod tests {
 
     #[test]
     fn a_setting_that_did_not_hold_is_an_error_that_names_it() {
-        let mut pins = Pins::new(150_000, |_| true, "UTF8", "UTC");
+        let mut pins = Pins::new(150_000, |_| true, None, "UTF8", "UTC");
         pins.set("client_encoding", "SQL_ASCII");
         let right = answer(&pins);
-        assert_eq!(pins.check(&right, "s").expect("the process"), "42");
+        assert_eq!(pins.check(&right, "s").expect("the process").0, "42");
         for (at, (name, ..)) in pins.looked_at().enumerate() {
             let mut wrong = right.clone();
-            wrong[at + 1] = Some("SQL, DMY".to_owned());
+            wrong[at + 2] = Some("SQL, DMY".to_owned());
             let error = pins.check(&wrong, "s").expect_err("another value");
             assert_eq!(error.sqlstate, crate::error::sqlstate::FEATURE_NOT_SUPPORTED);
             assert!(error.detail.is_some_and(|detail| detail.contains(name)), "{name}");

@@ -14,6 +14,7 @@ use crate::error::{Error, Result, Side, sqlstate, tame};
 use crate::pg::{report, wait};
 use crate::plan::copy_sql::quote_literal;
 use crate::row::Row;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Most pieces of a COPY that are let in to see whether it has ended.
@@ -31,6 +32,8 @@ pub struct Session {
     pins: Pins,
     /// the process over there that the transaction was begun in
     backend: Option<String>,
+    /// the server that it must be; from the first transaction on the one that it was
+    expected: Option<String>,
     /// the statement under way that `poll` asks for
     running: Option<Running>,
 }
@@ -54,14 +57,18 @@ impl Session {
             described: Server::default(),
             pins: Pins::default(),
             backend: None,
+            expected: None,
             running: None,
         };
         let (session, ()) = session.and_then(|session| {
             let names = PINNED.iter().map(|(name, ..)| *name);
             session.described = server::identify(&session.query_promptly(&server::question(names))?);
+            session.described.shared_snapshot = endpoint.shared_snapshot;
+            session.link.has_segments = session.described.has_segments();
             session.pins = Pins::new(
                 session.described.version,
                 |name| session.described.has_setting(name),
+                session.described.identity_sql(),
                 encoding,
                 timezone,
             );
@@ -89,16 +96,65 @@ impl Session {
         };
         self.query_promptly(&format!("BEGIN ISOLATION LEVEL {level} READ ONLY"))
             .map_err(no_transaction)?;
-        if let Some(snapshot) = snapshot {
-            self.batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
-                .map_err(snapshot_gone)?;
+        if let Some(snapshot) = snapshot
+            && let Err(refusal) = self.batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
+        {
+            // Another server knows no such snapshot.
+            if refusal.is_remote() {
+                self.batch("ROLLBACK")?;
+                self.begin(None)?;
+            }
+            return Err(snapshot_gone(refusal));
         }
         self.query_promptly(&self.pins.sql())?;
         // In a message of its own, which something that shares out statements would send elsewhere.
         let rows = self.query(&self.pins.question())?;
         let answer = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
-        self.backend = Some(self.pins.check(answer.texts(), self.name())?);
+        let (backend, identity) = self.pins.check(answer.texts(), self.name())?;
+        self.backend = Some(backend);
+        match (identity, &self.expected) {
+            (Some(identity), None) => self.expected = Some(identity),
+            (Some(identity), Some(expected)) if identity != *expected => {
+                return Err(other_server(self.name(), expected, &identity));
+            }
+            _ => {}
+        }
         Ok(())
+    }
+
+    /// Which server its transactions are on: where it listens, and since when. None before the first one, and where it does not tell.
+    pub fn identity(&self) -> Option<&str> {
+        self.expected.as_deref()
+    }
+
+    /// The transactions that begin from here on must be on the server of this [`identity`](Self::identity).
+    pub fn expect(&mut self, identity: Option<String>) {
+        self.expected = identity;
+    }
+
+    /// The address that it has reached; None for a Unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.link.address.as_socket()
+    }
+
+    /// Waits for a lock over there are limited to so many milliseconds, 0 for none, in the transactions that begin from here on. Servers before
+    /// 9.3 have no such limit.
+    pub fn limit_lock_waits(&mut self, milliseconds: i32) {
+        self.pins.set("lock_timeout", &milliseconds.to_string());
+    }
+
+    /// Whether it answers within `limit`.
+    pub fn answers(&mut self, limit: Duration) -> bool {
+        self.link.ask("SELECT 1", Some(Instant::now() + limit)).is_ok()
+    }
+
+    /// Runs `f`, which asks within the transaction, and leaves no lock of that behind. After an error the transaction is what the error has
+    /// made of it.
+    pub fn look<T>(&mut self, f: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
+        self.batch("SAVEPOINT look")?;
+        let value = f(self)?;
+        self.batch("ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look")?;
+        Ok(value)
     }
 
     /// `sql` with a question for the process that answers: what has begun the transaction may have been another. It stands at the end, so that
@@ -173,14 +229,9 @@ impl Session {
         self.link.parameter("integer_datetimes") == Some("on")
     }
 
-    /// The statement that does what [`set_application_name`](Self::set_application_name) does.
+    /// The statement that sets what the administrator over there sees in pg_stat_activity, to the end of the transaction.
     pub fn application_name_sql(name: &str) -> String {
         format!("SET LOCAL application_name = {}", quote_literal(&tame(name)))
-    }
-
-    /// What the administrator over there sees in pg_stat_activity, to the end of the transaction.
-    pub fn set_application_name(&mut self, name: &str) -> Result<()> {
-        self.batch(&Session::application_name_sql(name))
     }
 
     /// What the caller should know of the connection, once, however many there are.
@@ -323,6 +374,15 @@ fn no_transaction(error: Error) -> Error {
         true => pins::no_transactions(error),
         false => error,
     }
+}
+
+/// The address of the server leads to several.
+fn other_server(name: &str, expected: &str, identity: &str) -> Error {
+    Error::new(
+        sqlstate::OTHER_SERVER,
+        format!("server \"{name}\" was reached at {expected}, and then another one at {identity}"),
+    )
+    .hint("Name one of them in the options host and port; what shares out connections must send all sessions to one server.")
 }
 
 /// What a server says of a snapshot whose exporter is gone (snapmgr.c, ImportSnapshot) is what a lost connection leads to. Its texts may be in

@@ -43,7 +43,10 @@ impl Socket for Plain {
 /// Connects to the endpoint, resolving its host name and trying every address of it within `deadline`. Gives the non-blocking socket and the
 /// peer.
 pub fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<(socket2::Socket, SockAddr)> {
-    let addresses = addresses(endpoint, deadline)?;
+    let addresses = match endpoint.reached {
+        Some(address) => vec![SockAddr::from(address)],
+        None => addresses(endpoint, deadline)?,
+    };
     let mut last = None;
     for address in addresses {
         match connect_to(&address, endpoint, deadline) {

@@ -1,53 +1,81 @@
-//! The session that keeps the run's snapshot alive: watched, and replaced when it is lost.
+//! The session that keeps the run's snapshot alive: watched, replaced when it is lost or the snapshot is of no use any more, and let go
+//! when all is being read.
 
 use super::Run;
-use crate::error::{Error, Result, sqlstate, tame};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::board::{Board, Snapshot};
 use crate::pg::{report, xact};
 use crate::run::planning;
 use crate::run::request::random;
 use crate::run::sessions::open_for_run;
 use crate::source;
-use crate::wire::Session;
 use std::time::{Duration, Instant};
 
 /// Workers are not looked after meanwhile.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How soon a session answers that has nothing to do.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Begins the transaction whose snapshot the run reads, and shares it if the source can. The snapshot's name goes into the run's row.
-pub(super) fn begin_shared(session: &mut Session) -> Result<Option<String>> {
-    let snapshot = source::begin_shared(session)?;
-    match &snapshot {
-        Some(name) if *name != tame(name) => Err(Error::protocol("the source sent a snapshot's name that is none")),
-        _ => Ok(snapshot),
-    }
+/// A snapshot that is to be replaced.
+pub(super) struct Renewal {
+    /// when to try
+    due: Instant,
+    /// how often it was tried
+    attempts: u32,
+    /// why: what has become of the one before
+    why: &'static str,
 }
 
+const WAS_LOST: &str = "the connection that held the run's snapshot was lost";
+const WAS_REFUSED: &str = "the source could not go on in the run's snapshot";
+const WAS_LET_GO: &str = "the run's snapshot had ended with the begin of the last partition";
+
 impl Run {
-    /// When the session that holds the run's snapshot is lost, units still to do get a new snapshot. Workers go on meanwhile with what they
-    /// have; those that come too late for the old one try again.
-    pub(super) fn keep_snapshot(&mut self, units_to_do: bool) -> Result<()> {
-        if let Some(keeper) = &mut self.keeper {
-            let Err(error) = report::catch(|| keeper.check_alive()) else {
-                return Ok(());
-            };
-            if error.is_cancel() {
-                return Err(error);
-            }
-            self.keeper = None;
-            self.renewal = Some((Instant::now(), 0));
+    /// When the run's snapshot is lost, or the source cannot go on in it, units still to do get a new one. Workers go on meanwhile with what
+    /// they have; those that come too late for the old one wait, or try again. When all is being read it is let go: what nobody needs any
+    /// more would keep the source from cleaning up.
+    pub(super) fn keep_snapshot(&mut self, units_to_do: bool, board: &Board) -> Result<()> {
+        if self.place.snapshot.is_none() {
+            return Ok(());
         }
-        let Some((due, attempts)) = self.renewal else {
+        let is_wanted = board.snapshot() == Snapshot::Wanted;
+        if let Some(mut keeper) = self.keeper.take() {
+            let alive = report::catch(|| keeper.check_alive());
+            match alive {
+                Err(error) if error.is_cancel() => {
+                    self.keeper = Some(keeper);
+                    return Err(error);
+                }
+                Err(_) => self.renew(WAS_LOST),
+                Ok(()) if is_wanted => {
+                    keeper.close();
+                    self.renew(WAS_REFUSED);
+                }
+                Ok(()) if !units_to_do && board.is_all_begun() => {
+                    board.set_snapshot(Snapshot::LetGo);
+                    keeper.close();
+                    return Ok(());
+                }
+                Ok(()) => {
+                    self.keeper = Some(keeper);
+                    return Ok(());
+                }
+            }
+        } else if self.renewal.is_none() && (is_wanted || (units_to_do && board.snapshot() == Snapshot::LetGo)) {
+            self.renew(WAS_LET_GO);
+        }
+        let Some(renewal) = &self.renewal else {
             return Ok(());
         };
-        if !units_to_do || Instant::now() < due {
+        if !(units_to_do || is_wanted) || Instant::now() < renewal.due {
             return Ok(());
         }
-        let attempt = attempts + 1;
+        let (attempt, why) = (renewal.attempts + 1, renewal.why);
         let remark = match report::catch(|| self.new_keeper()) {
             Ok(true) => {
                 self.renewal = None;
-                "the connection that held the run's snapshot was lost: partitions from here on are read in a new one"
-                    .to_owned()
+                board.set_snapshot(Snapshot::Kept);
+                format!("{why}: partitions from here on are read in a new one")
             }
             Ok(false) => {
                 return Err(Error::new(
@@ -59,39 +87,76 @@ impl Run {
             Err(error) if error.is_cancel() => return Err(error),
             Err(error) => match self.request.retries.delay_after(attempt, random()) {
                 Some(delay) => {
-                    self.renewal = Some((Instant::now() + delay, attempt));
+                    self.renewal = Some(Renewal {
+                        due: Instant::now() + delay,
+                        attempts: attempt,
+                        why,
+                    });
                     return Ok(());
                 }
                 None => {
                     self.renewal = None;
-                    format!(
-                        "the connection that held the run's snapshot was lost for good: {}",
-                        error.message
-                    )
+                    board.set_snapshot(Snapshot::Lost);
+                    format!("{why}, for good: {}", error.message)
                 }
             },
         };
         xact::transaction(|| self.store.add_message(self.id, &remark))
     }
 
+    fn renew(&mut self, why: &'static str) {
+        self.renewal = Some(Renewal {
+            due: Instant::now(),
+            attempts: 0,
+            why,
+        });
+    }
+
+    /// A session has reached another server than the one that keeps the snapshot. If that one is still there, the address leads to both, and
+    /// trying again would only mix them up.
+    pub(super) fn check_one_server(&mut self, board: &Board) -> Result<()> {
+        if board.take_strayed() == 0 {
+            return Ok(());
+        }
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        if !report::catch(|| Ok(keeper.answers(ANSWER_TIMEOUT)))? {
+            return Ok(());
+        }
+        let told = xact::transaction(|| self.store.last_remark(self.id))?;
+        let server = &self.request.source;
+        Err(Error::new(
+            sqlstate::OTHER_SERVER,
+            format!("sessions on server \"{server}\" reach different servers"),
+        )
+        .detail(told.unwrap_or_default())
+        .hint("Name one of them in the options host and port; what shares out connections must send all sessions to one server."))
+    }
+
     /// A new session with a new snapshot, which becomes the run's. False if the source table is not what was planned with: a relation that was
     /// replaced meanwhile is still there in the old plan.
     fn new_keeper(&mut self) -> Result<bool> {
-        let keeper = open_for_run(&self.request, self.id, &self.target, RENEWAL_TIMEOUT)?;
-        let (keeper, (snapshot, shape)) = keeper.and_then(|keeper| {
-            let snapshot = begin_shared(keeper)?
-                .ok_or_else(|| Error::unsupported("the source has no snapshot that sessions can share any more"))?;
-            let shape = xact::transaction(|| {
-                self.request.limit_lock_waits()?;
-                planning::source_shape(&self.request, &self.target, keeper)
+        let keeper = open_for_run(&self.request, self.id, &self.target, RENEWAL_TIMEOUT, None)?;
+        let (keeper, (place, shape)) = keeper.and_then(|keeper| {
+            let place = source::begin_shared(keeper)?;
+            if place.snapshot.is_none() {
+                return Err(Error::unsupported(
+                    "the source has no snapshot that sessions can share any more",
+                ));
+            }
+            let shape = keeper.look(|keeper| {
+                xact::transaction(|| {
+                    self.request.limit_lock_waits()?;
+                    planning::source_shape(&self.request, &self.target, keeper)
+                })
             })?;
-            Ok((snapshot, shape))
+            Ok((place, shape))
         })?;
         if self.source != shape {
             keeper.close();
             return Ok(false);
         }
-        xact::transaction(|| self.store.set_snapshot(self.id, &snapshot))?;
+        xact::transaction(|| self.store.set_place(self.id, &place))?;
+        self.place = place;
         self.keeper = Some(keeper);
         Ok(true)
     }

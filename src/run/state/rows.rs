@@ -7,7 +7,7 @@ use crate::plan::shares::{Cut, Shares};
 use crate::plan::tables::Unit;
 use crate::row::Row;
 use crate::run::request::Request;
-use crate::source::Portion;
+use crate::source::{Place, Portion};
 use crate::targets::loading::Storage;
 use serde::Serialize;
 use serde_json::Value;
@@ -89,8 +89,8 @@ pub struct ClaimedUnit {
     pub filter_here: bool,
     /// from 1
     pub attempt: u32,
-    /// the run's shared snapshot as of now; None: each unit is read in one of its own
-    pub snapshot: Option<String>,
+    /// where the run reads, as of now
+    pub place: Place,
     /// name for people
     pub shown_name: String,
     /// size on the source, if known
@@ -215,8 +215,8 @@ pub struct Planned<'a> {
     pub columns: &'a [String],
     /// COPY's binary format
     pub binary: bool,
-    /// the shared snapshot, if there is one
-    pub snapshot: Option<&'a str>,
+    /// where it is read
+    pub place: &'a Place,
     /// what is read
     pub origin: &'a Origin,
     /// remark for the user

@@ -6,7 +6,9 @@ use super::{SHOWN_NAME, Store, shown_name};
 use crate::error::{Error, Result, sqlstate, tame, tame_remark};
 use crate::pg::{backend, lock, wait};
 use crate::plan::shares::Shares;
+use crate::row::Row;
 use crate::run::request::Request;
+use crate::source::Place;
 use crate::targets::Target;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -192,7 +194,8 @@ impl Store {
             "UPDATE @.cgpsync_run SET status = $15, source_table = $2, end_tm = $3, watermark = $4,
                     columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7,
                     message = NULLIF(concat_ws(E'\\n', message, $8), ''), units = $9::int, source_address = $10,
-                    board = $11::bigint, source_system = $12, source_database = $13, point = $14
+                    board = $11::bigint, source_system = $12, source_database = $13, point = $14,
+                    source_server = $16, source_peer = $17
              WHERE run_id = $1::bigint",
             &[
                 Some(&id),
@@ -201,7 +204,7 @@ impl Store {
                 planned.watermark,
                 Some(&columns),
                 Some(if planned.binary { "binary" } else { "text" }),
-                planned.snapshot,
+                planned.place.snapshot.as_deref(),
                 planned.message,
                 Some(&units.len().to_string()),
                 Some(&planned.origin.address),
@@ -210,6 +213,8 @@ impl Store {
                 Some(&planned.origin.database),
                 planned.point,
                 Some(RunState::Running.name()),
+                planned.place.server.as_deref(),
+                planned.place.peer.map(|peer| peer.to_string()).as_deref(),
             ],
         )?;
         self.insert_units(run_id, units)
@@ -272,12 +277,38 @@ impl Store {
     }
 
     /// From here on units are read in another snapshot.
-    pub fn set_snapshot(&self, run_id: i64, snapshot: &str) -> Result<()> {
+    pub fn set_place(&self, run_id: i64, place: &Place) -> Result<()> {
         self.write(
-            "UPDATE @.cgpsync_run SET snapshot = $2 WHERE run_id = $1::bigint",
-            &[Some(&run_id.to_string()), Some(snapshot)],
+            "UPDATE @.cgpsync_run SET snapshot = $2, source_server = $3, source_peer = $4 WHERE run_id = $1::bigint",
+            &[
+                Some(&run_id.to_string()),
+                place.snapshot.as_deref(),
+                place.server.as_deref(),
+                place.peer.map(|peer| peer.to_string()).as_deref(),
+            ],
         )
         .map(|_| ())
+    }
+
+    /// Where units are read now.
+    pub fn place(&self, run_id: i64) -> Result<Place> {
+        let rows = self.write(
+            "SELECT snapshot, source_server, source_peer FROM @.cgpsync_run WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string())],
+        )?;
+        let row = rows
+            .first()
+            .ok_or_else(|| Error::internal(format!("run {run_id} is gone")))?;
+        Ok(place(row, [0, 1, 2]))
+    }
+
+    /// The line that was last added to the run's message.
+    pub fn last_remark(&self, run_id: i64) -> Result<Option<String>> {
+        let rows = self.write(
+            "SELECT reverse(split_part(reverse(message), E'\\n', 1)) FROM @.cgpsync_run WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string())],
+        )?;
+        Ok(rows.first().and_then(|row| row.owned(0)))
     }
 
     /// Ends the run: its units' totals, its status, its error.
@@ -340,6 +371,15 @@ const IS_ALIVE: &str = "EXISTS (
       AND l.pid = r.coordinator_pid
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
       AND l.classid = 1667723379::pg_catalog.oid AND l.objid = r.relation::pg_catalog.oid AND l.objsubid = 2)";
+
+/// A place from its three columns.
+pub(super) fn place(row: &Row, [snapshot, server, peer]: [usize; 3]) -> Place {
+    Place {
+        snapshot: row.owned(snapshot),
+        server: row.owned(server),
+        peer: row.text(peer).and_then(|peer| peer.parse().ok()),
+    }
+}
 
 /// The error of a call for a table that `run` is at work on.
 fn busy(table: u32, run: &str) -> Error {

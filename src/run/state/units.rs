@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::rows::{Claim, ClaimedUnit, Counts, FinishedUnit, Load, SamePlan, what_is_read};
+use super::runs::place;
 use super::status::UnitState;
 use crate::error::{Error, Result, sqlstate, tame, tame_remark};
 use crate::plan::retry::Retries;
@@ -93,7 +94,7 @@ impl Store {
     /// The one error of a run whose units failed: counts and names them.
     pub fn failure(&self, run_id: i64) -> Result<Error> {
         let rows = self.write(
-            "SELECT p.partition, p.error_code, p.error_message, p.error_detail, r.units, r.table_name
+            "SELECT p.partition, p.error_code, p.error_message, p.error_detail, r.units, r.table_name, p.error_hint
              FROM @.cgpsync_run_partition p JOIN @.cgpsync_run r USING (run_id)
              WHERE p.run_id = $1::bigint AND p.status = 'failed' ORDER BY p.unit",
             &[Some(&run_id.to_string())],
@@ -108,7 +109,8 @@ impl Store {
         let detail = |row: &Row| {
             let text = |at| row.text(at).unwrap_or("");
             let more = row.text(3).map(|d| format!(" ({d})")).unwrap_or_default();
-            format!("{}: {} [{}]{more}", text(0), text(2), text(1))
+            let hint = row.text(6).map(|h| format!(" Hint: {h}")).unwrap_or_default();
+            format!("{}: {} [{}]{more}{hint}", text(0), text(2), text(1))
         };
         let error = Error::new(
             first.text(1).unwrap_or(sqlstate::EXTERNAL_ROUTINE),
@@ -140,7 +142,8 @@ impl Store {
                       OR q.retry_at > clock_timestamp() + $2::float8 * interval '1 ms')
                ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
              RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes, p.cut,
-                       p.source_parts, p.source_state, p.vanished_filter, p.bound, convert_from(p.source_exact, 'UTF8')",
+                       p.source_parts, p.source_state, p.vanished_filter, p.bound, convert_from(p.source_exact, 'UTF8'),
+                       r.source_server, r.source_peer",
             &[Some(&id), Some(&retries.max_delay_ms.to_string())],
         )?;
         if let Some(row) = rows.first() {
@@ -297,7 +300,7 @@ fn claimed(row: &Row) -> Result<ClaimedUnit> {
         },
         filter_here: row.is(5),
         attempt: row.need(6)?,
-        snapshot: row.owned(7),
+        place: place(row, [7, 16, 17]),
         shown_name: row.string(8)?,
         estimated_bytes: row.get(9)?,
         cut: cut.map_err(|e: serde_json::Error| Error::internal(e.to_string()))?,

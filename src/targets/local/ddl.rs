@@ -15,15 +15,15 @@ use crate::plan::types::FIRST_NORMAL_OID;
 pub fn create_partition(creation: &Creation) -> Result<()> {
     check_bounds(creation)?;
     // What CREATE TABLE locks, in its order.
-    xact::without_snapshot(|| {
+    let lock = || {
         load::lock_parents(creation.parent)?;
-        relation::lock(creation.parent, Against::Everybody);
+        xact::without_snapshot(|| relation::lock(creation.parent, Against::Everybody));
         if let Some(default) = facts::default_of(creation.parent)? {
-            relation::lock(default, Against::Everybody);
+            xact::without_snapshot(|| relation::lock(default, Against::Everybody));
         }
         Ok(())
-    })
-    .map_err(|error| explain(error, creation))?;
+    };
+    report::catch(lock).map_err(|error| explain(error, creation))?;
     report::catch(|| {
         for table in &creation.tables {
             spi::execute(&table.sql, &[])?;
@@ -89,11 +89,8 @@ fn check_bounds(creation: &Creation) -> Result<()> {
 /// Drops a partition of `table` that still has the bounds it was planned with, and nothing that depends on it; gives its name, quoted
 /// and qualified.
 pub fn drop_partition(table: u32, partition: u32, bound: &str) -> Result<String> {
-    xact::without_snapshot(|| {
-        load::lock_parents(partition)?;
-        relation::lock(partition, Against::Everybody);
-        Ok(())
-    })?;
+    load::lock_parents(partition)?;
+    xact::without_snapshot(|| relation::lock(partition, Against::Everybody));
     let name = facts::qualified_name(partition)?;
     let (parents, bounds) = load::place_of(partition, table)?;
     if !parents.contains(&table) || bounds != bound {

@@ -72,11 +72,11 @@ pub fn replace(
 /// A team for a unit whose pieces several processes may read and load.
 fn team(local: &Local, what: &What<'_>, into: &CopyIn<'_>, reader: &mut Reader) -> Result<Option<Team>> {
     let pieces = reader.pieces(what.portion, what.size)?;
-    let Some(snapshot) = reader.snapshot.as_ref().filter(|_| !pieces.is_empty()) else {
+    if pieces.is_empty() || reader.place.snapshot.is_none() {
         return Ok(None);
-    };
+    }
     let shared = can_be_shared(local, what, into.unit)?;
-    Ok(shared.then(|| Team::new(what, into, pieces, snapshot)))
+    Ok(shared.then(|| Team::new(what, into, pieces, &reader.place)))
 }
 
 type Filled = (Done, Way, Option<String>, Option<Swap>);
@@ -95,6 +95,9 @@ fn fill(
     let name = facts::qualified_name(unit)?;
     facts::check_privileges(unit, &name)?;
     let mut rows_of_source = reader.copy(copy_sql, what.gauge)?;
+    if pieces.is_none() {
+        what.gauge.take_piece();
+    }
     let (way, obstacle) = empty(what, into, &name)?;
     let defaults = other_defaults(local, what, into, &name, pieces.is_some())?;
     let old = match way {
@@ -142,7 +145,7 @@ fn load_rest(into: &CopyIn<'_>, pieces: &mut dyn Pieces, reader: &mut Reader, ga
 /// was planned.
 fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str) -> Result<(Way, Option<String>)> {
     let unit = into.unit;
-    let parents = xact::without_snapshot(|| lock_parents(unit))?;
+    let parents = lock_parents(unit)?;
     // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
     let obstacle = match what.replace {
         Replace::Truncate => None,
@@ -153,10 +156,7 @@ fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str) -> Result<(Way, Option<
         Way::Swap => Against::Writers,
         Way::Truncate => Against::Everybody,
     };
-    xact::without_snapshot(|| {
-        relation::lock(unit, against);
-        Ok(())
-    })?;
+    xact::without_snapshot(|| relation::lock(unit, against));
     let moved_on = |how: &str, when: &str| {
         Error::new(sqlstate::OBJECT_IN_USE, format!("{name} was {how} while {when}")).hint("Run the same call again.")
     };
@@ -309,9 +309,11 @@ pub(super) fn lock_parents(unit: u32) -> Result<Vec<u32>> {
         if parents == locked {
             return Ok(locked);
         }
-        parents
-            .iter()
-            .for_each(|parent| relation::lock(*parent, Against::Removal));
+        xact::without_snapshot(|| {
+            parents
+                .iter()
+                .for_each(|parent| relation::lock(*parent, Against::Removal));
+        });
         locked = parents;
     }
 }

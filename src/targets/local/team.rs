@@ -6,7 +6,7 @@ use crate::error::{Error, Result, Side};
 use crate::pg::board::{Board, Gauge};
 use crate::pg::helper::{self, Helper, Report};
 use crate::pg::{backend, report};
-use crate::source::{Portion, begin_reading};
+use crate::source::{Place, Portion, begin_reading};
 use crate::targets::loading::{Moved, Pieces, What};
 use crate::wire::{Session, mapping};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ struct Task {
     seats: u32,
     /// foreign server that is the source
     source: String,
+    /// longest wait for a lock there, milliseconds
+    lock_timeout_ms: i32,
     /// for opening a connection to it, milliseconds
     connect_timeout_ms: u64,
     /// the table of the call
@@ -42,8 +44,8 @@ struct Task {
     filter_here: bool,
     /// conditions, one for each piece
     pieces: Vec<String>,
-    /// the run's snapshot
-    snapshot: String,
+    /// where the run reads
+    place: Place,
 }
 
 impl Task {
@@ -88,7 +90,7 @@ pub struct Team {
 
 impl Team {
     /// A team that so far is its leader.
-    pub fn new(what: &What<'_>, into: &CopyIn<'_>, pieces: Vec<String>, snapshot: &str) -> Team {
+    pub fn new(what: &What<'_>, into: &CopyIn<'_>, pieces: Vec<String>, place: &Place) -> Team {
         let crew = what.crew;
         let task = Task {
             run_id: crew.run_id,
@@ -96,6 +98,7 @@ impl Team {
             number: crew.number,
             seats: crew.seats,
             source: crew.source.to_owned(),
+            lock_timeout_ms: crew.lock_timeout_ms,
             connect_timeout_ms: crew.connect_timeout.as_millis() as u64,
             table: into.table,
             unit: into.unit,
@@ -105,8 +108,9 @@ impl Team {
             portion: what.portion.clone(),
             filter_here: into.filter,
             pieces,
-            snapshot: snapshot.to_owned(),
+            place: place.clone(),
         };
+        what.gauge.set_pieces(task.pieces.len());
         Team {
             gauge: what.gauge,
             task,
@@ -260,6 +264,8 @@ fn help_on(task: &Task, board: Board) -> Result<Answer> {
     let source = match report::catch(|| open_source(task)) {
         Ok(source) => source,
         Err(error) if error.is_cancel() => return Err(error),
+        // Those that were faster have taken all, and the run may have let its snapshot go.
+        Err(_) if board.gauge(task.number).has_no_piece_left() => return Ok(Answer::default()),
         // The others can do without, as a source with too few connections has them do.
         Err(error) => {
             return Ok(Answer {
@@ -297,15 +303,19 @@ fn load_pieces(task: &Task, gauge: Gauge, source: &mut Session) -> Result<Moved>
 
 /// A session like the leader's, in the same snapshot.
 fn open_source(task: &Task) -> Result<Session> {
-    let endpoint = mapping::endpoint(
+    let mut endpoint = mapping::endpoint(
         &task.source,
         Side::Source,
         Duration::from_millis(task.connect_timeout_ms),
     )?;
+    endpoint.reached = task.place.peer;
     // Of what there is to tell about the connection the leader's has told, and a helper may not write.
     let name = format!("cgpsync run {}: {}", task.run_id, task.name);
     let source = Session::open(&endpoint, &name, &backend::encoding(), &backend::timezone()?)?;
-    let (source, ()) = source.and_then(|source| begin_reading(source, Some(&task.snapshot)))?;
+    let (source, ()) = source.and_then(|source| {
+        source.limit_lock_waits(task.lock_timeout_ms);
+        begin_reading(source, &task.place)
+    })?;
     Ok(source)
 }
 
