@@ -1,7 +1,9 @@
 //! cgpsync.*: all but the cap on parallelism can be set by anyone at any time. A run takes the values of the session that calls it.
 
 use crate::error::Result;
+use crate::pg::analyze::Choice;
 use crate::pg::{backend, spi};
+use crate::plan::replace::Analyze;
 use crate::plan::retry::Retries;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString};
@@ -22,7 +24,7 @@ static MAX_RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 /// A reader that takes longer holds a lock that nobody should have to guess; the rows loaded are kept waiting, and writers with them.
 static SWAP_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(600_000);
 /// Plans for new rows made with the statistics of the old ones are the usual surprise of the next morning.
-static ANALYZE: GucSetting<bool> = GucSetting::<bool>::new(true);
+static ANALYZE: GucSetting<Choice> = GucSetting::<Choice>::new(Choice::On);
 static MAX_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
 /// For administrators: every worker is a slot here and a connection there.
 static MAX_PARALLELISM: GucSetting<i32> = GucSetting::<i32>::new(PARALLELISM_LIMIT);
@@ -83,10 +85,10 @@ fn init_replacing() {
         GucContext::Userset,
         GucFlags::UNIT_MS,
     );
-    GucRegistry::define_bool_guc(
+    GucRegistry::define_enum_guc(
         c"cgpsync.analyze_partitions",
-        c"Whether partitions are analyzed once they are replaced.",
-        c"Only if the calling role may analyze them.",
+        c"Whether partitions are analyzed once they are replaced (leaves), and with them the tables above them (all, on).",
+        c"Only what the calling role may analyze.",
         &ANALYZE,
         GucContext::Userset,
         GucFlags::default(),
@@ -173,8 +175,12 @@ pub fn swap_timeout_ms() -> i32 {
 }
 
 /// cgpsync.analyze_partitions.
-pub fn analyze() -> bool {
-    ANALYZE.get()
+pub fn analyze() -> Analyze {
+    match ANALYZE.get() {
+        Choice::On | Choice::All | Choice::True | Choice::Yes | Choice::One => Analyze::All,
+        Choice::Leaves => Analyze::Leaves,
+        Choice::Off | Choice::False | Choice::No | Choice::Zero => Analyze::Off,
+    }
 }
 
 /// cgpsync.connect_timeout.

@@ -11,6 +11,7 @@ use crate::catalog::{self, Database, pieces};
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::board::Gauge;
 use crate::plan::copy_sql::{copy_out, quote_ident, quote_qualified};
+use crate::plan::holders::Holder;
 use crate::plan::key::KeyColumn;
 use crate::plan::new_table::Definition;
 use crate::plan::reading::for_each_key;
@@ -19,7 +20,7 @@ use crate::plan::tables::{Relation, Table};
 use crate::row::Row;
 use crate::wire::Session;
 use crate::wire::copy_out::CopyOut;
-pub use holders::lock_holders;
+use holders::lock_holders;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 pub use unchanged::{check_unchanged, states};
@@ -274,12 +275,12 @@ impl Reader {
     }
 
     /// Who has locked `portion`, or what is below or above it, after a lock of it was not to be had; None where that cannot be told.
-    pub fn lock_holders(&mut self, portion: &Portion) -> Option<String> {
+    pub fn lock_holders(&mut self, portion: &Portion) -> Option<Vec<Holder>> {
         let asked = match self.place.snapshot {
             Some(_) => self.session.batch(LEAVE_UNIT),
             None => self.session.batch("ROLLBACK").and_then(|()| self.session.begin(None)),
         };
         let asked = asked.and_then(|()| lock_holders(&mut self.session, &portion.relation));
-        asked.ok().flatten()
+        asked.ok()
     }
 }

@@ -34,10 +34,12 @@ pub fn cut(db: &mut dyn Database, cut: &Cut, shares: Shares) -> Result<Vec<Strin
     }
 }
 
-/// By blocks of a heap: before 14 a condition on ctid reads the whole table.
+/// By blocks of a heap: before 14 a condition on ctid reads the whole table. How many pieces it makes is a matter of all its bytes, those of
+/// long values in its TOAST table included.
 fn blocks(db: &mut dyn Database, relation: &str, shares: Shares) -> Result<Vec<String>> {
     let rows = db.query(&format!(
-        "SELECT pg_relation_size(c.oid) / CAST(current_setting('block_size') AS bigint), pg_relation_size(c.oid)
+        "SELECT pg_relation_size(c.oid) / CAST(current_setting('block_size') AS bigint),
+                pg_relation_size(c.oid) + COALESCE(pg_relation_size(NULLIF(c.reltoastrelid, 0)), 0)
          FROM pg_class c JOIN pg_am a ON a.oid = c.relam
          WHERE c.oid = CAST({} AS regclass) AND c.relkind IN ('r', 'm') AND a.amname = 'heap'",
         quote_literal(relation)
@@ -56,7 +58,7 @@ fn blocks(db: &mut dyn Database, relation: &str, shares: Shares) -> Result<Vec<S
 /// the table for every piece: so there are no more pieces than processes.
 fn segments(db: &mut dyn Database, relation: &str, shares: Shares) -> Result<Vec<String>> {
     let name = quote_literal(relation);
-    let sizes = db.query(&format!("SELECT pg_relation_size(CAST({name} AS regclass))"))?;
+    let sizes = db.query(&format!("SELECT pg_table_size(CAST({name} AS regclass))"))?;
     let bytes = sizes.first().map_or(Ok(0), |row| row.need(0))?;
     if shares::count(bytes, shares) == 1 {
         return Ok(Vec::new());

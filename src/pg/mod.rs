@@ -2,6 +2,7 @@
 //! A change that needs `unsafe` elsewhere is missing a wrapper here.
 #![allow(unsafe_code)]
 
+pub mod analyze;
 pub mod aside;
 pub mod backend;
 pub mod background;

@@ -11,6 +11,7 @@ pub mod copy_sql;
 pub mod creation;
 pub mod end;
 pub mod hash;
+pub mod holders;
 pub mod key;
 pub mod missing;
 pub mod new_table;

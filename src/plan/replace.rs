@@ -41,6 +41,18 @@ impl Replace {
     }
 }
 
+/// What is analyzed when units are replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Analyze {
+    /// nothing
+    Off,
+    /// the units
+    Leaves,
+    /// these, and the partitioned tables above them
+    All,
+}
+
 /// One of the two ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -78,6 +90,12 @@ pub fn lock_attempt(attempt: u32, limit: Duration) -> (Duration, Duration) {
     let wait = if limit.is_zero() { wait } else { wait.min(limit) };
     let pause = (wait * PAUSE_FACTOR).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
     (wait, pause)
+}
+
+/// How long after an attempt of length `wait` there is to be another one although a long transaction has the unit: many of them may follow one
+/// another without a gap.
+pub fn longest_rest(wait: Duration) -> Duration {
+    (wait * PAUSE_FACTOR).max(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

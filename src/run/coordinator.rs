@@ -2,6 +2,7 @@
 
 mod changes;
 mod keeper;
+mod statistics;
 
 use super::outlook::Outlook;
 use super::planning::{self, Plan};
@@ -350,7 +351,7 @@ impl Run {
         }
     }
 
-    /// Moves the watermark if every unit is done.
+    /// Gathers statistics, and moves the watermark if every unit is done.
     fn finish(&mut self, plan: &Plan) -> Result<()> {
         if let Some(keeper) = self.keeper.take() {
             keeper.close();
@@ -358,6 +359,7 @@ impl Run {
         if xact::transaction(|| self.store.counts(self.id))?.failed == 0 {
             self.drop_partitions(&plan.to_drop())?;
         }
+        self.analyze_parents();
         xact::transaction(|| {
             if self.store.counts(self.id)?.failed > 0 {
                 let error = self.store.failure(self.id)?;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, Side};
 use crate::pg::backend;
-use crate::plan::replace::Replace;
+use crate::plan::replace::{Analyze, Replace};
 use crate::plan::retry::{self, Retries};
 use crate::plan::vanished::Vanished;
 use crate::targets::loading::Limits;
@@ -94,7 +94,7 @@ pub struct Request {
     /// cgpsync.swap_timeout, milliseconds
     pub swap_timeout_ms: i32,
     /// cgpsync.analyze_partitions
-    pub analyze: bool,
+    pub analyze: Analyze,
     /// what becomes of a partition here whose range the source has no partition for any more
     pub vanished: Vanished,
     /// a column whose values may change is an error

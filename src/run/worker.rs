@@ -10,6 +10,8 @@ use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::background::{self, Birth};
 use crate::pg::board::{Board, Snapshot};
 use crate::pg::{backend, report, wait, xact};
+use crate::plan::holders::name_holders;
+use crate::plan::replace::Analyze;
 use crate::plan::retry;
 use crate::source::{self, Place, Reader, Size};
 use crate::targets::Target;
@@ -174,7 +176,10 @@ impl Worker {
             Some(mut reader) => {
                 let holders = is_behind_lock.then(|| reader.lock_holders(&unit.portion)).flatten();
                 reader.session.abandon();
-                holders.map_or_else(|| error.clone(), |holders| error.clone().more_detail(&holders))
+                match holders {
+                    Some(holders) => name_holders(error, "it over there", &holders),
+                    None => error,
+                }
             }
             None => error,
         };
@@ -255,8 +260,8 @@ impl Worker {
             })?;
         }
         match self.run.request.analyze {
-            true => self.analyze(unit),
-            false => Ok(Next::Unit),
+            Analyze::All | Analyze::Leaves => self.analyze(unit),
+            Analyze::Off => Ok(Next::Unit),
         }
     }
 
@@ -323,10 +328,7 @@ impl Worker {
             return Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated");
         }
         if error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && error.side != Side::Source {
-            let error = match xact::transaction(|| self.target.lock_holders(&unit.unit)) {
-                Ok(pids) => error.more_detail(&format!("Processes that hold a lock on it or its parents: {pids}.")),
-                Err(_) => error,
-            };
+            let error = self.target.name_lock_holders(error, &unit.unit);
             return match error.hint {
                 Some(_) => error,
                 None => error.hint("Raise cgpsync.lock_timeout, or sync when it is not in use."),

@@ -11,9 +11,10 @@ mod values;
 use crate::catalog::table;
 use crate::catalog::trust::Trust;
 use crate::catalog::{self, Database, defaults, keys};
-use crate::error::{Error, Result, sqlstate};
-use crate::pg::{backend, report};
+use crate::error::{Error, Result, Side, sqlstate};
+use crate::pg::{backend, report, xact};
 use crate::plan::creation::Creation;
+use crate::plan::holders::{Holder, name_holders};
 use crate::plan::key::KeyColumn;
 use crate::plan::tables::{Table, Unit};
 use crate::row::Row;
@@ -248,9 +249,30 @@ impl Target {
         self.written()?.analyze(unit)
     }
 
+    /// The partitioned tables above units, from the lowest.
+    pub fn parents_of_all(&self, units: &[u32]) -> Result<Vec<u32>> {
+        self.written()?.parents_of_all(units)
+    }
+
+    /// Gathers statistics of a partitioned table from rows of all that is below it, without those of what is below it. Inside a transaction.
+    pub fn analyze_parent(&self, table: &Unit) -> Result<()> {
+        self.written()?.analyze_parent(table)
+    }
+
     /// Who holds a lock on a unit or on what is above it, for the error of one that could not get its own. Inside a transaction.
-    pub fn lock_holders(&self, unit: &Unit) -> Result<String> {
+    pub fn lock_holders(&self, unit: &Unit) -> Result<Vec<Holder>> {
         self.written()?.lock_holders(unit)
+    }
+
+    /// `error` as a user needs it: a lock on `unit`, or on what is above it, that was not to be had is somebody's. Outside of a transaction.
+    pub fn name_lock_holders(&self, error: Error, unit: &Unit) -> Error {
+        if error.sqlstate != sqlstate::LOCK_NOT_AVAILABLE || error.side == Side::Source {
+            return error;
+        }
+        match xact::transaction(|| self.lock_holders(unit)) {
+            Ok(holders) => name_holders(error, "it or its parents", &holders),
+            Err(_) => error,
+        }
     }
 
     /// The partitioned tables above it that a run of it excludes runs of, from the top.

@@ -4,6 +4,7 @@ use super::Run;
 use crate::error::Result;
 use crate::pg::xact;
 use crate::plan::copy_sql::display_name;
+use crate::plan::tables::Unit;
 use crate::run::planning::Plan;
 use crate::run::state::rows::NewUnit;
 use std::collections::HashSet;
@@ -15,13 +16,18 @@ impl Run {
         let mut created = HashSet::new();
         for creation in &plan.creations {
             self.check_termination()?;
-            xact::transaction(|| {
+            let created_now = xact::transaction(|| {
                 self.request.limit_lock_waits()?;
                 self.target.create_partition(creation)?;
                 let names: Vec<String> = creation.tables.iter().map(|table| display_name(&table.name)).collect();
                 let note = format!("created partition {} as the source has it", names.join(", "));
                 self.store.add_message(self.id, &note)
-            })?;
+            });
+            let parent = Unit {
+                name: creation.parent_name.clone(),
+                oid: Some(creation.parent),
+            };
+            created_now.map_err(|error| self.target.name_lock_holders(error, &parent))?;
             created.extend(creation.tables.iter().map(|table| table.name.clone()));
         }
         Ok(created)
@@ -42,6 +48,7 @@ impl Run {
                     self.store.add_message(self.id, &note)
                 });
                 let Err(error) = dropped else { break };
+                let error = self.target.name_lock_holders(error, &unit.unit);
                 let Some(delay) = self.request.next_attempt(&error, attempt) else {
                     if error.is_cancel() {
                         return Err(error);

@@ -91,6 +91,15 @@ impl Store {
         rows.iter().map(|row| Ok((row.need(0)?, Load::read(row, 1)?))).collect()
     }
 
+    /// OIDs of the partitions that a run has replaced.
+    pub fn replaced(&self, run_id: i64) -> Result<Vec<u32>> {
+        let rows = self.write(
+            "SELECT relation::oid FROM @.cgpsync_run_partition WHERE run_id = $1::bigint AND status = 'done' AND rows IS NOT NULL",
+            &[Some(&run_id.to_string())],
+        )?;
+        rows.iter().map(|row| row.need(0)).collect()
+    }
+
     /// The one error of a run whose units failed: counts and names them.
     pub fn failure(&self, run_id: i64) -> Result<Error> {
         let rows = self.write(

@@ -4,6 +4,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};
 use crate::pg::{backend, spi, xact};
 use crate::plan::copy_sql::quote_qualified;
+use crate::plan::holders::Holder;
 use crate::row::Row;
 use std::collections::HashMap;
 
@@ -104,23 +105,36 @@ pub fn check_privileges(oid: u32, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Processes that hold a lock on the partition or on what is above it, for the error of one that could not get its own. Those of the same run
-/// have it too, and keep nobody waiting.
-pub fn lock_holders(oid: u32) -> Result<String> {
+/// Who has a lock on the partition or on what is above it, and prepared transactions that one of these waits for, for the error of one
+/// that could not get its own. Processes of the same run have it too, and keep nobody waiting.
+pub fn lock_holders(oid: u32) -> Result<Vec<Holder>> {
     let rows = ask(
-        "SELECT string_agg(DISTINCT pid::text, ', ') FROM pg_locks l
-         WHERE relation IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_ancestors($1::oid::regclass))
-           AND granted AND pid <> pg_backend_pid()
-           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND NOT EXISTS (SELECT FROM pg_stat_activity me, pg_stat_activity a
-                           JOIN pg_stat_activity w ON w.pid = COALESCE(a.leader_pid, a.pid)
-                           WHERE me.pid = pg_backend_pid() AND a.pid = l.pid
-                             AND w.backend_type LIKE 'cgpsync %' AND w.application_name = me.application_name)",
+        "WITH RECURSIVE direct AS MATERIALIZED (
+           SELECT DISTINCT l.pid, l.virtualtransaction FROM pg_locks l
+           WHERE l.relation IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_ancestors($1::oid::regclass))
+             AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+             AND NOT EXISTS (SELECT FROM pg_stat_activity me, pg_stat_activity a
+                             JOIN pg_stat_activity w ON w.pid = COALESCE(a.leader_pid, a.pid)
+                             WHERE me.pid = pg_backend_pid() AND a.pid = l.pid
+                               AND w.backend_type LIKE 'cgpsync %' AND w.application_name = me.application_name)),
+         chain(pid) AS (
+           SELECT pid FROM direct WHERE pid IS NOT NULL
+           UNION SELECT b FROM chain c, unnest(pg_blocking_pids(c.pid)) AS b WHERE b <> 0),
+         transactions AS (
+           SELECT virtualtransaction FROM direct WHERE pid IS NULL
+           UNION SELECT l.virtualtransaction FROM chain c JOIN pg_locks w ON w.pid = c.pid AND NOT w.granted
+           JOIN pg_locks l ON l.granted AND l.pid IS NULL
+             AND (l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid, l.transactionid, l.classid, l.objid, l.objsubid)
+                 IS NOT DISTINCT FROM
+                 (w.locktype, w.database, w.relation, w.page, w.tuple, w.virtualxid, w.transactionid, w.classid, w.objid, w.objsubid))
+         SELECT d.pid::text, NULL, NULL, NULL FROM direct d WHERE d.pid IS NOT NULL
+         UNION ALL
+         SELECT NULL, x.gid, x.owner::text, x.prepared::text
+         FROM transactions t JOIN pg_prepared_xacts x ON t.virtualtransaction = '-1/' || x.transaction::text
+         ORDER BY 1, 2",
         &[Some(&oid.to_string())],
     )?;
-    Ok(rows
-        .first()
-        .and_then(|row| row.text(0))
-        .unwrap_or("none any more")
-        .to_owned())
+    let one = |row: &Row| Holder::read([row.text(0), row.text(1), row.text(2), row.text(3)]);
+    Ok(rows.iter().filter_map(one).collect())
 }

@@ -4,7 +4,7 @@
 use super::copy_in::CopyIn;
 use super::swap::{self, Swap};
 use super::team::Team;
-use super::{Local, facts, rights};
+use super::{Local, effects, facts, rights};
 use crate::catalog::defaults;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
@@ -75,7 +75,7 @@ fn team(local: &Local, what: &What<'_>, into: &CopyIn<'_>, reader: &mut Reader) 
     if pieces.is_empty() || reader.place.snapshot.is_none() {
         return Ok(None);
     }
-    let shared = can_be_shared(local, what, into.unit)?;
+    let shared = effects::can_be_shared(local, what, into.unit)?;
     Ok(shared.then(|| Team::new(what, into, pieces, &reader.place)))
 }
 
@@ -101,7 +101,7 @@ fn fill(
     let (way, obstacle) = empty(what, into, &name)?;
     let defaults = other_defaults(local, what, into, &name, pieces.is_some())?;
     let old = match way {
-        Way::Swap => Some(Swap::begin(unit)?),
+        Way::Swap => Some(Swap::begin(unit, effects::looks_back(local, what, unit)?)?),
         Way::Truncate => None,
     };
     let done = match pieces {
@@ -200,52 +200,6 @@ fn other_defaults(
         .hint("Run the same call again."));
     }
     Ok(columns)
-}
-
-/// Whether processes that share a transaction may load the unit: nothing that its rows set off may write, or be confined to one process, and
-/// all of them have to log what they change.
-fn can_be_shared(local: &Local, what: &What<'_>, unit: u32) -> Result<bool> {
-    if what.leaves_out && !defaults::of_unit(&mut local.database(), local.table, unit, what.columns)?.is_empty() {
-        return Ok(false);
-    }
-    let columns = serde_json::to_string(what.columns).map_err(|e| Error::internal(e.to_string()))?;
-    let rows = facts::ask(
-        "WITH own AS (
-           SELECT 'pg_constraint'::regclass AS class, oid FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c'
-           UNION ALL SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid = $1::oid
-           UNION ALL SELECT 'pg_constraint'::regclass, n.oid FROM pg_attribute a JOIN pg_constraint n ON n.contypid = a.atttypid
-                     WHERE a.attrelid = $1::oid)
-         SELECT current_setting('wal_level') <> 'minimal'
-            AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = $1::oid AND t.tgtype & 4 <> 0 AND t.tgenabled <> 'D')
-            AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
-                            AND (a.atthasdef OR a.attidentity <> '') AND a.attgenerated = ''
-                            AND NOT to_jsonb(a.attname::text) <@ $2::jsonb)
-            AND NOT EXISTS (SELECT FROM own JOIN pg_depend d ON d.classid = own.class AND d.objid = own.oid
-                            LEFT JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
-                            WHERE d.refclassid = 'pg_operator'::regclass OR p.proparallel <> 's')
-            AND NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-                            JOIN pg_proc p ON p.oid IN (t.typinput, t.typreceive)
-                            WHERE a.attrelid = $1::oid AND a.attnum > 0 AND p.proparallel <> 's')",
-        &[Some(&unit.to_string()), Some(&columns)],
-    )?;
-    Ok(rows.first().is_some_and(|row| row.is(0)))
-}
-
-/// Gathers statistics of the unit, if the role may and nobody else is at it. An owner may; since 17 there is a privilege for it as well.
-pub fn analyze(unit: u32) -> Result<()> {
-    let may = backend::MAY_MAINTAIN;
-    let rows = facts::ask(
-        &format!(
-            "SELECT {may} OR (pg_has_role(d.datdba, 'USAGE') AND NOT c.relisshared)
-             FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = $1::oid"
-        ),
-        &[Some(&unit.to_string())],
-    )?;
-    if rows.first().is_some_and(|row| row.is(0)) {
-        let name = facts::qualified_name(unit)?;
-        spi::execute(&format!("ANALYZE (SKIP_LOCKED) {name}"), &[])?;
-    }
-    Ok(())
 }
 
 /// Fails if the unit holds rows whose range the source has no partition for any more. Looks as the unit's owner: the caller need not be

@@ -2,9 +2,11 @@
 
 mod copy_in;
 mod ddl;
+mod effects;
 mod facts;
 mod load;
 mod rights;
+mod statistics;
 mod swap;
 pub mod table_like;
 pub mod team;
@@ -15,6 +17,7 @@ use crate::catalog::server::Server;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{backend, relation, report, spi, value, xact};
 use crate::plan::creation::Creation;
+use crate::plan::holders::Holder;
 use crate::plan::tables::Unit;
 use crate::row::Row;
 use crate::source::Reader;
@@ -132,11 +135,21 @@ impl Local {
 
     /// See [`super::Target::analyze`].
     pub fn analyze(&self, unit: &Unit) -> Result<()> {
-        load::analyze(unit.oid()?)
+        statistics::analyze(unit.oid()?)
+    }
+
+    /// See [`super::Target::parents_of_all`].
+    pub fn parents_of_all(&self, units: &[u32]) -> Result<Vec<u32>> {
+        statistics::parents_of_all(units)
+    }
+
+    /// See [`super::Target::analyze_parent`].
+    pub fn analyze_parent(&self, table: &Unit) -> Result<()> {
+        statistics::analyze_parent(table.oid()?)
     }
 
     /// See [`super::Target::lock_holders`].
-    pub fn lock_holders(&self, unit: &Unit) -> Result<String> {
+    pub fn lock_holders(&self, unit: &Unit) -> Result<Vec<Holder>> {
         facts::lock_holders(unit.oid()?)
     }
 

@@ -11,13 +11,18 @@ use super::facts;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};
 use crate::pg::{backend, background, report, wait, xact};
-use crate::plan::replace::lock_attempt;
+use crate::plan::replace::{lock_attempt, longest_rest};
+use crate::row::Row;
 use crate::targets::loading::Limits;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// How long somebody may wait for the load and hold it up, before the load gives way: the server's own default for looking. A statement with a
 /// lock_timeout may be gone by then.
 const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A transaction that has read the unit and is still there after this time is no short one.
+const LONG_READER: Duration = Duration::from_secs(1);
 
 /// A unit with new storage that nobody else sees yet.
 #[derive(Debug)]
@@ -28,11 +33,14 @@ pub struct Swap {
     indexes: Vec<u32>,
     /// those that a CREATE INDEX CONCURRENTLY has left before they took rows
     unready: Vec<u32>,
+    /// they take the rows as these come
+    keeps_indexes: bool,
 }
 
 impl Swap {
-    /// Empties the unit, for this transaction. It is locked against writers.
-    pub fn begin(unit: u32) -> Result<Swap> {
+    /// Empties the unit, for this transaction. It is locked against writers. `keeps_indexes`: they are kept up while it is loaded, for code
+    /// that looks into it meanwhile.
+    pub fn begin(unit: u32, keeps_indexes: bool) -> Result<Swap> {
         // What stays when writers are let in.
         relation::lock(unit, Against::Vacuum);
         let toast = toast_of(unit)?;
@@ -58,10 +66,13 @@ impl Swap {
             toast,
             indexes,
             unready,
+            keeps_indexes,
         };
         // COPY leaves these alone, so they stay empty, as TRUNCATE leaves them.
         swap.unready.iter().for_each(|&index| swap.build_index(index));
-        if !swap.indexes.is_empty() {
+        if keeps_indexes {
+            swap.indexes.iter().for_each(|&index| swap.build_index(index));
+        } else if !swap.indexes.is_empty() {
             relation::hide_indexes(unit)?;
         }
         Ok(swap)
@@ -69,7 +80,9 @@ impl Swap {
 
     /// Builds every index from the rows loaded, which takes less than keeping it up row by row; violations are found here.
     pub fn build_indexes(&self) {
-        self.indexes.iter().for_each(|&index| self.build_index(index));
+        if !self.keeps_indexes {
+            self.indexes.iter().for_each(|&index| self.build_index(index));
+        }
     }
 
     fn build_index(&self, index: u32) {
@@ -88,52 +101,117 @@ impl Swap {
         relation::let_writers_in(self.unit);
         let begin = Instant::now();
         let mut waiting: Option<(i32, Instant)> = None;
+        let mut known = Known::default();
         for attempt in 0.. {
             let (patience, pause) = lock_attempt(attempt, limits.attempt);
-            let locked = xact::subtransaction(|| {
-                backend::set_config("lock_timeout", &patience.as_millis().max(1).to_string(), true)?;
-                let parts = self.toast.iter().chain(&self.indexes).chain(&self.unready);
-                std::iter::once(&self.unit)
-                    .chain(parts)
-                    .for_each(|&part| relation::lock(part, Against::Everybody));
-                Ok(())
-            });
-            match locked {
-                Ok(()) => break,
-                Err(error)
-                    if [sqlstate::LOCK_NOT_AVAILABLE, sqlstate::DEADLOCK_DETECTED]
-                        .contains(&error.sqlstate.as_str()) => {}
-                Err(error) => return Err(error),
+            if self.attempt(patience)? {
+                break;
             }
-            match (self.waiting_reader()?, waiting) {
-                (Some(pid), Some((same, since))) if pid == same => {
-                    if since.elapsed() >= DEADLOCK_TIMEOUT {
-                        return Err(waited_for(pid));
-                    }
+            let attempted = Instant::now();
+            loop {
+                if !limits.total.is_zero() && begin.elapsed() + pause > limits.total {
+                    return Err(waited_in_vain(attempt + 1, begin.elapsed()));
                 }
-                (found, _) => waiting = found.map(|pid| (pid, Instant::now())),
+                let holders = self.holders()?;
+                waiting = waits_for_us(&holders, waiting)?;
+                pause_for(pause);
+                if !known.has_one_for_long(holders) || attempted.elapsed() > longest_rest(patience) {
+                    break;
+                }
             }
-            if !limits.total.is_zero() && begin.elapsed() + pause > limits.total {
-                return Err(waited_in_vain(attempt + 1, begin.elapsed()));
-            }
-            pause_for(pause);
         }
         Ok(())
     }
 
-    /// A process that has the unit locked and waits for this transaction, be it by way of others: neither would go on, and attempts that are shorter
-    /// than deadlock_timeout show that to nobody. A GRANT is one since PostgreSQL 18, and on all versions who reads and then wants to alter.
-    fn waiting_reader(&self) -> Result<Option<i32>> {
+    /// Tries to lock everything. False when it was not to be had.
+    fn attempt(&self, patience: Duration) -> Result<bool> {
+        let locked = xact::subtransaction(|| {
+            backend::set_config("lock_timeout", &patience.as_millis().max(1).to_string(), true)?;
+            self.parts().for_each(|part| relation::lock(part, Against::Everybody));
+            Ok(())
+        });
+        match locked {
+            Ok(()) => Ok(true),
+            Err(error)
+                if [sqlstate::LOCK_NOT_AVAILABLE, sqlstate::DEADLOCK_DETECTED].contains(&error.sqlstate.as_str()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All that is to be locked, in this order.
+    fn parts(&self) -> impl Iterator<Item = u32> + '_ {
+        let parts = self.toast.iter().chain(&self.indexes).chain(&self.unready);
+        std::iter::once(self.unit).chain(parts.copied())
+    }
+
+    /// Who has any of it locked. One that waits for this transaction, be it by way of others, will not let go: neither would go on, and attempts
+    /// that are shorter than deadlock_timeout show that to nobody. A GRANT is one since PostgreSQL 18, and on all versions who reads and
+    /// then wants to alter.
+    fn holders(&self) -> Result<Vec<Holder>> {
+        let parts: Vec<String> = self.parts().map(|part| part.to_string()).collect();
         let rows = facts::ask(
-            "WITH RECURSIVE chain(holder, pid) AS (
-               SELECT l.pid, l.pid FROM pg_locks l
-               WHERE l.relation = $1::oid AND l.granted AND l.pid <> pg_backend_pid()
-                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            "WITH RECURSIVE held AS MATERIALIZED (
+               SELECT DISTINCT l.pid, l.virtualtransaction FROM pg_locks l
+               WHERE l.locktype = 'relation' AND l.relation = ANY ($1::oid[]) AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+             chain(holder, pid) AS (
+               SELECT pid, pid FROM held WHERE pid IS NOT NULL
                UNION SELECT c.holder, b FROM chain c, unnest(pg_blocking_pids(c.pid)) b)
-             SELECT holder FROM chain WHERE pid = pg_backend_pid() ORDER BY holder LIMIT 1",
-            &[Some(&self.unit.to_string())],
+             SELECT h.pid, h.virtualtransaction, EXISTS (SELECT FROM chain c WHERE c.holder = h.pid AND c.pid = pg_backend_pid())
+             FROM held h ORDER BY 1",
+            &[Some(&format!("{{{}}}", parts.join(",")))],
         )?;
-        rows.first().map(|row| row.need(0)).transpose()
+        let one = |row: &Row| {
+            Ok(Holder {
+                pid: row.get(0)?,
+                transaction: row.string(1)?,
+                waits_for_us: row.is(2),
+            })
+        };
+        rows.iter().map(one).collect()
+    }
+}
+
+/// Who has the unit, or a part of it, locked.
+struct Holder {
+    /// None: a prepared transaction
+    pid: Option<i32>,
+    transaction: String,
+    waits_for_us: bool,
+}
+
+/// Those that have waited for this transaction before are an error after a while.
+fn waits_for_us(holders: &[Holder], before: Option<(i32, Instant)>) -> Result<Option<(i32, Instant)>> {
+    let found = holders.iter().find(|holder| holder.waits_for_us);
+    let Some(pid) = found.and_then(|holder| holder.pid) else {
+        return Ok(None);
+    };
+    match before {
+        Some((same, since)) if same == pid && since.elapsed() >= DEADLOCK_TIMEOUT => Err(waited_for(pid)),
+        Some((same, since)) if same == pid => Ok(Some((pid, since))),
+        _ => Ok(Some((pid, Instant::now()))),
+    }
+}
+
+/// Transactions that have been seen, and since when.
+#[derive(Default)]
+struct Known(HashMap<String, Instant>);
+
+impl Known {
+    /// True if one of these has had its lock for so long that it will hardly let go just now: an attempt would only make others wait, and those
+    /// fail that do not want to.
+    fn has_one_for_long(&mut self, holders: Vec<Holder>) -> bool {
+        let now = Instant::now();
+        let seen = |holder: Holder| {
+            let since = self.0.get(&holder.transaction).copied().unwrap_or(now);
+            (holder.transaction, since)
+        };
+        let present: HashMap<String, Instant> = holders.into_iter().map(seen).collect();
+        self.0 = present;
+        self.0.values().any(|since| now - *since > LONG_READER)
     }
 }
 

@@ -1,0 +1,57 @@
+//! Statistics of what was loaded, and of the partitioned tables above it.
+
+use super::facts;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::{analyze, backend, spi};
+
+/// Gathers statistics of the unit, if the role may and nobody else is at it. An owner may; since 17 there is a privilege for it as well.
+pub fn analyze(unit: u32) -> Result<()> {
+    if may_analyze(unit)? {
+        let name = facts::qualified_name(unit)?;
+        spi::execute(&format!("ANALYZE (SKIP_LOCKED) {name}"), &[])?;
+    }
+    Ok(())
+}
+
+/// The partitioned tables above units, from the lowest.
+pub fn parents_of_all(units: &[u32]) -> Result<Vec<u32>> {
+    let list: Vec<String> = units.iter().map(u32::to_string).collect();
+    let rows = facts::ask(
+        "SELECT a.relid::oid, (SELECT count(*) FROM pg_partition_ancestors(a.relid)) AS depth
+         FROM unnest($1::oid[]) AS u(oid), pg_partition_ancestors(u.oid::regclass) AS a(relid)
+         WHERE a.relid <> u.oid GROUP BY 1 ORDER BY depth DESC, 1",
+        &[Some(&format!("{{{}}}", list.join(",")))],
+    )?;
+    rows.iter().map(|row| row.need(0)).collect()
+}
+
+/// Gathers statistics of a partitioned table alone, if the role may and nobody else is at it. An error if it has foreign partitions: their
+/// servers would be asked, and could keep the run waiting.
+pub fn analyze_parent(table: u32) -> Result<()> {
+    if !may_analyze(table)? {
+        return Ok(());
+    }
+    let foreign = facts::ask(
+        "SELECT FROM pg_partition_tree($1::oid::regclass) t JOIN pg_class c ON c.oid = t.relid WHERE c.relkind = 'f' LIMIT 1",
+        &[Some(&table.to_string())],
+    )?;
+    if !foreign.is_empty() {
+        return Err(Error::new(
+            sqlstate::FEATURE_NOT_SUPPORTED,
+            "it has foreign partitions, whose servers ANALYZE would ask",
+        ));
+    }
+    analyze::analyze_alone(table, &facts::qualified_name(table)?)
+}
+
+fn may_analyze(table: u32) -> Result<bool> {
+    let may = backend::MAY_MAINTAIN;
+    let rows = facts::ask(
+        &format!(
+            "SELECT {may} OR (pg_has_role(d.datdba, 'USAGE') AND NOT c.relisshared)
+             FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = $1::oid"
+        ),
+        &[Some(&table.to_string())],
+    )?;
+    Ok(rows.first().is_some_and(|row| row.is(0)))
+}
