@@ -4,6 +4,7 @@
 use super::wait;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,8 +31,8 @@ struct Header {
     paid_until: AtomicU64,
     /// a [`Snapshot`]
     snapshot: AtomicU32,
-    /// how often a session has reached another server than the run's
-    strayed: AtomicU32,
+    /// a number for the server whose place another one had when a session was opened; 0: none
+    strayed: AtomicU64,
     /// f64: bytes per second, now
     rate: AtomicU64,
     /// f64: 0 to 100
@@ -129,7 +130,7 @@ impl Board {
                 max_rate,
                 paid_until: AtomicU64::new(0),
                 snapshot: AtomicU32::new(Snapshot::Kept as u32),
-                strayed: AtomicU32::new(0),
+                strayed: AtomicU64::new(0),
                 rate: AtomicU64::new(0),
                 percent: AtomicU64::new(0),
                 left: AtomicU64::new((-1.0f64).to_bits()),
@@ -254,14 +255,14 @@ impl Board {
             .compare_exchange(present, wanted, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// A session has reached another server.
-    pub fn count_strayed(&self) {
-        self.header().strayed.fetch_add(1, Ordering::AcqRel);
+    /// A session was to reach `server` and has reached another one.
+    pub fn note_strayed(&self, server: &str) {
+        self.header().strayed.store(number_of(server), Ordering::Release);
     }
 
-    /// How many have since this was last asked.
-    pub fn take_strayed(&self) -> u32 {
-        self.header().strayed.swap(0, Ordering::AcqRel)
+    /// Whether one has missed `server` since this was last asked.
+    pub fn take_strayed(&self, server: &str) -> bool {
+        self.header().strayed.swap(0, Ordering::AcqRel) == number_of(server)
     }
 
     /// True when all of every unit is being read, or was.
@@ -390,6 +391,13 @@ impl Gauge {
             wait::wait(None, Duration::from_micros(left.clamp(1_000, 1_000_000)));
         }
     }
+}
+
+/// The same in every process, and not 0.
+fn number_of(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish() | 1
 }
 
 /// The one clock all processes share without asking the server.

@@ -155,6 +155,7 @@ fn allowed_here(request: &Request) -> i32 {
 
 fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Result<Vec<Verified>> {
     let timezone = pin_timezone()?;
+    request.limit_lock_waits()?;
     let target = Target::here(request.table);
     connect(request, &target, &timezone, None, sessions)?;
     let Some(first) = sessions.first_mut() else {
@@ -206,8 +207,8 @@ fn warn(verified: &[Verified]) {
     }
 }
 
-/// Times without a zone are read in the zone that the server gives the role, as the processes of a run do; gives that. The function's
-/// SET clause ends it with the call.
+/// Times without a zone are read in the zone that the server gives the role, as the processes of a run do; gives that. It ends with the call, as
+/// everything does that is set within a function that has SET clauses.
 fn pin_timezone() -> Result<String> {
     let timezone = role_timezone()?;
     backend::set_config("TimeZone", &timezone, true)?;

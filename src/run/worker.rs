@@ -124,7 +124,8 @@ impl Worker {
     fn not_connected(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
         if error.sqlstate == sqlstate::OTHER_SERVER {
             // Whether the run's own server is still there, the coordinator finds out.
-            self.board.count_strayed();
+            self.board
+                .note_strayed(unit.place.server.as_deref().unwrap_or_default());
         }
         let full = error.side == Side::Source && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
         if full && self.board.serving() > 0 {

@@ -14,7 +14,10 @@ pub fn lock_holders(session: &mut Session, relation: &str) -> Result<Vec<Holder>
     }
     let rows = session.query(&Session::question(&format!(
         "SELECT DISTINCT CAST(l.pid AS text), CAST(x.gid AS text), CAST(x.owner AS text), CAST(x.prepared AS text)
-         FROM pg_locks l LEFT JOIN pg_prepared_xacts x ON l.virtualtransaction = '-1/' || CAST(x.transaction AS text)
+         FROM pg_locks l
+         LEFT JOIN pg_locks own ON l.pid IS NULL AND own.pid IS NULL AND own.granted AND own.locktype = 'transactionid'
+              AND own.virtualtransaction = l.virtualtransaction
+         LEFT JOIN pg_prepared_xacts x ON CAST(x.transaction AS text) = CAST(own.transactionid AS text)
          WHERE l.granted AND l.locktype = 'relation' AND (l.pid IS NULL OR l.pid <> pg_backend_pid())
            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
            AND l.relation IN (SELECT CAST({0} AS regclass)

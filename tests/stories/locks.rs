@@ -43,10 +43,12 @@ fn of_those_that_have_the_partition_locked_the_runs_own_are_not_named() {
     let pair = Pair::new();
     pair.persons(5);
     // More than the source keeps back, so that the worker of February is loading when it waits at the gate.
+    // lock_timeout is that of the worker over there too, and the gate a lock.
     pair.source.sql(&format!(
-        "CREATE VIEW gated AS SELECT id, name, born, note FROM persons WHERE born < '2017-02-01'
+        "CREATE FUNCTION gate() RETURNS void LANGUAGE plpgsql SET lock_timeout = 0 AS 'BEGIN PERFORM {GATE}; END';
+         CREATE VIEW gated AS SELECT id, name, born, note FROM persons WHERE born < '2017-02-01'
          UNION ALL SELECT g, 'x', date '2017-02-01', repeat('x', 100) FROM generate_series(1, 1000) g
-         UNION ALL SELECT g, 'y', date '2017-02-01', NULL FROM generate_series(1, 1) g, LATERAL (SELECT {GATE} WHERE g > 0) s"
+         UNION ALL SELECT g, 'y', date '2017-02-01', NULL FROM generate_series(1, 1) g, LATERAL (SELECT gate() WHERE g > 0) s"
     ));
     let gate = pair.source.close_gate();
     let mut reader = pair.target.connect();

@@ -182,7 +182,8 @@ fn functions_pin_their_search_path_and_run_with_the_callers_rights() {
     let odd = pair.target.list(
         "SELECT p.proname FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
          JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'cgpsync'
-         WHERE p.prosecdef OR NOT COALESCE(p.proconfig, '{}') @> ARRAY['search_path=pg_catalog, pg_temp']",
+         -- A procedure with a SET clause could not commit: it pins the path by itself.
+         WHERE p.prosecdef OR p.prokind = 'f' AND NOT COALESCE(p.proconfig, '{}') @> ARRAY['search_path=pg_catalog, pg_temp']",
     );
     assert_eq!(odd, Vec::<String>::new());
 }

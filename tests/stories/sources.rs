@@ -181,29 +181,40 @@ fn old_greenplums_share_no_snapshot_and_the_run_says_so() {
 }
 
 #[test]
-fn early_greenplum_7_is_not_believed_and_later_ones_and_cloudberry_are() {
-    for (version, shared) in [
-        (GREENPLUM_7_ALPHA, "f"),
-        (
-            "PostgreSQL 12.12 (Greenplum Database 7.1.0 build commit:a) on x86_64-pc-linux-gnu",
-            "t",
-        ),
-        (
-            "PostgreSQL 14.4 (Apache Cloudberry 2.0.0-incubating build 1) on x86_64-pc-linux-gnu",
-            "t",
-        ),
+fn snapshots_of_greenplum_7_and_cloudberry_are_believed_only_where_the_server_says_so() {
+    for version in [
+        GREENPLUM_7_ALPHA,
+        "PostgreSQL 12.12 (Greenplum Database 7.1.0 build commit:a) on x86_64-pc-linux-gnu",
+        "PostgreSQL 14.4 (Apache Cloudberry 2.0.0-incubating build 1) on x86_64-pc-linux-gnu",
     ] {
         let pair = Pair::new();
         fixture::greenplum7(&pair.source, version);
         pair.persons(20);
-        pair.copied("'persons', '2017'");
-        pair.same_rows("persons", "true");
-        assert_eq!(
-            pair.target.text("SELECT snapshot IS NOT NULL FROM cgpsync_run"),
-            shared,
-            "{version}"
-        );
+        for (option, shared) in [
+            ("ADD sslsni '0'", "f"),
+            ("ADD shared_snapshot 'on'", "t"),
+            ("SET shared_snapshot 'off'", "f"),
+        ] {
+            pair.target.sql(&format!("ALTER SERVER src OPTIONS ({option})"));
+            pair.copied("'persons', '2017', since => '2016'");
+            pair.same_rows("persons", "true");
+            assert_eq!(
+                pair.target
+                    .text("SELECT snapshot IS NOT NULL FROM cgpsync_run ORDER BY run_id DESC LIMIT 1"),
+                shared,
+                "{version} {option}"
+            );
+        }
     }
+}
+
+#[test]
+fn a_server_that_says_its_snapshots_are_not_shared_is_believed_too() {
+    let pair = Pair::new();
+    pair.persons(20);
+    pair.target.sql("ALTER SERVER src OPTIONS (ADD shared_snapshot 'off')");
+    pair.copied("'persons', '2017'");
+    assert_eq!(pair.target.text("SELECT snapshot IS NULL FROM cgpsync_run"), "t");
 }
 
 #[test]

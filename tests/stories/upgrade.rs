@@ -157,7 +157,7 @@ fn every_released_version_becomes_the_present_one_and_goes_on_where_it_was() {
 const FUNCTIONS: &str = "SELECT string_agg(concat_ws(' ', proname, proowner::regrole, (
         SELECT string_agg(a::text, ' ' ORDER BY a::text)
         FROM unnest(COALESCE(proacl, acldefault('f', proowner))) a)), E'\\n' ORDER BY proname)
-    FROM pg_proc WHERE proname LIKE 'cgpsync%'";
+    FROM pg_proc WHERE proname LIKE 'cgpsync%' AND prokind = 'f'";
 
 /// Privileges that differ from what CREATE EXTENSION gives.
 fn dumped_privileges(cluster: &Cluster) -> Vec<String> {
@@ -227,6 +227,17 @@ fn who_may_call_a_function_is_the_same_after_an_upgrade_and_in_a_dump() {
         .expect("an upgrade");
     assert_eq!(functions(&mut client), before);
     assert_eq!(dumped_privileges(&target), dumped);
+    // Who may not call the function must not get the same from the procedure.
+    let same: bool = client
+        .query_one(
+            "SELECT array_agg(a ORDER BY a::text) FILTER (WHERE proname = 'cgpsync')
+                  = array_agg(a ORDER BY a::text) FILTER (WHERE proname = 'cgpsync_sync')
+             FROM pg_proc, unnest(proacl) a WHERE proname IN ('cgpsync', 'cgpsync_sync')",
+            &[],
+        )
+        .expect("privileges")
+        .get(0);
+    assert!(same);
     client
         .batch_execute(
             "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM plain;

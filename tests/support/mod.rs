@@ -43,7 +43,8 @@ impl Pair {
 
     /// Starts both with more lines for postgresql.conf. What is tried again is tried soon: failing for good takes a second.
     pub fn with(source_conf: &str, target_conf: &str) -> Pair {
-        let retries = "cgpsync.retry_delay = '20ms'\ncgpsync.max_retry_delay = '100ms'";
+        // At a gate, which is a lock, a busy machine may keep others for long.
+        let retries = "cgpsync.retry_delay = '20ms'\ncgpsync.max_retry_delay = '100ms'\ncgpsync.lock_timeout = '60s'";
         let pair = Pair {
             source: Cluster::source(source_conf),
             target: Cluster::start(&format!("{retries}\n{target_conf}")),

@@ -115,7 +115,10 @@ impl Run {
     /// A session has reached another server than the one that keeps the snapshot. If that one is still there, the address leads to both, and
     /// trying again would only mix them up.
     pub(super) fn check_one_server(&mut self, board: &Board) -> Result<()> {
-        if board.take_strayed() == 0 {
+        let Some(server) = &self.place.server else {
+            return Ok(());
+        };
+        if !board.take_strayed(server) {
             return Ok(());
         }
         let Some(keeper) = &mut self.keeper else { return Ok(()) };

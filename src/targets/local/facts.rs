@@ -131,7 +131,8 @@ pub fn lock_holders(oid: u32) -> Result<Vec<Holder>> {
          SELECT d.pid::text, NULL, NULL, NULL FROM direct d WHERE d.pid IS NOT NULL
          UNION ALL
          SELECT NULL, x.gid, x.owner::text, x.prepared::text
-         FROM transactions t JOIN pg_prepared_xacts x ON t.virtualtransaction = '-1/' || x.transaction::text
+         FROM transactions t JOIN pg_locks l USING (virtualtransaction) JOIN pg_prepared_xacts x ON x.transaction = l.transactionid
+         WHERE l.pid IS NULL AND l.granted
          ORDER BY 1, 2",
         &[Some(&oid.to_string())],
     )?;

@@ -17,9 +17,10 @@ pub fn analyze(unit: u32) -> Result<()> {
 pub fn parents_of_all(units: &[u32]) -> Result<Vec<u32>> {
     let list: Vec<String> = units.iter().map(u32::to_string).collect();
     let rows = facts::ask(
-        "SELECT a.relid::oid, (SELECT count(*) FROM pg_partition_ancestors(a.relid)) AS depth
-         FROM unnest($1::oid[]) AS u(oid), pg_partition_ancestors(u.oid::regclass) AS a(relid)
-         WHERE a.relid <> u.oid GROUP BY 1 ORDER BY depth DESC, 1",
+        "SELECT p.oid FROM (SELECT DISTINCT a.relid::oid AS oid
+                             FROM unnest($1::oid[]) AS u(oid), pg_partition_ancestors(u.oid::regclass) AS a(relid)
+                             WHERE a.relid <> u.oid) p
+         ORDER BY (SELECT count(*) FROM pg_partition_ancestors(p.oid::regclass)) DESC, 1",
         &[Some(&format!("{{{}}}", list.join(",")))],
     )?;
     rows.iter().map(|row| row.need(0)).collect()
