@@ -20,7 +20,7 @@ use crate::plan::tables::{Relation, Table};
 use crate::row::Row;
 use crate::wire::Session;
 use crate::wire::copy_out::CopyOut;
-use holders::lock_holders;
+pub use holders::lock_holders;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 pub use unchanged::{check_unchanged, states};

@@ -166,6 +166,7 @@ pub fn plan(
     let mut tables = Tables::read(request, target, session)?;
     let has_key = range_key(&tables.target.root)?.is_some();
     let (origin, watermark, moved) = origin::check(request, store, session, &tables.source, has_key)?;
+    origin::refuse_itself(target, session, &tables.source, &origin)?;
     tables.know_values(session, |tables| wanted(request, tables, watermark.as_ref(), clock))?;
     let key = range_key(&tables.target.root)?;
     let leaves = leaves(&tables.target.root, key);

@@ -95,7 +95,14 @@ const NOT_TOLD: &str = "the source cannot tell these rows from those of partitio
 
 impl Verified {
     fn new(work: Work, here: Said, there: Said) -> Verified {
-        let shown = |error: &Error| tame_remark(&format!("{} [{}]", error.message, error.sqlstate));
+        let shown = |error: &Error| {
+            let detail = error
+                .detail
+                .as_deref()
+                .filter(|_| error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE);
+            let more = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+            tame_remark(&format!("{} [{}]{more}", error.message, error.sqlstate))
+        };
         let errors = [&there, &here].into_iter().flatten();
         let errors: Vec<String> = errors.filter_map(|said| said.as_ref().err().map(shown)).collect();
         let is_asked_there = there.is_some();

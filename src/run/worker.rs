@@ -139,7 +139,10 @@ impl Worker {
         self.outage += 1;
         match self.run.request.next_attempt(&error, self.outage) {
             Some(delay) => {
-                let remark = format!("waiting for the source: {}", retry_remark(&error, self.outage, delay));
+                let remark = match error.sqlstate.as_str() {
+                    sqlstate::OTHER_SERVER => error.message,
+                    _ => format!("waiting for the source: {}", retry_remark(&error, self.outage, delay)),
+                };
                 self.leave(unit, &remark)?;
                 self.sleep(delay);
             }

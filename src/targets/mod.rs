@@ -249,6 +249,15 @@ impl Target {
         self.written()?.analyze(unit)
     }
 
+    /// Whether the relation `oid` of `database` on the server of this [`identity`](crate::wire::Session::identity) is the table, or of its tree. Of a
+    /// target elsewhere it is not asked as long as nothing is written there.
+    pub fn is_beside(&self, identity: &str, database: &str, oid: u32) -> Result<bool> {
+        match self {
+            Target::Local(local) => local.is_beside(identity, database, oid),
+            Target::Remote(_) => Ok(false),
+        }
+    }
+
     /// The partitioned tables above units, from the lowest.
     pub fn parents_of_all(&self, units: &[u32]) -> Result<Vec<u32>> {
         self.written()?.parents_of_all(units)

@@ -127,6 +127,11 @@ impl Session {
         self.expected.as_deref()
     }
 
+    /// The process over there that its transaction is in.
+    pub fn backend(&self) -> Option<&str> {
+        self.backend.as_deref()
+    }
+
     /// The transactions that begin from here on must be on the server of this [`identity`](Self::identity).
     pub fn expect(&mut self, identity: Option<String>) {
         self.expected = identity;

@@ -6,6 +6,7 @@ use crate::run::request::Request;
 use crate::run::state::Store;
 use crate::run::state::rows::{Origin, Remembered, Watermark};
 use crate::source as there;
+use crate::targets::Target;
 use crate::wire::Session;
 
 /// What this run reads, the remembered point as far as it is about that, and what the user should know.
@@ -48,6 +49,23 @@ pub fn check(
         .detail(format!("Run {} read {difference}.", remembered.run_id))
         .hint("Pass since => '...' to go on with this source from there; the partitions from there on are copied from it.")),
     }
+}
+
+/// Refuses a server that leads back to this database where the table read is the one that is written, or of the same tree: it would wait for
+/// its own sessions. Two tables of one database may be synced.
+pub fn refuse_itself(target: &Target, session: &Session, source: &Table, origin: &Origin) -> Result<()> {
+    let Some(identity) = session.identity() else {
+        return Ok(());
+    };
+    if !target.is_beside(identity, &origin.database, source.root.table.oid)? {
+        return Ok(());
+    }
+    let server = session.name();
+    Err(Error::bad_parameter(format!(
+        "server \"{server}\" leads back to this database, to the table itself"
+    ))
+    .detail(format!("The source table would be {}.", origin.table))
+    .hint("Name another server with source, or another table with source_table."))
 }
 
 /// How the source of the remembered point and that of this run are related.

@@ -55,7 +55,15 @@ impl Store {
     /// left: who waits for a run looks again and again, and what others do to these tables, or to catalogs, must not wait for it.
     fn read_latest(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
         let read = || as_role(self.owner, || spi::select_latest(&self.in_schema(sql), args));
-        xact::look(read)
+        xact::look(read).map_err(|error| match error.sqlstate.as_str() {
+            sqlstate::UNDEFINED_TABLE | sqlstate::INVALID_SCHEMA_NAME => Error::new(
+                sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "extension \"cgpsync\" was dropped while it was at work",
+            )
+            .detail("Partitions that were done stay done; nothing else was changed.")
+            .hint("Use CREATE EXTENSION cgpsync, and run the same call again."),
+            _ => error,
+        })
     }
 
     fn in_schema(&self, sql: &str) -> String {

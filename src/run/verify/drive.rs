@@ -4,9 +4,10 @@ use super::work::Work;
 use super::{Figures, Said};
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::wait;
+use crate::plan::holders::name_holders;
 use crate::plan::tables::Unit;
 use crate::row::Row;
-use crate::source::check_unchanged;
+use crate::source::{check_unchanged, lock_holders};
 use crate::targets::Target;
 use crate::wire::Session;
 use std::time::Duration;
@@ -115,8 +116,20 @@ fn ask(session: &mut Session, work: &Work, columns: &[String]) -> Result<Option<
         session.batch("ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit"),
         said,
     ) {
-        (Ok(()), said) => Ok(Some(said)),
+        (Ok(()), said) => Ok(Some(said.map_err(|error| with_holders(session, work, error)))),
         (Err(_), Err(error)) | (Err(error), Ok(_)) => Err(lost(error)),
+    }
+}
+
+/// Who has it locked, where that is what kept it from being read.
+fn with_holders(session: &mut Session, work: &Work, error: Error) -> Error {
+    let relation = work.portion.as_ref().map(|portion| &portion.relation);
+    let Some(relation) = relation.filter(|_| error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE) else {
+        return error;
+    };
+    match lock_holders(session, relation) {
+        Ok(holders) => name_holders(error, "it over there", &holders),
+        Err(_) => error,
     }
 }
 

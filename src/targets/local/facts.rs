@@ -105,6 +105,36 @@ pub fn check_privileges(oid: u32, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a session of this [`identity`](crate::wire::Session::identity) is on this very server, at whatever address.
+pub fn is_this_server(identity: &str) -> Result<bool> {
+    let rows = ask(
+        "SELECT ', port ' || current_setting('port') || ', started ' || pg_postmaster_start_time()::text",
+        &[],
+    )?;
+    let here = rows.first().map(|row| row.string(0)).transpose()?;
+    Ok(here.is_some_and(|here| identity.ends_with(&here)))
+}
+
+/// Whether relation `oid` of `database` on this server is `table`, or of the same tree.
+pub fn is_in_tree(table: u32, database: &str, oid: u32) -> Result<bool> {
+    let rows = ask(
+        "SELECT current_database() = $2 AND ($1::oid = $3::oid OR $3::oid IN (
+           SELECT relid FROM pg_partition_tree(pg_partition_root($1::oid::regclass))))",
+        &[Some(&table.to_string()), Some(database), Some(&oid.to_string())],
+    )?;
+    Ok(rows.first().is_some_and(|row| row.is(0)))
+}
+
+/// Whether process `pid` of this server has `table` locked.
+pub fn has_locked(pid: &str, table: u32) -> Result<bool> {
+    let rows = ask(
+        "SELECT FROM pg_locks l WHERE l.pid = $1::int AND l.relation = $2::oid AND l.granted
+           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        &[Some(pid), Some(&table.to_string())],
+    )?;
+    Ok(!rows.is_empty())
+}
+
 /// Who has a lock on the partition or on what is above it, and prepared transactions that one of these waits for, for the error of one
 /// that could not get its own. Processes of the same run have it too, and keep nobody waiting.
 pub fn lock_holders(oid: u32) -> Result<Vec<Holder>> {

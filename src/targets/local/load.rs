@@ -94,11 +94,12 @@ fn fill(
     let unit = into.unit;
     let name = facts::qualified_name(unit)?;
     facts::check_privileges(unit, &name)?;
+    let own_reader = own_reader(reader)?;
     let mut rows_of_source = reader.copy(copy_sql, what.gauge)?;
     if pieces.is_none() {
         what.gauge.take_piece();
     }
-    let (way, obstacle) = empty(what, into, &name)?;
+    let (way, obstacle) = empty(what, into, &name, own_reader.as_deref())?;
     let defaults = other_defaults(local, what, into, &name, pieces.is_some())?;
     let old = match way {
         Way::Swap => Some(Swap::begin(unit, effects::looks_back(local, what, unit)?)?),
@@ -129,6 +130,14 @@ fn fill(
     Ok((done, way, obstacle, old))
 }
 
+/// The process that reads the source, if the source is this server.
+fn own_reader(reader: &Reader) -> Result<Option<String>> {
+    let (Some(identity), Some(pid)) = (reader.session.identity(), reader.session.backend()) else {
+        return Ok(None);
+    };
+    Ok(facts::is_this_server(identity)?.then(|| pid.to_owned()))
+}
+
 /// Loads the pieces after the first, together with the others.
 fn load_rest(into: &CopyIn<'_>, pieces: &mut dyn Pieces, reader: &mut Reader, gauge: Gauge) -> Result<Moved> {
     let mut moved = Moved::default();
@@ -143,7 +152,8 @@ fn load_rest(into: &CopyIn<'_>, pieces: &mut dyn Pieces, reader: &mut Reader, ga
 
 /// Locks the unit, called `name`, and what is above it, chooses the way, and truncates what is to be truncated. An error unless the unit is what
 /// was planned.
-fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str) -> Result<(Way, Option<String>)> {
+/// `own_reader`: the process that reads the source, if that is a process of this server.
+fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str, own_reader: Option<&str>) -> Result<(Way, Option<String>)> {
     let unit = into.unit;
     let parents = lock_parents(unit)?;
     // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
@@ -156,6 +166,17 @@ fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str) -> Result<(Way, Option<
         Way::Swap => Against::Writers,
         Way::Truncate => Against::Everybody,
     };
+    if way == Way::Truncate
+        && let Some(reader) = own_reader
+        && facts::has_locked(reader, unit)?
+    {
+        return Err(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!("{name} cannot be truncated: what is read has it locked"),
+        )
+        .detail(format!("The source is this server, where process {reader} reads it for this run."))
+        .hint("Pass replace => 'swap', which lets it read to the end, or read a table that does not lead back to this one."));
+    }
     xact::without_snapshot(|| relation::lock(unit, against));
     let moved_on = |how: &str, when: &str| {
         Error::new(sqlstate::OBJECT_IN_USE, format!("{name} was {how} while {when}")).hint("Run the same call again.")

@@ -17,7 +17,7 @@ use crate::catalog::server::Server;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{backend, relation, report, spi, value, xact};
 use crate::plan::creation::Creation;
-use crate::plan::holders::Holder;
+use crate::plan::holders::{Holder, name_holders};
 use crate::plan::tables::Unit;
 use crate::row::Row;
 use crate::source::Reader;
@@ -138,6 +138,11 @@ impl Local {
         statistics::analyze(unit.oid()?)
     }
 
+    /// See [`super::Target::is_beside`].
+    pub fn is_beside(&self, identity: &str, database: &str, oid: u32) -> Result<bool> {
+        Ok(facts::is_this_server(identity)? && facts::is_in_tree(self.table, database, oid)?)
+    }
+
     /// See [`super::Target::parents_of_all`].
     pub fn parents_of_all(&self, units: &[u32]) -> Result<Vec<u32>> {
         statistics::parents_of_all(units)
@@ -179,7 +184,15 @@ impl Local {
                 )),
             }
         };
-        tried(|| units.iter().try_for_each(lock))
+        let locked = tried(|| units.iter().try_for_each(lock))?;
+        let (Err(error), Some(first)) = (&locked, units.first()) else {
+            return Ok(locked);
+        };
+        if error.sqlstate != sqlstate::LOCK_NOT_AVAILABLE {
+            return Ok(locked);
+        }
+        let holders = self.lock_holders(first)?;
+        Ok(locked.map_err(|error| name_holders(error, "it or its parents", &holders)))
     }
 
     /// See [`super::Target::in_one_snapshot`].
