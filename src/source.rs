@@ -2,7 +2,7 @@
 //! was read is still what was planned.
 
 pub mod clock;
-mod holders;
+mod in_the_way;
 mod unchanged;
 
 use crate::catalog::table::{self, Found};
@@ -20,7 +20,7 @@ use crate::plan::tables::{Relation, Table};
 use crate::row::Row;
 use crate::wire::Session;
 use crate::wire::copy_out::CopyOut;
-pub use holders::lock_holders;
+pub use in_the_way::lock_holders;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 pub use unchanged::{check_unchanged, states};

@@ -2,7 +2,7 @@
 
 mod changes;
 mod keeper;
-mod statistics;
+mod parents;
 
 use super::outlook::Outlook;
 use super::planning::{self, Plan};

@@ -97,6 +97,6 @@ fn nothing_is_preloaded() {
     pair.sync_as(&mut client, "'persons', '20170101'")
         .expect("the sync succeeds");
     // The first call has loaded the library into this session.
-    let row = client.query_one("SHOW cgpsync.lock_timeout", &[]).expect("a setting");
-    assert_eq!(row.get::<_, String>(0), "5s");
+    let row = client.query_one("SHOW cgpsync.swap_timeout", &[]).expect("a setting");
+    assert_eq!(row.get::<_, String>(0), "10min");
 }

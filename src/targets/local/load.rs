@@ -95,10 +95,10 @@ fn fill(
     let name = facts::qualified_name(unit)?;
     facts::check_privileges(unit, &name)?;
     let own_reader = own_reader(reader)?;
-    let mut rows_of_source = reader.copy(copy_sql, what.gauge)?;
     if pieces.is_none() {
         what.gauge.take_piece();
     }
+    let mut rows_of_source = reader.copy(copy_sql, what.gauge)?;
     let (way, obstacle) = empty(what, into, &name, own_reader.as_deref())?;
     let defaults = other_defaults(local, what, into, &name, pieces.is_some())?;
     let old = match way {
