@@ -232,25 +232,28 @@ pub fn begin_reading(session: &mut Session, place: &Place) -> Result<()> {
 }
 
 impl Reader {
-    /// A unit is to be read; `name` is what the administrator over there sees.
-    pub fn begin_unit(&mut self, name: &str) -> Result<()> {
+    /// A unit is to be read, `portion`; `name` is what the administrator over there sees. Gives conditions that split it if it is big enough for
+    /// several processes; none where it is not, or cannot be read so.
+    pub fn begin_unit(&mut self, name: &str, portion: &Portion, size: Size<'_>) -> Result<Vec<String>> {
         let name = Session::application_name_sql(name);
-        match self.place.snapshot {
-            None => {
-                self.session.begin(None)?;
-                self.session.batch(&name)
-            }
-            Some(_) => self.session.batch(&format!("SAVEPOINT unit; {name}")),
+        if self.place.snapshot.is_none() {
+            self.session.begin(None)?;
+            self.session.batch(&name)?;
+            return Ok(Vec::new());
         }
-    }
-
-    /// Conditions that split a portion that is big enough for several processes; none where it is not, or cannot be read so.
-    pub fn pieces(&mut self, portion: &Portion, size: Size<'_>) -> Result<Vec<String>> {
         let shares = size.shares;
-        // What is said to be small is not asked about again.
+        let begin = format!("SAVEPOINT unit; {name}");
+        let is_alone = shares.processes < 2;
+        if !is_alone && size.cut.is_none() && pieces::has_blocks(self.session.server()) {
+            // No question of its own: it would be one more for each small partition.
+            let sql = pieces::blocks_sql(&portion.relation);
+            let answer = self.session.query(&format!("{begin}; {sql}"))?;
+            return pieces::by_blocks(&answer, shares);
+        }
+        self.session.batch(&begin)?;
+        // What is said to be small is not asked about.
         let worth_asking = SMALLEST_UNIT.max(shares.each) / 2;
-        let is_small = size.bytes.is_some_and(|bytes| bytes < worth_asking);
-        if self.place.snapshot.is_none() || shares.processes < 2 || is_small {
+        if is_alone || size.bytes.is_some_and(|bytes| bytes < worth_asking) {
             return Ok(Vec::new());
         }
         match size.cut {

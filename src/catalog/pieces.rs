@@ -1,16 +1,22 @@
 //! How a big relation can be read in pieces at the same time.
 
 use super::Database;
-use super::server::Product;
+use super::server::{Product, Server};
 use crate::error::Result;
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::shares::{self, Cut, Shares};
+use crate::row::Row;
+
+/// Whether the pieces of a relation are told by [`blocks_sql`].
+pub fn has_blocks(server: &Server) -> bool {
+    // Before 14 a condition on ctid reads the whole table.
+    server.product == Product::PostgreSql && server.version >= 140_000
+}
 
 /// Conditions that split the rows of `relation` among a run's workers; none when it is read as a whole: it is small, or not one table whose
-/// parts can be told apart without reading all of it.
+/// parts can be told apart without reading all of it. Of servers that have no blocks.
 pub fn pieces(db: &mut dyn Database, relation: &str, shares: Shares) -> Result<Vec<String>> {
     match db.server().product {
-        Product::PostgreSql if db.server().version >= 140_000 => blocks(db, relation, shares),
         Product::Greenplum(6.., _) | Product::Cloudberry => segments(db, relation, shares),
         _ => Ok(Vec::new()),
     }
@@ -34,17 +40,21 @@ pub fn cut(db: &mut dyn Database, cut: &Cut, shares: Shares) -> Result<Vec<Strin
     }
 }
 
-/// By blocks of a heap: before 14 a condition on ctid reads the whole table. How many pieces it makes is a matter of all its bytes, those of
-/// long values in its TOAST table included.
-fn blocks(db: &mut dyn Database, relation: &str, shares: Shares) -> Result<Vec<String>> {
-    let rows = db.query(&format!(
+/// How many blocks a heap has, and how many bytes it is with its long values, which may be nearly all of it. Catalogs do not tell: the pages of a
+/// TOAST table are counted by VACUUM alone.
+pub fn blocks_sql(relation: &str) -> String {
+    format!(
         "SELECT pg_relation_size(c.oid) / CAST(current_setting('block_size') AS bigint),
                 pg_relation_size(c.oid) + COALESCE(pg_relation_size(NULLIF(c.reltoastrelid, 0)), 0)
          FROM pg_class c JOIN pg_am a ON a.oid = c.relam
          WHERE c.oid = CAST({} AS regclass) AND c.relkind IN ('r', 'm') AND a.amname = 'heap'",
         quote_literal(relation)
-    ))?;
-    let Some(row) = rows.first() else {
+    )
+}
+
+/// Conditions that split the rows among a run's workers by blocks, from the answer to [`blocks_sql`]; none when the relation is read as a whole.
+pub fn by_blocks(answer: &[Row], shares: Shares) -> Result<Vec<String>> {
+    let Some(row) = answer.first() else {
         return Ok(Vec::new());
     };
     let (blocks, bytes): (i64, i64) = (row.need(0)?, row.need(1)?);

@@ -62,20 +62,22 @@ fn a_partition_that_is_done_can_be_truncated_detached_or_dropped_over_there() {
 #[test]
 fn the_runs_snapshot_ends_when_the_last_partition_has_begun() {
     let pair = Pair::new();
-    let _other = days(&pair);
-    // The third day is the last one.
-    let mut last = pair.source.connect();
-    last.batch_execute("BEGIN; LOCK TABLE days_3").expect("a lock");
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
+    drop(days(&pair));
+    pair.target.sql("ALTER ROLE postgres SET cgpsync.max_rate = '40kB'");
     let run = pair.sync_in_background("'days', '20170103', 2");
-    poll("both are at their last partition", SOON, || {
-        pair.source.text("SELECT count(*) FROM pg_locks WHERE NOT granted") == "2"
+    poll("nothing is left to begin", SOON, || {
+        pair.target
+            .text("SELECT count(*) FILTER (WHERE status = 'pending') || ' ' || count(*) FROM cgpsync_run_partition")
+            == "0 3"
     });
-    // Theirs, and no third one that keeps what they are in.
+    // Those that read, and no other one that keeps what they are in.
     poll("the session that held the snapshot is gone", SOON, || {
-        pair.source.text(sessions) == "2"
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
+        let copying = "SELECT count(*) FROM cgpsync_run_partition WHERE status = 'copying'";
+        let (sessions, copying) = (pair.source.text(sessions), pair.target.text(copying));
+        assert_ne!(copying, "0", "it is over");
+        sessions == copying
     });
-    drop((_other, last));
     assert_eq!(run.join(), Ok(3));
     pair.same_rows("days", "true");
 }
@@ -83,18 +85,26 @@ fn the_runs_snapshot_ends_when_the_last_partition_has_begun() {
 #[test]
 fn a_partition_that_is_tried_again_after_that_is_read_in_a_new_snapshot() {
     let pair = Pair::new();
-    let mut other = days(&pair);
+    drop(days(&pair));
+    let mut reader = pair.target.connect();
+    reader
+        .batch_execute("BEGIN; SELECT count(*) FROM days_2")
+        .expect("a reader");
     pair.target
         .sql("ALTER ROLE postgres SET cgpsync.lock_timeout = '500ms'; ALTER ROLE postgres SET cgpsync.retry_delay = 1");
-    let run = pair.sync_in_background("'days', '20170102', 2");
+    let run = pair.sync_in_background("'days', '20170102', 2, replace => 'truncate'");
     poll("it was tried again", SOON, || {
         pair.target
             .text("SELECT attempts > 2 FROM cgpsync_run_partition WHERE partition = 'days_2'")
             == "t"
     });
-    other
-        .batch_execute("DELETE FROM days_2 WHERE id = 1; COMMIT")
-        .expect("the end");
+    pair.source.sql("DELETE FROM days_2 WHERE id = 1");
+    poll("it was tried once more", SOON, || {
+        pair.target
+            .text("SELECT attempts > 4 FROM cgpsync_run_partition WHERE partition = 'days_2'")
+            == "t"
+    });
+    reader.batch_execute("COMMIT").expect("the end");
     assert_eq!(run.join(), Ok(2));
     assert_eq!(pair.target.text("SELECT count(*) FROM days_2"), "5999");
     let message = pair.target.text("SELECT message FROM cgpsync_run");

@@ -53,8 +53,7 @@ fn an_error_that_is_about_a_server_behind_the_source_is_not_taken_for_the_loss_o
     );
     let error = pair.sync("'t', '1'").expect_err("what is behind cannot be reached");
     assert_eq!(error.code().code(), "08001", "{error:?}");
-    let attempts =
-        "SELECT string_agg(partition || ' ' || status || ' ' || attempts, ', ' ORDER BY partition) FROM cgpsync_run_partition";
+    let attempts = "SELECT string_agg(partition || ' ' || status || ' ' || attempts, ', ' ORDER BY partition) FROM cgpsync_run_partition";
     assert_eq!(pair.target.text(attempts), "t_1 done 1, t_2 failed 1");
     // The hint is the source's.
     let detail = error.detail().unwrap_or_default();

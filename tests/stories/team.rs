@@ -257,6 +257,72 @@ fn what_only_one_process_may_load_is_loaded_by_one() {
 }
 
 #[test]
+fn whether_one_process_must_load_it_is_told_from_all_that_a_row_sets_off() {
+    let pair = Pair::new();
+    big(&pair);
+    pair.source.sql("ALTER TABLE big ADD a int[] DEFAULT '{1,2}'");
+    pair.target.sql(
+        "ALTER TABLE big ADD a int[]; CREATE SEQUENCE s; CREATE TABLE seen (v text);
+         CREATE FUNCTION sees(v text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+           IF v LIKE '%000' THEN INSERT INTO public.seen VALUES (v); END IF; RETURN true; END $$;
+         CREATE DOMAIN inner_one AS text CHECK (sees(VALUE)); CREATE DOMAIN outer_one AS inner_one;
+         CREATE DOMAIN counted AS int CHECK (sees(VALUE::text)); CREATE DOMAIN small AS int CHECK (VALUE < 1000000)",
+    );
+    let check = |sql: &str| {
+        (
+            format!("ALTER TABLE big ADD CONSTRAINT c {sql}"),
+            "ALTER TABLE big DROP CONSTRAINT c".to_owned(),
+        )
+    };
+    let kind = |column: &str, kind: &str, before: &str| {
+        let alter = |kind: &str| format!("ALTER TABLE big ALTER {column} TYPE {kind}");
+        (alter(kind), alter(before))
+    };
+    for ((change, undo), is_shared) in [
+        // Safe, and said to be.
+        (
+            check("CHECK (length(t) > 0 AND d >= '2017-01-01' AND (id IN (0, 1) OR id <> -1 OR a IS NULL))"),
+            true,
+        ),
+        (
+            check("CHECK (CASE WHEN id > 5 THEN t ~ 'text' ELSE COALESCE(t, 'x') <> '' END)"),
+            true,
+        ),
+        (kind("a", "small[]", "int[]"), true),
+        // A function that the server was delivered with, of which pg_depend knows nothing.
+        (check("CHECK (nextval('s') > 0)"), false),
+        (kind("t", "outer_one", "text"), false),
+        (kind("a", "counted[]", "int[]"), false),
+        // What a conversion by way of text calls is not named.
+        (check("CHECK (id::text <> 'x')"), false),
+    ] {
+        pair.target.sql(&change);
+        pair.sync("'big', '20171231', 3, since => '20161231'").expect(&change);
+        pair.same("SELECT count(*) || ' ' || sum(id) || ' ' || sum(length(t)) || ' ' || sum(a[2]) FROM big");
+        assert_eq!(processes(&pair, "big_2017") > 1, is_shared, "{change}");
+        pair.target.sql(&undo);
+    }
+}
+
+#[test]
+fn a_partition_that_is_nearly_all_long_values_is_big_too() {
+    let pair = Pair::new();
+    pair.both(
+        "CREATE TABLE long (id int, d date, filler char(900), t text) PARTITION BY RANGE (d);
+         CREATE TABLE long_2017 PARTITION OF long FOR VALUES FROM ('2017-01-01') TO ('2018-01-01')",
+    );
+    pair.source.sql(
+        "ALTER TABLE long_2017 ALTER t SET STORAGE EXTERNAL;
+         INSERT INTO long SELECT g, '2017-01-01', 'x', repeat(md5(g::text), 4000) FROM generate_series(1, 600) g; ANALYZE long",
+    );
+    // Less than a hundredth of it is in the table itself.
+    assert_eq!(pair.source.text("SELECT pg_relation_size('long_2017') < 1000000"), "t");
+    pair.sync("'long', '20171231', 3").expect("a sync");
+    pair.same_rows("long", "true");
+    assert!(processes(&pair, "long_2017") > 1);
+}
+
+#[test]
 fn what_gets_defaults_of_the_table_instead_of_its_own_is_loaded_by_one() {
     let pair = Pair::new();
     big(&pair);

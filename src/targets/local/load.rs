@@ -32,7 +32,8 @@ pub fn replace(
     backend::set_config("synchronous_commit", what.synchronous_commit, true)?;
     let limit = what.limits.attempt.as_millis().to_string();
     backend::set_config("lock_timeout", &limit, true)?;
-    reader.begin_unit(&format!("cgpsync run {}: {}", what.crew.run_id, what.unit.name))?;
+    let name = format!("cgpsync run {}: {}", what.crew.run_id, what.unit.name);
+    let pieces = reader.begin_unit(&name, what.portion, what.size)?;
     let into = CopyIn {
         table: local.table,
         unit: what.unit.oid()?,
@@ -41,7 +42,7 @@ pub fn replace(
         filter: what.filter,
     };
     what.gauge.begin();
-    let mut team = team(local, what, &into, reader)?;
+    let mut team = team(local, what, &into, pieces, reader)?;
     let (done, way, obstacle, old) = match &mut team {
         Some(team) => {
             let first = team.first()?;
@@ -70,8 +71,13 @@ pub fn replace(
 }
 
 /// A team for a unit whose pieces several processes may read and load.
-fn team(local: &Local, what: &What<'_>, into: &CopyIn<'_>, reader: &mut Reader) -> Result<Option<Team>> {
-    let pieces = reader.pieces(what.portion, what.size)?;
+fn team(
+    local: &Local,
+    what: &What<'_>,
+    into: &CopyIn<'_>,
+    pieces: Vec<String>,
+    reader: &Reader,
+) -> Result<Option<Team>> {
     if pieces.is_empty() || reader.place.snapshot.is_none() {
         return Ok(None);
     }
