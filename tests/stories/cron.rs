@@ -104,7 +104,11 @@ fn the_first_night(pair: &Pair) {
     schedule(target, "broken", "SELECT * FROM cgpsync_sync('broken', '20170101')");
     let busy = "SELECT * FROM cgpsync_sync('busy', '20170101', source_table => 'gated')";
     schedule(target, "busy 1", busy);
-    schedule(target, "busy 2", "CALL cgpsync('busy', '20170101', source_table => 'gated')");
+    schedule(
+        target,
+        "busy 2",
+        "CALL cgpsync('busy', '20170101', source_table => 'gated')",
+    );
     let today = || target.text("SELECT to_char(now(), 'YYYYMMDD')");
     let evening = today();
     let gate = pair.source.close_gate();

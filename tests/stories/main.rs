@@ -28,6 +28,7 @@ mod cron;
 mod defaults;
 mod encodings;
 mod faults;
+mod faults_beside;
 mod faults_kill;
 mod faults_locks;
 mod faults_network;

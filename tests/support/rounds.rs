@@ -120,9 +120,9 @@ impl Bench {
     /// The target's processes find `environment` in theirs.
     pub fn in_environment(environment: Vec<(String, String)>) -> Bench {
         // Retries, where they exist, soon and few.
-        let retries = "cgpsync.max_retries = 3\ncgpsync.retry_delay = '50ms'\ncgpsync.max_retry_delay = '500ms'";
+        let retries = "cgpsync.max_retries = 3\ncgpsync.retry_delay = '50ms'\ncgpsync.max_retry_delay = '500ms'\nmax_prepared_transactions = 5";
         let pair = Pair {
-            source: Cluster::source("wal_retrieve_retry_interval = '100ms'"),
+            source: Cluster::source("wal_retrieve_retry_interval = '100ms'\nmax_prepared_transactions = 5"),
             target: Cluster::start_in(Side::Target, retries, environment.clone()),
         };
         pair.target.sql("CREATE EXTENSION cgpsync");
