@@ -219,6 +219,8 @@ pub struct Reader {
     pub session: Session,
     /// where it reads
     pub place: Place,
+    /// that server is this one
+    pub is_here: bool,
 }
 
 /// Makes a session one that reads at `place`; begins its transaction where there is a snapshot to be in.

@@ -300,7 +300,12 @@ impl Worker {
         let (session, ()) = session.and_then(|session| source::begin_reading(session, &place))?;
         self.board.count_serving();
         self.outage = 0;
-        self.reader = Some(Reader { session, place });
+        let is_here = xact::transaction(|| self.target.is_on_server(session.identity().unwrap_or_default()))?;
+        self.reader = Some(Reader {
+            session,
+            place,
+            is_here,
+        });
         Ok(())
     }
 

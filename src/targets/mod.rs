@@ -249,6 +249,14 @@ impl Target {
         self.written()?.analyze(unit)
     }
 
+    /// Whether it is on the server of this [`identity`](crate::wire::Session::identity). See below for a target elsewhere.
+    pub fn is_on_server(&self, identity: &str) -> Result<bool> {
+        match self {
+            Target::Local(local) => local.is_on_server(identity),
+            Target::Remote(_) => Ok(false),
+        }
+    }
+
     /// Whether the relation `oid` of `database` on the server of this [`identity`](crate::wire::Session::identity) is the table, or of its tree. Of a
     /// target elsewhere it is not asked as long as nothing is written there.
     pub fn is_beside(&self, identity: &str, database: &str, oid: u32) -> Result<bool> {

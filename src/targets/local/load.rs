@@ -100,7 +100,7 @@ fn fill(
     let unit = into.unit;
     let name = facts::qualified_name(unit)?;
     facts::check_privileges(unit, &name)?;
-    let own_reader = own_reader(reader)?;
+    let own_reader = reader.session.backend().filter(|_| reader.is_here).map(str::to_owned);
     if pieces.is_none() {
         what.gauge.take_piece();
     }
@@ -108,7 +108,7 @@ fn fill(
     let (way, obstacle) = empty(what, into, &name, own_reader.as_deref())?;
     let defaults = other_defaults(local, what, into, &name, pieces.is_some())?;
     let old = match way {
-        Way::Swap => Some(Swap::begin(unit, effects::looks_back(local, what, unit)?)?),
+        Way::Swap => Some(Swap::begin(unit, || effects::looks_back(local, what, unit))?),
         Way::Truncate => None,
     };
     let done = match pieces {
@@ -134,14 +134,6 @@ fn fill(
         spi::execute("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
     }
     Ok((done, way, obstacle, old))
-}
-
-/// The process that reads the source, if the source is this server.
-fn own_reader(reader: &Reader) -> Result<Option<String>> {
-    let (Some(identity), Some(pid)) = (reader.session.identity(), reader.session.backend()) else {
-        return Ok(None);
-    };
-    Ok(facts::is_this_server(identity)?.then(|| pid.to_owned()))
 }
 
 /// Loads the pieces after the first, together with the others.

@@ -138,6 +138,11 @@ impl Local {
         statistics::analyze(unit.oid()?)
     }
 
+    /// See [`super::Target::is_on_server`].
+    pub fn is_on_server(&self, identity: &str) -> Result<bool> {
+        facts::is_this_server(identity)
+    }
+
     /// See [`super::Target::is_beside`].
     pub fn is_beside(&self, identity: &str, database: &str, oid: u32) -> Result<bool> {
         Ok(facts::is_this_server(identity)? && facts::is_in_tree(self.table, database, oid)?)

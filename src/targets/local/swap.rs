@@ -38,9 +38,9 @@ pub struct Swap {
 }
 
 impl Swap {
-    /// Empties the unit, for this transaction. It is locked against writers. `keeps_indexes`: they are kept up while it is loaded, for code
-    /// that looks into it meanwhile.
-    pub fn begin(unit: u32, keeps_indexes: bool) -> Result<Swap> {
+    /// Empties the unit, for this transaction. It is locked against writers. `looks_back`: whether code looks into it while it is loaded, for
+    /// which its indexes are kept up then.
+    pub fn begin(unit: u32, looks_back: impl FnOnce() -> Result<bool>) -> Result<Swap> {
         // What stays when writers are let in.
         relation::lock(unit, Against::Vacuum);
         let toast = toast_of(unit)?;
@@ -49,6 +49,7 @@ impl Swap {
         relation::check_can_be_emptied(unit);
         let indexes = indexes_of(unit, true)?;
         let unready = indexes_of(unit, false)?;
+        let keeps_indexes = !indexes.is_empty() && looks_back()?;
         relation::count_as_truncated(unit);
         report::catch(|| {
             relation::renew(unit);
