@@ -18,6 +18,7 @@ pub mod mapping;
 mod pins;
 mod polling;
 mod query;
+mod refusals;
 pub mod session;
 mod socket;
 pub mod stream;

@@ -1,0 +1,38 @@
+//! What servers say when a transaction, its snapshot or the server itself is not to be had, in our words.
+
+use super::pins;
+use crate::error::{Error, sqlstate};
+
+/// PgBouncer refuses transactions where each statement may get another connection. It has one SQLSTATE for all that it says.
+pub fn no_transaction(error: Error) -> Error {
+    match error.is_remote() && error.message.contains("statement pooling mode") {
+        true => pins::no_transactions(error),
+        false => error,
+    }
+}
+
+/// The address of the server leads to several.
+pub fn other_server(name: &str, expected: &str, identity: &str) -> Error {
+    Error::new(
+        sqlstate::OTHER_SERVER,
+        format!("server \"{name}\" was reached at {expected}, and then another one at {identity}"),
+    )
+    .hint("Name one of them in the options host and port; what shares out connections must send all sessions to one server.")
+}
+
+/// What a server says of a snapshot whose exporter is gone (snapmgr.c, ImportSnapshot) is what a lost connection leads to. Its texts may be in
+/// any language.
+pub fn snapshot_gone(error: Error) -> Error {
+    let codes = [
+        sqlstate::INVALID_PARAMETER_VALUE,
+        sqlstate::UNDEFINED_OBJECT,
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+    ];
+    if !error.is_remote() || !codes.contains(&error.sqlstate.as_str()) {
+        return error;
+    }
+    Error::new(
+        sqlstate::CONNECTION_FAILURE,
+        format!("the session that held the run's snapshot is gone: {}", error.message),
+    )
+}
