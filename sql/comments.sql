@@ -79,6 +79,7 @@ COMMENT ON COLUMN cgpsync_run.source_system IS
 COMMENT ON COLUMN cgpsync_run.source_database IS 'database read';
 COMMENT ON COLUMN cgpsync_run.source_server IS
     'the one server that all sessions of the run must reach: where it listens, and since when; null if it does not tell';
+COMMENT ON COLUMN cgpsync_run.column_types IS 'internal: the types of these columns here when planned: OID and name';
 COMMENT ON COLUMN cgpsync_run.source_peer IS
     'network address that was reached first, and that the other sessions are opened to; null for a Unix socket';
 COMMENT ON COLUMN cgpsync_run.remembered IS

@@ -43,7 +43,8 @@ CREATE TABLE cgpsync_run (
     remembered      text,
     point           text,
     source_server   text,
-    source_peer     text
+    source_peer     text,
+    column_types    text[]
 );
 CREATE INDEX cgpsync_run_table_name_idx ON cgpsync_run (table_name, run_id);
 CREATE INDEX cgpsync_run_relation_idx ON cgpsync_run (relation, run_id);

@@ -46,6 +46,8 @@ impl Column {
 pub struct Mapping {
     /// names, in the target's order; the same on both sides
     pub columns: Vec<String>,
+    /// the type of each here, as [`Column::typed`] has it
+    pub types: Vec<String>,
     /// COPY's binary format rather than text
     pub binary: bool,
     /// a sentence for each column whose type differs and keeps values
@@ -56,6 +58,13 @@ pub struct Mapping {
     pub changing: Vec<String>,
     /// columns whose values may name large objects
     pub oids: Vec<String>,
+}
+
+impl Column {
+    /// Its type as it is compared later, by OID and with its modifier.
+    pub fn typed(&self) -> String {
+        format!("{} {}", self.type_oid, self.type_name)
+    }
 }
 
 impl Mapping {
@@ -81,6 +90,7 @@ pub fn match_columns(target: &[Column], source: &[Column], wanted: Option<&[Stri
     }
     let mut mapping = Mapping {
         columns: Vec::new(),
+        types: Vec::new(),
         binary: true,
         differences: Vec::new(),
         changes: Vec::new(),
@@ -97,6 +107,7 @@ pub fn match_columns(target: &[Column], source: &[Column], wanted: Option<&[Stri
             continue;
         };
         mapping.columns.push(column.name.clone());
+        mapping.types.push(column.typed());
         let is_same_type = match (&column.kind, &from.kind) {
             (Type::BuiltIn { name, .. }, Type::BuiltIn { name: other, .. }) => name == other,
             _ => true,

@@ -162,6 +162,7 @@ impl Run {
                 point: plan.point.as_deref(),
                 watermark: plan.watermark.as_deref(),
                 columns: &plan.mapping.columns,
+                types: &plan.mapping.types,
                 binary: plan.mapping.binary,
                 place: &self.place,
                 origin: &plan.origin,

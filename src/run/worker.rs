@@ -243,6 +243,7 @@ impl Worker {
                 connect_timeout: request.connect_timeout(),
             },
             columns: &self.run.columns,
+            types: &self.run.types,
             binary: self.run.binary,
             filter: unit.filter_here,
             leaves_out: self.leaves_out,

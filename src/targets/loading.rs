@@ -66,6 +66,8 @@ pub struct What<'a> {
     pub crew: Crew<'a>,
     /// columns in the order of the data
     pub columns: &'a [String],
+    /// the type of each when it was planned, as [`Column::typed`](crate::plan::columns::Column::typed) has it
+    pub types: &'a [String],
     /// COPY's binary format
     pub binary: bool,
     /// the data holds rows of other partitions, which are dropped and counted

@@ -121,6 +121,8 @@ pub struct RunInfo {
     pub request: Request,
     /// columns to copy, in order
     pub columns: Vec<String>,
+    /// the type that each has had here
+    pub types: Vec<String>,
     /// COPY's binary format
     pub binary: bool,
     /// handle of the run's board
@@ -213,6 +215,8 @@ pub struct Planned<'a> {
     pub watermark: Option<&'a str>,
     /// columns to copy
     pub columns: &'a [String],
+    /// the type of each here
+    pub types: &'a [String],
     /// COPY's binary format
     pub binary: bool,
     /// where it is read

@@ -190,12 +190,14 @@ impl Store {
         let id = run_id.to_string();
         let json = |e: serde_json::Error| Error::internal(e.to_string());
         let columns = serde_json::to_string(planned.columns).map_err(json)?;
+        let types = serde_json::to_string(planned.types).map_err(json)?;
         self.write(
             "UPDATE @.cgpsync_run SET status = $15, source_table = $2, end_tm = $3, watermark = $4,
                     columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7,
                     message = NULLIF(concat_ws(E'\\n', message, $8), ''), units = $9::int, source_address = $10,
                     board = $11::bigint, source_system = $12, source_database = $13, point = $14,
-                    source_server = $16, source_peer = $17
+                    source_server = $16, source_peer = $17,
+                    column_types = ARRAY(SELECT jsonb_array_elements_text($18::jsonb))
              WHERE run_id = $1::bigint",
             &[
                 Some(&id),
@@ -215,6 +217,7 @@ impl Store {
                 Some(RunState::Running.name()),
                 planned.place.server.as_deref(),
                 planned.place.peer.map(|peer| peer.to_string()).as_deref(),
+                Some(&types),
             ],
         )?;
         self.insert_units(run_id, units)
@@ -340,7 +343,8 @@ impl Store {
         let rows = self.write(
             "SELECT arguments, to_jsonb(columns), format, board,
                     (SELECT COALESCE(sum(COALESCE(p.estimated_bytes, (p.cut ->> 'bytes')::bigint)), 0)::bigint
-                     FROM @.cgpsync_run_partition p WHERE p.run_id = $1::bigint AND p.status <> 'skipped')
+                     FROM @.cgpsync_run_partition p WHERE p.run_id = $1::bigint AND p.status <> 'skipped'),
+                    to_jsonb(column_types)
              FROM @.cgpsync_run WHERE run_id = $1::bigint",
             &[Some(&run_id.to_string())],
         )?;
@@ -354,6 +358,7 @@ impl Store {
         Ok(RunInfo {
             request,
             columns: serde_json::from_str(&row.string(1)?).map_err(parse)?,
+            types: serde_json::from_str(&row.string(5)?).map_err(parse)?,
             binary: row.text(2) == Some("binary"),
             board: row.need(3)?,
             shares: Shares {

@@ -66,14 +66,30 @@ pub fn qualified_name(oid: u32) -> Result<String> {
         "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
         &[Some(&oid.to_string())],
     )?;
-    let Some(row) = rows.first() else {
-        return Err(Error::new(
-            sqlstate::UNDEFINED_TABLE,
-            format!("relation with OID {oid} does not exist any more"),
-        )
-        .hint("Run the same call again; it plans with the partitions there are."));
-    };
+    let row = rows.first().ok_or_else(|| gone(oid))?;
     Ok(quote_qualified(&row.string(0)?, &row.string(1)?))
+}
+
+/// The relation's name, and the types of its columns by name, as [`Column::typed`](crate::plan::columns::Column::typed) has them.
+pub fn name_and_types(oid: u32) -> Result<(String, HashMap<String, String>)> {
+    let rows = ask(
+        "SELECT n.nspname, c.relname, COALESCE((
+           SELECT jsonb_object_agg(a.attname, a.atttypid || ' ' || format_type(a.atttypid, a.atttypmod)) FROM pg_attribute a
+           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '{}')
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
+        &[Some(&oid.to_string())],
+    )?;
+    let row = rows.first().ok_or_else(|| gone(oid))?;
+    let types = serde_json::from_str(&row.string(2)?).map_err(|e| Error::internal(e.to_string()))?;
+    Ok((quote_qualified(&row.string(0)?, &row.string(1)?), types))
+}
+
+fn gone(oid: u32) -> Error {
+    Error::new(
+        sqlstate::UNDEFINED_TABLE,
+        format!("relation with OID {oid} does not exist any more"),
+    )
+    .hint("Run the same call again; it plans with the partitions there are.")
 }
 
 /// The privileges that loading a unit needs and COPY into a relation would otherwise check: see pg::copy::load.

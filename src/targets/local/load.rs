@@ -180,8 +180,14 @@ fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str, own_reader: Option<&str
         Error::new(sqlstate::OBJECT_IN_USE, format!("{name} was {how} while {when}")).hint("Run the same call again.")
     };
     // TRUNCATE goes by name: with the lock held, make sure that it is this unit's, and not that of a table renamed to it meanwhile.
-    if facts::qualified_name(unit)? != name {
+    let (name_now, types_now) = facts::name_and_types(unit)?;
+    if name_now != name {
         return Err(moved_on("renamed", "it was to be replaced"));
+    }
+    // In COPY's binary form a value of one type can be another one of another, and nobody would notice.
+    let is_as_planned = |(column, planned): (&String, &String)| types_now.get(column) == Some(planned);
+    if !what.columns.iter().zip(what.types).all(is_as_planned) {
+        return Err(moved_on("given other columns", "the run was on").final_one());
     }
     // Loading would lock new parents, after the partition; and what was detached, or has other bounds, is not what was planned.
     let (parents_now, bounds) = place_of(unit, into.table)?;
