@@ -109,17 +109,28 @@ pub fn with_pinned_path<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+/// Sets a setting to the end of the transaction, without SQL.
+pub fn set_locally(name: &CStr, value: &str) -> Result<()> {
+    let value = std::ffi::CString::new(value).map_err(|_| Error::internal("zero byte in a setting"))?;
+    set(name, &value, pg_sys::GucAction::GUC_ACTION_LOCAL);
+    Ok(())
+}
+
 /// The same for the session of a process of ours, whatever code of others has made of it in an earlier transaction.
 pub(super) fn pin_path() {
     set_path(pg_sys::GucAction::GUC_ACTION_SET);
 }
 
 fn set_path(action: pg_sys::GucAction::Type) {
-    // SAFETY: inside a transaction, sets a setting that everybody may set to a value that is well formed.
+    set(c"search_path", c"pg_catalog, pg_temp", action);
+}
+
+fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
+    // SAFETY: inside a transaction; what the role may not set, and a value that is none, are errors of the server.
     unsafe {
         pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
+            name.as_ptr(),
+            value.as_ptr(),
             pg_sys::GucContext::PGC_USERSET,
             pg_sys::GucSource::PGC_S_SESSION,
             action,

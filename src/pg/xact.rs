@@ -8,6 +8,16 @@ use pgrx::pg_sys;
 /// casts of plan and catalog, away from objects of the caller's making. Commits on Ok, aborts on Err, on an ERROR of the server and on a
 /// panic, and gives the error. Only for processes without a client (no transaction is open when it is called).
 pub fn transaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    transaction_without_snapshot(|| {
+        take_snapshot();
+        f()
+    })
+}
+
+/// The same, but that it has no snapshot before `f` takes one: who waits for those with an older snapshot than theirs, as CREATE INDEX
+/// CONCURRENTLY does, waits for the end of each of their transactions, also where that has given its snapshot up meanwhile. So whoever waits for a lock of theirs must not have
+/// had one. No SQL before that.
+pub fn transaction_without_snapshot<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     let result = report::catch(|| {
         // SAFETY: a background process outside any transaction; the order is postgres.c's for a simple statement.
         unsafe {
@@ -18,13 +28,14 @@ pub fn transaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
             pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
             pg_sys::XactReadOnly = false;
             pg_sys::XactDeferrable = false;
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
         backend::pin_path();
         let value = f()?;
-        // SAFETY: the snapshot pushed above is on top again: SPI pops its own.
+        // SAFETY: the snapshot that `f` has taken is on top again: SPI pops its own.
         unsafe {
-            pg_sys::PopActiveSnapshot();
+            if pg_sys::ActiveSnapshotSet() {
+                pg_sys::PopActiveSnapshot();
+            }
             pg_sys::CommitTransactionCommand();
         }
         Ok(value)
@@ -35,6 +46,21 @@ pub fn transaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     }
     // SAFETY: outside a transaction now; sends the table counters of what was just done.
     unsafe { pg_sys::pgstat_report_stat(true) };
+    result
+}
+
+/// Takes the snapshot of a transaction that was begun without one.
+pub fn take_snapshot() {
+    // SAFETY: inside a transaction of ours; its end pops it.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+}
+
+/// Runs `f`, a look, with a snapshot that is gone afterwards, in a transaction that has none.
+pub fn with_snapshot<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    take_snapshot();
+    let result = f();
+    // SAFETY: taken above; SPI has popped its own.
+    unsafe { pg_sys::PopActiveSnapshot() };
     result
 }
 
@@ -85,11 +111,10 @@ pub fn unless_refused<T>(f: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
 
 /// Runs `f`, which waits for locks, without the snapshot of this transaction: CREATE INDEX CONCURRENTLY and the like, which hold such a lock,
 /// wait for whoever has an older snapshot than theirs. Where each waited for the other the server would end one of them, and that could be
-/// them. Afterwards the transaction has a new snapshot. Only in transactions of [`transaction`], where its snapshot is on top; no SQL in `f`.
+/// them; though who has seen this transaction's snapshot before will wait for its end. Afterwards it has a new one. Only in transactions of [`transaction`], where its snapshot is on top; no SQL in `f`.
 pub fn without_snapshot(f: impl FnOnce()) {
     // SAFETY: the snapshot pushed by `transaction` is on top, as SPI pops its own; an error in between ends the transaction, which expects none.
     unsafe { pg_sys::PopActiveSnapshot() };
     f();
-    // SAFETY: as above.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    take_snapshot();
 }

@@ -21,17 +21,28 @@ struct Done {
     remark: Option<String>,
 }
 
-/// Empties the unit, fills it, checks that what was read is what was planned, records it, and shows it. SQL runs under the caller's role. Inside
-/// a transaction, which ends with this.
+/// What is known of a unit before it is locked.
+struct Ahead {
+    /// quoted, qualified
+    name: String,
+    /// the partitioned tables above it, from the top
+    parents: Vec<u32>,
+    way: Way,
+    obstacle: Option<String>,
+    /// the processes that may load it, if that is more than this one
+    team: Option<Team>,
+}
+
+/// Empties the unit, fills it, checks that what was read is what was planned, records it, and shows it. SQL runs under the caller's role.
+///
+/// In two transactions. The first one looks. The second one waits for locks before it has a snapshot, and makes sure that what was seen is still
+/// so: with a snapshot it would be waited for by the same who has the lock, such as REINDEX CONCURRENTLY.
 pub fn replace(
     local: &Local,
     what: &What<'_>,
     reader: &mut Reader,
     record: &mut dyn FnMut(&Loaded) -> Result<()>,
 ) -> Result<Loaded> {
-    backend::set_config("synchronous_commit", what.synchronous_commit, true)?;
-    let limit = what.limits.attempt.as_millis().to_string();
-    backend::set_config("lock_timeout", &limit, true)?;
     let name = format!("cgpsync run {}: {}", what.crew.run_id, what.unit.name);
     let pieces = reader.begin_unit(&name, what.portion, what.size)?;
     let into = CopyIn {
@@ -42,32 +53,61 @@ pub fn replace(
         filter: what.filter,
     };
     what.gauge.begin();
-    let mut team = team(local, what, &into, pieces, reader)?;
-    let (done, way, obstacle, old) = match &mut team {
-        Some(team) => {
-            let first = team.first()?;
-            team.load(|team| fill(local, what, &into, &first, Some(team), reader))?
+    let mut ahead = xact::transaction(|| look_ahead(local, what, &into, pieces, reader))?;
+    xact::transaction_without_snapshot(|| {
+        backend::set_locally(c"lock_timeout", &what.limits.attempt.as_millis().to_string())?;
+        backend::set_locally(c"synchronous_commit", what.synchronous_commit)?;
+        let mut team = ahead.team.take();
+        let (done, old) = match &mut team {
+            Some(team) => {
+                let first = team.first()?;
+                team.load(|team| fill(local, what, &into, &ahead, &first, Some(team), reader))?
+            }
+            None => {
+                let copy_sql = what.portion.copy_sql(what.columns, what.binary, None);
+                fill(local, what, &into, &ahead, &copy_sql, None, reader)?
+            }
+        };
+        reader.end_unit(what.portion, what.columns)?;
+        let loaded = Loaded {
+            moved: done.moved,
+            way: ahead.way,
+            processes: done.processes,
+            remark: done.remark,
+            obstacle: ahead.obstacle.take(),
+            storage: local.storage_of(into.unit)?,
+        };
+        record(&loaded)?;
+        // The last thing before the commit: from here on others wait.
+        if let Some(swap) = old {
+            swap.show(loaded.moved.bytes, what.limits)?;
         }
-        None => {
-            let copy_sql = what.portion.copy_sql(what.columns, what.binary, None);
-            fill(local, what, &into, &copy_sql, None, reader)?
-        }
+        Ok(loaded)
+    })
+}
+
+fn look_ahead(
+    local: &Local,
+    what: &What<'_>,
+    into: &CopyIn<'_>,
+    pieces: Vec<String>,
+    reader: &Reader,
+) -> Result<Ahead> {
+    let unit = into.unit;
+    let name = facts::qualified_name(unit)?;
+    facts::check_privileges(unit, &name)?;
+    // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
+    let obstacle = match what.replace {
+        Replace::Truncate => None,
+        Replace::Auto | Replace::Swap => swap::obstacle(unit)?,
     };
-    reader.end_unit(what.portion, what.columns)?;
-    let loaded = Loaded {
-        moved: done.moved,
-        way,
-        processes: done.processes,
-        remark: done.remark,
+    Ok(Ahead {
+        way: what.replace.way(&name, obstacle.as_deref())?,
+        parents: facts::parents_of(unit)?,
+        team: team(local, what, into, pieces, reader)?,
+        name,
         obstacle,
-        storage: local.storage_of(into.unit)?,
-    };
-    record(&loaded)?;
-    // The last thing before the commit: from here on others wait.
-    if let Some(swap) = old {
-        swap.show(loaded.moved.bytes, what.limits)?;
-    }
-    Ok(loaded)
+    })
 }
 
 /// A team for a unit whose pieces several processes may read and load.
@@ -85,29 +125,28 @@ fn team(
     Ok(shared.then(|| Team::new(what, into, pieces, &reader.place)))
 }
 
-type Filled = (Done, Way, Option<String>, Option<Swap>);
-
-/// Empties the unit and fills it from `copy_sql` on the source, then with what else there is of `pieces`. The source's COPY is begun first:
-/// what it refuses has then not cost a lock.
+/// Locks the unit, empties it and fills it from `copy_sql` on the source, then with what else there is of `pieces`. The source's COPY is begun
+/// first: what it refuses has then not cost a lock.
 fn fill(
     local: &Local,
     what: &What<'_>,
     into: &CopyIn<'_>,
+    ahead: &Ahead,
     copy_sql: &str,
     pieces: Option<&mut dyn Pieces>,
     reader: &mut Reader,
-) -> Result<Filled> {
+) -> Result<(Done, Option<Swap>)> {
     let unit = into.unit;
-    let name = facts::qualified_name(unit)?;
-    facts::check_privileges(unit, &name)?;
     let own_reader = reader.session.backend().filter(|_| reader.is_here).map(str::to_owned);
     if pieces.is_none() {
         what.gauge.take_piece();
     }
     let mut rows_of_source = reader.copy(copy_sql, what.gauge)?;
-    let (way, obstacle) = empty(what, into, &name, own_reader.as_deref())?;
-    let defaults = other_defaults(local, what, into, &name, pieces.is_some())?;
-    let old = match way {
+    lock(unit, ahead, own_reader.as_deref())?;
+    xact::take_snapshot();
+    empty(what, into, ahead)?;
+    let defaults = other_defaults(local, what, into, &ahead.name, pieces.is_some())?;
+    let old = match ahead.way {
         Way::Swap => Some(Swap::begin(unit, || effects::looks_back(local, what, unit))?),
         Way::Truncate => None,
     };
@@ -118,7 +157,7 @@ fn fill(
             remark: None,
         },
         Some(pieces) => {
-            pieces.begin(way == Way::Swap)?;
+            pieces.begin(ahead.way == Way::Swap)?;
             let mut moved = into.load(rows_of_source)?;
             moved += load_rest(into, pieces, reader, what.gauge)?;
             Done {
@@ -133,7 +172,7 @@ fn fill(
         // Deferred ones would run within the commit, when readers wait for it already.
         spi::execute("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
     }
-    Ok((done, way, obstacle, old))
+    Ok((done, old))
 }
 
 /// Loads the pieces after the first, together with the others.
@@ -148,40 +187,41 @@ fn load_rest(into: &CopyIn<'_>, pieces: &mut dyn Pieces, reader: &mut Reader, ga
     Ok(moved)
 }
 
-/// Locks the unit, called `name`, and what is above it, chooses the way, and truncates what is to be truncated. An error unless the unit is what
-/// was planned.
+/// Locks what is above the unit, and the unit, before this transaction has a snapshot. Loading needs the parents for the partition's constraint;
+/// whoever attaches, detaches or reads locks parents before children, and the other way round is a deadlock with each of them.
 /// `own_reader`: the process that reads the source, if that is a process of this server.
-fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str, own_reader: Option<&str>) -> Result<(Way, Option<String>)> {
-    let unit = into.unit;
-    let parents = lock_parents(unit)?;
-    // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
-    let obstacle = match what.replace {
-        Replace::Truncate => None,
-        Replace::Auto | Replace::Swap => swap::obstacle(unit)?,
-    };
-    let way = what.replace.way(name, obstacle.as_deref())?;
-    let against = match way {
-        Way::Swap => Against::Writers,
-        Way::Truncate => Against::Everybody,
-    };
-    if way == Way::Truncate
-        && let Some(reader) = own_reader
-        && facts::has_locked(reader, unit)?
+fn lock(unit: u32, ahead: &Ahead, own_reader: Option<&str>) -> Result<()> {
+    ahead
+        .parents
+        .iter()
+        .for_each(|parent| relation::lock(*parent, Against::Removal));
+    if let (Way::Truncate, Some(reader)) = (ahead.way, own_reader)
+        && xact::with_snapshot(|| facts::has_locked(reader, unit))?
     {
         return Err(Error::new(
             sqlstate::OBJECT_IN_USE,
-            format!("{name} cannot be truncated: what is read has it locked"),
+            format!("{} cannot be truncated: what is read has it locked", ahead.name),
         )
         .detail(format!("The source is this server, where process {reader} reads it for this run."))
         .hint("Pass replace => 'swap', which lets it read to the end, or read a table that does not lead back to this one."));
     }
-    xact::without_snapshot(|| relation::lock(unit, against));
+    let against = match ahead.way {
+        Way::Swap => Against::Writers,
+        Way::Truncate => Against::Everybody,
+    };
+    relation::lock(unit, against);
+    Ok(())
+}
+
+/// Makes sure that the unit, now locked, is what was planned and seen, and truncates it if that is the way.
+fn empty(what: &What<'_>, into: &CopyIn<'_>, ahead: &Ahead) -> Result<()> {
+    let (unit, name) = (into.unit, &ahead.name);
     let moved_on = |how: &str, when: &str| {
         Error::new(sqlstate::OBJECT_IN_USE, format!("{name} was {how} while {when}")).hint("Run the same call again.")
     };
-    // TRUNCATE goes by name: with the lock held, make sure that it is this unit's, and not that of a table renamed to it meanwhile.
+    // TRUNCATE goes by name: it must be this unit's, and not that of a table renamed to it meanwhile.
     let (name_now, types_now) = facts::name_and_types(unit)?;
-    if name_now != name {
+    if name_now != *name {
         return Err(moved_on("renamed", "it was to be replaced"));
     }
     // In COPY's binary form a value of one type can be another one of another, and nobody would notice.
@@ -191,17 +231,20 @@ fn empty(what: &What<'_>, into: &CopyIn<'_>, name: &str, own_reader: Option<&str
     }
     // Loading would lock new parents, after the partition; and what was detached, or has other bounds, is not what was planned.
     let (parents_now, bounds) = place_of(unit, into.table)?;
-    let is_below = unit == into.table || parents.contains(&into.table);
-    if parents_now != parents || !is_below || what.bound.is_some_and(|planned| planned != bounds) {
+    let is_below = unit == into.table || ahead.parents.contains(&into.table);
+    if parents_now != ahead.parents || !is_below || what.bound.is_some_and(|planned| planned != bounds) {
         return Err(moved_on("attached or detached", "the run was on"));
+    }
+    if ahead.way == Way::Swap && swap::obstacle(unit)?.is_some() {
+        return Err(moved_on("altered", "it was to be replaced"));
     }
     if let Some(condition) = what.vanished {
         check_vanished(unit, name, condition)?;
     }
-    if way == Way::Truncate {
-        spi::execute(&format!("TRUNCATE ONLY {name}"), &[])?;
+    match ahead.way {
+        Way::Swap => Ok(()),
+        Way::Truncate => spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ()),
     }
-    Ok((way, obstacle))
 }
 
 /// Columns of the unit, called `name`, that get the table's default instead of the unit's own. With

@@ -130,7 +130,7 @@ impl Local {
         reader: &mut Reader,
         record: &mut dyn FnMut(&Loaded) -> Result<()>,
     ) -> Result<Loaded> {
-        xact::transaction(|| load::replace(self, what, reader, record))
+        load::replace(self, what, reader, record)
     }
 
     /// See [`super::Target::analyze`].
