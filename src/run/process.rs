@@ -77,14 +77,12 @@ pub fn pin_role_settings(request: &Request) -> Result<String> {
 /// The time zone that a session of the current role begins with, unless its client asks for another: ALTER ROLE's or ALTER DATABASE's. Without
 /// one of these it is the server's, which this session began with as well unless its own client has asked for another.
 pub fn role_timezone() -> Result<String> {
-    let rows = spi::execute(
-        "SELECT COALESCE(
+    let sql = "SELECT COALESCE(
            (SELECT pg_catalog.substr(c, 10) FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c
             WHERE s.setrole IN (0, $1::pg_catalog.oid) AND pg_catalog.lower(c) LIKE 'timezone=%'
               AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
             ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1),
-           (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'))",
-        &[Some(&backend::current_role().to_string())],
-    )?;
+           (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'))";
+    let rows = xact::look(|| spi::execute(sql, &[Some(&backend::current_role().to_string())]))?;
     rows.first().ok_or_else(|| Error::internal("no TimeZone"))?.string(0)
 }

@@ -1,7 +1,7 @@
 //! What a call asks for.
 
 use crate::error::{Error, Result, Side};
-use crate::pg::backend;
+use crate::pg::{backend, xact};
 use crate::plan::replace::{Analyze, Replace};
 use crate::plan::retry::{self, Retries};
 use crate::plan::vanished::Vanished;
@@ -123,7 +123,7 @@ impl Request {
 
     /// Where the source is. Inside a transaction.
     pub fn endpoint(&self) -> Result<Endpoint> {
-        mapping::endpoint(&self.source, Side::Source, self.connect_timeout())
+        xact::look(|| mapping::endpoint(&self.source, Side::Source, self.connect_timeout()))
     }
 
     /// How long to wait after attempt number `attempt` has failed with `error`; None when there is to be no other one.

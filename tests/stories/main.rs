@@ -12,6 +12,7 @@ mod plan;
 mod support;
 
 mod bad_input;
+mod beside;
 mod borrowed;
 mod caller_settings;
 mod cancel;

@@ -50,7 +50,12 @@ impl Store {
         as_role(self.owner, || spi::execute(&self.in_schema(sql), args))
     }
 
-    /// Runs the SELECT `sql` as the owner too, and sees what was committed until now; `@.` as above. No policy narrows it, so that the caller
+    /// Runs the SELECT `sql` as the owner too. No lock is left: planning goes on for as long as the source takes to answer.
+    fn read(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
+        xact::look(|| self.write(sql, args))
+    }
+
+    /// The same, and sees what was committed until now; `@.` as above. No policy narrows it, so that the caller
     /// learns how its run went whatever its row_security and grants are: whose run it is must have been asked, or `sql` asks it. No lock is
     /// left: who waits for a run looks again and again, and what others do to these tables, or to catalogs, must not wait for it.
     fn read_latest(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
@@ -78,12 +83,10 @@ const SHOWN_NAME: &str =
 
 /// The name of relation `oid` in our tables.
 pub fn shown_name(oid: u32) -> Result<String> {
-    let rows = spi::execute(
-        &format!(
-            "SELECT {SHOWN_NAME} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid"
-        ),
-        &[Some(&oid.to_string())],
-    )?;
+    let sql = format!(
+        "SELECT {SHOWN_NAME} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid"
+    );
+    let rows = xact::look(|| spi::execute(&sql, &[Some(&oid.to_string())]))?;
     // A table nobody else sees yet has no name here; planning says so.
     Ok(rows
         .first()

@@ -9,7 +9,7 @@ impl Store {
     /// The remembered end_tm of a table. Forgotten when the table has been dropped and created anew since its last run: what it
     /// remembers is then about rows that are gone.
     pub fn watermark(&self, table: u32) -> Result<Option<Watermark>> {
-        let rows = self.write(
+        let rows = self.read(
             "SELECT s.end_tm, b.is_bounded, b.first::text, timezone('Etc/GMT+12', b.first)::text, b.last::text,
                     timezone('Etc/GMT+12', b.last)::text, timezone('Etc/GMT-14', b.last)::text
              FROM @.sync_table s
@@ -42,7 +42,7 @@ impl Store {
 
     /// Where the remembered end_tm was taken from; None when no run of ours has left it.
     pub fn origin(&self, table: u32) -> Result<Option<Remembered>> {
-        let rows = self.write(
+        let rows = self.read(
             "SELECT run_id, source_system, source_database, source_table, source_address FROM @.cgpsync_run r
              WHERE relation = $1::oid::regclass AND status = 'done' AND source_table IS NOT NULL
                AND (remembered IS NOT NULL OR (source_system IS NULL AND end_tm = (

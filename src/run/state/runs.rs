@@ -295,7 +295,7 @@ impl Store {
 
     /// Where units are read now.
     pub fn place(&self, run_id: i64) -> Result<Place> {
-        let rows = self.write(
+        let rows = self.read(
             "SELECT snapshot, source_server, source_peer FROM @.cgpsync_run WHERE run_id = $1::bigint",
             &[Some(&run_id.to_string())],
         )?;
@@ -307,7 +307,7 @@ impl Store {
 
     /// The line that was last added to the run's message.
     pub fn last_remark(&self, run_id: i64) -> Result<Option<String>> {
-        let rows = self.write(
+        let rows = self.read(
             "SELECT reverse(split_part(reverse(message), E'\\n', 1)) FROM @.cgpsync_run WHERE run_id = $1::bigint",
             &[Some(&run_id.to_string())],
         )?;
@@ -340,7 +340,7 @@ impl Store {
 
     /// A worker's view of its run.
     pub fn run_info(&self, run_id: i64) -> Result<RunInfo> {
-        let rows = self.write(
+        let rows = self.read(
             "SELECT arguments, to_jsonb(columns), format, board,
                     (SELECT COALESCE(sum(COALESCE(p.estimated_bytes, (p.cut ->> 'bytes')::bigint)), 0)::bigint
                      FROM @.cgpsync_run_partition p WHERE p.run_id = $1::bigint AND p.status <> 'skipped'),

@@ -17,7 +17,7 @@ use std::time::Duration;
 impl Store {
     /// How a run's units stand.
     pub fn counts(&self, run_id: i64) -> Result<Counts> {
-        let rows = self.write(
+        let rows = self.read(
             "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'copying'),
                     count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE status = 'failed')
              FROM @.cgpsync_run_partition WHERE run_id = $1::bigint",
@@ -36,7 +36,7 @@ impl Store {
     /// it would hold something else. Runs with `since` count neither here nor there: they exist to copy again.
     pub fn finished_by_failed_runs(&self, request: &Request, same: &SamePlan<'_>) -> Result<Vec<FinishedUnit>> {
         let columns = serde_json::to_string(same.columns).map_err(|e| Error::internal(e.to_string()))?;
-        let rows = self.write(
+        let rows = self.read(
             &format!(
                 "SELECT p.run_id, r.point, p.relation::oid, p.source_relation, p.source_filter,
                     convert_from(p.source_exact, 'UTF8'), p.file_number, {}, COALESCE(p.rows, 0)
@@ -78,7 +78,7 @@ impl Store {
     /// What the last run that has loaded each of `partitions` has left there, by OID.
     pub fn last_loads(&self, partitions: &[u32]) -> Result<HashMap<u32, Load>> {
         let list: Vec<String> = partitions.iter().map(u32::to_string).collect();
-        let rows = self.write(
+        let rows = self.read(
             &format!(
                 "SELECT u.oid::text, p.file_number, {}, p.rows
              FROM unnest($1::oid[]) AS u(oid) CROSS JOIN LATERAL (
@@ -93,7 +93,7 @@ impl Store {
 
     /// OIDs of the partitions that a run has replaced.
     pub fn replaced(&self, run_id: i64) -> Result<Vec<u32>> {
-        let rows = self.write(
+        let rows = self.read(
             "SELECT relation::oid FROM @.cgpsync_run_partition WHERE run_id = $1::bigint AND status = 'done' AND rows IS NOT NULL",
             &[Some(&run_id.to_string())],
         )?;
@@ -102,7 +102,7 @@ impl Store {
 
     /// The one error of a run whose units failed: counts and names them.
     pub fn failure(&self, run_id: i64) -> Result<Error> {
-        let rows = self.write(
+        let rows = self.read(
             "SELECT p.partition, p.error_code, p.error_message, p.error_detail, r.units, r.table_name, p.error_hint
              FROM @.cgpsync_run_partition p JOIN @.cgpsync_run r USING (run_id)
              WHERE p.run_id = $1::bigint AND p.status = 'failed' ORDER BY p.unit",
@@ -158,7 +158,7 @@ impl Store {
         if let Some(row) = rows.first() {
             return Ok(Claim::Unit(Box::new(claimed(row)?)));
         }
-        let rows = self.write(
+        let rows = self.read(
             "SELECT date_part('epoch', min(retry_at) - clock_timestamp()) FROM @.cgpsync_run_partition
              WHERE run_id = $1::bigint AND status = 'pending' HAVING count(*) > 0",
             &[Some(&id)],

@@ -1,15 +1,16 @@
 //! With whose rights a table of this database may be read, and whose code that would run.
 
+use super::facts;
 use crate::catalog::keys::KEY_TYPE;
 use crate::catalog::trust::others_code;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::{backend, spi};
+use crate::pg::backend;
 use crate::plan::types::FIRST_NORMAL_OID;
 
 /// Whose code reading a value of a key above `unit` could run, though he is neither the role that acts nor a superuser.
 pub fn others_code_in_keys(unit: u32) -> Result<Option<String>> {
     let (key_type, others_code) = (KEY_TYPE.replace('@', "a.atttypid"), others_code("t.oid"));
-    let rows = spi::execute(
+    let rows = facts::ask(
         &format!(
             "SELECT k.code FROM pg_partition_ancestors($1::oid::regclass) x(relid)
              JOIN pg_partitioned_table p ON p.partrelid = x.relid
@@ -24,7 +25,7 @@ pub fn others_code_in_keys(unit: u32) -> Result<Option<String>> {
 
 /// OID of a relation's owner.
 pub fn owner(oid: u32) -> Result<u32> {
-    let rows = spi::execute(
+    let rows = facts::ask(
         "SELECT relowner FROM pg_class WHERE oid = $1::oid",
         &[Some(&oid.to_string())],
     )?;
@@ -34,7 +35,7 @@ pub fn owner(oid: u32) -> Result<u32> {
 /// Who is to read a table that this role may read all rows of: its owner, or this role where the owner's way is another one, through his user
 /// mapping. The server's error otherwise.
 pub fn reader_of(oid: u32) -> Result<u32> {
-    let rows = spi::execute(
+    let rows = facts::ask(
         "SELECT has_table_privilege(oid, 'SELECT'), row_security_active(oid), relname, relkind = 'f' FROM pg_class
          WHERE oid = $1::oid",
         &[Some(&oid.to_string())],
