@@ -78,6 +78,33 @@ fn it_commits_so_it_is_a_statement_of_its_own_or_of_a_procedure() {
 }
 
 #[test]
+fn operators_of_the_callers_own_are_not_called_though_it_has_no_search_path_of_its_own() {
+    let pair = Pair::new();
+    pair.persons(5);
+    let (mut client, notices) = pair.target.connect_with_notices();
+    client
+        .batch_execute(
+            "CREATE SCHEMA mine;
+             CREATE FUNCTION mine.same(a name, b name) RETURNS bool LANGUAGE plpgsql AS
+               $$ BEGIN RAISE NOTICE 'planted'; RETURN true; END $$;
+             CREATE OPERATOR mine.= (LEFTARG = name, RIGHTARG = name, FUNCTION = mine.same);
+             SET search_path = mine, pg_catalog, public",
+        )
+        .expect("an operator");
+    client
+        .batch_execute("SELECT extname = 'x' FROM pg_extension")
+        .expect("a query");
+    let planted = |notices: &[String]| notices.iter().filter(|line| line.contains("planted")).count();
+    let before = planted(&notices.lock().expect("a lock"));
+    assert!(before > 0, "it is called where it may be");
+    client
+        .batch_execute("CALL public.cgpsync('public.persons', '20170201', 2)")
+        .expect("a sync");
+    assert_eq!(planted(&notices.lock().expect("a lock")), before);
+    pair.same_rows("persons", "born < '2017-03-01'");
+}
+
+#[test]
 fn while_it_waits_it_holds_neither_snapshot_nor_lock_whatever_the_isolation_level() {
     for level in ["read committed", "repeatable read", "serializable"] {
         let pair = Pair::new();

@@ -9,7 +9,7 @@ pub mod status;
 mod units;
 
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::backend::as_role;
+use crate::pg::backend::{as_role, with_pinned_path};
 use crate::pg::{spi, xact};
 use crate::plan::copy_sql::quote_ident;
 use crate::row::Row;
@@ -22,7 +22,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Finds the extension's schema and owner.
+    /// Finds the extension's schema and owner, whatever the caller's search_path is: what is found here decides with whose rights all else runs.
     pub fn open() -> Result<Store> {
         let find = || {
             spi::execute(
@@ -31,7 +31,7 @@ impl Store {
                 &[],
             )
         };
-        let rows = xact::look(find)?;
+        let rows = xact::look(|| with_pinned_path(find))?;
         let row = rows.first().ok_or_else(|| {
             Error::new(
                 sqlstate::UNDEFINED_OBJECT,
