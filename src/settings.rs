@@ -50,7 +50,7 @@ pub fn init() {
     );
     GucRegistry::define_int_guc(
         c"cgpsync.lock_timeout",
-        c"Longest wait of a worker for the lock on a partition.",
+        c"Longest wait of a worker for a lock on a partition, here and on the source.",
         c"A partition that cannot be locked in time is tried again later. 0 waits for ever.",
         &LOCK_TIMEOUT,
         0,
@@ -99,7 +99,7 @@ fn init_retries() {
     GucRegistry::define_int_guc(
         c"cgpsync.max_retries",
         c"How often a partition is tried again after a failure that may pass.",
-        c"Lost connections, restarts of the source, too many connections there, locks, deadlocks and serialization failures.",
+        c"Lost connections, restarts of the source, too many connections or too little memory there, locks, deadlocks and serialization failures.",
         &MAX_RETRIES,
         0,
         1_000_000,

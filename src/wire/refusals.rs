@@ -11,6 +11,12 @@ pub fn no_transaction(error: Error) -> Error {
     }
 }
 
+/// Whether two identities (`Server::identity_sql`) differ in nothing but when the server was started.
+pub fn listens_alike(one: &str, other: &str) -> bool {
+    let place = |identity: &str| identity.split_once(", started ").map(|(place, _)| place.to_owned());
+    place(one).is_some() && place(one) == place(other)
+}
+
 /// The address of the server leads to several.
 pub fn other_server(name: &str, expected: &str, identity: &str) -> Error {
     Error::new(
@@ -35,4 +41,23 @@ pub fn snapshot_gone(error: Error) -> Error {
         sqlstate::CONNECTION_FAILURE,
         format!("the session that held the run's snapshot is gone: {}", error.message),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listens_alike;
+
+    #[test]
+    fn a_restart_is_told_from_another_server() {
+        let before = "10.0.0.1, port 5432, started 2026-01-01 00:00:00+00";
+        assert!(listens_alike(
+            before,
+            "10.0.0.1, port 5432, started 2026-01-02 00:00:00+00"
+        ));
+        assert!(!listens_alike(
+            before,
+            "10.0.0.2, port 5432, started 2026-01-01 00:00:00+00"
+        ));
+        assert!(!listens_alike("", ""));
+    }
 }

@@ -1,7 +1,7 @@
 //! All sessions of a run reach the server that it has planned with.
 
+use crate::support::Pair;
 use crate::support::cluster::{Cluster, listener};
-use crate::support::{Pair, SOON, poll};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
@@ -145,18 +145,18 @@ fn a_server_that_leads_back_to_the_table_itself_is_refused_and_to_another_one_is
 
 #[test]
 fn a_source_that_was_restarted_is_no_other_server() {
-    let mut pair = Pair::new();
-    pair.persons(2000);
-    pair.target
-        .sql("ALTER ROLE postgres SET cgpsync.max_rate = '300kB'; ALTER ROLE postgres SET cgpsync.max_retries = 500");
-    let run = pair.sync_in_background("'persons', '20171231', 2");
-    pair.until_copying();
-    pair.source.stop("INT");
-    pair.source.boot();
-    pair.target.sql("ALTER ROLE postgres RESET cgpsync.max_rate");
-    assert_eq!(run.join(), Ok(12));
-    pair.same_rows("persons", "true");
-    poll("the run is on record", SOON, || {
-        pair.target.text("SELECT status FROM cgpsync_run") == "done"
-    });
+    for shared in ["on", "off"] {
+        let mut pair = Pair::new();
+        pair.persons(2000);
+        pair.target.sql(&format!(
+            "ALTER SERVER src OPTIONS (ADD shared_snapshot '{shared}'); ALTER ROLE postgres SET cgpsync.max_rate = '300kB';
+             ALTER ROLE postgres SET cgpsync.max_retries = 500"
+        ));
+        let run = pair.sync_in_background("'persons', '20171231', 2");
+        pair.until_copying();
+        pair.source.stop("INT");
+        pair.source.boot();
+        assert_eq!(run.join(), Ok(12), "{shared}");
+        pair.same_rows("persons", "true");
+    }
 }
