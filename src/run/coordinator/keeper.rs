@@ -80,7 +80,7 @@ impl Run {
             Ok(false) => {
                 return Err(Error::new(
                     sqlstate::OBJECT_IN_USE,
-                    "the run's snapshot was lost, and the source table has changed since",
+                    format!("{why}, and the source table has changed since"),
                 )
                 .hint("Run the same call again; it plans anew and copies only the rest."));
             }

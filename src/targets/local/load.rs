@@ -138,12 +138,13 @@ fn fill(
 ) -> Result<(Done, Option<Swap>)> {
     let unit = into.unit;
     let own_reader = reader.session.backend().filter(|_| reader.is_here).map(str::to_owned);
-    if pieces.is_none() {
-        what.gauge.take_piece();
-    }
     let mut rows_of_source = reader.copy(copy_sql, what.gauge)?;
     lock(unit, ahead, own_reader.as_deref())?;
     xact::take_snapshot();
+    if pieces.is_none() {
+        // It has begun: whatever it waited for, the run's snapshot was there for another attempt.
+        what.gauge.take_piece();
+    }
     empty(what, into, ahead)?;
     let defaults = other_defaults(local, what, into, &ahead.name, pieces.is_some())?;
     let old = match ahead.way {
