@@ -227,10 +227,10 @@ WHERE (r.status OPERATOR(pg_catalog.=) 'planning'
       AND l.objsubid OPERATOR(pg_catalog.=) 2);
 
 -- The end of this script, whatever comes to it: owner and privileges of the functions that were
--- dropped go to those of the same name, those of cgpsync_sync also to the procedure. A grant comes from whom it came before, as long as that
--- role can find the function; else from the owner. What a script grants counts as the extension's
--- own, which pg_dump leaves to CREATE EXTENSION; but that gives nothing, so the catalogs must not
--- say so.
+-- dropped go to those of the same name, those of cgpsync_sync also to the procedure. A grant comes
+-- from whom it came before, as long as that role can find the function; else from the owner. What a
+-- script grants counts as the extension's own, which pg_dump leaves to CREATE EXTENSION; but that
+-- gives nothing, so the catalogs must not say so.
 SET LOCAL search_path = pg_catalog, pg_temp;
 DO $$
 DECLARE

@@ -136,6 +136,14 @@ pub fn origin(session: &mut Session) -> Result<(Option<String>, String)> {
     Ok((row.owned(1), row.string(0)?))
 }
 
+/// True for a server that follows another one.
+pub fn is_standby(session: &mut Session) -> Result<bool> {
+    if !session.server().has_function("pg_is_in_recovery") {
+        return Ok(false);
+    }
+    answer(&session.query("SELECT pg_is_in_recovery()")?)
+}
+
 /// What a run's sessions read: they reach one server, and are in one snapshot if it can be shared.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Place {
@@ -279,8 +287,12 @@ impl Reader {
         })
     }
 
-    /// Who has locked `portion`, or what is below or above it, after a lock of it was not to be had; None where that cannot be told.
+    /// Who has locked `portion`, or what is below or above it, after a lock of it was not to be had; None where that cannot be told, as in the
+    /// middle of a COPY: it was a helper that did not get the lock then.
     pub fn lock_holders(&mut self, portion: &Portion) -> Option<Vec<Holder>> {
+        if self.session.is_at_work() {
+            return None;
+        }
         let asked = match self.place.snapshot {
             Some(_) => self.session.batch(LEAVE_UNIT),
             None => self.session.batch("ROLLBACK").and_then(|()| self.session.begin(None)),

@@ -82,8 +82,8 @@ mod before_18 {
 }
 
 /// Gathers the statistics of a partitioned table, called `name`, as ANALYZE ONLY has it since 18: before, the statement analyzes every table
-/// below it too, and what it calls for each of them is called here for this one. It checks rights, and leaves out what somebody else has
-/// locked. Inside a transaction.
+/// below it too, and what it calls for each of them is called here for this one. It checks rights. The table is left out if somebody else has it
+/// locked; what is below it the caller has locked. Inside a transaction.
 #[cfg(not(feature = "pg18"))]
 pub fn analyze_alone(oid: u32, _name: &str) -> Result<()> {
     // SAFETY: inside a transaction.

@@ -1,5 +1,6 @@
 //! A run's live figures in shared memory: workers add up what they receive, the coordinator works out rate and rest, any session of the
-//! role reads them. Nothing here is needed for the run to be right; it goes when the coordinator does.
+//! role reads them. Pieces of units are taken here, and the run's processes tell each other of their snapshot (`snapshot`). What is done is
+//! not told here: it goes when the coordinator does.
 
 mod snapshot;
 

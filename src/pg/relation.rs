@@ -38,6 +38,12 @@ pub fn lock(oid: u32, against: Against) {
     }
 }
 
+/// Locks a relation against its removal, if nobody is in the way. False when somebody is.
+pub fn try_lock(oid: u32) -> bool {
+    // SAFETY: inside a transaction; takes any OID, and does not wait.
+    unsafe { pg_sys::ConditionalLockRelationOid(pg_sys::Oid::from(oid), pg_sys::AccessShareLock as i32) }
+}
+
 /// Gives back the lock against writers, of the two that the caller holds: the one against VACUUM stays.
 pub fn let_writers_in(oid: u32) {
     // SAFETY: inside the transaction that locked it, outside of any subtransaction.

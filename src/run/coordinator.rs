@@ -58,6 +58,8 @@ struct Run {
     place: Place,
     /// a keeper that is gone is to be replaced
     renewal: Option<Renewal>,
+    /// why what is still to do cannot be done by this plan
+    outdated: Option<Error>,
 }
 
 /// The copying part of a run.
@@ -104,6 +106,7 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         source: String::new(),
         place: Place::default(),
         renewal: None,
+        outdated: None,
     };
     Ok(conflict.is_none().then_some(run))
 }

@@ -14,6 +14,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub struct SelfCheck {
     last: Option<Instant>,
+    /// what was seen then: a wait that is over at the next look was none to tell of
+    seen: Vec<Wait>,
 }
 
 impl SelfCheck {
@@ -29,10 +31,12 @@ impl SelfCheck {
             None => Store::open()?,
         };
         let waits = store.waits(coordinator, run.map(|(_, id)| id))?;
-        match chain(&waits, backend::pid()) {
-            Some(chain) => Err(waited_for(&chain)),
-            None => Ok(()),
+        let chain: Vec<Wait> = chain(&waits, backend::pid()).into_iter().flatten().cloned().collect();
+        if !chain.is_empty() && chain == self.seen {
+            return Err(waited_for(&chain));
         }
+        self.seen = chain;
+        Ok(())
     }
 }
 
@@ -58,7 +62,7 @@ fn chain(waits: &[Wait], me: i32) -> Option<Vec<&Wait>> {
     None
 }
 
-fn waited_for(chain: &[&Wait]) -> Error {
+fn waited_for(chain: &[Wait]) -> Error {
     let is_last = |at: usize| at + 1 == chain.len();
     let mut detail = String::new();
     for (at, wait) in chain.iter().enumerate() {
@@ -115,7 +119,7 @@ mod tests {
             wait(2, 12, true),
             wait(3, 50, true),
         ];
-        let found = chain(&waits, 99).expect("a cycle");
+        let found: Vec<Wait> = chain(&waits, 99).expect("a cycle").into_iter().cloned().collect();
         let pids: Vec<i32> = found.iter().map(|wait| wait.waiter).collect();
         assert_eq!(pids, [2, 12]);
         let detail = waited_for(&found).detail.unwrap_or_default();

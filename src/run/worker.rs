@@ -122,11 +122,6 @@ impl Worker {
 
     /// A source that cannot be reached is no failure of the unit that happened to be next: it goes back, and this worker waits.
     fn not_connected(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
-        if error.sqlstate == sqlstate::OTHER_SERVER {
-            // Whether the run's own server is still there, the coordinator finds out.
-            self.board
-                .note_strayed(unit.place.server.as_deref().unwrap_or_default());
-        }
         let full = error.side == Side::Source && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
         if full && self.board.serving() > 0 {
             let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
@@ -137,13 +132,19 @@ impl Worker {
             return self.failed(unit, error);
         }
         self.outage += 1;
+        let has_strayed = error.sqlstate == sqlstate::OTHER_SERVER;
         match self.run.request.next_attempt(&error, self.outage) {
             Some(delay) => {
-                let remark = match error.sqlstate.as_str() {
-                    sqlstate::OTHER_SERVER => error.message,
-                    _ => format!("waiting for the source: {}", retry_remark(&error, self.outage, delay)),
+                let remark = match has_strayed {
+                    true => error.message,
+                    false => format!("waiting for the source: {}", retry_remark(&error, self.outage, delay)),
                 };
                 self.leave(unit, &remark)?;
+                if has_strayed {
+                    // Whether the run's own server is still there, the coordinator finds out; the remark is there by now.
+                    self.board
+                        .note_strayed(unit.place.server.as_deref().unwrap_or_default());
+                }
                 self.sleep(delay);
             }
             None => {
@@ -188,7 +189,11 @@ impl Worker {
             None => error,
         };
         if unit.place.snapshot.is_some() && retry::is_snapshots_fault(&error) {
-            self.board.want_snapshot(Snapshot::Kept);
+            // Another worker's error may have brought a new one already.
+            let present = xact::transaction(|| self.store.place(self.id))?;
+            if present == unit.place {
+                self.board.want_snapshot(Snapshot::Kept);
+            }
         }
         let gauge = self.board.gauge(unit.number);
         if error.is_cancel() {

@@ -9,22 +9,30 @@ use crate::wire::Session;
 
 /// Who has locked `relation`, quoted and qualified, or a table beside it in its tree. An error where the server cannot tell.
 pub fn lock_holders(session: &mut Session, relation: &str) -> Result<Vec<Holder>> {
-    if session.server().version < 90_000 {
+    let server = session.server();
+    if server.version < 90_200 {
         return Err(Error::unsupported("the server does not tell who holds a lock"));
     }
+    // Those of segments have process numbers of other hosts.
+    let coordinator = match server.has_segments() {
+        true => "AND l.gp_segment_id = -1",
+        false => "",
+    };
     let rows = session.query(&Session::question(&format!(
         "SELECT DISTINCT CAST(l.pid AS text), CAST(x.gid AS text), CAST(x.owner AS text), CAST(x.prepared AS text)
          FROM pg_locks l
          LEFT JOIN pg_locks own ON l.pid IS NULL AND own.pid IS NULL AND own.granted AND own.locktype = 'transactionid'
               AND own.virtualtransaction = l.virtualtransaction
          LEFT JOIN pg_prepared_xacts x ON CAST(x.transaction AS text) = CAST(own.transactionid AS text)
-         WHERE l.granted AND l.locktype = 'relation' AND (l.pid IS NULL OR l.pid <> pg_backend_pid())
+         WHERE l.granted AND l.locktype = 'relation' {1} AND (l.pid IS NULL OR l.pid <> pg_backend_pid())
+           AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.pid = l.pid AND a.application_name LIKE 'cgpsync run %')
            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
            AND l.relation IN (SELECT CAST({0} AS regclass)
                               UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = CAST({0} AS regclass)
                               UNION ALL SELECT inhparent FROM pg_inherits WHERE inhrelid = CAST({0} AS regclass))
          ORDER BY 1, 2",
-        quote_literal(relation)
+        quote_literal(relation),
+        coordinator
     )))?;
     let one = |row: &Row| Holder::read([row.text(0), row.text(1), row.text(2), row.text(3)]);
     Ok(rows.iter().filter_map(one).collect())

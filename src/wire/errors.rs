@@ -2,6 +2,7 @@
 
 use super::alert::{Failure, hint};
 use crate::error::{Error, Side, is_error_code, sqlstate, tame};
+use tokio_postgres::error::{DbError, Severity};
 
 /// The error of a server or connection, led by what was being done. SQLSTATE is the remote's, if it is one; DETAIL keeps it in any case.
 pub fn remote_error(error: &tokio_postgres::Error, side: Side, what: &str) -> Error {
@@ -23,7 +24,7 @@ pub fn remote_error(error: &tokio_postgres::Error, side: Side, what: &str) -> Er
             detail: Some(detail),
             hint: db.hint().map(tame),
             side,
-            is_final: db.severity() == "ERROR" && ends_a_session(code),
+            is_final: is_no_end(db) && ends_a_session(code),
         };
     }
     let cause = std::error::Error::source(error);
@@ -40,6 +41,14 @@ pub fn remote_error(error: &tokio_postgres::Error, side: Side, what: &str) -> Er
     };
     let text = cause.map_or_else(|| error.to_string(), ToString::to_string);
     Error::new(code, format!("{what}: {}", tame(&text)))
+}
+
+/// True for an error that leaves the session as it is. Before 9.6 the server says how severe it is in its own language alone.
+fn is_no_end(db: &DbError) -> bool {
+    match db.parsed_severity() {
+        Some(severity) => severity == Severity::Error,
+        None => db.severity() == "ERROR",
+    }
 }
 
 /// True for what a server says when a session ends or does not come about. Said with less than FATAL, it is about a session of that server's own,

@@ -24,4 +24,5 @@ mod socket;
 pub mod stream;
 pub mod tls;
 
+pub use refusals::{listens_alike, other_server};
 pub use session::Session;

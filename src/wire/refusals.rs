@@ -11,10 +11,13 @@ pub fn no_transaction(error: Error) -> Error {
     }
 }
 
-/// Whether two identities (`Server::identity_sql`) differ in nothing but when the server was started.
-pub fn listens_alike(one: &str, other: &str) -> bool {
-    let place = |identity: &str| identity.split_once(", started ").map(|(place, _)| place.to_owned());
-    place(one).is_some() && place(one) == place(other)
+/// Whether two identities (`Server::identity_sql`) differ in nothing but that the server was started again since.
+pub fn listens_alike(before: &str, now: &str) -> bool {
+    match (before.split_once(", started "), now.split_once(", started ")) {
+        // Times in one form and zone sort as their texts do.
+        (Some((place, started)), Some((other, again))) => place == other && started <= again,
+        _ => false,
+    }
 }
 
 /// The address of the server leads to several.
@@ -57,6 +60,10 @@ mod tests {
         assert!(!listens_alike(
             before,
             "10.0.0.2, port 5432, started 2026-01-01 00:00:00+00"
+        ));
+        assert!(!listens_alike(
+            before,
+            "10.0.0.1, port 5432, started 2025-12-31 00:00:00+00"
         ));
         assert!(!listens_alike("", ""));
     }

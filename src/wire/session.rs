@@ -117,7 +117,7 @@ impl Session {
             (Some(identity), None) => self.expected = Some(identity),
             (Some(identity), Some(expected)) if identity != *expected => {
                 // Without a snapshot to be in, a server that was restarted is as good as before.
-                if snapshot.is_some() || !listens_alike(&identity, expected) {
+                if snapshot.is_some() || !listens_alike(expected, &identity) {
                     return Err(other_server(self.name(), expected, &identity));
                 }
                 self.expected = Some(identity);
@@ -327,7 +327,7 @@ impl Session {
     }
 
     /// Lets in what has arrived, as far as it goes without waiting, and tells whether a statement is under way over there after all.
-    fn is_at_work(&mut self) -> bool {
+    pub fn is_at_work(&mut self) -> bool {
         let mut rest = vec![0; 64 * 1024];
         // A server that goes on sending is at work.
         for _ in 0..MOST_LEFT {

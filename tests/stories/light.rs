@@ -107,6 +107,33 @@ fn a_partition_that_is_tried_again_after_that_is_read_in_a_new_snapshot() {
 }
 
 #[test]
+fn a_source_that_has_changed_by_then_fails_that_partition_and_no_other() {
+    let pair = Pair::new();
+    drop(days(&pair));
+    pair.target.sql("ALTER ROLE postgres SET cgpsync.max_rate = '40kB'");
+    let run = pair.sync_in_background("'days', '20170102', 2");
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
+    pair.until_copying();
+    poll("the session that held the snapshot is gone", SOON, || {
+        pair.source.text(sessions) == "2"
+    });
+    // A new day comes, as it does; one of the two is tried again, and the plan is not of this table.
+    pair.source.sql(
+        "CREATE TABLE days_4 PARTITION OF days FOR VALUES FROM ('2017-01-04') TO ('2017-01-05');
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%days_2'",
+    );
+    let error = run.join().expect_err("the second day");
+    assert!(
+        error.starts_with("55006") && error.contains("1 of 2 partitions"),
+        "{error}"
+    );
+    assert_eq!(pair.target.text("SELECT count(*) FROM days_1"), "9000");
+    assert_eq!(pair.target.text("SELECT count(*) FROM days_2"), "0");
+    pair.target.sql("ALTER ROLE postgres RESET cgpsync.max_rate");
+    assert_eq!(pair.copied("'days', '20170102'"), ["days_2"]);
+}
+
+#[test]
 fn verify_lets_go_of_each_partition_too() {
     let pair = Pair::new();
     let mut other = days(&pair);

@@ -90,3 +90,22 @@ fn a_check_that_looks_into_the_table_is_as_good() {
     );
     swaps(&pair, "checked", "checked");
 }
+
+#[test]
+fn so_do_triggers_of_the_table_above() {
+    let pair = Pair::new();
+    swapped::checks(&pair.target);
+    pair.both(
+        "CREATE TABLE tree (id int, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+         CREATE TABLE tree_1 PARTITION OF tree FOR VALUES IN (1)",
+    );
+    pair.source.sql(&format!(
+        "INSERT INTO tree SELECT g, 1 FROM generate_series(1, {ROWS}) g"
+    ));
+    pair.target.sql(
+        "CREATE FUNCTION looks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           PERFORM FROM public.tree_1 WHERE id = NEW.id - 1; RETURN NULL; END $$;
+         CREATE TRIGGER looks AFTER INSERT ON tree FOR EACH ROW EXECUTE FUNCTION looks()",
+    );
+    swaps(&pair, "tree", "tree_1");
+}

@@ -61,6 +61,24 @@ fn an_error_that_is_about_a_server_behind_the_source_is_not_taken_for_the_loss_o
 }
 
 #[test]
+fn how_severe_an_error_is_does_not_depend_on_the_language_of_the_source() {
+    let pair = Pair::new();
+    pair.persons(5);
+    let fake = Fake::start(pair.source.port);
+    pair.create_server("fake", fake.port);
+    let refusal = fake::report(
+        b'E',
+        &[(b'S', "FEHLER"), (b'V', "ERROR"), (b'C', "08006"), (b'M', "nicht da")],
+    );
+    fake.tell(vec![("COPY", Lie::instead(b'H', refusal))]);
+    let error = pair
+        .sync("'persons', '20170101', source => 'fake'")
+        .expect_err("what is behind");
+    assert_eq!(error.code().code(), "08006", "{error:?}");
+    assert_eq!(pair.target.text("SELECT attempts FROM cgpsync_run_partition"), "1");
+}
+
+#[test]
 fn an_error_here_about_a_connection_of_somebodys_trigger_is_not_the_loss_of_the_source() {
     let pair = Pair::new();
     pair.both("CREATE TABLE t (id int)");

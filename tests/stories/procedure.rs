@@ -88,6 +88,12 @@ fn operators_of_the_callers_own_are_not_called_though_it_has_no_search_path_of_i
              CREATE FUNCTION mine.same(a name, b name) RETURNS bool LANGUAGE plpgsql AS
                $$ BEGIN RAISE NOTICE 'planted'; RETURN true; END $$;
              CREATE OPERATOR mine.= (LEFTARG = name, RIGHTARG = name, FUNCTION = mine.same);
+             CREATE FUNCTION mine.same(a oid, b oid) RETURNS bool LANGUAGE plpgsql AS
+               $$ BEGIN RAISE NOTICE 'planted'; RETURN true; END $$;
+             CREATE OPERATOR mine.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = mine.same);
+             CREATE FUNCTION mine.told() RETURNS bigint LANGUAGE plpgsql AS
+               $$ BEGIN RAISE NOTICE 'planted'; RETURN 1; END $$;
+             CREATE VIEW mine.cgpsync_run AS SELECT mine.told() AS run_id;
              SET search_path = mine, pg_catalog, public",
         )
         .expect("an operator");

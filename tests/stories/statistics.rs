@@ -108,3 +108,18 @@ fn what_cannot_be_analyzed_is_told_and_the_run_is_done() {
     pair.copied("'t', '20171231'");
     assert_eq!(analyzed(&pair), "t_2016+ t_2016_1 t_2016_2 t_2017");
 }
+
+#[test]
+fn a_partition_that_is_locked_keeps_the_table_above_from_being_sampled_and_nothing_else() {
+    let pair = Pair::new();
+    levels(&pair);
+    let (mut client, notices) = pair.target.connect_with_notices();
+    // By the caller itself: the run has nothing to do with that partition.
+    client
+        .batch_execute("SET cgpsync.lock_timeout = 0; BEGIN; LOCK TABLE t_2016_2")
+        .expect("a lock");
+    pair.sync_as(&mut client, "'t_2017', '20171231'").expect("a sync");
+    assert_eq!(analyzed(&pair), "t_2017");
+    let told = notices.lock().expect("a lock").join("\n");
+    assert!(told.contains("t: not analyzed: t_2016_2 is locked"), "{told}");
+}

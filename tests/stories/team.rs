@@ -305,6 +305,66 @@ fn whether_one_process_must_load_it_is_told_from_all_that_a_row_sets_off() {
 }
 
 #[test]
+fn a_helper_that_gets_no_lock_over_there_fails_the_partition_and_nobody_hangs() {
+    let pair = Pair::with(
+        "",
+        "cgpsync.max_rate = '400kB'\ncgpsync.max_retries = 0\ncgpsync.lock_timeout = '500ms'",
+    );
+    big(&pair);
+    pair.both("CREATE TABLE big_2016 PARTITION OF big FOR VALUES FROM ('2016-01-01') TO ('2017-01-01')");
+    pair.source
+        .sql("INSERT INTO big SELECT 1, '2016-05-05', 'x'; ANALYZE big");
+    // The small partition is done when this reader lets it, and its seat is a helper's then.
+    let mut reader = pair.target.connect();
+    reader
+        .batch_execute("BEGIN; SELECT count(*) FROM big_2016")
+        .expect("a reader");
+    let run = pair.sync_in_background("'big', '20171231', 2, since => '20151231'");
+    pair.until_copying();
+    let mut other = pair.source.connect();
+    let lock = std::thread::spawn(move || other.batch_execute("BEGIN; LOCK TABLE big_2017; COMMIT"));
+    poll("it waits behind the worker", SOON, || {
+        pair.source
+            .text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'big_2017'::regclass")
+            == "1"
+    });
+    reader.batch_execute("COMMIT").expect("the end");
+    poll("the run has ended", SOON, || run.is_finished());
+    let error = run.join().expect_err("nobody gets behind that lock");
+    assert!(error.starts_with("55P03"), "{error}");
+    pair.all_gone();
+    lock.join().expect("a thread").expect("a lock");
+    assert_eq!(pair.target.text("SELECT string_agg(t, ',') FROM big_2017"), "old");
+}
+
+#[test]
+fn a_trigger_that_comes_while_the_partition_is_waited_for_is_not_run_by_several() {
+    let pair = Pair::new();
+    big(&pair);
+    let mut other = pair.target.connect();
+    other
+        .batch_execute(
+            "CREATE TABLE seen (v int);
+             CREATE FUNCTION sees() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               INSERT INTO public.seen VALUES (NEW.id); RETURN NEW; END $$;
+             BEGIN; CREATE TRIGGER sees BEFORE INSERT ON big_2017 FOR EACH ROW WHEN (NEW.id = 5) EXECUTE FUNCTION sees()",
+        )
+        .expect("a trigger");
+    let run = pair.sync_in_background("'big', '20171231', 3");
+    poll("it is waited for", SOON, || {
+        pair.target
+            .text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'big_2017'::regclass")
+            == "1"
+    });
+    other.batch_execute("COMMIT").expect("the end");
+    let error = run.join().expect_err("it is another partition now");
+    assert!(error.starts_with("55006"), "{error}");
+    assert_old(&pair);
+    assert_eq!(pair.copied("'big', '20171231', 3"), ["big_2017"]);
+    assert_eq!(pair.target.text("SELECT string_agg(v::text, ',') FROM seen"), "5");
+}
+
+#[test]
 fn a_partition_that_is_nearly_all_long_values_is_big_too() {
     let pair = Pair::new();
     pair.both(

@@ -8,7 +8,8 @@ use crate::pg::{report, xact};
 use crate::run::planning;
 use crate::run::request::random;
 use crate::run::sessions::open_for_run;
-use crate::source;
+use crate::source::{self, Place};
+use crate::wire::{Session, listens_alike, other_server};
 use std::time::{Duration, Instant};
 
 /// Workers are not looked after meanwhile.
@@ -38,6 +39,9 @@ impl Run {
         if self.place.snapshot.is_none() {
             return Ok(());
         }
+        if let Some(error) = self.outdated.as_ref().filter(|_| units_to_do) {
+            return xact::transaction(|| self.store.pending_failed(self.id, error));
+        }
         let is_wanted = board.snapshot() == Snapshot::Wanted;
         if let Some(mut keeper) = self.keeper.take() {
             let alive = report::catch(|| keeper.check_alive());
@@ -64,13 +68,18 @@ impl Run {
         } else if self.renewal.is_none() && (is_wanted || (units_to_do && board.snapshot() == Snapshot::LetGo)) {
             self.renew(WAS_LET_GO);
         }
-        let Some(renewal) = &self.renewal else {
-            return Ok(());
-        };
-        if !(units_to_do || is_wanted) || Instant::now() < renewal.due {
-            return Ok(());
+        let wants_one = units_to_do || is_wanted;
+        match &self.renewal {
+            Some(renewal) if wants_one && Instant::now() >= renewal.due => {
+                let (attempt, why) = (renewal.attempts + 1, renewal.why);
+                self.try_renewal(attempt, why, board)
+            }
+            _ => Ok(()),
         }
-        let (attempt, why) = (renewal.attempts + 1, renewal.why);
+    }
+
+    /// Attempt number `attempt` to get another snapshot.
+    fn try_renewal(&mut self, attempt: u32, why: &'static str, board: &Board) -> Result<()> {
         let remark = match report::catch(|| self.new_keeper()) {
             Ok(true) => {
                 self.renewal = None;
@@ -78,11 +87,14 @@ impl Run {
                 format!("{why}: partitions from here on are read in a new one")
             }
             Ok(false) => {
-                return Err(Error::new(
-                    sqlstate::OBJECT_IN_USE,
-                    format!("{why}, and the source table has changed since"),
-                )
-                .hint("Run the same call again; it plans anew and copies only the rest."));
+                let message = format!("{why}, and the source table has changed since");
+                let error = Error::new(sqlstate::OBJECT_IN_USE, &message)
+                    .hint("Run the same call again; it plans anew and copies only the rest.");
+                // What is being read goes on: it has the old one.
+                self.outdated = Some(error);
+                self.renewal = None;
+                board.set_snapshot(Snapshot::Lost);
+                message
             }
             Err(error) if error.is_cancel() => return Err(error),
             Err(error) => match self.request.retries.delay_after(attempt, random()) {
@@ -135,10 +147,14 @@ impl Run {
         .hint("Name one of them in the options host and port; what shares out connections must send all sessions to one server."))
     }
 
-    /// A new session with a new snapshot, which becomes the run's. False if the source table is not what was planned with: a relation that was
-    /// replaced meanwhile is still there in the old plan.
+    /// A new session with a new snapshot, which becomes the run's, on the server that was reached before, if that answers. False if the source table
+    /// is not what was planned with: a relation that was replaced meanwhile is still there in the old plan.
     fn new_keeper(&mut self) -> Result<bool> {
-        let keeper = open_for_run(&self.request, self.id, &self.target, RENEWAL_TIMEOUT, None)?;
+        let open = |place: Option<&Place>| open_for_run(&self.request, self.id, &self.target, RENEWAL_TIMEOUT, place);
+        let keeper = match open(Some(&self.place)) {
+            Err(error) if !error.is_cancel() && self.place.peer.is_some() => open(None)?,
+            keeper => keeper?,
+        };
         let (keeper, (place, shape)) = keeper.and_then(|keeper| {
             let place = source::begin_shared(keeper)?;
             if place.snapshot.is_none() {
@@ -146,6 +162,7 @@ impl Run {
                     "the source has no snapshot that sessions can share any more",
                 ));
             }
+            self.check_successor(keeper, &place)?;
             let shape = keeper.look(|keeper| {
                 xact::transaction(|| {
                     self.request.limit_lock_waits()?;
@@ -162,5 +179,21 @@ impl Run {
         self.place = place;
         self.keeper = Some(keeper);
         Ok(true)
+    }
+
+    /// Where the address leads to another server now, it must be one that has taken over: a standby that is still one may lack what the server before had.
+    fn check_successor(&self, keeper: &mut Session, place: &Place) -> Result<()> {
+        let (Some(before), Some(now)) = (&self.place.server, &place.server) else {
+            return Ok(());
+        };
+        if listens_alike(before, now) {
+            return Ok(());
+        }
+        if source::is_standby(keeper)? {
+            // It may be promoted yet.
+            return Err(other_server(&self.request.source, before, now));
+        }
+        let remark = format!("the source is another server now: {now}, before it was {before}");
+        xact::transaction(|| self.store.add_message(self.id, &remark))
     }
 }

@@ -36,11 +36,13 @@ const PLAIN_PARTS: &str = "FUNCEXPR OPEXPR VAR CONST BOOLEXPR NULLTEST BOOLEANTE
 
 /// Whether code that runs for the rows may look for others of the unit, which needs its indexes while it is loaded: a trigger, a foreign key to the
 /// unit or to what is above it, or a function of somebody's own that need not give the same for the same arguments.
+/// What a partition has of its parent's triggers is internal before 15, as those of constraints are.
 pub fn looks_back(local: &Local, what: &What<'_>, unit: u32) -> Result<bool> {
     let sql = format!(
         "{SET_OFF}
          SELECT EXISTS (SELECT FROM pg_trigger t
-                        WHERE t.tgrelid = $1::oid AND t.tgtype & 4 <> 0 AND t.tgenabled <> 'D' AND NOT t.tgisinternal)
+                        WHERE t.tgrelid = $1::oid AND t.tgtype & 4 <> 0 AND t.tgenabled <> 'D'
+                          AND (NOT t.tgisinternal OR t.tgconstraint = 0))
              OR EXISTS (SELECT FROM pg_constraint c
                         WHERE c.conrelid = $1::oid AND c.contype = 'f'
                           AND c.confrelid IN (SELECT relid FROM pg_partition_ancestors($1::oid::regclass) UNION SELECT $1::oid))

@@ -134,8 +134,10 @@ pub fn is_this_server(identity: &str) -> Result<bool> {
 /// Whether relation `oid` of `database` on this server is `table`, or of the same tree.
 pub fn is_in_tree(table: u32, database: &str, oid: u32) -> Result<bool> {
     let rows = ask(
-        "SELECT current_database() = $2 AND ($1::oid = $3::oid OR $3::oid IN (
-           SELECT relid FROM pg_partition_tree(pg_partition_root($1::oid::regclass))))",
+        "WITH RECURSIVE tree(oid) AS (
+           SELECT COALESCE(pg_partition_root($1::oid::regclass)::oid, $1::oid)
+           UNION ALL SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid)
+         SELECT current_database() = $2 AND $3::oid IN (SELECT oid FROM tree)",
         &[Some(&table.to_string()), Some(database), Some(&oid.to_string())],
     )?;
     Ok(rows.first().is_some_and(|row| row.is(0)))

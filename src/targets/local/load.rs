@@ -1,5 +1,5 @@
-//! Replacing the rows of one unit, in one transaction of this process: afterwards the unit holds exactly what the source sent, or the
-//! transaction fails and it holds what it held.
+//! Replacing the rows of one unit, in one transaction of this process, after one that has looked: afterwards the unit holds exactly what the source
+//! sent, or the transaction fails and it holds what it held.
 
 use super::copy_in::CopyIn;
 use super::swap::{self, Swap};
@@ -146,6 +146,9 @@ fn fill(
         what.gauge.take_piece();
     }
     empty(what, into, ahead)?;
+    if pieces.is_some() && !effects::can_be_shared(local, what, unit)? {
+        return Err(moved_on(&ahead.name, "altered", "it was to be replaced"));
+    }
     let defaults = other_defaults(local, what, into, &ahead.name, pieces.is_some())?;
     let old = match ahead.way {
         Way::Swap => Some(Swap::begin(unit, || effects::looks_back(local, what, unit))?),
@@ -214,31 +217,34 @@ fn lock(unit: u32, ahead: &Ahead, own_reader: Option<&str>) -> Result<()> {
     Ok(())
 }
 
+/// The unit is not what it was.
+fn moved_on(name: &str, how: &str, when: &str) -> Error {
+    Error::new(sqlstate::OBJECT_IN_USE, format!("{name} was {how} while {when}")).hint("Run the same call again.")
+}
+
 /// Makes sure that the unit, now locked, is what was planned and seen, and truncates it if that is the way.
 fn empty(what: &What<'_>, into: &CopyIn<'_>, ahead: &Ahead) -> Result<()> {
     let (unit, name) = (into.unit, &ahead.name);
-    let moved_on = |how: &str, when: &str| {
-        Error::new(sqlstate::OBJECT_IN_USE, format!("{name} was {how} while {when}")).hint("Run the same call again.")
-    };
     // TRUNCATE goes by name: it must be this unit's, and not that of a table renamed to it meanwhile.
     let (name_now, types_now) = facts::name_and_types(unit)?;
     if name_now != *name {
-        return Err(moved_on("renamed", "it was to be replaced"));
+        return Err(moved_on(name, "renamed", "it was to be replaced"));
     }
     // In COPY's binary form a value of one type can be another one of another, and nobody would notice.
     let is_as_planned = |(column, planned): (&String, &String)| types_now.get(column) == Some(planned);
     if !what.columns.iter().zip(what.types).all(is_as_planned) {
-        return Err(moved_on("given other columns", "the run was on").final_one());
+        return Err(moved_on(name, "given other columns", "the run was on").final_one());
     }
     // Loading would lock new parents, after the partition; and what was detached, or has other bounds, is not what was planned.
     let (parents_now, bounds) = place_of(unit, into.table)?;
     let is_below = unit == into.table || ahead.parents.contains(&into.table);
     if parents_now != ahead.parents || !is_below || what.bound.is_some_and(|planned| planned != bounds) {
-        return Err(moved_on("attached or detached", "the run was on"));
+        return Err(moved_on(name, "attached or detached", "the run was on"));
     }
     if ahead.way == Way::Swap && swap::obstacle(unit)?.is_some() {
-        return Err(moved_on("altered", "it was to be replaced"));
+        return Err(moved_on(name, "altered", "it was to be replaced"));
     }
+    facts::check_privileges(unit, name)?;
     if let Some(condition) = what.vanished {
         check_vanished(unit, name, condition)?;
     }

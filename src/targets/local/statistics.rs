@@ -2,7 +2,7 @@
 
 use super::facts;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::{analyze, backend, spi};
+use crate::pg::{analyze, backend, relation, spi};
 
 /// Gathers statistics of the unit, if the role may and nobody else is at it. An owner may; since 17 there is a privilege for it as well.
 pub fn analyze(unit: u32) -> Result<()> {
@@ -26,21 +26,30 @@ pub fn parents_of_all(units: &[u32]) -> Result<Vec<u32>> {
     rows.iter().map(|row| row.need(0)).collect()
 }
 
-/// Gathers statistics of a partitioned table alone, if the role may and nobody else is at it. An error if it has foreign partitions: their
-/// servers would be asked, and could keep the run waiting.
+/// Gathers statistics of a partitioned table alone, if the role may and nobody else is at it. It waits for nobody: an error if anything below it
+/// is locked against readers, or is a foreign partition, whose server would be asked.
 pub fn analyze_parent(table: u32) -> Result<()> {
     if !may_analyze(table)? {
         return Ok(());
     }
-    let foreign = facts::ask(
-        "SELECT FROM pg_partition_tree($1::oid::regclass) t JOIN pg_class c ON c.oid = t.relid WHERE c.relkind = 'f' LIMIT 1",
+    // pg_partition_tree would wait for what is locked.
+    let below = facts::ask(
+        "WITH RECURSIVE tree(oid, level) AS (
+           SELECT $1::oid, 0 UNION ALL SELECT i.inhrelid, t.level + 1 FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid)
+         SELECT c.oid, c.relkind = 'f', c.relname FROM tree t JOIN pg_class c ON c.oid = t.oid ORDER BY t.level, c.oid",
         &[Some(&table.to_string())],
     )?;
-    if !foreign.is_empty() {
+    if below.iter().any(|row| row.is(1)) {
         return Err(Error::new(
             sqlstate::FEATURE_NOT_SUPPORTED,
             "it has foreign partitions, whose servers ANALYZE would ask",
         ));
+    }
+    for row in &below {
+        if !relation::try_lock(row.need(0)?) {
+            let message = format!("{} is locked", row.string(2)?);
+            return Err(Error::new(sqlstate::LOCK_NOT_AVAILABLE, message));
+        }
     }
     analyze::analyze_alone(table, &facts::qualified_name(table)?)
 }
