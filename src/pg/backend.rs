@@ -109,29 +109,38 @@ pub fn with_pinned_path<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// Sets a setting to the end of the transaction, without SQL.
-pub fn set_locally(name: &CStr, value: &str) -> Result<()> {
-    let value = std::ffi::CString::new(value).map_err(|_| Error::internal("zero byte in a setting"))?;
-    set(name, &value, pg_sys::GucAction::GUC_ACTION_LOCAL);
-    Ok(())
-}
-
 /// The same for the session of a process of ours, whatever code of others has made of it in an earlier transaction.
 pub(super) fn pin_path() {
     set_path(pg_sys::GucAction::GUC_ACTION_SET);
 }
 
-fn set_path(action: pg_sys::GucAction::Type) {
-    set(c"search_path", c"pg_catalog, pg_temp", action);
+/// Sets a setting to the end of the transaction, without SQL.
+pub fn set_locally(name: &CStr, value: &str) -> Result<()> {
+    let value = std::ffi::CString::new(value).map_err(|_| Error::internal("zero byte in a setting"))?;
+    let (context, action) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucAction::GUC_ACTION_LOCAL);
+    set(name, &value, context, action);
+    Ok(())
 }
 
-fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
-    // SAFETY: inside a transaction; what the role may not set, and a value that is none, are errors of the server.
+/// Has this process look for a deadlock soon when it waits for a lock, be the setting a superuser's: whoever looks first is the victim, and what a
+/// process of ours has done it tries again, which REINDEX and the like of others do not.
+pub fn look_early_for_deadlocks() {
+    let (context, action) = (pg_sys::GucContext::PGC_SUSET, pg_sys::GucAction::GUC_ACTION_SET);
+    set(c"deadlock_timeout", c"100ms", context, action);
+}
+
+fn set_path(action: pg_sys::GucAction::Type) {
+    let context = pg_sys::GucContext::PGC_USERSET;
+    set(c"search_path", c"pg_catalog, pg_temp", context, action);
+}
+
+fn set(name: &CStr, value: &CStr, context: pg_sys::GucContext::Type, action: pg_sys::GucAction::Type) {
+    // SAFETY: inside a transaction; what may not be set in this context, and a value that is none, are errors of the server.
     unsafe {
         pg_sys::set_config_option(
             name.as_ptr(),
             value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
+            context,
             pg_sys::GucSource::PGC_S_SESSION,
             action,
             true,

@@ -49,6 +49,7 @@ pub fn prepare_session() -> Result<String> {
         {
             backend::set_config(name, value, false)?;
         }
+        backend::look_early_for_deadlocks();
         // 17 and later only.
         spi::execute(
             "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'",
