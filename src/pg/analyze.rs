@@ -1,7 +1,7 @@
 //! ANALYZE of a partitioned table alone: its statistics, from rows of all that is below it, without those of each table below.
 
 use crate::error::Result;
-use pgrx::{PostgresGucEnum, pg_sys};
+use pgrx::PostgresGucEnum;
 
 /// What cgpsync.analyze_partitions can be set to; as long as it was a boolean it took the last six as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -87,7 +87,7 @@ mod before_18 {
 #[cfg(not(feature = "pg18"))]
 pub fn analyze_alone(oid: u32, _name: &str) -> Result<()> {
     // SAFETY: inside a transaction.
-    unsafe { before_18::analyze(pg_sys::Oid::from(oid)) };
+    unsafe { before_18::analyze(pgrx::pg_sys::Oid::from(oid)) };
     Ok(())
 }
 
