@@ -44,6 +44,15 @@ fn during(pair: &Pair, unit: &str, arguments: &str, change: &str) -> Result<usiz
         pair.target.text(attempts) != "0"
     });
     pair.source.sql(change);
+    // One that had its snapshot before the change may still read what was there then: the next one has not.
+    let attempts = || -> i32 {
+        let attempts = "SELECT COALESCE(max(attempts), 0) FROM cgpsync_run_partition WHERE run_id = (SELECT max(run_id) FROM cgpsync_run)";
+        pair.target.text(attempts).parse().expect("a number")
+    };
+    let seen = attempts();
+    poll("an attempt has begun after the change", SOON, || {
+        run.is_finished() || attempts() >= seen + 2
+    });
     holder.batch_execute("COMMIT").expect("the lock goes");
     run.join()
 }
