@@ -218,8 +218,10 @@ pub struct Size<'a> {
     pub shares: Shares,
 }
 
-/// Undoes what a unit has left in the transaction: its locks.
-const LEAVE_UNIT: &str = "ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit";
+/// Begins a unit within the transaction.
+pub const ENTER_UNIT: &str = "SAVEPOINT unit";
+/// Undoes what a unit has left in the transaction: its locks, and an error.
+pub const LEAVE_UNIT: &str = "ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit";
 
 /// A session that reads units: all of them in the run's snapshot, or each in a transaction of its own.
 pub struct Reader {
@@ -252,7 +254,7 @@ impl Reader {
             return Ok(Vec::new());
         }
         let shares = size.shares;
-        let begin = format!("SAVEPOINT unit; {name}");
+        let begin = format!("{ENTER_UNIT}; {name}");
         let is_alone = shares.processes < 2;
         if !is_alone && size.cut.is_none() && pieces::has_blocks(self.session.server()) {
             // No question of its own: it would be one more for each small partition.

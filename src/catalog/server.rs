@@ -54,6 +54,10 @@ pub struct Server {
     pub shared_snapshot: Option<bool>,
 }
 
+/// The end of an identity ([`Server::identity_sql`]), which is the same at whatever address the server was reached.
+pub const LISTENS_SQL: &str = "', port ' || pg_catalog.current_setting('port')
+    || ', started ' || CAST(pg_catalog.pg_postmaster_start_time() AS text)";
+
 /// Functions that are called where they exist.
 const FUNCTIONS: &[&str] = &[
     "pg_export_snapshot",
@@ -214,11 +218,10 @@ impl Server {
 
     /// Which server this is, as an expression: where it listens and since when. A standby and its primary share a system identifier. None
     /// where it does not tell.
-    pub fn identity_sql(&self) -> Option<&'static str> {
-        (self.has_function("pg_postmaster_start_time") && self.has_function("inet_server_addr")).then_some(
-            "COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()), 'a local socket') || ', port '
-             || pg_catalog.current_setting('port') || ', started ' || CAST(pg_catalog.pg_postmaster_start_time() AS text)",
-        )
+    pub fn identity_sql(&self) -> Option<String> {
+        (self.has_function("pg_postmaster_start_time") && self.has_function("inet_server_addr")).then(|| {
+            format!("COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()), 'a local socket') || {LISTENS_SQL}")
+        })
     }
 }
 

@@ -59,6 +59,14 @@ struct Unit {
     pieces: AtomicU32,
 }
 
+impl Unit {
+    /// It has begun, and every piece has been taken.
+    fn has_all_taken(&self) -> bool {
+        let next = self.next_piece.load(Ordering::Acquire);
+        next > 0 && next >= self.pieces.load(Ordering::Acquire)
+    }
+}
+
 /// A mapped board.
 #[derive(Debug, Clone, Copy)]
 pub struct Board {
@@ -285,8 +293,7 @@ impl Gauge {
 
     /// True when every piece has been taken.
     pub fn has_no_piece_left(&self) -> bool {
-        let unit = self.unit();
-        unit.next_piece.load(Ordering::Relaxed) >= unit.pieces.load(Ordering::Relaxed)
+        self.unit().has_all_taken()
     }
 
     /// So much more has been received in this attempt. What an earlier one had reached stays, as progress does not go backwards.

@@ -24,5 +24,5 @@ mod socket;
 pub mod stream;
 pub mod tls;
 
-pub use refusals::{listens_alike, other_server};
+pub use refusals::{listens_alike, not_one_server, other_server};
 pub use session::Session;

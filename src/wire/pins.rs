@@ -46,7 +46,7 @@ pub const PINNED: &[(&str, &str, Look)] = &[
 pub struct Pins {
     settings: Vec<(&'static str, String, Look)>,
     /// which server answers, as an expression
-    identity: &'static str,
+    identity: String,
 }
 
 impl Pins {
@@ -55,11 +55,11 @@ impl Pins {
     pub fn new(
         version: u32,
         exists: impl Fn(&str) -> bool,
-        identity: Option<&'static str>,
+        identity: Option<String>,
         encoding: &str,
         timezone: &str,
     ) -> Pins {
-        let identity = identity.unwrap_or("CAST(NULL AS text)");
+        let identity = identity.unwrap_or_else(|| "CAST(NULL AS text)".to_owned());
         let there = PINNED.iter().filter(|(name, ..)| exists(name));
         let mut pins: Vec<(&str, String, Look)> = there
             .map(|&(name, value, look)| {
@@ -106,7 +106,7 @@ impl Pins {
             .looked_at()
             .map(|(name, ..)| format!(", CAST(pg_catalog.current_setting('{name}') AS text)"))
             .collect();
-        let identity = self.identity;
+        let identity = &self.identity;
         format!(
             "SELECT CAST(pg_catalog.pg_backend_pid() AS text), {identity}{}",
             shown.concat()

@@ -22,11 +22,15 @@ pub fn listens_alike(before: &str, now: &str) -> bool {
 
 /// The address of the server leads to several.
 pub fn other_server(name: &str, expected: &str, identity: &str) -> Error {
-    Error::new(
-        sqlstate::OTHER_SERVER,
-        format!("server \"{name}\" was reached at {expected}, and then another one at {identity}"),
-    )
-    .hint("Name one of them in the options host and port; what shares out connections must send all sessions to one server.")
+    not_one_server(format!(
+        "server \"{name}\" was reached at {expected}, and then another one at {identity}"
+    ))
+}
+
+/// The error for that, with what helps.
+pub fn not_one_server(message: String) -> Error {
+    Error::new(sqlstate::OTHER_SERVER, message)
+        .hint("Name one of them in the options host and port; what shares out connections must send all sessions to one server.")
 }
 
 /// What a server says of a snapshot whose exporter is gone (snapmgr.c, ImportSnapshot) is what a lost connection leads to. Its texts may be in

@@ -52,10 +52,8 @@ impl Board {
 
     /// True when all of every unit is being read, or was.
     pub fn is_all_begun(&self) -> bool {
-        self.units().iter().all(|unit| {
-            let next = unit.next_piece.load(Ordering::Acquire);
-            unit.done.load(Ordering::Acquire) != 0 || (next > 0 && next >= unit.pieces.load(Ordering::Acquire))
-        })
+        let has_begun = |unit: &super::Unit| unit.done.load(Ordering::Acquire) != 0 || unit.has_all_taken();
+        self.units().iter().all(has_begun)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::run::planning;
 use crate::run::request::random;
 use crate::run::sessions::open_for_run;
 use crate::source::{self, Place};
-use crate::wire::{Session, listens_alike, other_server};
+use crate::wire::{Session, listens_alike, not_one_server, other_server};
 use std::time::{Duration, Instant};
 
 /// Workers are not looked after meanwhile.
@@ -139,12 +139,8 @@ impl Run {
         }
         let told = xact::transaction(|| self.store.last_remark(self.id))?;
         let server = &self.request.source;
-        Err(Error::new(
-            sqlstate::OTHER_SERVER,
-            format!("sessions on server \"{server}\" reach different servers"),
-        )
-        .detail(told.unwrap_or_default())
-        .hint("Name one of them in the options host and port; what shares out connections must send all sessions to one server."))
+        let message = format!("sessions on server \"{server}\" reach different servers");
+        Err(not_one_server(message).detail(told.unwrap_or_default()))
     }
 
     /// A new session with a new snapshot, which becomes the run's, on the server that was reached before, if that answers. False if the source table

@@ -7,7 +7,7 @@ use crate::pg::wait;
 use crate::plan::holders::name_holders;
 use crate::plan::tables::Unit;
 use crate::row::Row;
-use crate::source::{check_unchanged, lock_holders};
+use crate::source::{ENTER_UNIT, LEAVE_UNIT, check_unchanged, lock_holders};
 use crate::targets::Target;
 use crate::wire::Session;
 use std::time::Duration;
@@ -91,7 +91,7 @@ fn count_here(target: &Target, work: &Work) -> Result<Result<Figures>> {
 fn begin(session: &mut Session, work: &Work) {
     let name = Session::application_name_sql(&format!("cgpsync verify: {}", work.name));
     let statement = work.there.as_deref().unwrap_or_default();
-    session.start_in_transaction(&format!("{name}; SAVEPOINT unit; {statement}"));
+    session.start_in_transaction(&format!("{name}; {ENTER_UNIT}; {statement}"));
 }
 
 /// What the source says of the unit that was begun, once it does. An error is the unit's if the session lives on.
@@ -112,10 +112,7 @@ fn ask(session: &mut Session, work: &Work, columns: &[String]) -> Result<Option<
         _ => {}
     }
     // Its locks go, and whatever failed; the snapshot stays.
-    match (
-        session.batch("ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit"),
-        said,
-    ) {
+    match (session.batch(LEAVE_UNIT), said) {
         (Ok(()), said) => Ok(Some(said.map_err(|error| with_holders(session, work, error)))),
         (Err(_), Err(error)) | (Err(error), Ok(_)) => Err(lost(error)),
     }

@@ -16,7 +16,7 @@ pub fn create_partition(creation: &Creation) -> Result<()> {
     check_bounds(creation)?;
     // What CREATE TABLE locks, in its order.
     let lock = || {
-        load::lock_parents(creation.parent)?;
+        lock_parents(creation.parent)?;
         xact::without_snapshot(|| relation::lock(creation.parent, Against::Everybody));
         if let Some(default) = facts::default_of(creation.parent)? {
             xact::without_snapshot(|| relation::lock(default, Against::Everybody));
@@ -42,6 +42,25 @@ pub fn create_partition(creation: &Creation) -> Result<()> {
         Ok(())
     })
     .map_err(|error| explain(error, creation))
+}
+
+/// Locks the parents. Whoever attaches, detaches or reads locks parents before children; taking them the other way round is a deadlock with each
+/// of them.
+fn lock_parents(partition: u32) -> Result<()> {
+    let mut locked = Vec::new();
+    loop {
+        // While this waited, the partition may have got others.
+        let parents = facts::parents_of(partition)?;
+        if parents == locked {
+            return Ok(());
+        }
+        xact::without_snapshot(|| {
+            parents
+                .iter()
+                .for_each(|parent| relation::lock(*parent, Against::Removal));
+        });
+        locked = parents;
+    }
 }
 
 /// Refuses bounds that would be read as values of a key whose type could run somebody else's code: keys of the parent, and those that the new
@@ -89,7 +108,7 @@ fn check_bounds(creation: &Creation) -> Result<()> {
 /// Drops a partition of `table` that still has the bounds it was planned with, and nothing that depends on it; gives its name, quoted
 /// and qualified.
 pub fn drop_partition(table: u32, partition: u32, bound: &str) -> Result<String> {
-    load::lock_parents(partition)?;
+    lock_parents(partition)?;
     xact::without_snapshot(|| relation::lock(partition, Against::Everybody));
     let name = facts::qualified_name(partition)?;
     let (parents, bounds) = load::place_of(partition, table)?;

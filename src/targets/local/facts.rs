@@ -1,5 +1,6 @@
 //! Facts about tables of this database, by OID: true for as long as what they are about is locked. Always under a search_path of pg_catalog.
 
+use crate::catalog::server::LISTENS_SQL;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};
 use crate::pg::{backend, spi, xact};
@@ -123,10 +124,7 @@ pub fn check_privileges(oid: u32, name: &str) -> Result<()> {
 
 /// Whether a session of this [`identity`](crate::wire::Session::identity) is on this very server, at whatever address.
 pub fn is_this_server(identity: &str) -> Result<bool> {
-    let rows = ask(
-        "SELECT ', port ' || current_setting('port') || ', started ' || pg_postmaster_start_time()::text",
-        &[],
-    )?;
+    let rows = ask(&format!("SELECT {LISTENS_SQL}"), &[])?;
     let here = rows.first().map(|row| row.string(0)).transpose()?;
     Ok(here.is_some_and(|here| identity.ends_with(&here)))
 }

@@ -327,22 +327,3 @@ pub(super) fn place_of(unit: u32, table: u32) -> Result<(Vec<u32>, String)> {
     let parents = chain.into_iter().filter(|relation| *relation != unit).rev().collect();
     Ok((parents, bounds.join("; ")))
 }
-
-/// Locks the parents, and gives them. Loading needs them for the partition's constraint. Whoever attaches, detaches or reads locks parents
-/// before children; taking them the other way round, after the TRUNCATE, is a deadlock with each of them.
-pub(super) fn lock_parents(unit: u32) -> Result<Vec<u32>> {
-    let mut locked = Vec::new();
-    loop {
-        // While this waited, the partition may have got others.
-        let parents = facts::parents_of(unit)?;
-        if parents == locked {
-            return Ok(locked);
-        }
-        xact::without_snapshot(|| {
-            parents
-                .iter()
-                .for_each(|parent| relation::lock(*parent, Against::Removal));
-        });
-        locked = parents;
-    }
-}
