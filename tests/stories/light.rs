@@ -114,8 +114,10 @@ fn a_source_that_has_changed_by_then_fails_that_partition_and_no_other() {
     let run = pair.sync_in_background("'days', '20170102', 2");
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
     pair.until_copying();
+    // Two sessions alone may be the run's own and the first worker's: both partitions have begun.
+    let begun = "SELECT count(*) FROM cgpsync_run_partition WHERE status = 'copying'";
     poll("the session that held the snapshot is gone", SOON, || {
-        pair.source.text(sessions) == "2"
+        pair.target.text(begun) == "2" && pair.source.text(sessions) == "2"
     });
     // A new day comes, as it does; one of the two is tried again, and the plan is not of this table.
     pair.source.sql(
