@@ -93,10 +93,9 @@ fn a_partition_that_is_tried_again_after_that_is_read_in_a_new_snapshot() {
     poll("the session that held the snapshot is gone", SOON, || {
         pair.source.text(sessions) == "1"
     });
-    pair.source.sql(
-        "DELETE FROM days_1 WHERE id = 1;
-         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'",
-    );
+    pair.source.sql("DELETE FROM days_1 WHERE id = 1");
+    pair.source
+        .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'");
     assert_eq!(run.join(), Ok(1));
     assert_eq!(pair.target.text("SELECT count(*) FROM days_1"), "8999");
     let message = pair.target.text("SELECT message FROM cgpsync_run");
@@ -120,10 +119,11 @@ fn a_source_that_has_changed_by_then_fails_that_partition_and_no_other() {
         pair.source.text(&reading) == "2" && pair.source.text(sessions) == "2"
     });
     // A new day comes, as it does; one of the two is tried again, and the plan is not of this table.
-    pair.source.sql(
-        "CREATE TABLE days_4 PARTITION OF days FOR VALUES FROM ('2017-01-04') TO ('2017-01-05');
-         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%days_2'",
-    );
+    // Two statements sent as one are one transaction: the next attempt could come before its commit.
+    pair.source
+        .sql("CREATE TABLE days_4 PARTITION OF days FOR VALUES FROM ('2017-01-04') TO ('2017-01-05')");
+    pair.source
+        .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%days_2'");
     let error = run.join().expect_err("the second day");
     assert!(
         error.starts_with("55006") && error.contains("1 of 2 partitions"),
