@@ -110,6 +110,9 @@ fn a_source_that_has_changed_by_then_fails_that_partition_and_no_other() {
     let pair = Pair::new();
     drop(days(&pair));
     pair.target.sql("ALTER ROLE postgres SET cgpsync.max_rate = '40kB'");
+    // The first day is not done before the other one has failed: whoever is done could copy that in the snapshot that it still has.
+    let mut reader = pair.target.connect();
+    reader.batch_execute("BEGIN; SELECT FROM days_1").expect("a reader");
     let run = pair.sync_in_background("'days', '20170102', 2");
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
     pair.until_copying();
@@ -124,6 +127,12 @@ fn a_source_that_has_changed_by_then_fails_that_partition_and_no_other() {
         .sql("CREATE TABLE days_4 PARTITION OF days FOR VALUES FROM ('2017-01-04') TO ('2017-01-05')");
     pair.source
         .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%days_2'");
+    poll("the second day has failed", SOON, || {
+        pair.target
+            .text("SELECT status FROM cgpsync_run_partition WHERE partition = 'days_2'")
+            == "failed"
+    });
+    reader.batch_execute("COMMIT").expect("the end");
     let error = run.join().expect_err("the second day");
     assert!(
         error.starts_with("55006") && error.contains("1 of 2 partitions"),
