@@ -19,16 +19,23 @@ ALTER TABLE cgpsync_run
     ADD COLUMN point text,
     ADD COLUMN source_server text,
     ADD COLUMN source_peer text,
-    ADD COLUMN column_types text[];
+    ADD COLUMN column_types text[],
+    ADD COLUMN target_session jsonb;
 ALTER TABLE cgpsync_run_partition
     ALTER COLUMN source_relation DROP NOT NULL,
+    ALTER COLUMN relation DROP NOT NULL,
+    DROP CONSTRAINT cgpsync_run_partition_way_check,
+    ADD CONSTRAINT cgpsync_run_partition_way_check CHECK (way IN ('swap', 'exchange', 'truncate')),
     ADD COLUMN file_number oid,
     ADD COLUMN server_start timestamptz,
     ADD COLUMN source_parts boolean NOT NULL DEFAULT false,
     ADD COLUMN source_state text,
     ADD COLUMN vanished_filter text,
     ADD COLUMN bound text,
-    ADD COLUMN source_exact bytea;
+    ADD COLUMN source_exact bytea,
+    ADD COLUMN target_relation text,
+    ADD COLUMN target_oid oid;
+CREATE INDEX cgpsync_run_partition_target_relation_idx ON cgpsync_run_partition (target_relation, run_id) WHERE target_relation IS NOT NULL;
 COMMENT ON COLUMN cgpsync_run_partition.source_relation IS
     'relation read on the source; null where nothing is read';
 COMMENT ON COLUMN cgpsync_run.source_system IS
@@ -41,6 +48,15 @@ COMMENT ON COLUMN cgpsync_run.source_peer IS
     'network address that was reached first, and that the other sessions are opened to; null for a Unix socket';
 COMMENT ON COLUMN cgpsync_run.remembered IS
     'end_tm that this run left in sync_table; null if it left that alone';
+COMMENT ON COLUMN cgpsync_run.target_session IS
+    'internal: of a table on another server, the session there that holds the run''s lock';
+COMMENT ON COLUMN cgpsync_run_partition.relation IS
+    'the partition, if it is of this database';
+COMMENT ON COLUMN cgpsync_run_partition.target_relation IS
+    'a partition on another server, quoted and qualified; null for one of this database';
+COMMENT ON COLUMN cgpsync_run_partition.target_oid IS 'its OID over there, which an exchange changes';
+COMMENT ON COLUMN cgpsync_run_partition.way IS
+    'swap, exchange or truncate: how its rows were replaced';
 COMMENT ON COLUMN cgpsync_run.end_tm IS 'point up to which the table was to be synced, as a value of the key';
 COMMENT ON COLUMN cgpsync_run.point IS
     'end_tm, or the source''s present if that was earlier: what is remembered if every unit is done';
@@ -158,6 +174,11 @@ AS 'MODULE_PATHNAME', 'cgpsync_verify_v2_wrapper';
 COMMENT ON FUNCTION cgpsync_verify(regclass, text, text, name, text, text, int) IS
     'compares partitions with the source by number of rows or by a checksum of their contents; changes nothing';
 
+CREATE FUNCTION cgpsync_attach(target_table text, server name, local_table text DEFAULT NULL) RETURNS regclass
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+AS 'MODULE_PATHNAME', 'cgpsync_attach_wrapper';
+COMMENT ON FUNCTION cgpsync_attach(text, name, text) IS
+    'creates a foreign table here that stands for a table on another server, which a sync then writes';
 ALTER FUNCTION cgpsync_create_table(text, text, name) SET quote_all_identifiers = off SET transform_null_equals = off;
 
 -- Without control characters.

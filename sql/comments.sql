@@ -16,6 +16,8 @@ COMMENT ON FUNCTION cgpsync_prune(interval) IS
     'forgets runs of the calling role, or all if that is a superuser, that ended longer than older_than ago; gives their number';
 COMMENT ON FUNCTION _cgpsync_live(bigint) IS
     'internal: live figures of a run and its units';
+COMMENT ON FUNCTION cgpsync_attach(text, name, text) IS
+    'creates a foreign table here that stands for a table on another server, which a sync then writes';
 COMMENT ON FUNCTION cgpsync_create_table(text, text, name) IS
     'creates an empty table here with the columns, constraints, indexes and partitions of the source''s; NOTICEs tell what is left out';
 COMMENT ON FUNCTION cgpsync_import_config(jsonb, name) IS
@@ -80,6 +82,8 @@ COMMENT ON COLUMN cgpsync_run.source_database IS 'database read';
 COMMENT ON COLUMN cgpsync_run.source_server IS
     'the one server that all sessions of the run must reach: where it listens, and since when; null if it does not tell';
 COMMENT ON COLUMN cgpsync_run.column_types IS 'internal: the types of these columns here when planned: OID and name';
+COMMENT ON COLUMN cgpsync_run.target_session IS
+    'internal: of a table on another server, the session there that holds the run''s lock';
 COMMENT ON COLUMN cgpsync_run.source_peer IS
     'network address that was reached first, and that the other sessions are opened to; null for a Unix socket';
 COMMENT ON COLUMN cgpsync_run.remembered IS
@@ -91,7 +95,7 @@ COMMENT ON TABLE cgpsync_run_partition IS 'one row for each partition of a run';
 COMMENT ON COLUMN cgpsync_run_partition.run_id IS 'the run';
 COMMENT ON COLUMN cgpsync_run_partition.unit IS 'number within the run, in the order of work';
 COMMENT ON COLUMN cgpsync_run_partition.partition IS 'name of the target''s partition, or of the whole unpartitioned table; without its schema if that is public';
-COMMENT ON COLUMN cgpsync_run_partition.relation IS 'the partition itself';
+COMMENT ON COLUMN cgpsync_run_partition.relation IS 'the partition, if it is of this database';
 COMMENT ON COLUMN cgpsync_run_partition.status IS 'pending, copying, done, failed, cancelled or skipped';
 COMMENT ON COLUMN cgpsync_run_partition.rows IS 'rows copied';
 COMMENT ON COLUMN cgpsync_run_partition.bytes IS 'COPY bytes received';
@@ -108,7 +112,7 @@ COMMENT ON COLUMN cgpsync_run_partition.source_relation IS
     'relation read on the source; null where nothing is read';
 COMMENT ON COLUMN cgpsync_run_partition.source_filter IS 'condition on its rows; null for all';
 COMMENT ON COLUMN cgpsync_run_partition.filter_here IS 'rows of other partitions come too and are dropped here, as only this server can tell HASH partitions apart';
-COMMENT ON COLUMN cgpsync_run_partition.way IS 'how its rows were replaced: swap or truncate';
+COMMENT ON COLUMN cgpsync_run_partition.way IS 'swap, exchange or truncate: how its rows were replaced';
 COMMENT ON COLUMN cgpsync_run_partition.processes IS 'how many processes loaded it';
 COMMENT ON COLUMN cgpsync_run_partition.cut IS 'internal: how a slice of a table that is partitioned on the source can be read in pieces';
 COMMENT ON COLUMN cgpsync_run_partition.attempts IS 'how often it was begun';
@@ -123,6 +127,9 @@ COMMENT ON COLUMN cgpsync_run_partition.vanished_filter IS
     'internal: condition on rows here whose range the source no longer has a partition for: the partition is not replaced while it holds any';
 COMMENT ON COLUMN cgpsync_run_partition.bound IS
     'internal: bounds of the partition and of those above it when planned';
+COMMENT ON COLUMN cgpsync_run_partition.target_relation IS
+    'a partition on another server, quoted and qualified; null for one of this database';
+COMMENT ON COLUMN cgpsync_run_partition.target_oid IS 'its OID over there, which an exchange changes';
 COMMENT ON COLUMN cgpsync_run_partition.source_exact IS
     'internal: source_relation and source_filter as they are, as JSON in UTF8, where those are shown without control characters';
 

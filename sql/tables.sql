@@ -44,7 +44,8 @@ CREATE TABLE cgpsync_run (
     point           text,
     source_server   text,
     source_peer     text,
-    column_types    text[]
+    column_types    text[],
+    target_session  jsonb
 );
 CREATE INDEX cgpsync_run_table_name_idx ON cgpsync_run (table_name, run_id);
 CREATE INDEX cgpsync_run_relation_idx ON cgpsync_run (relation, run_id);
@@ -55,7 +56,7 @@ CREATE TABLE cgpsync_run_partition (
     run_id          bigint NOT NULL REFERENCES cgpsync_run ON DELETE CASCADE,
     unit            integer NOT NULL,
     partition       text NOT NULL,
-    relation        regclass NOT NULL,
+    relation        regclass,
     status          text NOT NULL
                     CHECK (status IN ('pending', 'copying', 'done', 'failed', 'cancelled', 'skipped')),
     rows            bigint,
@@ -74,7 +75,7 @@ CREATE TABLE cgpsync_run_partition (
     filter_here     boolean NOT NULL DEFAULT false,
     attempts        integer NOT NULL DEFAULT 0,
     retry_at        timestamptz,
-    way             text CHECK (way IN ('swap', 'truncate')),
+    way             text CHECK (way IN ('swap', 'exchange', 'truncate')),
     processes       integer,
     cut             jsonb,
     file_number     oid,
@@ -84,9 +85,12 @@ CREATE TABLE cgpsync_run_partition (
     vanished_filter text,
     bound           text,
     source_exact    bytea,
+    target_relation text,
+    target_oid      oid,
     PRIMARY KEY (run_id, unit)
 );
 CREATE INDEX cgpsync_run_partition_relation_idx ON cgpsync_run_partition (relation, run_id);
+CREATE INDEX cgpsync_run_partition_target_relation_idx ON cgpsync_run_partition (target_relation, run_id) WHERE target_relation IS NOT NULL;
 
 SELECT pg_catalog.pg_extension_config_dump('sync_table', '');
 SELECT pg_catalog.pg_extension_config_dump('cgpsync_run_id_seq', '');

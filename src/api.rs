@@ -5,6 +5,7 @@ use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::import;
 use crate::pg::{backend, partition, report};
+use crate::run::attach::attach;
 use crate::run::create_table::create_table;
 use crate::run::request::Call;
 use crate::run::verify::{self, Figures, Method};
@@ -225,6 +226,20 @@ fn cgpsync_create_table(
     };
     let source = source.map(|s| s.to_string_lossy().into_owned());
     let oid = create_table(&source_table, target_table.as_deref(), source);
+    pg_sys::Oid::from_u32(oid.unwrap_or_else(|error| report::raise(error)))
+}
+
+// The settings as above: text that the target has written becomes a part of a statement, quoted.
+#[pg_extern(sql = r#"
+CREATE FUNCTION cgpsync_attach(target_table text, server name, local_table text DEFAULT NULL) RETURNS regclass
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+fn cgpsync_attach(target_table: Option<String>, server: Option<&CStr>, local_table: Option<String>) -> pg_sys::Oid {
+    let (Some(target_table), Some(server)) = (target_table, server) else {
+        report::raise(Error::bad_parameter("target_table and server must not be null"));
+    };
+    let oid = attach(&target_table, &server.to_string_lossy(), local_table.as_deref());
     pg_sys::Oid::from_u32(oid.unwrap_or_else(|error| report::raise(error)))
 }
 

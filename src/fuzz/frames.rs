@@ -1,7 +1,7 @@
 //! Frames of the wire.
 
 use super::fuzz;
-use crate::wire::frames::{Data, Socket};
+use crate::wire::frames::{Copy, Data, Socket};
 use crate::wire::stream::Stream;
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -108,7 +108,7 @@ fn frames_go_where_they_belong_however_they_arrive() {
         // Each step moves something, reads a piece, meets a pause, or is one of the two that ask in vain.
         let steps = 8 * pieces.len() + bytes.len() + 64;
         let stream = Stream::new(Box::new(Script(pieces, false)));
-        stream.expect_copy();
+        stream.expect_copy(Copy::Out);
         let (mut forwarded, mut data, mut failed) = (Vec::new(), Vec::new(), false);
         let mut buffer = vec![0; 200_000];
         let mut idle = 0;

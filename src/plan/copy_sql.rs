@@ -50,6 +50,19 @@ pub fn copy_out(columns: &[String], relation: &str, filter: Option<&str>, binary
     )
 }
 
+/// The COPY that loads `table`, quoted: rows with `condition`, of all that come. `freeze`: the table was made or emptied in the same transaction,
+/// and whoever has an older snapshot sees the rows as well.
+pub fn copy_in(table: &str, columns: &[String], binary: bool, condition: Option<&str>, freeze: bool) -> String {
+    let columns: Vec<String> = columns.iter().map(|c| quote_ident(c)).collect();
+    let format = if binary { "FORMAT binary" } else { "FORMAT text" };
+    let freeze = if freeze { ", FREEZE" } else { "" };
+    let condition = condition.map(|c| format!(" WHERE {c}")).unwrap_or_default();
+    format!(
+        "COPY {table} ({}) FROM STDIN WITH ({format}{freeze}){condition}",
+        columns.join(", ")
+    )
+}
+
 /// Splits `table` or `schema.table`, with the server's rules: unquoted parts fold to lower case, quotes keep everything.
 /// None when the text is neither.
 pub fn split_name(text: &str) -> Option<(Option<String>, String)> {
@@ -126,6 +139,19 @@ mod tests {
         assert_eq!(
             copy_out(&columns, "\"public\".\"t\"", Some("(k >= 1)"), true),
             "COPY (SELECT \"id\", \"Name\" FROM \"public\".\"t\" WHERE (k >= 1)) TO STDOUT WITH BINARY"
+        );
+    }
+
+    #[test]
+    fn a_unit_elsewhere_is_loaded_by_the_same_columns() {
+        let columns = ["id".to_owned(), "Name".to_owned()];
+        assert_eq!(
+            copy_in("\"s\".\"t\"", &columns, true, None, true),
+            "COPY \"s\".\"t\" (\"id\", \"Name\") FROM STDIN WITH (FORMAT binary, FREEZE)"
+        );
+        assert_eq!(
+            copy_in("\"t\"", &columns[..1], false, Some("(id > 1)"), false),
+            "COPY \"t\" (\"id\") FROM STDIN WITH (FORMAT text) WHERE (id > 1)"
         );
     }
 

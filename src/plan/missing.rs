@@ -149,7 +149,7 @@ fn note<'a>(
     let on_key = is_on_key(here.level, reach.key);
     let room = room(bound, place, here.level, here.places, ranks)?;
     match decide(ranked.as_ref(), reach.from.as_ref(), reach.end.as_ref()) {
-        Decision::Always | Decision::InRange | Decision::Unloaded => {}
+        Decision::Always | Decision::InRange | Decision::Unloaded | Decision::Altered => {}
         Decision::Later if on_key && matches!(room, Room::Free) => {
             let condition = space.bound_condition(here.level, bound)?;
             missing.later.extend(condition.map(|c| (here.table.oid, c)));

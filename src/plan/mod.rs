@@ -10,6 +10,7 @@ pub mod constraint;
 pub mod copy_sql;
 pub mod creation;
 pub mod end;
+pub mod exchange;
 pub mod hash;
 pub mod holders;
 pub mod key;

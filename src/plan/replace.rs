@@ -8,10 +8,12 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Replace {
-    /// swap where it can be done, truncate otherwise
+    /// swap or exchange where it can be done, truncate otherwise
     Auto,
-    /// new storage, which readers see when it is complete
+    /// new storage, which readers see when it is complete: of a table of this database
     Swap,
+    /// a new table, which takes the unit's place when it is complete: of a table on another server
+    Exchange,
     /// TRUNCATE and COPY: readers wait
     Truncate,
 }
@@ -22,21 +24,39 @@ impl Replace {
         match text {
             "auto" => Ok(Replace::Auto),
             "swap" => Ok(Replace::Swap),
+            "exchange" => Ok(Replace::Exchange),
             "truncate" => Ok(Replace::Truncate),
-            _ => Err(
-                Error::bad_parameter(format!("replace must be auto, swap or truncate, not \"{text}\""))
-                    .hint("auto swaps, which readers don't notice, and truncates what cannot be swapped."),
-            ),
+            _ => Err(Error::bad_parameter(format!(
+                "replace must be auto, swap, exchange or truncate, not \"{text}\""
+            ))
+            .hint("auto swaps or exchanges, which readers don't notice, and truncates where that cannot be.")),
         }
     }
 
-    /// What is done with the unit `name`, where `obstacle` is a reason that keeps it from being swapped.
-    pub fn way(self, name: &str, obstacle: Option<&str>) -> Result<Way> {
+    /// Refuses the way of the other kind of target.
+    pub fn check(self, is_elsewhere: bool) -> Result<()> {
+        let (wrong, where_it_is, right) = match (self, is_elsewhere) {
+            (Replace::Swap, true) => ("swap", "on another server", "exchange"),
+            (Replace::Exchange, false) => ("exchange", "of this database", "swap"),
+            _ => return Ok(()),
+        };
+        Err(
+            Error::bad_parameter(format!("replace => '{wrong}' is no way for a table {where_it_is}"))
+                .hint(format!("Pass replace => '{right}', or leave it out.")),
+        )
+    }
+
+    /// What is done with the unit `name`, where `obstacle` is a reason that keeps it from being replaced in the way `unnoticed`, which readers
+    /// don't notice.
+    pub fn way(self, unnoticed: Way, name: &str, obstacle: Option<&str>) -> Result<Way> {
         match (self, obstacle) {
             (Replace::Truncate, _) | (Replace::Auto, Some(_)) => Ok(Way::Truncate),
-            (_, None) => Ok(Way::Swap),
-            (Replace::Swap, Some(obstacle)) => Err(Error::unsupported(format!("{name} cannot be swapped: {obstacle}"))
-                .hint("Leave out replace, or pass replace => 'truncate': readers then wait for the copy.")),
+            (_, None) => Ok(unnoticed),
+            (Replace::Swap | Replace::Exchange, Some(obstacle)) => {
+                let done = if unnoticed == Way::Swap { "swapped" } else { "exchanged" };
+                Err(Error::unsupported(format!("{name} cannot be {done}: {obstacle}"))
+                    .hint("Leave out replace, or pass replace => 'truncate': readers then wait for the copy."))
+            }
         }
     }
 }
@@ -53,11 +73,13 @@ pub enum Analyze {
     All,
 }
 
-/// One of the two ways.
+/// One of the ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// see [`Replace::Swap`]
     Swap,
+    /// see [`Replace::Exchange`]
+    Exchange,
     /// see [`Replace::Truncate`]
     Truncate,
 }
@@ -67,6 +89,7 @@ impl Way {
     pub fn name(self) -> &'static str {
         match self {
             Way::Swap => "swap",
+            Way::Exchange => "exchange",
             Way::Truncate => "truncate",
         }
     }
@@ -104,7 +127,7 @@ mod tests {
 
     #[test]
     fn auto_swaps_what_can_be_swapped_and_truncates_the_rest() {
-        let way = |text: &str, obstacle| Replace::parse(text).and_then(|replace| replace.way("t", obstacle));
+        let way = |text: &str, obstacle| Replace::parse(text).and_then(|replace| replace.way(Way::Swap, "t", obstacle));
         assert_eq!(way("auto", None), Ok(Way::Swap));
         assert_eq!(way("auto", Some("it is odd")), Ok(Way::Truncate));
         assert_eq!(way("swap", None), Ok(Way::Swap));
@@ -113,6 +136,19 @@ mod tests {
         let error = way("swap", Some("it is odd")).expect_err("an obstacle");
         assert_eq!(error.message, "t cannot be swapped: it is odd");
         assert!(way("AUTO", None).is_err());
+    }
+
+    #[test]
+    fn each_kind_of_target_has_a_way_of_its_own() {
+        let exchange = Replace::Exchange
+            .way(Way::Exchange, "t", Some("it is odd"))
+            .expect_err("an obstacle");
+        assert_eq!(exchange.message, "t cannot be exchanged: it is odd");
+        assert_eq!(Replace::Auto.way(Way::Exchange, "t", None), Ok(Way::Exchange));
+        assert!(Replace::Swap.check(false).is_ok() && Replace::Exchange.check(true).is_ok());
+        let hint = |replace: Replace, is_elsewhere| replace.check(is_elsewhere).expect_err("the other kind").hint;
+        assert!(hint(Replace::Swap, true).is_some_and(|hint| hint.contains("'exchange'")));
+        assert!(hint(Replace::Exchange, false).is_some_and(|hint| hint.contains("'swap'")));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub enum Decision {
     InRange,
     /// end <= W, but no run has loaded it and it is empty
     Unloaded,
+    /// end <= W, but on its server it is not what the last run has left there
+    Altered,
     /// end <= W: synced before and closed since
     Closed,
     /// start > E
@@ -45,7 +47,7 @@ pub enum Decision {
 impl Decision {
     /// True when the run copies the unit.
     pub fn is_taken(self) -> bool {
-        matches!(self, Decision::Always | Decision::InRange | Decision::Unloaded)
+        !matches!(self, Decision::Closed | Decision::Later)
     }
 }
 

@@ -133,12 +133,7 @@ fn run_id(handoff: Handoff, coordinator: Handle, let_go: impl Fn()) -> Result<i6
 fn check(call: Call) -> Result<Request> {
     check_writable("sync")?;
     check_role()?;
-    request_here(call)
-}
-
-/// The same as [`request`], for a table of this database.
-pub fn request_here(call: Call) -> Result<Request> {
-    request(call, |table| targets::check(table).map(|()| None))
+    request(call, targets::check_to_write)
 }
 
 /// The checks of every call that reads a source, and what becomes of its arguments. `check_table` refuses what its table may not be, and gives
@@ -150,6 +145,7 @@ pub fn request(call: Call, check_table: impl FnOnce(u32) -> Result<Option<String
     let replace = Replace::parse(&call.replace)?;
     let vanished = Vanished::parse(&call.vanished)?;
     let other = check_table(call.table)?;
+    replace.check(other.is_some())?;
     let source = resolve_source(call.source, other.as_deref())?;
     // Refuses a server that does not exist or may not be used, or has no mapping, while it costs nothing.
     mapping::check(&source)?;

@@ -1,6 +1,7 @@
 //! The coordinator: one background process that plans a run, holds its snapshot, starts and watches the workers, and finishes it.
 
 mod changes;
+mod hold;
 mod keeper;
 mod parents;
 
@@ -21,7 +22,7 @@ use crate::plan::retry;
 use crate::settings;
 use crate::source::clock::{self, Clock};
 use crate::source::{self, Place};
-use crate::targets::Target;
+use crate::targets::{Held, Target};
 use crate::wire::Session;
 use keeper::Renewal;
 use std::collections::HashSet;
@@ -56,6 +57,10 @@ struct Run {
     source: String,
     /// where the run reads
     place: Place,
+    /// who holds the run's lock on a target elsewhere
+    held: Option<Held>,
+    /// a session that did so is to be replaced: when to try, and how often it was
+    hold_again: Option<(Instant, u32)>,
     /// a keeper that is gone is to be replaced
     renewal: Option<Renewal>,
     /// why what is still to do cannot be done by this plan
@@ -83,15 +88,15 @@ fn start(birth: Birth) -> Result<Option<Run>> {
     let cap = request.max_parallelism.unwrap_or_else(settings::max_parallelism);
     let wanted = request.parallelism;
     request.parallelism = wanted.min(cap);
-    let target = Target::here(request.table);
-    let (store, id, conflict) = xact::transaction(|| {
+    let (store, target, id, conflict) = xact::transaction(|| {
         let store = Store::open()?;
+        let target = Target::of(request.table, request.access(), &backend::timezone()?)?;
         let (id, conflict) = store.begin_run(&request, &target, birth.role)?;
         if wanted > cap {
             let remark = format!("parallelism is {cap}, not {wanted}: cgpsync.max_parallelism allows no more");
             store.add_message(id, &remark)?;
         }
-        Ok((store, id, conflict))
+        Ok((store, target, id, conflict))
     })?;
     handoff.set_run_id(id);
     backend::set_application_name(&format!("cgpsync run {id}"));
@@ -105,6 +110,8 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         keeper: None,
         source: String::new(),
         place: Place::default(),
+        held: None,
+        hold_again: None,
         renewal: None,
         outdated: None,
     };
@@ -119,9 +126,7 @@ impl Run {
         if let Err(error) = result {
             let error = self.explain(error);
             self.stop_workers();
-            if let Some(keeper) = self.keeper.take() {
-                keeper.abandon();
-            }
+            self.let_go();
             let state = RunState::after(&error);
             let record = || xact::transaction(|| self.store.finish_run(self.id, state, Some(&error)));
             // Once more if another cancel came in between.
@@ -171,6 +176,7 @@ impl Run {
                 origin: &plan.origin,
                 message: Some(remarks.as_str()).filter(|text| !text.is_empty()),
                 board: board.handle(),
+                held: self.held.as_ref(),
             };
             self.store.set_planned(self.id, &planned, &units)
         })?;
@@ -200,9 +206,7 @@ impl Run {
             let Some(delay) = delay.filter(|_| reached || retry::is_server_busy(&error)) else {
                 return Err(error);
             };
-            if let Some(keeper) = self.keeper.take() {
-                keeper.abandon();
-            }
+            self.let_go();
             let remark = format!("planning: {}", retry_remark(&error, attempt, delay));
             xact::transaction(|| self.store.add_message(self.id, &remark))?;
             self.sleep(delay)?;
@@ -212,6 +216,7 @@ impl Run {
 
     /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
     fn try_plan(&mut self, reached: &mut bool) -> Result<Plan> {
+        self.hold_target()?;
         let mut keeper = open_for_run(&self.request, self.id, &self.target, Duration::MAX, None)?;
         *reached = true;
         let result = report::catch(|| {
@@ -266,7 +271,8 @@ impl Run {
         xact::transaction(|| {
             backend::set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
             self.request.limit_lock_waits()?;
-            planning::plan(&self.request, &self.target, &self.store, keeper, clock, created)
+            let plan = || planning::plan(&self.request, &self.target, &self.store, keeper, clock, created);
+            self.target.look(plan)
         })
     }
 
@@ -317,6 +323,7 @@ impl Run {
             let running = self.workers.iter().filter(|w| w.state() != State::Stopped).count();
             let counts = xact::transaction(|| self.store.counts(self.id))?;
             self.check_one_server(&course.board)?;
+            self.keep_target()?;
             self.keep_snapshot(counts.pending > 0, &course.board)?;
             let finished = course.units as i64 - counts.pending - counts.copying;
             let units: Vec<_> = course.board.unit_figures().collect();
@@ -364,6 +371,7 @@ impl Run {
             self.drop_partitions(&plan.to_drop())?;
         }
         self.analyze_parents();
+        self.target.leave(true);
         xact::transaction(|| {
             if self.store.counts(self.id)?.failed > 0 {
                 let error = self.store.failure(self.id)?;
@@ -376,6 +384,14 @@ impl Run {
             }
             self.store.finish_run(self.id, RunState::Done, None)
         })
+    }
+
+    /// Ends the sessions elsewhere, whatever they are at.
+    fn let_go(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.abandon();
+        }
+        self.target.leave(false);
     }
 
     /// Terminates the workers and gives them a moment to record how their units ended.

@@ -26,6 +26,7 @@
 //! - helper cancelled, terminated or failed: its error is the worker's, and the unit's. A worker that ends takes its helpers along.
 //! - server crash: nothing is left but rows that say running; see the orphans above. Units are old or complete, as transactions are.
 
+pub mod attach;
 pub mod caller;
 pub mod coordinator;
 pub mod create_table;

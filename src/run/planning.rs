@@ -167,6 +167,7 @@ pub fn plan(
     let has_key = range_key(&tables.target.root)?.is_some();
     let (origin, watermark, moved) = origin::check(request, store, session, &tables.source, has_key)?;
     origin::refuse_itself(target, session, &tables.source, &origin)?;
+    let (watermark, made_anew) = origin::of_this_table(request, store, &tables.target, target, watermark)?;
     tables.know_values(session, |tables| wanted(request, tables, watermark.as_ref(), clock))?;
     let key = range_key(&tables.target.root)?;
     let leaves = leaves(&tables.target.root, key);
@@ -196,6 +197,8 @@ pub fn plan(
     remarks.extend(points.remarks(clock, moves_watermark));
     remarks.extend(holes::remark(&holes));
     remarks.extend(fates::remark(&units.partitions));
+    remarks.extend(due::remark(&units.partitions));
+    remarks.extend(made_anew);
     let mut partitions = units.partitions;
     let creations = new_partitions(
         &sides,

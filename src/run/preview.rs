@@ -3,6 +3,7 @@
 use super::planning::{self, Action, Plan, PlannedUnit};
 use super::process::pin_role_settings;
 use super::request::{Call, Request};
+use super::sessions::with_target;
 use super::state::Store;
 use super::{WARNING, caller};
 use crate::catalog::Database;
@@ -12,7 +13,7 @@ use crate::plan::bound::End;
 use crate::plan::copy_sql::display_name;
 use crate::plan::select::Decision;
 use crate::source::clock;
-use crate::targets::{self, Target};
+use crate::targets;
 use crate::wire::Session;
 use std::collections::HashSet;
 
@@ -77,14 +78,13 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
 fn plan(request: &Request) -> Result<(Plan, bool)> {
     let timezone = pin_role_settings(request)?;
     request.limit_lock_waits()?;
-    let (connect_timeout, lock_timeout) = (request.connect_timeout(), request.lock_timeout_ms);
-    Target::with(request.table, connect_timeout, lock_timeout, &timezone, |target| {
+    with_target(request, &timezone, "cgpsync plan", |target| {
         let source = Session::open_here(&request.endpoint()?, "cgpsync plan", &target.encoding(), &timezone)?;
         let (source, plan) = source.and_then(|source| {
             source.limit_lock_waits(request.lock_timeout_ms);
             let clock = clock::read(source)?;
             source.begin(None)?;
-            planning::plan(request, target, &Store::open()?, source, &clock, &HashSet::new())
+            target.look(|| planning::plan(request, target, &Store::open()?, source, &clock, &HashSet::new()))
         })?;
         let shared = source.server().shares_snapshots();
         source.close();
@@ -126,6 +126,7 @@ fn reason(planned: &PlannedUnit, end_tm: &str) -> String {
         Decision::Always => "always taken: it has no range to compare".to_owned(),
         Decision::InRange => format!("begins up to {end_tm} and was not closed before"),
         Decision::Unloaded => "closed before, but no run has loaded it and it is empty".to_owned(),
+        Decision::Altered => "closed before, but over there it is not what the last run has left".to_owned(),
         Decision::Closed => return "closed before the point where this run begins".to_owned(),
         Decision::Later => return format!("begins after {end_tm}"),
     };

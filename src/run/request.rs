@@ -5,6 +5,7 @@ use crate::pg::{backend, xact};
 use crate::plan::replace::{Analyze, Replace};
 use crate::plan::retry::{self, Retries};
 use crate::plan::vanished::Vanished;
+use crate::targets::Access;
 use crate::targets::loading::Limits;
 use crate::wire::endpoint::Endpoint;
 use crate::wire::mapping;
@@ -119,6 +120,15 @@ impl Request {
     /// Limit for opening a connection, where the server has none of its own.
     pub fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout_s)
+    }
+
+    /// How a target on another server is reached.
+    pub fn access(&self) -> Access {
+        Access {
+            connect_timeout: self.connect_timeout(),
+            lock_timeout_ms: self.lock_timeout_ms,
+            limits: self.limits(),
+        }
     }
 
     /// Where the source is. Inside a transaction.

@@ -1,12 +1,12 @@
-//! Sessions on the source, for a run's processes.
+//! Sessions on the source, and on a target that is another server's, for a run's processes and for calls that need none.
 
 use super::WARNING;
 use super::request::Request;
 use super::state::Store;
 use crate::error::Result;
-use crate::pg::xact;
+use crate::pg::{report, xact};
 use crate::source::Place;
-use crate::targets::Target;
+use crate::targets::{Remote, Target};
 use crate::wire::Session;
 use std::time::Duration;
 
@@ -32,4 +32,34 @@ pub fn open_for_run(
         }
     })?;
     Ok(session)
+}
+
+/// Connects a target on another server, unless it is, for run `id`. Outside of a transaction.
+pub fn connect_target(id: i64, remote: &Remote) -> Result<()> {
+    if remote.is_connected() {
+        return Ok(());
+    }
+    let endpoint = xact::transaction(|| xact::look(|| remote.endpoint()))?;
+    match remote.connect(&endpoint, &format!("cgpsync run {id}"))? {
+        None => Ok(()),
+        Some(warning) => xact::transaction(|| Store::open()?.add_message_once(id, &format!("{WARNING}{warning}"))),
+    }
+}
+
+/// Runs `f` with the target in the calling backend, connected where it is another server's. `name` becomes application_name there.
+pub fn with_target<T>(
+    request: &Request,
+    timezone: &str,
+    name: &str,
+    f: impl FnOnce(&Target) -> Result<T>,
+) -> Result<T> {
+    let target = Target::of(request.table, request.access(), timezone)?;
+    if let Some(remote) = target.elsewhere()
+        && let Some(warning) = remote.connect(&remote.endpoint()?, name)?
+    {
+        report::warning(&warning);
+    }
+    let result = report::catch(|| f(&target));
+    target.leave(result.is_ok());
+    result
 }

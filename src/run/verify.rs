@@ -12,11 +12,12 @@ use super::caller;
 use super::planning;
 use super::process::role_timezone;
 use super::request::{Call, Request};
+use super::sessions::with_target;
 use super::state::Store;
 use crate::error::{Error, Result, Side, sqlstate, tame_remark, tame_whole};
 use crate::pg::{backend, report};
 use crate::source::{self, Place};
-use crate::targets::Target;
+use crate::targets::{self, Target};
 use crate::wire::Session;
 use drive::drive;
 use work::{Work, work};
@@ -129,7 +130,7 @@ impl Verified {
 
 /// Compares the units that `call` selects; rows come in the order of the partitions' names.
 pub fn verify(call: Call, method: Method) -> Result<Vec<Verified>> {
-    let mut request = caller::request_here(call)?;
+    let mut request = caller::request(call, targets::check_wherever_it_is)?;
     request.parallelism = allowed_here(&request);
     let mut sessions = Vec::new();
     // Whatever ends it, also a cancel served while waiting or while counting here, must stop what runs on the source.
@@ -163,18 +164,31 @@ fn allowed_here(request: &Request) -> i32 {
 fn compare(request: &Request, method: Method, sessions: &mut Vec<Session>) -> Result<Vec<Verified>> {
     let timezone = pin_timezone()?;
     request.limit_lock_waits()?;
-    let target = Target::here(request.table);
-    connect(request, &target, &timezone, None, sessions)?;
+    with_target(request, &timezone, "cgpsync verify", |target| {
+        compare_with(request, method, target, &timezone, sessions)
+    })
+}
+
+fn compare_with(
+    request: &Request,
+    method: Method,
+    target: &Target,
+    timezone: &str,
+    sessions: &mut Vec<Session>,
+) -> Result<Vec<Verified>> {
+    connect(request, target, timezone, None, sessions)?;
     let Some(first) = sessions.first_mut() else {
         return Err(Error::internal("no session on the source"));
     };
     let place = source::begin_shared(first)?;
     // What this session looks at it would have locked to the end.
-    let comparison = first.look(|first| planning::comparison(request, &target, &Store::open()?, first))?;
-    let (work, columns) = work(method, &target, comparison, first)?;
-    let locked = drive::lock_all(&target, &work)?;
-    join_in(request, &target, &timezone, &place, sessions, work.len())?;
-    let (here, there) = target.in_one_snapshot(|| drive(&target, &work, locked, &columns, sessions))?;
+    let (work, columns) = target.look(|| {
+        let comparison = first.look(|first| planning::comparison(request, target, &Store::open()?, first))?;
+        work(method, target, comparison, first)
+    })?;
+    let locked = drive::lock_all(target, &work)?;
+    join_in(request, target, timezone, &place, sessions, work.len())?;
+    let (here, there) = target.in_one_snapshot(|| drive(target, &work, locked, &columns, sessions))?;
     let mut said: Vec<_> = work.into_iter().zip(here.into_iter().zip(there)).collect();
     // Where no row turned out to be without a place, there is nothing to tell.
     let is_told = |there: &Said| {

@@ -3,7 +3,7 @@
 
 use super::process::prepare_session;
 use super::request::retry_remark;
-use super::sessions::open_for_run;
+use super::sessions::{connect_target, open_for_run};
 use super::state::Store;
 use super::state::rows::{Claim, ClaimedUnit, RunInfo};
 use crate::error::{Error, Result, Side, sqlstate};
@@ -27,8 +27,9 @@ pub fn main(birth: Birth) {
         let (store, run, target, leaves_out) = xact::transaction(|| {
             let store = Store::open()?;
             let run = store.run_info(id)?;
-            let target = Target::here(run.request.table);
-            let leaves_out = target.leaves_out(&run.columns)?;
+            let target = Target::of(run.request.table, run.request.access(), &backend::timezone()?)?;
+            // Of a target elsewhere each unit tells.
+            let leaves_out = target.elsewhere().is_none() && target.leaves_out(&run.columns)?;
             Ok((store, run, target, leaves_out))
         })?;
         // Without a board the coordinator is gone, and this process is about to be told.
@@ -87,6 +88,7 @@ impl Worker {
             (Some(reader), Err(_)) => reader.session.abandon(),
             (None, _) => {}
         }
+        self.target.leave(result.is_ok());
         result
     }
 
@@ -122,7 +124,7 @@ impl Worker {
 
     /// A source that cannot be reached is no failure of the unit that happened to be next: it goes back, and this worker waits.
     fn not_connected(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
-        let full = error.side == Side::Source && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
+        let full = error.is_remote() && error.sqlstate == sqlstate::TOO_MANY_CONNECTIONS;
         if full && self.board.serving() > 0 {
             let remark = format!("running with a worker less: {} [{}]", error.message, error.sqlstate);
             self.leave(unit, &remark)?;
@@ -137,7 +139,15 @@ impl Worker {
             Some(delay) => {
                 let remark = match has_strayed {
                     true => error.message,
-                    false => format!("waiting for the source: {}", retry_remark(&error, self.outage, delay)),
+                    false => {
+                        let side = if self.reader.is_some() {
+                            Side::Target
+                        } else {
+                            Side::Source
+                        };
+                        let what = retry_remark(&error, self.outage, delay);
+                        format!("waiting for the {}: {what}", side.noun())
+                    }
                 };
                 self.leave(unit, &remark)?;
                 if has_strayed {
@@ -175,6 +185,7 @@ impl Worker {
     fn failed(&mut self, unit: &ClaimedUnit, error: Error) -> Result<Next> {
         // The source may be in the middle of a COPY or of a failed transaction: the next unit gets a new session.
         let reader = self.disconnect();
+        self.target.leave(false);
         let error = self.explain(error, unit);
         let is_behind_lock = error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && error.side == Side::Source;
         let error = match reader {
@@ -277,9 +288,15 @@ impl Worker {
 
     /// Statistics of the new rows. The unit is done, with them or without, and on record as such: an error from here would put another end there.
     fn analyze(&self, unit: &ClaimedUnit) -> Result<Next> {
-        let Err(error) = xact::transaction(|| self.target.analyze(&unit.unit)) else {
+        let analyze = || self.target.analyze(&unit.unit);
+        let analyzed = match self.target.elsewhere() {
+            None => xact::transaction(analyze),
+            Some(_) => report::catch(analyze),
+        };
+        let Err(error) = analyzed else {
             return Ok(Next::Unit);
         };
+        self.target.leave(false);
         if background::termination_requested() {
             return Ok(Next::Leave);
         }
@@ -297,7 +314,7 @@ impl Worker {
         let place = self.place(unit)?;
         let is_good = |reader: &mut Reader| reader.place == place && reader.session.check_alive().is_ok();
         if self.reader.as_mut().is_some_and(is_good) {
-            return Ok(());
+            return self.connect_target();
         }
         if let Some(reader) = self.disconnect() {
             reader.session.close();
@@ -312,6 +329,20 @@ impl Worker {
             place,
             is_here,
         });
+        self.connect_target()
+    }
+
+    /// Makes sure of a session with a target elsewhere, which relies on the run's lock there as it is held now.
+    fn connect_target(&mut self) -> Result<()> {
+        let Some(remote) = self.target.elsewhere() else {
+            return Ok(());
+        };
+        if !remote.is_connected() {
+            let held = xact::transaction(|| self.store.held(self.id))?;
+            remote.rely_on(held.ok_or_else(|| Error::internal("the run holds no lock over there"))?);
+            connect_target(self.id, remote)?;
+            self.outage = 0;
+        }
         Ok(())
     }
 

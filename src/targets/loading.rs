@@ -1,7 +1,7 @@
 //! What is to become of a unit, and what became of it, in terms of every kind of target.
 
 use crate::catalog::Database;
-use crate::error::Result;
+use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::{Board, Gauge};
 use crate::plan::replace::{Replace, Way};
 use crate::plan::tables::Unit;
@@ -15,6 +15,8 @@ use std::time::Duration;
 /// What a unit's storage is known by: another number, and it is not what a run has left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
+    /// pg_class.oid
+    pub relation: u32,
     /// pg_class.relfilenode
     pub file_number: u32,
     /// a crash empties it in place
@@ -37,12 +39,14 @@ impl Storage {
             list.join(", ")
         ))?;
         let one = |row: &Row| {
+            let relation = row.need(0)?;
             let storage = Storage {
+                relation,
                 file_number: row.need(1)?,
                 is_unlogged: row.is(2),
                 server_start: row.string(3)?,
             };
-            Ok((row.need(0)?, storage))
+            Ok((relation, storage))
         };
         rows.iter().map(one).collect()
     }
@@ -140,6 +144,20 @@ impl Loaded {
         let truncated = obstacle.map(|obstacle| format!("truncated, so that readers wait: {obstacle}"));
         truncated.into_iter().chain(self.remark.clone()).collect()
     }
+}
+
+/// The error of a unit that holds rows with `condition`, of whose range the source has nothing any more.
+pub fn holds_vanished(name: &str, condition: &str) -> Error {
+    Error::new(
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("{name} holds rows whose range has vanished from the source"),
+    )
+    .detail(match condition {
+        "(true)" => "The source lacks a HASH partition, and which rows it had cannot be told.".to_owned(),
+        _ => format!("The source has no partition any more for rows with {condition}."),
+    })
+    .hint("Pass vanished => 'empty' to replace it by what the source has, or move these rows elsewhere first.")
+    .final_one()
 }
 
 /// Rows that came, and bytes of COPY.

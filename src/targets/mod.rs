@@ -1,6 +1,5 @@
 //! The table that is written, and everything that a run asks of it or does to it: [`Target`]. It is a table of this database ([`local`]), or one on
-//! another server that a foreign table here stands for ([`remote`]), as far as a plan goes. Who plans, and how runs go, knows neither SPI nor
-//! sessions of it.
+//! another server that a foreign table here stands for ([`remote`]). Who plans, and how runs go, knows neither SPI nor statements of it.
 
 mod kinds;
 pub mod loading;
@@ -8,22 +7,23 @@ pub mod local;
 mod remote;
 mod values;
 
-use crate::catalog::table;
+use crate::catalog::table::{self, Found};
 use crate::catalog::trust::Trust;
 use crate::catalog::{self, Database, defaults, keys};
-use crate::error::{Error, Result, Side, sqlstate};
-use crate::pg::{backend, report, xact};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::{backend, xact};
+use crate::plan::copy_sql::{quote_ident, quote_qualified};
 use crate::plan::creation::Creation;
-use crate::plan::holders::{Holder, name_holders};
+use crate::plan::holders::name_holders;
 use crate::plan::key::KeyColumn;
 use crate::plan::tables::{Table, Unit};
 use crate::row::Row;
 use crate::source::Reader;
+use crate::wire::Session;
 use loading::{Loaded, Storage, What};
 use local::Local;
-use remote::Remote;
+pub use remote::{Access, Held, Remote};
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
 /// The table that is written.
 pub enum Target {
@@ -31,6 +31,22 @@ pub enum Target {
     Local(Local),
     /// of another server
     Remote(Box<Remote>),
+}
+
+/// The first `schema.name` in the order of `schemas` that another server has; an error if none, or if it cannot be written.
+pub fn find(session: &mut Session, schemas: &[String], name: &str) -> Result<Found> {
+    let Some(found) = table::by_name(session, schemas, name)? else {
+        let label = match schemas {
+            [schema] => quote_qualified(schema, name),
+            _ => quote_ident(name),
+        };
+        return Err(Error::new(
+            sqlstate::UNDEFINED_TABLE,
+            format!("there is no table {label} on server \"{}\"", session.name()),
+        ));
+    };
+    kinds::check(session, found.oid)?;
+    Ok(found)
 }
 
 /// Refuses what cannot be written, with the reason.
@@ -46,31 +62,50 @@ pub fn check_wherever_it_is(table: u32) -> Result<Option<String>> {
     }
 }
 
+/// The same of a table that is to be written, as far as the acting role may have that done.
+pub fn check_to_write(table: u32) -> Result<Option<String>> {
+    let server = check_wherever_it_is(table)?;
+    if server.is_some() {
+        remote::check_privileges(table)?;
+    }
+    Ok(server)
+}
+
 impl Target {
     /// A table of this database.
     pub fn here(table: u32) -> Target {
         Target::Local(Local::new(table))
     }
 
-    /// What `table` is or stands for; `timezone` is what times are read in. Runs `f` with it. Of this database's, locks are waited for as the
-    /// transaction has it; elsewhere `lock_timeout_ms` is set.
-    pub fn with<T>(
-        table: u32,
-        connect_timeout: Duration,
-        lock_timeout_ms: i32,
-        timezone: &str,
-        f: impl FnOnce(&Target) -> Result<T>,
-    ) -> Result<T> {
-        let Some(there) = remote::stands_for(table)? else {
-            return f(&Target::here(table));
-        };
-        let remote = Remote::open(table, there, connect_timeout, lock_timeout_ms, timezone)?;
-        let target = Target::Remote(Box::new(remote));
-        let result = report::catch(|| f(&target));
-        if let Target::Remote(remote) = target {
-            remote.leave(result.is_ok());
+    /// What `table` is or stands for; nothing of another server is asked yet. `timezone` is what times are read in there. Inside a transaction.
+    pub fn of(table: u32, access: Access, timezone: &str) -> Result<Target> {
+        Ok(match remote::stands_for(table)? {
+            None => Target::here(table),
+            Some(there) => Target::Remote(Box::new(Remote::new(table, there, access, timezone.to_owned()))),
+        })
+    }
+
+    /// The table, where it is another server's.
+    pub fn elsewhere(&self) -> Option<&Remote> {
+        match self {
+            Target::Local(_) => None,
+            Target::Remote(remote) => Some(remote),
         }
-        result
+    }
+
+    /// Runs `f`, which looks at the table: of another server, in one transaction there that changes nothing. Connected.
+    pub fn look<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self {
+            Target::Local(_) => f(),
+            Target::Remote(remote) => remote.look(f),
+        }
+    }
+
+    /// Ends the session with its server, if it has one; politely, where all has gone well.
+    pub fn leave(&self, politely: bool) {
+        if let Target::Remote(remote) = self {
+            remote.leave(politely);
+        }
     }
 
     /// OID of the table here: it, or what stands for it.
@@ -144,10 +179,10 @@ impl Target {
     }
 
     /// OID of the table where it is.
-    fn oid(&self) -> u32 {
+    fn oid(&self) -> Result<u32> {
         match self {
-            Target::Local(local) => local.table,
-            Target::Remote(remote) => remote.found().oid,
+            Target::Local(local) => Ok(local.table),
+            Target::Remote(remote) => Ok(remote.found()?.oid),
         }
     }
 
@@ -162,7 +197,7 @@ impl Target {
                 found().map(|_| table)
             }
             Target::Remote(remote) => {
-                let mut table = catalog::read(&mut *remote.session()?, remote.found(), Trust::BuiltIn)?;
+                let mut table = catalog::read(&mut *remote.session()?, &*remote.found()?, Trust::BuiltIn)?;
                 remote.in_our_terms(&mut table)?;
                 Ok(table)
             }
@@ -174,7 +209,7 @@ impl Target {
         match self {
             Target::Local(local) => keys::key_columns(&mut local.database(), local.table, names, Trust::OwnRole),
             Target::Remote(remote) => {
-                let oid = remote.found().oid;
+                let oid = remote.found()?.oid;
                 let keys = keys::key_columns(&mut *remote.session()?, oid, names, Trust::BuiltIn)?;
                 remote.keys_in_our_terms(keys)
             }
@@ -183,13 +218,13 @@ impl Target {
 
     /// Whether some column is neither generated nor among the copied `columns`.
     pub fn leaves_out(&self, columns: &[String]) -> Result<bool> {
-        let oid = self.oid();
+        let oid = self.oid()?;
         self.ask(|db| defaults::leaves_out(db, oid, columns))
     }
 
     /// Whether any partition fills such a column otherwise than the table.
     pub fn has_other_defaults(&self, columns: &[String]) -> Result<bool> {
-        let oid = self.oid();
+        let oid = self.oid()?;
         self.ask(|db| defaults::of_any_unit(db, oid, columns))
     }
 
@@ -210,46 +245,50 @@ impl Target {
         }
     }
 
-    /// Those of `oids` that are of this database, as cgpsync's own tables have them.
-    pub fn recorded<'o>(&self, oids: &'o [u32]) -> &'o [u32] {
-        match self {
-            Target::Local(_) => oids,
-            Target::Remote(_) => &[],
-        }
-    }
-
     /// What the storage of units is known by, by OID; those that are gone are not in it.
     pub fn storage_of(&self, oids: &[u32]) -> Result<HashMap<u32, Storage>> {
         self.ask(|db| Storage::of(db, oids))
     }
 
-    /// Creates a partition and what is below it. Inside a transaction.
+    /// Creates a partition and what is below it. Inside a transaction here; elsewhere in one of its own.
     pub fn create_partition(&self, creation: &Creation) -> Result<()> {
-        self.written()?.create_partition(creation)
+        match self {
+            Target::Local(local) => local.create_partition(creation),
+            Target::Remote(remote) => remote.create_partition(creation),
+        }
     }
 
-    /// Drops a partition that still has the bounds it was planned with; gives its name, quoted and qualified. Inside a transaction.
+    /// Drops a partition that still has the bounds it was planned with; gives its name, quoted and qualified. Transactions as above.
     pub fn drop_partition(&self, unit: &Unit, bound: &str) -> Result<String> {
-        self.written()?.drop_partition(unit, bound)
+        match self {
+            Target::Local(local) => local.drop_partition(unit, bound),
+            Target::Remote(remote) => remote.drop_partition(&unit.name, bound),
+        }
     }
 
     /// Replaces the rows of one unit: afterwards it holds exactly what the source sent, or this fails and it holds what it held. Begins and
-    /// commits; `record` is called when the unit is to be recorded as done, within a transaction here.
+    /// commits; `record` is called when the unit is to be recorded as done, within a transaction here: the one that replaces it, or one after that.
     pub fn replace(
         &self,
         what: &What<'_>,
         reader: &mut Reader,
         record: &mut dyn FnMut(&Loaded) -> Result<()>,
     ) -> Result<Loaded> {
-        self.written()?.replace(what, reader, record)
+        match self {
+            Target::Local(local) => local.replace(what, reader, record),
+            Target::Remote(remote) => remote.replace(what, reader, record),
+        }
     }
 
     /// Gathers statistics of a unit, if the role may and nobody else is at it. Inside a transaction.
     pub fn analyze(&self, unit: &Unit) -> Result<()> {
-        self.written()?.analyze(unit)
+        match self {
+            Target::Local(local) => local.analyze(unit),
+            Target::Remote(remote) => remote.analyze(unit),
+        }
     }
 
-    /// Whether it is on the server of this [`identity`](crate::wire::Session::identity). See below for a target elsewhere.
+    /// Whether the server of this [`identity`](crate::wire::Session::identity) is this one, where a session of it could wait for this process.
     pub fn is_on_server(&self, identity: &str) -> Result<bool> {
         match self {
             Target::Local(local) => local.is_on_server(identity),
@@ -257,77 +296,78 @@ impl Target {
         }
     }
 
-    /// Whether the relation `oid` of `database` on the server of this [`identity`](crate::wire::Session::identity) is the table, or of its tree. Of a
-    /// target elsewhere it is not asked as long as nothing is written there.
+    /// Whether the relation `oid` of `database` on the server of this [`identity`](crate::wire::Session::identity) is the table, or of its tree.
     pub fn is_beside(&self, identity: &str, database: &str, oid: u32) -> Result<bool> {
         match self {
             Target::Local(local) => local.is_beside(identity, database, oid),
-            Target::Remote(_) => Ok(false),
+            Target::Remote(remote) => remote.is_beside(identity, database, oid),
         }
     }
 
     /// The partitioned tables above units, from the lowest.
     pub fn parents_of_all(&self, units: &[u32]) -> Result<Vec<u32>> {
-        self.written()?.parents_of_all(units)
+        match self {
+            Target::Local(local) => local.parents_of_all(units),
+            Target::Remote(remote) => remote.parents_of_all(units),
+        }
     }
 
-    /// Gathers statistics of a partitioned table from rows of all that is below it, without those of what is below it. Inside a transaction.
+    /// Gathers statistics of a partitioned table from rows of all that is below it. Inside a transaction.
     pub fn analyze_parent(&self, table: &Unit) -> Result<()> {
-        self.written()?.analyze_parent(table)
+        match self {
+            Target::Local(local) => local.analyze_parent(table),
+            Target::Remote(remote) => remote.analyze_parent(table),
+        }
     }
 
-    /// Who holds a lock on a unit or on what is above it, for the error of one that could not get its own. Inside a transaction.
-    pub fn lock_holders(&self, unit: &Unit) -> Result<Vec<Holder>> {
-        self.written()?.lock_holders(unit)
-    }
-
-    /// `error` as a user needs it: a lock on `unit`, or on what is above it, that was not to be had is somebody's. Outside of a transaction.
+    /// `error` as a user needs it: a lock here on `unit`, or on what is above it, that was not to be had is somebody's. Outside of a transaction.
     pub fn name_lock_holders(&self, error: Error, unit: &Unit) -> Error {
-        if error.sqlstate != sqlstate::LOCK_NOT_AVAILABLE || error.side == Side::Source {
+        let Target::Local(local) = self else { return error };
+        if error.sqlstate != sqlstate::LOCK_NOT_AVAILABLE || error.is_remote() {
             return error;
         }
-        match xact::transaction(|| self.lock_holders(unit)) {
+        match xact::transaction(|| local.lock_holders(unit)) {
             Ok(holders) => name_holders(error, "it or its parents", &holders),
             Err(_) => error,
         }
     }
 
-    /// The partitioned tables above it that a run of it excludes runs of, from the top.
+    /// The partitioned tables here above it that a run of it excludes runs of, from the top.
     pub fn parents(&self) -> Result<Vec<u32>> {
-        self.written()?.parents()
+        Local::new(self.table()).parents()
     }
 
     /// A table as it is called now, as a unit.
     pub fn unit_of(&self, oid: u32) -> Result<Unit> {
-        self.written()?.unit_of(oid)
+        match self {
+            Target::Local(local) => local.unit_of(oid),
+            Target::Remote(remote) => remote.unit_of(oid),
+        }
     }
 
     /// Locks tables that are to be compared, before the snapshot is taken: what truncates or replaces them does not follow snapshots. Checks
-    /// that they may be read. What fails is the inner error; the outer one ends all.
+    /// that they may be read. What fails is the inner error; the outer one ends all. Elsewhere a table is locked when it is read.
     pub fn lock_to_compare(&self, units: &[Unit]) -> Result<Result<()>> {
-        self.written()?.lock_to_compare(units)
+        match self {
+            Target::Local(local) => local.lock_to_compare(units),
+            Target::Remote(_) => Ok(Ok(())),
+        }
     }
 
     /// Runs `f` in one snapshot of the target.
     pub fn in_one_snapshot<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.written()?.in_one_snapshot(f)
+        match self {
+            Target::Local(local) => local.in_one_snapshot(f),
+            Target::Remote(remote) => remote.look(f),
+        }
     }
 
-    /// The rows of statements about tables that are compared, in the snapshot; each is read with its owner's rights, once the caller is known
+    /// The rows of statements about tables that are compared, in the snapshot; here each is read with its owner's rights, once the caller is known
     /// to be allowed to read it. Errors as above.
     pub fn figures(&self, statements: &[(&Unit, &str)]) -> Result<Result<Vec<Row>>> {
-        self.written()?.figures(statements)
-    }
-
-    /// Rows go into this database only, as yet.
-    fn written(&self) -> Result<&Local> {
         match self {
-            Target::Local(local) => Ok(local),
-            Target::Remote(remote) => Err(Error::new(
-                sqlstate::FEATURE_NOT_SUPPORTED,
-                format!("table {} is on server \"{}\"", remote.name(), remote.server()),
-            )
-            .hint("cgpsync_plan can look at it; rows are written into tables of this database only.")),
+            Target::Local(local) => local.figures(statements),
+            Target::Remote(remote) => remote.figures(statements),
         }
     }
 }

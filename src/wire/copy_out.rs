@@ -2,6 +2,7 @@
 //! one after the last row, must never look like the end of the data.
 
 use super::errors::io_error;
+use super::flow::PassError;
 use super::frames::Data;
 use super::polling::TICK;
 use super::session::Session;
@@ -20,9 +21,13 @@ pub struct CopyOut<'a> {
     /// frames of COPYs before this one
     frames_before: u64,
     gauge: Gauge,
-    /// rows that the gauge knows of
+    /// rows and frames that the gauge knows of
     rows_shown: u64,
+    frames_shown: u64,
 }
+
+/// Bytes before each payload, where frames are passed on as they are.
+const FRAME_HEADER: u64 = 5;
 
 impl Session {
     /// Sends `sql`, a COPY TO STDOUT, and returns when the server has begun it. What arrives shows on `gauge`, at the pace it sets.
@@ -37,6 +42,7 @@ impl Session {
             frames_before,
             gauge,
             rows_shown: 0,
+            frames_shown: 0,
         };
         while !copy.look()? && !copy.stream.has_copy_begun() {
             copy.sleep();
@@ -86,6 +92,80 @@ impl CopyOut<'_> {
     }
 }
 
+/// What has become of an attempt to pass something on.
+#[derive(Debug)]
+pub(super) enum Passed {
+    /// some of the data, or there may be more at once
+    On,
+    /// the other side takes nothing just now
+    Full,
+    /// nothing has arrived
+    Dry,
+    /// all of it: the COPY is complete
+    All,
+    /// the connection to the other side has failed
+    Broken(std::io::Error),
+}
+
+impl CopyOut<'_> {
+    /// What to wait for.
+    pub(super) fn socket(&self) -> wait::Socket {
+        self.session.socket()
+    }
+
+    /// Passes what has arrived on to the server of `to`, as it is, headers and all.
+    pub(super) fn pass_on(&mut self, to: &Stream) -> Result<Passed> {
+        match self.stream.pass_copy_data(to) {
+            Ok(Data::Bytes(0)) => Ok(Passed::Full),
+            Ok(Data::Bytes(n)) => {
+                self.show(n, FRAME_HEADER);
+                Ok(Passed::On)
+            }
+            Ok(Data::Wait) => Ok(Passed::Dry),
+            Ok(Data::Again) => {
+                wait::check_interrupts();
+                Ok(Passed::On)
+            }
+            Ok(Data::Other) if self.look()? => {
+                self.show(0, FRAME_HEADER);
+                Ok(Passed::All)
+            }
+            Ok(Data::Other) => Ok(match self.stream.has_copy_data() {
+                true => Passed::On,
+                false => Passed::Dry,
+            }),
+            Err(PassError::Writing(error)) => Ok(Passed::Broken(error)),
+            Err(PassError::Reading(error)) => Err(self.lost(&error)),
+        }
+    }
+
+    /// The error of a connection that has failed; the server may have said why before it closed it.
+    fn lost(&mut self, error: &std::io::Error) -> Error {
+        if error.kind() == ErrorKind::UnexpectedEof
+            && let Err(said) = self.look()
+        {
+            return said;
+        }
+        let what = format!("connection to the {} was lost", self.noun());
+        io_error(error, self.session.side(), &what)
+    }
+
+    /// Shows `n` more bytes, of which each frame's header is `header`, and keeps to the pace.
+    fn show(&mut self, n: usize, header: u64) {
+        self.bytes += n as u64;
+        let frames = self.stream.frames() - self.frames_before;
+        // COPY's header and trailer may come as frames of their own.
+        let rows = self.rows.unwrap_or(frames.saturating_sub(1)).max(self.rows_shown);
+        let headers = (frames - self.frames_shown) * header;
+        self.frames_shown = frames;
+        self.bytes = self.bytes.saturating_sub(headers);
+        self.gauge
+            .add(rows - self.rows_shown, (n as u64).saturating_sub(headers));
+        self.rows_shown = rows;
+        self.gauge.throttle(n);
+    }
+}
+
 impl copy::Feed for CopyOut<'_> {
     fn read(&mut self, buffer: &mut [u8], min: usize) -> Result<usize> {
         let mut filled = 0;
@@ -99,23 +179,10 @@ impl copy::Feed for CopyOut<'_> {
                         self.sleep();
                     }
                 }
-                Err(error) => {
-                    // The server may have said why before it closed the connection.
-                    if error.kind() == ErrorKind::UnexpectedEof {
-                        self.look()?;
-                    }
-                    let what = format!("connection to the {} was lost", self.noun());
-                    return Err(io_error(&error, self.session.side(), &what));
-                }
+                Err(error) => return Err(self.lost(&error)),
             }
         }
-        self.bytes += filled as u64;
-        let frames = self.stream.frames() - self.frames_before;
-        // COPY's header and trailer may come as frames of their own.
-        let rows = self.rows.unwrap_or(frames.saturating_sub(1)).max(self.rows_shown);
-        self.gauge.add(rows - self.rows_shown, filled as u64);
-        self.rows_shown = rows;
-        self.gauge.throttle(filled);
+        self.show(filled, 0);
         Ok(filled)
     }
 }

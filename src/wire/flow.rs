@@ -4,12 +4,29 @@ use super::frames::{Data, State, Wire};
 use std::io::{self, ErrorKind};
 use tokio::io::ReadBuf;
 
+/// Which side has failed when something was to be passed on.
+#[derive(Debug)]
+pub enum PassError {
+    /// the one that it comes from
+    Reading(io::Error),
+    /// the one that it goes to
+    Writing(io::Error),
+}
+
+impl From<io::Error> for PassError {
+    fn from(error: io::Error) -> Self {
+        PassError::Reading(error)
+    }
+}
+
 impl Wire {
     /// Moves CopyData payload into `out`, as much as fits and has arrived.
     pub fn take_copy_data(&mut self, out: &mut [u8]) -> io::Result<Data> {
         if let Some(text) = self.broken {
             return self.refuse(text);
         }
+        // What was to be passed on and never was is of no use to anybody.
+        self.start += std::mem::take(&mut self.walked);
         let mut filled = 0;
         let mut may_fill = true;
         while filled < out.len() {
@@ -63,6 +80,86 @@ impl Wire {
         }
     }
 
+    /// Passes CopyData messages on to another server as they are, headers and all, as much as its socket takes: a row costs no more than the step
+    /// from header to header. `Bytes(0)` when that socket takes nothing; until it does nothing more is read.
+    pub fn pass_copy_data(&mut self, to: &mut Wire) -> Result<Data, PassError> {
+        if let Some(text) = self.broken {
+            return Ok(self.refuse(text)?);
+        }
+        let mut may_fill = true;
+        loop {
+            self.walk()?;
+            if self.walked > 0 {
+                let sent = to.send(&self.buffer[self.start..self.start + self.walked]);
+                let sent = sent.map_err(PassError::Writing)?;
+                self.start += sent;
+                self.walked -= sent;
+                return Ok(Data::Bytes(sent));
+            }
+            match self.state {
+                State::Forward(_) | State::Skip(_) => return Ok(Data::Other),
+                State::Header if self.unread().first().is_some_and(|tag| *tag != b'd') => return Ok(Data::Other),
+                _ if !may_fill => return Ok(Data::Again),
+                _ => {}
+            }
+            if !self.fill()? {
+                return match self.eof {
+                    true => Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+                    false => Ok(Data::Wait),
+                };
+            }
+            may_fill = false;
+        }
+    }
+
+    /// Steps over the CopyData messages that have arrived, the beginning of the last one included.
+    fn walk(&mut self) -> io::Result<()> {
+        loop {
+            let at = self.start + self.walked;
+            match self.state {
+                State::Forward(_) | State::Skip(_) => return Ok(()),
+                State::Data(0) => self.state = State::Header,
+                State::Data(left) => {
+                    let n = left.min(self.end - at);
+                    if n == 0 {
+                        return Ok(());
+                    }
+                    self.walked += n;
+                    self.state = State::Data(left - n);
+                }
+                State::Header => {
+                    if self.buffer[at..self.end].first() != Some(&b'd') {
+                        return Ok(());
+                    }
+                    // The header is read where it stands, and passed on too.
+                    let start = std::mem::replace(&mut self.start, at);
+                    let is_whole = self.next_frame();
+                    let header = self.start - at;
+                    self.start = start;
+                    if !is_whole? {
+                        return Ok(());
+                    }
+                    self.walked += header;
+                }
+            }
+        }
+    }
+
+    /// Writes what the socket takes; 0 when that is nothing just now.
+    pub fn send(&mut self, data: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.socket.write(data) {
+                Ok(n) => {
+                    self.sent();
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(0),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
     /// Moves bytes of messages into `out`. False when nothing could be moved: more must arrive, or a COPY must take its data first; or
     /// `again` is set.
     pub fn forward(&mut self, out: &mut ReadBuf<'_>) -> io::Result<bool> {
@@ -81,7 +178,7 @@ impl Wire {
         let before = out.remaining();
         let mut reads = 0;
         self.again = false;
-        while out.remaining() > 0 {
+        while out.remaining() > 0 && self.walked == 0 {
             // As for a COPY: not without end.
             if reads > 1 {
                 self.again = out.remaining() == before;
@@ -114,6 +211,8 @@ impl Wire {
                 }
                 State::Data(0) => self.state = State::Header,
                 State::Data(_) => break,
+                // It is left as it is for whoever takes it, or passes it on.
+                State::Header if self.has_copy_data() && self.is_copying() => break,
                 State::Header => {
                     if !self.next_frame()? {
                         if !self.fill()? {

@@ -77,13 +77,15 @@ pub struct Wire {
     /// the last look at it ended before everything that was there had been seen
     pub again: bool,
     /// a COPY was asked for, and has not begun
-    copy_expected: bool,
+    copy_expected: Option<Copy>,
     /// the COPY that was asked for last has begun
     pub copy_began: bool,
     /// between CopyOutResponse and the end of its data
     copying: bool,
     /// CopyData messages so far
     pub frames: u64,
+    /// so many of the unread bytes are known to be CopyData messages, to be passed on as they are
+    pub walked: usize,
     /// what the messages since the last statement take, and all reports of settings
     answer: usize,
     settings: usize,
@@ -97,6 +99,15 @@ pub struct Wire {
     pub authenticated: bool,
     /// whoever closes first is the other side
     pub stays: bool,
+}
+
+/// Which way the rows of a COPY go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copy {
+    /// TO STDOUT: the server sends them
+    Out,
+    /// FROM STDIN: it waits for them
+    In,
 }
 
 /// What a COPY finds on the wire.
@@ -125,10 +136,11 @@ impl Wire {
             eof: false,
             broken: None,
             again: false,
-            copy_expected: false,
+            copy_expected: None,
             copy_began: false,
             copying: false,
             frames: 0,
+            walked: 0,
             answer: 0,
             settings: 0,
             complete_tag: None,
@@ -139,20 +151,28 @@ impl Wire {
         }
     }
 
-    /// The statement that is sent next may begin a COPY; no other one may.
-    pub fn expect_copy(&mut self) {
-        self.copy_expected = true;
+    /// The statement that is sent next may begin such a COPY; no other one may.
+    pub fn expect_copy(&mut self, copy: Copy) {
+        self.copy_expected = Some(copy);
         self.copy_began = false;
         self.complete_tag = None;
     }
 
     /// True when the next bytes are CopyData, or the payload of one already begun.
     pub fn has_copy_data(&self) -> bool {
+        if self.walked > 0 {
+            return true;
+        }
         match self.state {
             State::Header => self.unread().first() == Some(&b'd'),
             State::Data(_) => true,
             State::Forward(_) | State::Skip(_) => false,
         }
+    }
+
+    /// True between CopyOutResponse and the end of its data.
+    pub fn is_copying(&self) -> bool {
+        self.copying
     }
 
     /// Throws away what comes until the peer closes. Pending: more must arrive.
@@ -215,7 +235,7 @@ impl Wire {
         if length < 4 || length > i32::MAX as usize {
             return self.refuse(IMPOSSIBLE_LENGTH);
         }
-        if matches!(tag, b'd' | b'H' | b'c') {
+        if matches!(tag, b'd' | b'H' | b'G' | b'c') {
             return self.copy_frame(tag, length);
         }
         match tag {
@@ -231,7 +251,7 @@ impl Wire {
                 };
                 self.complete_tag = body.strip_suffix(&[0]).map(|t| String::from_utf8_lossy(t).into_owned());
             }
-            b'E' => (self.copy_expected, self.copying, self.at_work) = (false, false, false),
+            b'E' => (self.copy_expected, self.copying, self.at_work) = (None, false, false),
             b'R' if length < 8 => return self.refuse(IMPOSSIBLE_LENGTH),
             b'R' => {
                 let Some(&[a, b, c, d]) = self.unread().get(5..9) else {
@@ -244,7 +264,7 @@ impl Wire {
                     _ => {}
                 }
             }
-            b'Z' => (self.copy_expected, self.at_work) = (false, false),
+            b'Z' => (self.copy_expected, self.at_work) = (None, false),
             _ => {}
         }
         if !self.charge(tag, length)? {
@@ -267,8 +287,13 @@ impl Wire {
                 return Ok(true);
             }
             _ if length > LARGEST_MESSAGE => return self.refuse(TOO_LONG),
-            b'H' if !self.copy_expected => return self.refuse("the server began a COPY that nobody has asked for"),
-            b'H' => (self.copy_expected, self.copy_began, self.copying) = (false, true, true),
+            b'H' | b'G' => {
+                let copy = if tag == b'H' { Copy::Out } else { Copy::In };
+                if self.copy_expected != Some(copy) {
+                    return self.refuse("the server began a COPY that nobody has asked for");
+                }
+                (self.copy_expected, self.copy_began, self.copying) = (None, true, copy == Copy::Out);
+            }
             _ if !self.copying => return self.refuse("the server ended a COPY that had not begun"),
             _ => self.copying = false,
         }

@@ -8,6 +8,7 @@
 mod alert;
 mod cancel;
 mod connect;
+mod copy_in;
 pub mod copy_out;
 pub mod endpoint;
 mod errors;

@@ -3,7 +3,7 @@
 use super::cancel::{CANCEL_TIMEOUT, Canceller};
 use super::connect::connect;
 use super::endpoint::Endpoint;
-use super::frames::Data;
+use super::frames::{Copy, Data};
 use super::link::Link;
 use super::pins::{self, PINNED, Pins};
 use super::query::Running;
@@ -20,6 +20,15 @@ use std::time::{Duration, Instant};
 
 /// Most pieces of a COPY that are let in to see whether it has ended.
 const MOST_LEFT: usize = 200;
+
+/// Settings of a session that holds something over there: keepalives of that end, in seconds, and no end for being idle.
+const IN_TOUCH: &[(&str, &str)] = &[
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
+    ("idle_session_timeout", "0"),
+];
 
 /// Ends a question.
 const UNDO: &str = "ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question";
@@ -107,6 +116,47 @@ impl Session {
             }
             return Err(snapshot_gone(refusal));
         }
+        self.pin(snapshot.is_some())
+    }
+
+    /// Begins a transaction that writes, with settings of its own as above. What was set for the session has to hold in it: an error where
+    /// another process answers than before.
+    pub fn begin_to_write(&mut self) -> Result<()> {
+        let before = self.backend.take();
+        self.query_promptly("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            .map_err(no_transaction)?;
+        self.pin(false)?;
+        match before.is_none() || before == self.backend {
+            true => Ok(()),
+            false => Err(self.is_no_session()),
+        }
+    }
+
+    /// The error where its transactions are not all in one process over there.
+    pub fn is_no_session(&self) -> Error {
+        Error::unsupported(format!(
+            "server \"{}\" does not keep a session in one process",
+            self.name()
+        ))
+        .detail("A pooler shares out its connections by transactions.")
+        .hint("Connect to the server itself, or to a pooler that gives each client a connection (pool_mode = session).")
+    }
+
+    /// Has the server notice within half a minute that this end is gone though nobody has said so, and let go what the session holds there.
+    pub fn stay_in_touch(&mut self) -> Result<()> {
+        let values: Vec<String> = IN_TOUCH
+            .iter()
+            .map(|(name, value)| format!("('{name}', '{value}')"))
+            .collect();
+        self.batch(&format!(
+            "SELECT pg_catalog.set_config(s.name, v.value, false)
+             FROM (VALUES {}) AS v(name, value) JOIN pg_catalog.pg_settings s ON s.name = v.name",
+            values.join(", ")
+        ))
+    }
+
+    /// Sets the transaction's settings and looks at them, and at who answers.
+    fn pin(&mut self, is_in_snapshot: bool) -> Result<()> {
         self.query_promptly(&self.pins.sql())?;
         // In a message of its own, which something that shares out statements would send elsewhere.
         let rows = self.query(&self.pins.question())?;
@@ -117,7 +167,7 @@ impl Session {
             (Some(identity), None) => self.expected = Some(identity),
             (Some(identity), Some(expected)) if identity != *expected => {
                 // Without a snapshot to be in, a server that was restarted is as good as before.
-                if snapshot.is_some() || !listens_alike(expected, &identity) {
+                if is_in_snapshot || !listens_alike(expected, &identity) {
                     return Err(other_server(self.name(), expected, &identity));
                 }
                 self.expected = Some(identity);
@@ -302,8 +352,15 @@ impl Session {
 
     /// The same, a COPY TO STDOUT; gives the stream that its data comes by.
     pub(super) fn start_copy(&mut self, sql: &str) -> Stream {
-        self.link.stream.expect_copy();
+        self.link.stream.expect_copy(Copy::Out);
         self.start(self.tied(sql));
+        self.link.stream.clone()
+    }
+
+    /// The same, a COPY FROM STDIN; gives the stream that its data goes by.
+    pub(super) fn start_copy_in(&mut self, sql: &str) -> Stream {
+        self.link.stream.expect_copy(Copy::In);
+        self.start(sql.to_owned());
         self.link.stream.clone()
     }
 
@@ -367,6 +424,11 @@ impl Session {
             at_work.collect()
         });
         Canceller::cancel_all(&to_cancel, deadline);
+    }
+
+    /// Ends a session politely that is in no transaction.
+    pub fn end(self) {
+        let _ = report::catch(|| self.link.say_goodbye());
     }
 
     /// Ends the transaction and the session politely. Nothing was written there, so a failure to say goodbye changes nothing.

@@ -1,11 +1,12 @@
 //! The stream under tokio-postgres: what it reads and writes goes through the frames of `frames`.
 
-use super::frames::{Data, Socket, Wire};
+use super::flow::PassError;
+use super::frames::{Copy, Data, Socket, Wire};
 use crate::pg::wait;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -53,9 +54,9 @@ impl Stream {
         self.0.borrow().password_requested
     }
 
-    /// The statement that is sent next may begin a COPY; no other one may.
-    pub fn expect_copy(&self) {
-        self.0.borrow_mut().expect_copy();
+    /// The statement that is sent next may begin such a COPY; no other one may.
+    pub fn expect_copy(&self, copy: Copy) {
+        self.0.borrow_mut().expect_copy(copy);
     }
 
     /// True once the COPY that is expected has begun.
@@ -93,6 +94,17 @@ impl Stream {
     pub fn take_copy_data(&self, out: &mut [u8]) -> io::Result<Data> {
         self.0.borrow_mut().take_copy_data(out)
     }
+
+    /// Passes whole CopyData messages that have arrived on to the server of `to`, as they are, as much as that one's socket takes: `Bytes(0)`
+    /// when it takes nothing just now.
+    pub fn pass_copy_data(&self, to: &Stream) -> Result<Data, PassError> {
+        self.0.borrow_mut().pass_copy_data(&mut to.0.borrow_mut())
+    }
+
+    /// Sends what is not the crate's to send, as much as the socket takes.
+    pub fn send(&self, data: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().send(data)
+    }
 }
 
 impl AsyncRead for Stream {
@@ -115,17 +127,9 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.borrow_mut();
-        loop {
-            match wire.socket.write(data) {
-                Ok(n) => {
-                    wire.sent();
-                    return Poll::Ready(Ok(n));
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Poll::Pending,
-                Err(e) => return Poll::Ready(Err(e)),
-            }
+        match self.0.borrow_mut().send(data) {
+            Ok(0) if !data.is_empty() => Poll::Pending,
+            result => Poll::Ready(result),
         }
     }
 

@@ -27,6 +27,7 @@ mod create_table;
 mod creation;
 mod cron;
 mod defaults;
+mod elsewhere;
 mod encodings;
 mod faults;
 mod faults_beside;

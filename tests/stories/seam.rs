@@ -174,7 +174,7 @@ fn what_a_target_elsewhere_says_is_not_asked_of_the_source() {
 }
 
 #[test]
-fn what_stands_for_a_table_elsewhere_is_planned_and_not_written() {
+fn who_may_not_write_a_table_elsewhere_is_told_by_whom() {
     let pair = Pair::new();
     beside(&pair);
     pair.persons(1);
@@ -187,10 +187,14 @@ fn what_stands_for_a_table_elsewhere_is_planned_and_not_written() {
         let error = error.as_db_error().expect("an error of the server");
         (error.code().code().to_owned(), error.message().to_owned())
     };
-    for call in ["cgpsync_sync", "cgpsync_start", "cgpsync_verify"] {
-        let (code, message) = fails(&format!("SELECT {call}('persons', '20170301')"));
-        assert_eq!(code, "42809", "{call}: {message}");
-        assert!(message.contains("is a foreign table"), "{call}: {message}");
+    pair.target.sql_in(
+        "beside",
+        "CREATE ROLE caller LOGIN PASSWORD 'secret'; GRANT USAGE ON FOREIGN SERVER src, dr TO caller",
+    );
+    for call in ["cgpsync_sync", "cgpsync_start"] {
+        let (code, message) = fails(&format!("SET ROLE caller; SELECT {call}('persons', '20170301', source => 'src')"));
+        assert_eq!(code, "42501", "{call}: {message}");
+        assert!(message.contains("foreign table \"public\".\"persons\""), "{call}: {message}");
     }
     let (code, message) = fails("SELECT cgpsync_plan('nothing', source => 'src')");
     assert_eq!(code, "42P01");

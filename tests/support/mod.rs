@@ -18,6 +18,7 @@ pub mod rounds;
 pub mod scene;
 pub mod secured;
 pub mod swapped;
+pub mod trio;
 pub mod values;
 
 use clock::Clock;

@@ -162,7 +162,8 @@ impl Run {
             let shape = keeper.look(|keeper| {
                 xact::transaction(|| {
                     self.request.limit_lock_waits()?;
-                    planning::source_shape(&self.request, &self.target, keeper)
+                    self.target
+                        .look(|| planning::source_shape(&self.request, &self.target, keeper))
                 })
             })?;
             Ok((place, shape))

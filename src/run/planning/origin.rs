@@ -68,6 +68,34 @@ pub fn refuse_itself(target: &Target, session: &Session, source: &Table, origin:
     .hint("Name another server with source, or another table with source_table."))
 }
 
+/// The remembered point, if it is about the table that there is now: on another server it may have been dropped and made anew, or restored. Else
+/// what the user should know.
+pub fn of_this_table(
+    request: &Request,
+    store: &Store,
+    table: &Table,
+    target: &Target,
+    watermark: Option<Watermark>,
+) -> Result<(Option<Watermark>, Option<String>)> {
+    let (Some(remote), Some(point)) = (target.elsewhere(), &watermark) else {
+        return Ok((watermark, None));
+    };
+    // An ordinary table gets another OID with each exchange, and is copied as a whole.
+    let before = store
+        .table_elsewhere(request.table)?
+        .filter(|_| table.root.level.is_some());
+    if before.is_none_or(|before| before == table.root.table.oid) {
+        return Ok((watermark, None));
+    }
+    let remark = format!(
+        "table {} on server \"{}\" was made anew since it was synced up to \"{}\": that is forgotten",
+        remote.name(),
+        remote.server(),
+        point.text
+    );
+    Ok((None, Some(remark)))
+}
+
 /// How the source of the remembered point and that of this run are related.
 enum Kinship {
     Same,

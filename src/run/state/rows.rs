@@ -2,12 +2,14 @@
 
 use super::status::UnitState;
 use crate::error::{Error, Result, tame_whole};
+use crate::plan::copy_sql::display_name;
 use crate::plan::end::{Moment, is_word};
 use crate::plan::shares::{Cut, Shares};
 use crate::plan::tables::Unit;
 use crate::row::Row;
 use crate::run::request::Request;
 use crate::source::{Place, Portion};
+use crate::targets::Held;
 use crate::targets::loading::Storage;
 use serde::Serialize;
 use serde_json::Value;
@@ -52,10 +54,18 @@ impl NewUnit {
     }
 
     /// As JSON for its row. What is read is in columns that people look at: where that would be unsafe, `exact` has it as it is.
-    pub fn to_record(&self) -> Result<Value> {
+    /// `is_elsewhere`: the unit is another server's, and known by its name.
+    pub fn to_record(&self, is_elsewhere: bool) -> Result<Value> {
         let json = |e: serde_json::Error| Error::internal(e.to_string());
         let mut record = serde_json::to_value(self).map_err(json)?;
-        record["partition"] = Value::from(self.unit.oid()?);
+        match is_elsewhere {
+            false => record["partition"] = Value::from(self.unit.oid()?),
+            true => {
+                record["elsewhere"] = Value::from(self.unit.name.clone());
+                record["elsewhere_oid"] = Value::from(self.unit.oid()?);
+                record["shown"] = Value::from(tame_whole(&display_name(&self.unit.name)));
+            }
+        }
         let exact = (self.source_relation.as_str(), self.source_filter.as_deref());
         let shown = (tame_whole(exact.0), exact.1.map(tame_whole));
         if (shown.0.as_str(), shown.1.as_deref()) != exact {
@@ -177,6 +187,8 @@ pub struct FinishedUnit {
 /// What a unit was known by when a run had loaded it. What ran before 0.3.0 has not recorded it.
 #[derive(Debug, Clone)]
 pub struct Load {
+    /// OID of a partition on another server
+    pub relation: Option<u32>,
     /// pg_class.relfilenode
     pub file_number: Option<u32>,
     /// when the target's server had been started
@@ -186,18 +198,20 @@ pub struct Load {
 }
 
 impl Load {
-    /// From three columns from `at` on.
+    /// From four columns from `at` on.
     pub fn read(row: &Row, at: usize) -> Result<Load> {
         Ok(Load {
-            file_number: row.get(at)?,
-            server_start: row.owned(at + 1),
-            rows: row.get(at + 2)?.unwrap_or(0),
+            relation: row.get(at)?,
+            file_number: row.get(at + 1)?,
+            server_start: row.owned(at + 2),
+            rows: row.get(at + 3)?.unwrap_or(0),
         })
     }
 
     /// Whether the unit has the storage that the run left it in. A crash empties an unlogged table in place.
     pub fn is_as_left(&self, now: &Storage) -> bool {
-        self.file_number == Some(now.file_number)
+        self.relation.is_none_or(|relation| relation == now.relation)
+            && self.file_number == Some(now.file_number)
             && (!now.is_unlogged || self.server_start.as_deref() == Some(&now.server_start))
     }
 }
@@ -223,6 +237,8 @@ pub struct Planned<'a> {
     pub place: &'a Place,
     /// what is read
     pub origin: &'a Origin,
+    /// who holds the run's lock on a target elsewhere
+    pub held: Option<&'a Held>,
     /// remark for the user
     pub message: Option<&'a str>,
     /// handle of the run's board
@@ -369,12 +385,14 @@ mod tests {
             source_filter: filter.map(str::to_owned),
             ..NewUnit::default()
         };
-        let plain = unit("\"s\".\"t\"", None).to_record().expect("JSON");
+        let plain = unit("\"s\".\"t\"", None).to_record(false).expect("JSON");
         assert_eq!(
             (&plain["source_relation"], plain.get("exact")),
             (&"\"s\".\"t\"".into(), None)
         );
-        let wild = unit("\"s\".\"t\u{1b}\"", Some("(k = '\n')")).to_record().expect("JSON");
+        let wild = unit("\"s\".\"t\u{1b}\"", Some("(k = '\n')"))
+            .to_record(false)
+            .expect("JSON");
         assert_eq!(wild["source_relation"], "\"s\".\"t \"");
         assert_eq!(wild["source_filter"], "(k = ' ')");
         let exact: (String, Option<String>) =

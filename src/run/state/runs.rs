@@ -9,7 +9,7 @@ use crate::plan::shares::Shares;
 use crate::row::Row;
 use crate::run::request::Request;
 use crate::source::Place;
-use crate::targets::Target;
+use crate::targets::{Held, Target};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -191,13 +191,14 @@ impl Store {
         let json = |e: serde_json::Error| Error::internal(e.to_string());
         let columns = serde_json::to_string(planned.columns).map_err(json)?;
         let types = serde_json::to_string(planned.types).map_err(json)?;
+        let held = planned.held.map(serde_json::to_string).transpose().map_err(json)?;
         self.write(
             "UPDATE @.cgpsync_run SET status = $15, source_table = $2, end_tm = $3, watermark = $4,
                     columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7,
                     message = NULLIF(concat_ws(E'\\n', message, $8), ''), units = $9::int, source_address = $10,
                     board = $11::bigint, source_system = $12, source_database = $13, point = $14,
                     source_server = $16, source_peer = $17,
-                    column_types = ARRAY(SELECT jsonb_array_elements_text($18::jsonb))
+                    column_types = ARRAY(SELECT jsonb_array_elements_text($18::jsonb)), target_session = $19::jsonb
              WHERE run_id = $1::bigint",
             &[
                 Some(&id),
@@ -218,31 +219,37 @@ impl Store {
                 planned.place.server.as_deref(),
                 planned.place.peer.map(|peer| peer.to_string()).as_deref(),
                 Some(&types),
+                held.as_deref(),
             ],
         )?;
-        self.insert_units(run_id, units)
+        self.insert_units(run_id, units, planned.held.is_some())
     }
 
     /// Inserts the units of a plan, in one statement, however many there are.
-    fn insert_units(&self, run_id: i64, units: &[&NewUnit]) -> Result<()> {
+    fn insert_units(&self, run_id: i64, units: &[&NewUnit], is_elsewhere: bool) -> Result<()> {
         let id = run_id.to_string();
         let json = |e: serde_json::Error| Error::internal(e.to_string());
         let wanted = units.len();
-        let units: Vec<Value> = units.iter().map(|unit| unit.to_record()).collect::<Result<_>>()?;
+        let units: Vec<Value> = units
+            .iter()
+            .map(|unit| unit.to_record(is_elsewhere))
+            .collect::<Result<_>>()?;
         let units = serde_json::to_string(&units).map_err(json)?;
         let inserted = self.write(
             &format!(
                 "INSERT INTO @.cgpsync_run_partition
-                   (run_id, unit, partition, relation, status, source_relation, source_filter, filter_here, estimated_bytes, cut, message,
+                   (run_id, unit, partition, relation, target_relation, target_oid, status, source_relation, source_filter, filter_here, estimated_bytes, cut, message,
                     source_parts, source_state, vanished_filter, bound, source_exact)
-                 SELECT $1::bigint, u.n, {SHOWN_NAME}, c.oid::regclass,
+                 SELECT $1::bigint, u.n, COALESCE(u.j ->> 'shown', {SHOWN_NAME}), c.oid::regclass,
+                        u.j ->> 'elsewhere', (u.j ->> 'elsewhere_oid')::oid,
                         CASE WHEN u.j ->> 'left' IS NULL THEN 'pending' ELSE 'skipped' END,
                         NULLIF(u.j ->> 'source_relation', ''), u.j ->> 'source_filter', (u.j ->> 'filter_here')::bool,
                         (u.j ->> 'estimated_bytes')::bigint, NULLIF(u.j -> 'cut', 'null'), u.j ->> 'left',
                         (u.j ->> 'source_parts')::bool, u.j ->> 'source_state', u.j ->> 'vanished_filter', u.j ->> 'bound',
                         convert_to(u.j ->> 'exact', 'UTF8')
                  FROM jsonb_array_elements($2::jsonb) WITH ORDINALITY AS u(j, n)
-                 JOIN pg_class c ON c.oid = (u.j ->> 'partition')::oid JOIN pg_namespace n ON n.oid = c.relnamespace
+                 LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace) ON c.oid = (u.j ->> 'partition')::oid
+                 WHERE c.oid IS NOT NULL OR u.j ->> 'elsewhere' IS NOT NULL
                  RETURNING unit"
             ),
             &[Some(&id), Some(&units)],
@@ -291,6 +298,25 @@ impl Store {
             ],
         )
         .map(|_| ())
+    }
+
+    /// From here on another session holds the run's lock on a target elsewhere.
+    pub fn set_held(&self, run_id: i64, held: &Held) -> Result<()> {
+        let held = serde_json::to_string(held).map_err(|e| Error::internal(e.to_string()))?;
+        self.write(
+            "UPDATE @.cgpsync_run SET target_session = $2::jsonb WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string()), Some(&held)],
+        )
+        .map(|_| ())
+    }
+
+    /// Which session holds the run's lock on a target elsewhere now.
+    pub fn held(&self, run_id: i64) -> Result<Option<Held>> {
+        let rows = self.read(
+            "SELECT target_session FROM @.cgpsync_run WHERE run_id = $1::bigint",
+            &[Some(&run_id.to_string())],
+        )?;
+        rows.first().map_or(Ok(None), |row| held(row, 0))
     }
 
     /// Where units are read now.
@@ -384,6 +410,11 @@ pub(super) fn place(row: &Row, [snapshot, server, peer]: [usize; 3]) -> Place {
         server: row.owned(server),
         peer: row.text(peer).and_then(|peer| peer.parse().ok()),
     }
+}
+
+fn held(row: &Row, at: usize) -> Result<Option<Held>> {
+    let held = row.text(at).map(serde_json::from_str).transpose();
+    held.map_err(|e: serde_json::Error| Error::internal(e.to_string()))
 }
 
 /// The error of a call for a table that `run` is at work on.

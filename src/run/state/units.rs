@@ -38,8 +38,8 @@ impl Store {
         let columns = serde_json::to_string(same.columns).map_err(|e| Error::internal(e.to_string()))?;
         let rows = self.read(
             &format!(
-                "SELECT p.run_id, r.point, p.relation::oid, p.source_relation, p.source_filter,
-                    convert_from(p.source_exact, 'UTF8'), p.file_number, {}, COALESCE(p.rows, 0)
+                "SELECT p.run_id, r.point, COALESCE(p.target_oid, p.relation::oid), p.source_relation, p.source_filter,
+                    convert_from(p.source_exact, 'UTF8'), p.target_oid, p.file_number, {}, COALESCE(p.rows, 0)
              FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
              WHERE r.relation = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
                AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.point IS NOT NULL
@@ -48,6 +48,9 @@ impl Store {
                                         WHERE d.relation = r.relation AND d.status = 'done'), 0)
                AND NOT EXISTS (SELECT FROM @.cgpsync_run_partition n
                                WHERE n.relation = p.relation AND n.run_id > p.run_id AND n.status = 'done')
+               AND NOT EXISTS (SELECT FROM @.cgpsync_run_partition n JOIN @.cgpsync_run o USING (run_id)
+                               WHERE n.target_relation = p.target_relation AND n.run_id > p.run_id AND n.status = 'done'
+                                 AND o.relation = r.relation)
              ORDER BY p.run_id",
                 instant("p.server_start")
             ),
@@ -80,7 +83,7 @@ impl Store {
         let list: Vec<String> = partitions.iter().map(u32::to_string).collect();
         let rows = self.read(
             &format!(
-                "SELECT u.oid::text, p.file_number, {}, p.rows
+                "SELECT u.oid::text, NULL, p.file_number, {}, p.rows
              FROM unnest($1::oid[]) AS u(oid) CROSS JOIN LATERAL (
                SELECT l.rows, l.file_number, l.server_start FROM @.cgpsync_run_partition l
                WHERE l.relation = u.oid::regclass AND l.status = 'done' ORDER BY l.run_id DESC LIMIT 1) p",
@@ -91,10 +94,30 @@ impl Store {
         rows.iter().map(|row| Ok((row.need(0)?, Load::read(row, 1)?))).collect()
     }
 
+    /// The same of partitions on another server, of the table that `table` stands for: by their names, as an exchange gives them other OIDs.
+    pub fn last_loads_elsewhere(&self, table: u32, partitions: &[&str]) -> Result<HashMap<String, Load>> {
+        let names = serde_json::to_string(partitions).map_err(|e| Error::internal(e.to_string()))?;
+        let rows = self.read(
+            &format!(
+                "SELECT DISTINCT ON (p.target_relation) p.target_relation, p.target_oid, p.file_number, {}, p.rows
+                 FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
+                 WHERE r.relation = $1::oid::regclass AND p.status = 'done' AND p.rows IS NOT NULL
+                   AND to_jsonb(p.target_relation) <@ $2::jsonb
+                 ORDER BY p.target_relation, p.run_id DESC",
+                instant("p.server_start")
+            ),
+            &[Some(&table.to_string()), Some(&names)],
+        )?;
+        rows.iter()
+            .map(|row| Ok((row.string(0)?, Load::read(row, 1)?)))
+            .collect()
+    }
+
     /// OIDs of the partitions that a run has replaced.
     pub fn replaced(&self, run_id: i64) -> Result<Vec<u32>> {
         let rows = self.read(
-            "SELECT relation::oid FROM @.cgpsync_run_partition WHERE run_id = $1::bigint AND status = 'done' AND rows IS NOT NULL",
+            "SELECT COALESCE(target_oid, relation::oid) FROM @.cgpsync_run_partition
+             WHERE run_id = $1::bigint AND status = 'done' AND rows IS NOT NULL",
             &[Some(&run_id.to_string())],
         )?;
         rows.iter().map(|row| row.need(0)).collect()
@@ -150,7 +173,7 @@ impl Store {
                  AND (q.retry_at IS NULL OR q.retry_at <= clock_timestamp()
                       OR q.retry_at > clock_timestamp() + $2::float8 * interval '1 ms')
                ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING p.unit, p.relation::oid, p.relation, p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes, p.cut,
+             RETURNING p.unit, COALESCE(p.target_oid, p.relation::oid), COALESCE(p.target_relation, p.relation::text), p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes, p.cut,
                        p.source_parts, p.source_state, p.vanished_filter, p.bound, convert_from(p.source_exact, 'UTF8'),
                        r.source_server, r.source_peer",
             &[Some(&id), Some(&retries.max_delay_ms.to_string())],
@@ -204,7 +227,8 @@ impl Store {
         let updated = self.write(
             "UPDATE @.cgpsync_run_partition
              SET status = 'done', finished_at = clock_timestamp(), rows = $3::bigint, bytes = $4::bigint, way = $5,
-                 processes = $6::int, server_start = $7::timestamptz, file_number = $8::oid
+                 processes = $6::int, server_start = $7::timestamptz, file_number = $8::oid,
+                 target_oid = CASE WHEN target_oid IS NOT NULL THEN $9::oid END
              WHERE run_id = $1::bigint AND unit = $2::int AND status = 'copying' AND worker_pid = pg_backend_pid()
              RETURNING unit",
             &[
@@ -216,6 +240,7 @@ impl Store {
                 Some(&loaded.processes.to_string()),
                 Some(&loaded.storage.server_start),
                 Some(&loaded.storage.file_number.to_string()),
+                Some(&loaded.storage.relation.to_string()),
             ],
         )?;
         if updated.is_empty() {
@@ -233,7 +258,7 @@ impl Store {
             "UPDATE @.cgpsync_run_partition
              SET status = 'done', started_at = clock_timestamp(), finished_at = clock_timestamp(),
                  message = 'dropped: the source has no such partition any more'
-             WHERE run_id = $1::bigint AND relation = $2::oid::regclass AND status = 'skipped'",
+             WHERE run_id = $1::bigint AND COALESCE(target_oid, relation::oid) = $2::oid AND status = 'skipped'",
             &[Some(&run_id.to_string()), Some(&partition.to_string())],
         )
         .map(|_| ())
@@ -246,7 +271,7 @@ impl Store {
             "UPDATE @.cgpsync_run_partition
              SET status = 'failed', finished_at = clock_timestamp(), error_code = $3, error_message = $4,
                  error_detail = $5, error_hint = $6
-             WHERE run_id = $1::bigint AND relation = $2::oid::regclass AND status = 'skipped'",
+             WHERE run_id = $1::bigint AND COALESCE(target_oid, relation::oid) = $2::oid AND status = 'skipped'",
             &[
                 Some(&run_id.to_string()),
                 Some(&partition.to_string()),

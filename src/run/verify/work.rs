@@ -5,6 +5,7 @@ use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::report;
 use crate::plan::checksum::{self, Abilities, Checksum, Compared};
+use crate::plan::copy_sql::display_name;
 use crate::plan::tables::{Table, Unit};
 use crate::plan::types::FIRST_GENERATED_OID;
 use crate::run::planning::Comparison;
@@ -60,13 +61,25 @@ impl Statements {
     }
 }
 
+/// How cgpsync_run_partition names a unit.
+fn shown_name(target: &Target, unit: &Unit) -> Result<String> {
+    match target.elsewhere() {
+        None => state::shown_name(unit.oid()?),
+        Some(_) => Ok(display_name(&unit.name)),
+    }
+}
+
 /// What sums up the rows of both sides, with the columns that are read on the source by name.
-fn checksum(comparison: &Comparison, session: &Session) -> Result<(Checksum, checksum::Entries, Vec<String>)> {
+fn checksum(
+    comparison: &Comparison,
+    target: &Target,
+    session: &Session,
+) -> Result<(Checksum, checksum::Entries, Vec<String>)> {
     let compared = columns_to_compare(&comparison.target, &comparison.source)?;
     let checksum = Checksum::new(Abilities {
         version: session.server().version,
         integer_datetimes: session.has_integer_datetimes(),
-        sha256: session.server().has_function("sha256"),
+        sha256: session.server().has_function("sha256") && target.version()? >= 110_000,
     });
     let entries = checksum.entries(&compared);
     if !entries.converted.is_empty() {
@@ -89,7 +102,7 @@ pub fn work(
     let (statements, columns) = match method {
         Method::Count => (Statements { checksum: None }, Vec::new()),
         Method::Checksum => {
-            let (checksum, entries, columns) = checksum(&comparison, session)?;
+            let (checksum, entries, columns) = checksum(&comparison, target, session)?;
             let checksum = Some((checksum, entries));
             (Statements { checksum }, columns)
         }
@@ -116,7 +129,7 @@ pub fn work(
         let unit = target.unit_of(oid)?;
         work.push(Work {
             here: vec![checksum::count(&format!("ONLY {}", unit.name), None)],
-            shown_name: Some(state::shown_name(oid)?),
+            shown_name: Some(shown_name(target, &unit)?),
             name: unit.name.clone(),
             tables: vec![unit],
             ..Work::default()
@@ -141,9 +154,10 @@ pub fn work(
 /// What both sides have: `leaves` here, shown as `partition`.
 fn pair(statements: &Statements, target: &Target, partition: u32, leaves: &[u32], portion: Portion) -> Result<Work> {
     let tables: Vec<Unit> = leaves.iter().map(|leaf| target.unit_of(*leaf)).collect::<Result<_>>()?;
+    let unit = target.unit_of(partition)?;
     Ok(Work {
-        name: target.unit_of(partition)?.name,
-        shown_name: Some(state::shown_name(partition)?),
+        shown_name: Some(shown_name(target, &unit)?),
+        name: unit.name,
         has_others: false,
         here: statements.here(&tables),
         there: Some(statements.there(&portion)),

@@ -23,7 +23,7 @@ pub fn create_partition(creation: &Creation) -> Result<()> {
         }
         Ok(())
     };
-    report::catch(lock).map_err(|error| explain(error, creation))?;
+    report::catch(lock).map_err(|error| explain_creation(error, creation))?;
     report::catch(|| {
         for table in &creation.tables {
             spi::execute(&table.sql, &[])?;
@@ -41,7 +41,7 @@ pub fn create_partition(creation: &Creation) -> Result<()> {
         }
         Ok(())
     })
-    .map_err(|error| explain(error, creation))
+    .map_err(|error| explain_creation(error, creation))
 }
 
 /// Locks the parents. Whoever attaches, detaches or reads locks parents before children; taking them the other way round is a deadlock with each
@@ -119,23 +119,27 @@ pub fn drop_partition(table: u32, partition: u32, bound: &str) -> Result<String>
         )
         .hint("Run the same call again."));
     }
-    report::catch(|| spi::execute(&format!("DROP TABLE {name} RESTRICT"), &[])).map_err(|error| {
-        let hint = match error.sqlstate.as_str() {
-            sqlstate::INSUFFICIENT_PRIVILEGE => "Call as its owner, or pass vanished => 'keep'.",
-            sqlstate::DEPENDENT_OBJECTS => "Drop what depends on it first, or pass vanished => 'keep'.",
-            _ => "",
-        };
-        let error = error.within(&format!("cannot drop partition {name}, which the source has no more"));
-        match hint {
-            "" => error,
-            hint => error.hint(hint),
-        }
-    })?;
+    report::catch(|| spi::execute(&format!("DROP TABLE {name} RESTRICT"), &[]))
+        .map_err(|error| explain_drop(error, &name))?;
     Ok(name)
 }
 
+/// The server's error about a partition that is to be dropped, with what to do about it.
+pub fn explain_drop(error: Error, name: &str) -> Error {
+    let hint = match error.sqlstate.as_str() {
+        sqlstate::INSUFFICIENT_PRIVILEGE => "Call as its owner, or pass vanished => 'keep'.",
+        sqlstate::DEPENDENT_OBJECTS => "Drop what depends on it first, or pass vanished => 'keep'.",
+        _ => "",
+    };
+    let error = error.within(&format!("cannot drop partition {name}, which the source has no more"));
+    match hint {
+        "" => error,
+        hint => error.hint(hint),
+    }
+}
+
 /// The server's error, led by what was being done, with what to do about it.
-fn explain(error: Error, creation: &Creation) -> Error {
+pub fn explain_creation(error: Error, creation: &Creation) -> Error {
     let hint = match error.sqlstate.as_str() {
         sqlstate::DUPLICATE_TABLE => {
             "Rename the relation that has this name, or create a partition for these rows under another name"

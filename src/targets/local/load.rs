@@ -12,7 +12,7 @@ use crate::pg::relation::{self, Against};
 use crate::pg::{backend, spi, xact};
 use crate::plan::replace::{Replace, Way};
 use crate::source::Reader;
-use crate::targets::loading::{Loaded, Moved, Pieces, What};
+use crate::targets::loading::{Loaded, Moved, Pieces, What, holds_vanished};
 
 /// What was loaded, and by whom.
 struct Done {
@@ -99,10 +99,10 @@ fn look_ahead(
     // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
     let obstacle = match what.replace {
         Replace::Truncate => None,
-        Replace::Auto | Replace::Swap => swap::obstacle(unit)?,
+        _ => swap::obstacle(unit)?,
     };
     Ok(Ahead {
-        way: what.replace.way(&name, obstacle.as_deref())?,
+        way: what.replace.way(Way::Swap, &name, obstacle.as_deref())?,
         parents: facts::parents_of(unit)?,
         team: team(local, what, into, pieces, reader)?,
         name,
@@ -151,8 +151,8 @@ fn fill(
     }
     let defaults = other_defaults(local, what, into, &ahead.name, pieces.is_some())?;
     let old = match ahead.way {
-        Way::Swap => Some(Swap::begin(unit, || effects::looks_back(local, what, unit))?),
         Way::Truncate => None,
+        _ => Some(Swap::begin(unit, || effects::looks_back(local, what, unit))?),
     };
     let done = match pieces {
         None => Done {
@@ -210,8 +210,8 @@ fn lock(unit: u32, ahead: &Ahead, own_reader: Option<&str>) -> Result<()> {
         .hint("Pass replace => 'swap', which lets it read to the end, or read a table that does not lead back to this one."));
     }
     let against = match ahead.way {
-        Way::Swap => Against::Writers,
         Way::Truncate => Against::Everybody,
+        _ => Against::Writers,
     };
     relation::lock(unit, against);
     Ok(())
@@ -249,8 +249,8 @@ fn empty(what: &What<'_>, into: &CopyIn<'_>, ahead: &Ahead) -> Result<()> {
         check_vanished(unit, name, condition)?;
     }
     match ahead.way {
-        Way::Swap => Ok(()),
         Way::Truncate => spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ()),
+        _ => Ok(()),
     }
 }
 
@@ -300,16 +300,7 @@ fn check_vanished(unit: u32, name: &str, condition: &str) -> Result<()> {
     if !rows.first().is_some_and(|row| row.is(0)) {
         return Ok(());
     }
-    let error = Error::new(
-        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("{name} holds rows whose range has vanished from the source"),
-    )
-    .detail(match condition {
-        "(true)" => "The source lacks a HASH partition, and which rows it had cannot be told.".to_owned(),
-        _ => format!("The source has no partition any more for rows with {condition}."),
-    })
-    .hint("Pass vanished => 'empty' to replace it by what the source has, or move these rows elsewhere first.");
-    Err(error.final_one())
+    Err(holds_vanished(name, condition))
 }
 
 /// The same as [`facts::parents_of`]; and the bounds of the unit and of those between it and `table`, as a plan has

@@ -11,6 +11,8 @@ mod swap;
 pub mod table_like;
 pub mod team;
 
+pub use ddl::{explain_creation, explain_drop};
+
 use super::loading::{Loaded, Storage, What};
 use crate::catalog::Database;
 use crate::catalog::server::Server;

@@ -1,7 +1,9 @@
 use super::super::stream::Stream;
 use super::*;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Context;
 use tokio::io::{AsyncWrite, ReadBuf};
 
@@ -53,7 +55,7 @@ fn forwarded(stream: &Stream) -> Vec<u8> {
 
 /// A COPY is asked for.
 fn ask(stream: &Stream) {
-    stream.expect_copy();
+    stream.expect_copy(Copy::Out);
     let mut context = Context::from_waker(std::task::Waker::noop());
     assert!(Pin::new(&mut stream.clone()).poll_write(&mut context, b"Q").is_ready());
 }
@@ -260,7 +262,6 @@ fn empty_data_without_end_leaves_room_for_a_cancel() {
                 .forward(&mut ReadBuf::new(&mut out))
                 .expect("no error")
         );
-        assert!(stream.0.borrow().again);
     }
     // Also after something else.
     let notice = frame(b'N', b"\0");
@@ -270,6 +271,54 @@ fn empty_data_without_end_leaves_room_for_a_cancel() {
     let moved = stream.0.borrow_mut().forward(&mut ReadBuf::new(&mut out));
     assert!(moved.expect("no error"));
     assert!(stream.received() <= 400 * BUFFER as u64);
+}
+
+/// A peer that takes so much at a time, every second time nothing.
+struct Slow(Rc<RefCell<Vec<u8>>>, usize, bool);
+
+impl Socket for Slow {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.2 = !self.2;
+        if self.2 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let n = data.len().min(self.1);
+        self.0.borrow_mut().extend(&data[..n]);
+        Ok(n)
+    }
+    fn wants_write(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn copy_data_is_passed_on_as_it_is_wherever_the_networks_cut_it() {
+    let rows = [frame(b'd', b"first"), frame(b'd', b""), frame(b'd', &[7; 300])].concat();
+    let bytes = [frame(b'H', b"\0\0\0"), rows.clone(), frame(b'c', b""), frame(b'C', b"COPY 3\0")].concat();
+    for cut in 1..bytes.len() {
+        let from = stream(bytes.chunks(cut).map(<[u8]>::to_vec));
+        ask(&from);
+        let mut forwarded = Vec::<u8>::new();
+        let passed = Rc::new(RefCell::new(Vec::new()));
+        let to = Stream::new(Box::new(Slow(passed.clone(), cut % 13 + 1, false)));
+        for _ in 0..4 * bytes.len() {
+            let mut storage = [0; 64];
+            let mut out = ReadBuf::new(&mut storage);
+            // The crate looks whenever it likes, and gets nothing of it.
+            from.0.borrow_mut().forward(&mut out).expect("a read");
+            forwarded.extend(out.filled());
+            if from.has_copy_begun() && forwarded.is_empty() {
+                from.pass_copy_data(&to).expect("no error");
+            }
+        }
+        assert_eq!(forwarded, frame(b'C', b"COPY 3\0"), "cut at {cut}");
+        assert!(*passed.borrow() == rows, "cut at {cut}");
+        assert_eq!(from.frames(), 3);
+        assert_eq!(from.complete_tag().as_deref(), Some("COPY 3"));
+    }
 }
 
 #[test]

@@ -1,165 +1,20 @@
-//! A table on another server, which a foreign table here stands for: asked in one transaction there, which changes nothing.
-//!
-//! Its server is not trusted with the source: of what it says, names of columns and values go there, quoted, and nothing else. Types have the names
-//! that this database has for their OIDs, expressions are not compared, conditions that it prints are not asked.
+//! What another server says, in terms of this database: types have the names that this database has for their OIDs, labels of enums are their values.
 
-use super::kinds;
+use super::Remote;
 use crate::catalog::Database;
-use crate::catalog::table::{self, Found};
-use crate::error::{Error, Result, Side, sqlstate, tame, tame_whole};
-use crate::pg::{backend, spi};
-use crate::plan::copy_sql::quote_qualified;
+use crate::error::{Error, Result, sqlstate, tame, tame_whole};
+use crate::pg::spi;
 use crate::plan::key::KeyColumn;
 use crate::plan::reading::for_each_key;
 use crate::plan::tables::{Relation, Table, Unit};
 use crate::plan::tree::Node;
 use crate::plan::types::{FIRST_GENERATED_OID, FIRST_NORMAL_OID};
 use crate::row::Row;
-use crate::wire::{Session, mapping};
-use std::cell::{RefCell, RefMut};
+use crate::wire::Session;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
-use std::time::Duration;
-
-/// The table of another server that a foreign table stands for.
-pub struct Elsewhere {
-    /// foreign server
-    pub server: String,
-    schema: String,
-    name: String,
-}
-
-/// The table that `table` stands for: options schema_name and table_name as postgres_fdw has them, else its own names. None for what is no
-/// foreign table, or of a server whose options are none of libpq's.
-pub fn stands_for(table: u32) -> Result<Option<Elsewhere>> {
-    let rows = spi::execute(
-        "SELECT s.srvname,
-                COALESCE((SELECT o.option_value FROM pg_catalog.pg_options_to_table(f.ftoptions) o WHERE o.option_name = 'schema_name'),
-                         n.nspname),
-                COALESCE((SELECT o.option_value FROM pg_catalog.pg_options_to_table(f.ftoptions) o WHERE o.option_name = 'table_name'),
-                         c.relname)
-         FROM pg_catalog.pg_foreign_table f
-         JOIN pg_catalog.pg_class c ON c.oid = f.ftrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver
-         JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw
-         WHERE f.ftrelid = $1::pg_catalog.oid AND w.fdwname IN ('cgpsync', 'postgres_fdw', 'dblink_fdw')",
-        &[Some(&table.to_string())],
-    )?;
-    let elsewhere = |row: &Row| {
-        Ok(Elsewhere {
-            server: row.string(0)?,
-            schema: row.string(1)?,
-            name: row.string(2)?,
-        })
-    };
-    rows.first().map(elsewhere).transpose()
-}
-
-impl Elsewhere {
-    /// The table, quoted and qualified.
-    fn table(&self) -> String {
-        quote_qualified(&self.schema, &self.name)
-    }
-
-    fn find(&self, session: &mut Session) -> Result<Found> {
-        let schema = std::slice::from_ref(&self.schema);
-        let Some(found) = table::by_name(session, schema, &self.name)? else {
-            return Err(Error::new(
-                sqlstate::UNDEFINED_TABLE,
-                format!("there is no table {} on server \"{}\"", self.table(), self.server),
-            )
-            .hint("A foreign table stands for the table of its own schema and name, or of its options schema_name and table_name."));
-        };
-        kinds::check(session, found.oid)?;
-        Ok(found)
-    }
-}
-
-/// Refuses what is not known well enough: values must mean there what they mean here.
-fn check_server(session: &Session) -> Result<()> {
-    let name = session.name();
-    let wrong = |what: &str| Err(Error::unsupported(format!("server \"{name}\" {what}")));
-    if !session.server().is_postgresql() {
-        return wrong("is no PostgreSQL of version 10 or later, as a target on another server must be");
-    }
-    match session.is_in_utf8() {
-        true => Ok(()),
-        false => wrong("has a database in another encoding than UTF8, which a target must have"),
-    }
-}
-
-/// The table.
-pub struct Remote {
-    /// OID of the foreign table here
-    pub table: u32,
-    /// time zone of the session
-    pub timezone: String,
-    elsewhere: Elsewhere,
-    session: RefCell<Session>,
-    /// the table in its server's catalog
-    found: Found,
-    /// of enums, by OID
-    labels: RefCell<HashMap<u32, Rc<Vec<String>>>>,
-}
 
 impl Remote {
-    /// Connects to its server, as the acting role's user mapping says, and begins.
-    pub fn open(
-        table: u32,
-        elsewhere: Elsewhere,
-        connect_timeout: Duration,
-        lock_timeout_ms: i32,
-        timezone: &str,
-    ) -> Result<Remote> {
-        let endpoint = mapping::endpoint(&elsewhere.server, Side::Target, connect_timeout)?;
-        let session = Session::open_here(&endpoint, "cgpsync plan", &backend::encoding(), timezone)?;
-        let (session, found) = session.and_then(|session| {
-            check_server(session)?;
-            session.begin(None)?;
-            session.batch(&format!("SET LOCAL lock_timeout = {lock_timeout_ms}"))?;
-            elsewhere.find(session)
-        })?;
-        Ok(Remote {
-            table,
-            timezone: timezone.to_owned(),
-            elsewhere,
-            session: RefCell::new(session),
-            found,
-            labels: RefCell::default(),
-        })
-    }
-
-    /// Ends the session; politely, where all has gone well.
-    pub fn leave(self, politely: bool) {
-        let session = self.session.into_inner();
-        match politely {
-            true => session.close(),
-            false => session.abandon(),
-        }
-    }
-
-    /// The session, for one statement.
-    pub fn session(&self) -> Result<RefMut<'_, Session>> {
-        self.session
-            .try_borrow_mut()
-            .map_err(|_| Error::internal("the target's session is asked two things at once"))
-    }
-
-    /// The table, quoted and qualified.
-    pub fn name(&self) -> String {
-        self.elsewhere.table()
-    }
-
-    /// Its foreign server.
-    pub fn server(&self) -> &str {
-        &self.elsewhere.server
-    }
-
-    /// The table in its server's catalog.
-    pub fn found(&self) -> &Found {
-        &self.found
-    }
-
     fn query(&self, sql: &str) -> Result<Vec<Row>> {
         self.session()?.query(sql)
     }

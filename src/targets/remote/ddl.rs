@@ -1,0 +1,63 @@
+//! Creating partitions over there that the source has, and dropping those that it has no more. Each is a transaction of its own there.
+
+use super::exchange::until_locked;
+use super::facts::{self, gone};
+use super::{Access, Remote};
+use crate::error::{Error, Result, sqlstate};
+use crate::plan::copy_sql::quote_ident;
+use crate::plan::creation::Creation;
+use crate::targets::local;
+use crate::wire::Session;
+
+/// Runs `f` in a transaction of the run over there.
+fn in_transaction<T>(remote: &Remote, f: impl FnOnce(&mut Session, Access) -> Result<T>) -> Result<T> {
+    let mut session = remote.session()?;
+    session.begin_to_write()?;
+    // Whoever runs this holds the run's lock in this very session.
+    let value = f(&mut session, remote.access)?;
+    session.batch("COMMIT")?;
+    Ok(value)
+}
+
+/// See [`crate::targets::Target::create_partition`].
+pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<()> {
+    let parent = &creation.parent_name;
+    let create = |session: &mut Session, access: Access| {
+        let described = facts::describe(session, parent)?.ok_or_else(|| gone(parent, remote.server()))?;
+        let default = facts::default_of(session, described.place.oid)?;
+        let tables: Vec<String> = [Some(parent.clone()), default].into_iter().flatten().collect();
+        let only: Vec<String> = tables.iter().map(|table| format!("ONLY {table}")).collect();
+        let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", only.join(", "));
+        until_locked(session, &lock, tables.len() as u32, access.limits)?;
+        let owner = &described.shape.owner;
+        for table in &creation.tables {
+            session.batch(&table.sql)?;
+            if *owner != described.facts.role {
+                session.batch(&format!("ALTER TABLE {} OWNER TO {}", table.name, quote_ident(owner)))?;
+            }
+        }
+        Ok(())
+    };
+    in_transaction(remote, create).map_err(|error| local::explain_creation(error, creation))
+}
+
+/// See [`crate::targets::Target::drop_partition`].
+pub fn drop_partition(remote: &Remote, name: &str, bound: &str) -> Result<String> {
+    let drop = |session: &mut Session, access: Access| {
+        let seen = facts::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
+        let parent = seen.place.parents.first().map_or(name, String::as_str);
+        let lock = format!("LOCK TABLE ONLY {parent}, ONLY {name} IN ACCESS EXCLUSIVE MODE");
+        until_locked(session, &lock, 2, access.limits)?;
+        let now = facts::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
+        if now.place.bounds_below(name, &remote.name()).as_deref() != Some(bound) {
+            return Err(Error::new(
+                sqlstate::OBJECT_IN_USE,
+                format!("{name} was attached or detached while the run was on"),
+            )
+            .hint("Run the same call again."));
+        }
+        session.batch(&format!("DROP TABLE {name} RESTRICT"))
+    };
+    in_transaction(remote, drop).map_err(|error| local::explain_drop(error, name))?;
+    Ok(name.to_owned())
+}

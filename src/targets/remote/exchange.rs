@@ -1,0 +1,159 @@
+//! A new table over there takes the place of a unit: made, finished, and shown when its parent could be locked for a moment.
+
+use super::Remote;
+use super::facts::{self, gone};
+use crate::catalog::Database;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::{background, wait};
+use crate::plan::exchange::{Described, Stage};
+use crate::plan::holders::name_holders;
+use crate::plan::replace::lock_attempt;
+use crate::source;
+use crate::targets::loading::Limits;
+use crate::wire::Session;
+use std::time::{Duration, Instant};
+
+/// Longest attempt to lock a parent: whoever reads any of its partitions waits behind it.
+const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
+/// How long the parent stays locked when this end is not heard of any more.
+const ABANDONED: &str = "5s";
+
+/// Makes the table. Why that cannot be, if so: nothing is left of it then.
+pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<Option<String>> {
+    session.batch("SAVEPOINT stage")?;
+    let version = session.server().version;
+    let made = session
+        .batch(&stage.create(version).join("; "))
+        .and_then(|()| facts::made(session, &stage.table()))
+        .and_then(|(shape, ..)| session.batch(&stage.grant(&shape).join("; ")))
+        .and_then(|()| facts::made(session, &stage.table()));
+    let reason = match made {
+        Ok((shape, ..)) => stage.difference(&shape),
+        Err(error) if error.is_remote() && is_about_definitions(&error) => {
+            Some(format!("a table like it cannot be made ({})", error.message))
+        }
+        Err(error) => return Err(error),
+    };
+    // The table counts as made in the transaction itself from here on, or COPY would not freeze its rows.
+    session.batch(match reason {
+        None => "RELEASE SAVEPOINT stage",
+        Some(_) => "ROLLBACK TO SAVEPOINT stage; RELEASE SAVEPOINT stage",
+    })?;
+    Ok(reason)
+}
+
+/// True for errors that the same statement gives whenever it is tried: access rules, syntax, and what is not supported.
+fn is_about_definitions(error: &Error) -> bool {
+    error.sqlstate.starts_with("42") || error.sqlstate.starts_with("0A")
+}
+
+/// What the server would have to look through with the parent locked: the default partition beside the unit, unless it is empty.
+pub fn rows_in_the_way(session: &mut Session, unit: &Described) -> Result<Option<String>> {
+    let Some(default) = &unit.place.default else {
+        return Ok(None);
+    };
+    let rows = session.query(&Session::question(&format!("SELECT EXISTS (SELECT 1 FROM {default})")))?;
+    let holds_rows = rows.first().is_some_and(|row| row.is(0));
+    Ok(holds_rows.then(|| {
+        format!("default partition {default} beside it holds rows, which would be looked through with all locked")
+    }))
+}
+
+/// Builds the indexes of the table, from all of its rows.
+pub fn finish(session: &mut Session, stage: &Stage<'_>) -> Result<()> {
+    match stage.build_indexes() {
+        none if none.is_empty() => Ok(()),
+        statements => session.batch(&statements.join("; ")),
+    }
+}
+
+/// Puts the table into the place of the unit, which must be as it was `seen`, and commits. Attempts to lock are short, and tried again.
+pub fn show(
+    remote: &Remote,
+    session: &mut Session,
+    stage: &Stage<'_>,
+    seen: &Described,
+    unit: &str,
+    limits: Limits,
+) -> Result<()> {
+    until_locked(session, &stage.lock(), stage.locks(), limits)
+        .map_err(|error| named(error, session, unit, remote.server()))?;
+    let now = facts::describe(session, unit)?.ok_or_else(|| gone(unit, remote.server()))?;
+    if now != *seen {
+        return Err(Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!("{unit} was altered while it was to be replaced"),
+        )
+        .hint("Run the same call again."));
+    }
+    // In one message: nobody waits for the way there and back in between.
+    session.batch(&format!("{}; COMMIT", stage.take_place().join("; ")))
+}
+
+/// Locks `tables` with `lock`, in attempts that are short for whoever queues behind them.
+pub fn until_locked(session: &mut Session, lock: &str, tables: u32, limits: Limits) -> Result<()> {
+    let longest = match limits.attempt.is_zero() {
+        true => LONGEST_ATTEMPT,
+        false => limits.attempt.min(LONGEST_ATTEMPT),
+    };
+    let begin = Instant::now();
+    for attempt in 0.. {
+        if background::termination_requested() {
+            return Err(Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated"));
+        }
+        let (patience, pause) = lock_attempt(attempt, longest);
+        // Each of the tables may have to be waited for.
+        if try_lock(session, lock, patience / tables.max(1))? {
+            break;
+        }
+        if !limits.total.is_zero() && begin.elapsed() + pause > limits.total {
+            return Err(Error::new(
+                sqlstate::LOCK_NOT_AVAILABLE,
+                "the loaded rows could not be shown: others kept the partition or its parent locked",
+            )
+            .detail(format!(
+                "{} attempts to lock them in {:.1} s; what was loaded is given up.",
+                attempt + 1,
+                begin.elapsed().as_secs_f64()
+            ))
+            .hint("Raise cgpsync.swap_timeout, or sync when no long transaction reads the table.")
+            .final_one());
+        }
+        let end = Instant::now() + pause;
+        while Instant::now() < end {
+            wait::wait(None, end.saturating_duration_since(Instant::now()));
+        }
+        session.check_alive()?;
+    }
+    Ok(())
+}
+
+fn try_lock(session: &mut Session, lock: &str, patience: Duration) -> Result<bool> {
+    let milliseconds = patience.as_millis().max(1);
+    let locked = session.batch(&format!(
+        "SAVEPOINT show; SET LOCAL lock_timeout = {milliseconds};
+         SET LOCAL idle_in_transaction_session_timeout = '{ABANDONED}'; {lock}"
+    ));
+    match locked {
+        Ok(()) => Ok(true),
+        Err(error)
+            if error.is_remote()
+                && [sqlstate::LOCK_NOT_AVAILABLE, sqlstate::DEADLOCK_DETECTED].contains(&error.sqlstate.as_str()) =>
+        {
+            session.batch("ROLLBACK TO SAVEPOINT show; RELEASE SAVEPOINT show")?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// With those who have it locked, where they can be told.
+fn named(error: Error, session: &mut Session, unit: &str, server: &str) -> Error {
+    if error.sqlstate != sqlstate::LOCK_NOT_AVAILABLE || error.is_remote() {
+        return error;
+    }
+    match source::lock_holders(session, unit) {
+        Ok(holders) => name_holders(error, &format!("it or its parent on server \"{server}\""), &holders),
+        Err(_) => error,
+    }
+}

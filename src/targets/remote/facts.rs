@@ -1,0 +1,210 @@
+//! One question for all that the replacing of a unit rests on, to PostgreSQL 10 and later. It leaves no lock: what printing a partition's condition
+//! locks is let go with the savepoint around it.
+
+use crate::catalog::Database;
+use crate::error::{Error, Result, sqlstate};
+use crate::plan::copy_sql::{quote_literal, quote_qualified, split_name};
+use crate::plan::exchange::{Described, Shape};
+use crate::row::Row;
+use crate::wire::Session;
+use serde::de::DeserializeOwned;
+
+/// The unit, c; the tables above it; its row type with the array of it.
+fn unit(schema: &str, name: &str) -> String {
+    format!(
+        "WITH RECURSIVE c AS (
+           SELECT r.*, r.oid AS id, n.oid AS schema_id, n.nspname
+           FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE n.nspname = {} AND r.relname = {}),
+         above(id, n) AS (
+           SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrelid = c.id WHERE c.relispartition
+           UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_class p ON p.oid = a.id AND p.relispartition
+             JOIN pg_inherits i ON i.inhrelid = a.id),
+         types AS (
+           SELECT t.oid AS id FROM c JOIN pg_type t ON t.oid = c.reltype
+           UNION ALL SELECT t.typarray FROM c JOIN pg_type t ON t.oid = c.reltype)",
+        quote_literal(schema),
+        quote_literal(name)
+    )
+}
+
+/// The names of a role and of what it was granted, of an ACL of c's owner.
+fn grants(acl: &str) -> String {
+    format!(
+        "(SELECT COALESCE(json_agg(json_build_object('to', g.role, 'privilege', g.privilege_type, 'grantable', g.is_grantable,
+                                                     'by_owner', g.grantor = c.relowner)
+                                   ORDER BY g.role NULLS FIRST, g.privilege_type, g.grantor), '[]')
+          FROM (SELECT x.*, w.rolname AS role FROM aclexplode({acl}) x LEFT JOIN pg_roles w ON w.oid = x.grantee) g)"
+    )
+}
+
+/// [`Shape`] of c, as JSON. Of options of columns those that a statement can set: a server may keep marks of its own among them.
+fn shape() -> String {
+    let (of_table, of_column) = (
+        grants("COALESCE(c.relacl, acldefault('r', c.relowner))"),
+        grants("a.attacl"),
+    );
+    format!(
+        "json_build_object(
+           'owner', pg_get_userbyid(c.relowner),
+           'tablespace', (SELECT s.spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace),
+           'persistence', c.relpersistence,
+           'options', COALESCE(c.reloptions, '{{}}'),
+           'toast_options', COALESCE((SELECT t.reloptions FROM pg_class t WHERE t.oid = c.reltoastrelid), '{{}}'),
+           'replica_identity', c.relreplident,
+           'comment', obj_description(c.id, 'pg_class'),
+           'grants', {of_table},
+           'columns', (
+             SELECT COALESCE(json_agg(json_build_object(
+               'name', a.attname,
+               'like', json_build_array(
+                 format_type(a.atttypid, a.atttypmod), CAST(a.attcollation AS text), pg_get_expr(d.adbin, d.adrelid),
+                 to_jsonb(a) ->> 'attgenerated', CAST(a.attnotnull AS text), a.attstorage, to_jsonb(a) ->> 'attcompression',
+                 col_description(c.id, a.attnum)),
+               'generated', COALESCE(to_jsonb(a) ->> 'attgenerated', '') <> '',
+               'typed', a.atttypid || ' ' || format_type(a.atttypid, a.atttypmod),
+               'identity', a.attidentity,
+               'statistics', NULLIF(a.attstattarget, -1),
+               'options', ARRAY(SELECT o FROM unnest(a.attoptions) o WHERE o LIKE 'n_distinct%'),
+               'grants', {of_column}) ORDER BY a.attnum), '[]')
+             FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+             WHERE a.attrelid = c.id AND a.attnum > 0 AND NOT a.attisdropped),
+           'checks', (
+             SELECT COALESCE(json_agg(k.conname || ' ' || pg_get_constraintdef(k.oid)
+                                      || COALESCE(' ' || obj_description(k.oid, 'pg_constraint'), '') ORDER BY k.conname), '[]')
+             FROM pg_constraint k WHERE k.conrelid = c.id AND k.contype = 'c'))"
+    )
+}
+
+/// [`InTree`](crate::plan::exchange::InTree) of c, as JSON. Condition and bounds are in `printed`.
+const PLACE: &str = "json_build_object(
+    'oid', CAST(c.id AS bigint),
+    'parents', (SELECT COALESCE(json_agg('\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(p.relname, '\"', '\"\"') || '\"' ORDER BY a.n), '[]')
+                FROM above a JOIN pg_class p ON p.oid = a.id JOIN pg_namespace n ON n.oid = p.relnamespace),
+    'bound', pg_get_expr(c.relpartbound, c.id),
+    'bounds', (SELECT COALESCE(json_agg(pg_get_expr(p.relpartbound, p.oid) ORDER BY a.n), '[]')
+               FROM above a JOIN pg_class p ON p.oid = a.id WHERE p.relispartition),
+    'condition', CASE WHEN c.relispartition THEN pg_get_partition_constraintdef(c.id) END,
+    'default', (SELECT '\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(d.relname, '\"', '\"\"') || '\"'
+                FROM above a JOIN pg_partitioned_table q ON q.partrelid = a.id
+                JOIN pg_class d ON d.oid = CAST(to_jsonb(q) ->> 'partdefid' AS oid) JOIN pg_namespace n ON n.oid = d.relnamespace
+                WHERE a.n = 1 AND d.oid <> c.id))";
+
+/// [`Index`](crate::plan::exchange::Index)es of c, as JSON. What follows the name of the table is looked for where it must be.
+const INDEXES: &str = "(
+    SELECT COALESCE(json_agg(json_build_object(
+      'name', x.relname,
+      'constraint', pg_get_constraintdef(k.oid),
+      'create', x.statement,
+      'tail', CASE WHEN left(x.definition, length(x.head)) = x.head AND substr(x.definition, length(x.head) + 1) LIKE ' USING %'
+                   THEN substr(x.definition, length(x.head) + 1) END,
+      'tablespace', x.spcname,
+      'is_clustered', x.indisclustered,
+      'is_identity', x.indisreplident,
+      'is_valid', x.indisvalid AND x.indisready,
+      'is_plain', NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND NULLIF(a.attstattarget, -1) IS NOT NULL),
+      'comment', obj_description(x.indexrelid, 'pg_class'),
+      'constraint_comment', obj_description(k.oid, 'pg_constraint')) ORDER BY x.relname), '[]')
+    FROM (SELECT i.*, r.relname, s.spcname, pg_get_indexdef(i.indexrelid) AS definition, y.statement,
+                 y.statement || ' ' || quote_ident(r.relname) || ' ON ' || quote_ident(c.nspname) || '.' || quote_ident(c.relname) AS head
+          FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid LEFT JOIN pg_tablespace s ON s.oid = r.reltablespace
+          CROSS JOIN LATERAL (SELECT CASE WHEN i.indisunique THEN 'CREATE UNIQUE INDEX' ELSE 'CREATE INDEX' END AS statement) y
+          WHERE i.indrelid = c.id) x
+    LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = c.id AND k.contype IN ('p', 'u', 'x'))";
+
+/// [`Facts`](crate::plan::exchange::Facts) of c, as JSON.
+const FACTS: &str = "json_build_object(
+    'file_number', CAST(c.relfilenode AS bigint),
+    'method', COALESCE((SELECT m.amname FROM pg_am m WHERE m.oid = c.relam), 'heap'),
+    'role', current_user,
+    'is_owner', pg_has_role(c.relowner, 'USAGE')
+                AND COALESCE((SELECT pg_has_role(p.relowner, 'USAGE') FROM above a JOIN pg_class p ON p.oid = a.id WHERE a.n = 1), true),
+    'may_create', has_schema_privilege(c.schema_id, 'CREATE'),
+    'may_write', has_table_privilege(c.id, 'INSERT') AND has_table_privilege(c.id, 'TRUNCATE'),
+    'has_policies', row_security_active(c.id),
+    'has_row_security', c.relrowsecurity,
+    'has_foreign_keys', EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.id AND k.contype = 'f'),
+    'is_heir', NOT c.relispartition AND EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.id),
+    'is_bound_otherwise', c.reloftype <> 0
+      OR EXISTS (SELECT 1 FROM pg_seclabel s WHERE s.classoid = CAST('pg_class' AS regclass) AND s.objoid = c.id)
+      OR EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = CAST('pg_class' AS regclass) AND d.objid = c.id AND d.deptype = 'e'),
+    'is_published', EXISTS (
+        SELECT 1 FROM pg_publication_tables u JOIN pg_namespace n ON n.nspname = u.schemaname
+        JOIN pg_class r ON r.relnamespace = n.oid AND r.relname = u.tablename WHERE r.oid = c.id OR r.oid IN (SELECT id FROM above))
+      OR EXISTS (SELECT 1 FROM pg_replication_slots s
+                 WHERE s.slot_type = 'logical' AND s.database = current_database() AND s.plugin <> 'pgoutput'),
+    'dependent', (
+      SELECT min(pg_describe_object(d.classid, d.objid, d.objsubid)) FROM pg_depend d
+      WHERE ((d.refclassid = CAST('pg_class' AS regclass) AND d.refobjid = c.id)
+             OR (d.refclassid = CAST('pg_type' AS regclass) AND d.refobjid IN (SELECT id FROM types)))
+        AND NOT (d.classid = CAST('pg_class' AS regclass)
+                 AND (d.objid IN (c.id, c.reltoastrelid)
+                      OR EXISTS (SELECT 1 FROM pg_index i WHERE i.indexrelid = d.objid AND i.indrelid = c.id)))
+        AND NOT (d.classid = CAST('pg_type' AS regclass) AND d.objid IN (SELECT id FROM types))
+        AND NOT (d.classid = CAST('pg_constraint' AS regclass)
+                 AND EXISTS (SELECT 1 FROM pg_constraint k WHERE k.oid = d.objid AND k.conrelid = c.id))
+        AND NOT (d.classid = CAST('pg_attrdef' AS regclass)
+                 AND EXISTS (SELECT 1 FROM pg_attrdef f WHERE f.oid = d.objid AND f.adrelid = c.id))))";
+
+/// The unit, quoted and qualified, as it is now. None where it is not there.
+pub fn describe(session: &mut Session, unit_name: &str) -> Result<Option<Described>> {
+    let (schema, name) = parts(unit_name)?;
+    let sql = format!(
+        "{} SELECT json_build_object('shape', {}, 'place', {PLACE}, 'indexes', {INDEXES}, 'facts', {FACTS}) FROM c",
+        unit(&schema, &name),
+        shape()
+    );
+    ask(session, &sql)
+}
+
+/// The shape of a table that was made, and the number of its file with its OID.
+pub fn made(session: &mut Session, table: &str) -> Result<(Shape, u32, u32)> {
+    let (schema, name) = parts(table)?;
+    let sql = format!(
+        "{} SELECT json_build_array({}, CAST(c.id AS bigint), CAST(c.relfilenode AS bigint)) FROM c",
+        unit(&schema, &name),
+        shape()
+    );
+    ask(session, &sql)?.ok_or_else(|| Error::internal(format!("{table} is not there")))
+}
+
+/// Schema and name of a table, quoted and qualified.
+pub fn parts(table: &str) -> Result<(String, String)> {
+    match split_name(table) {
+        Some((Some(schema), name)) => Ok((schema, name)),
+        _ => Err(Error::internal(format!("{table} is no qualified name"))),
+    }
+}
+
+fn ask<T: DeserializeOwned>(session: &mut Session, sql: &str) -> Result<Option<T>> {
+    let rows = session.query(&Session::question(sql))?;
+    let read = |row: &Row| {
+        serde_json::from_str(&row.string(0)?).map_err(|error| {
+            let text = format!(
+                "server \"{}\" describes a table otherwise than expected",
+                session.name()
+            );
+            Error::protocol(text).detail(format!("{error}."))
+        })
+    };
+    rows.first().map(read).transpose()
+}
+
+/// The default partition of a table.
+pub fn default_of(session: &mut Session, table: u32) -> Result<Option<String>> {
+    let rows = session.query(&format!(
+        "SELECT n.nspname, d.relname FROM pg_partitioned_table q JOIN pg_class d ON d.oid = CAST(to_jsonb(q) ->> 'partdefid' AS oid)
+         JOIN pg_namespace n ON n.oid = d.relnamespace WHERE q.partrelid = {table}"
+    ))?;
+    rows.first()
+        .map(|row| Ok(quote_qualified(&row.string(0)?, &row.string(1)?)))
+        .transpose()
+}
+
+/// The error for a unit that is not there any more.
+pub fn gone(unit: &str, server: &str) -> Error {
+    Error::new(
+        sqlstate::UNDEFINED_TABLE,
+        format!("{unit} does not exist any more on server \"{server}\""),
+    )
+    .hint("Run the same call again; it plans with the partitions there are.")
+}

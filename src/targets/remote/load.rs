@@ -1,0 +1,313 @@
+//! Replacing the rows of one unit over there, in one transaction: afterwards the unit holds exactly what the source sent, or the transaction is undone
+//! and it holds what it held.
+
+use super::facts::{self, gone, parts};
+use super::{Remote, exchange};
+use crate::catalog::{Database, defaults};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::xact;
+use crate::plan::copy_sql::{copy_in, quote_ident, quote_literal};
+use crate::plan::exchange::{Described, Stage, obstacle};
+use crate::plan::replace::{Replace, Way};
+use crate::plan::shares::Shares;
+use crate::source::{Reader, Size};
+use crate::targets::loading::{Loaded, Moved, Storage, What, holds_vanished};
+use crate::wire::Session;
+
+/// How the rows of a unit come into their place.
+enum Into<'a> {
+    /// a table that will take the unit's place
+    Stage(Stage<'a>),
+    /// the unit itself, which is empty and locked
+    Unit,
+}
+
+/// See [`crate::targets::Target::replace`].
+pub fn replace(
+    remote: &Remote,
+    what: &What<'_>,
+    reader: &mut Reader,
+    record: &mut dyn FnMut(&Loaded) -> Result<()>,
+) -> Result<Loaded> {
+    let name = format!("cgpsync run {}: {}", what.crew.run_id, what.unit.name);
+    reader.begin_unit(&name, what.portion, alone(what.size))?;
+    what.gauge.begin();
+    let mut session = remote.session()?;
+    let session = &mut *session;
+    session.begin_to_write()?;
+    session.batch(&Session::application_name_sql(&name))?;
+    remote.join(session)?;
+    let unit = facts::describe(session, &what.unit.name)?.ok_or_else(|| gone(&what.unit.name, remote.server()))?;
+    check_planned(remote, what, &unit)?;
+    check_filter(remote, session, what)?;
+    check_vanished(session, what)?;
+    let mut obstacle = match what.replace != Replace::Truncate {
+        true => match obstacle(&unit, what.columns) {
+            None => exchange::rows_in_the_way(session, &unit)?,
+            reason => reason,
+        },
+        false => None,
+    };
+    let mut way = what.replace.way(Way::Exchange, &what.unit.name, obstacle.as_deref())?;
+    // What the source refuses has not cost a lock then.
+    let copy_sql = what.portion.copy_sql(what.columns, what.binary, None);
+    let mut rows_of_source = reader.copy(&copy_sql, what.gauge)?;
+    what.gauge.take_piece();
+    let (schema, bare) = parts(&what.unit.name)?;
+    let mut into = Into::Unit;
+    if way == Way::Exchange {
+        let own = format!("_cgpsync_{}_{}", what.crew.run_id, unit.place.oid);
+        let stage = Stage::new(&unit, &schema, &bare, own);
+        match exchange::make(session, &stage)? {
+            None => into = Into::Stage(stage),
+            Some(reason) => {
+                way = what.replace.way(Way::Exchange, &what.unit.name, Some(&reason))?;
+                obstacle = Some(reason);
+            }
+        }
+    }
+    let table = match &into {
+        Into::Stage(stage) => stage.table(),
+        Into::Unit => {
+            empty(remote, session, what, &unit)?;
+            what.unit.name.clone()
+        }
+    };
+    let unlike = other_defaults(remote, session, what, &unit)?;
+    set_defaults(
+        session,
+        &table,
+        unlike.iter().map(|column| (&column.name, &column.of_table)),
+    )?;
+    let loaded_rows = {
+        let condition = unit.place.condition.as_deref().filter(|_| what.filter);
+        let sql = copy_in(
+            &table,
+            what.columns,
+            what.binary,
+            condition,
+            unit.facts.method == "heap",
+        );
+        session.copy_in(&sql)?.load(&mut rows_of_source)
+    };
+    let in_units_terms = |error| in_units_terms(error, &into, &what.unit.name);
+    let rows = complete(rows_of_source.rows(), loaded_rows.map_err(in_units_terms)?, what.filter)?;
+    let moved = Moved {
+        rows,
+        bytes: rows_of_source.bytes(),
+    };
+    reader.end_unit(what.portion, what.columns)?;
+    set_defaults(
+        session,
+        &table,
+        unlike.iter().map(|column| (&column.name, &column.of_unit)),
+    )?;
+    let storage = match &into {
+        Into::Stage(stage) => {
+            exchange::finish(session, stage).map_err(in_units_terms)?;
+            let (_, oid, _) = facts::made(session, &table)?;
+            let storage = storage_of(session, oid)?;
+            exchange::show(remote, session, stage, &unit, &what.unit.name, what.limits)?;
+            storage
+        }
+        Into::Unit => {
+            let storage = storage_of(session, unit.place.oid)?;
+            session.batch("COMMIT")?;
+            storage
+        }
+    };
+    let loaded = Loaded {
+        moved,
+        way,
+        processes: 1,
+        remark: None,
+        obstacle,
+        storage,
+    };
+    xact::transaction(|| record(&loaded))?;
+    Ok(loaded)
+}
+
+/// A unit over there is read and written by one process: pieces of it would need several transactions.
+fn alone(size: Size<'_>) -> Size<'_> {
+    Size {
+        shares: Shares {
+            processes: 1,
+            ..size.shares
+        },
+        ..size
+    }
+}
+
+/// Makes sure that the unit is what was planned, and may be written.
+fn check_planned(remote: &Remote, what: &What<'_>, unit: &Described) -> Result<()> {
+    let name = &what.unit.name;
+    let bounds = unit.place.bounds_below(name, &remote.name());
+    if bounds.is_none() || what.bound.is_some_and(|planned| bounds.as_deref() != Some(planned)) {
+        return Err(moved_on(name, "attached or detached"));
+    }
+    let types_now = |column: &String| {
+        let mut columns = unit.shape.columns.iter();
+        columns.find(|now| now.name == *column).map(|now| &now.typed)
+    };
+    // In COPY's binary form a value of one type can be another one of another, and nobody would notice.
+    let mut planned = what.columns.iter().zip(what.types);
+    if !planned.all(|(column, planned)| types_now(column) == Some(planned)) {
+        return Err(moved_on(name, "given other columns").final_one());
+    }
+    if unit.facts.has_policies {
+        return Err(Error::unsupported(format!(
+            "row-level security is active on {name} for role \"{}\" on server \"{}\"",
+            unit.facts.role,
+            remote.server()
+        ))
+        .hint("Map the calling role to the table's owner there, or to a role with BYPASSRLS."));
+    }
+    match unit.facts.may_write || unit.facts.is_owner {
+        true => Ok(()),
+        false => Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for table {name} on server \"{}\"", remote.server()),
+        )
+        .hint(format!(
+            "GRANT INSERT, TRUNCATE ON {name} TO {} there, or map the calling role to the table's owner.",
+            quote_ident(&unit.facts.role)
+        ))),
+    }
+}
+
+/// The unit is not what it was.
+fn moved_on(name: &str, how: &str) -> Error {
+    Error::new(
+        sqlstate::OBJECT_IN_USE,
+        format!("{name} was {how} while the run was on"),
+    )
+    .hint("Run the same call again.")
+}
+
+/// Rows of other partitions are left out by the COPY itself.
+fn check_filter(remote: &Remote, session: &Session, what: &What<'_>) -> Result<()> {
+    if !what.filter || session.server().version >= 120_000 {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "rows of {} cannot be told from those of other partitions on server \"{}\"",
+        what.unit.name,
+        remote.server()
+    ))
+    .detail("COPY has a WHERE clause since PostgreSQL 12.")
+    .hint("Partition the source table as the target is."))
+}
+
+/// Truncates the unit, and makes sure that it is the one that was looked at.
+fn empty(remote: &Remote, session: &mut Session, what: &What<'_>, seen: &Described) -> Result<()> {
+    check_vanished(session, what)?;
+    let name = &what.unit.name;
+    session.batch(&format!("TRUNCATE ONLY {name}"))?;
+    let now = facts::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
+    match now.place == seen.place {
+        true => check_planned(remote, what, &now),
+        false => Err(moved_on(name, "altered")),
+    }
+}
+
+/// Fails if the unit holds rows whose range the source has no partition for any more.
+fn check_vanished(session: &mut Session, what: &What<'_>) -> Result<()> {
+    let Some(condition) = what.vanished else { return Ok(()) };
+    let name = &what.unit.name;
+    let rows = session.query(&Session::question(&format!(
+        "SELECT EXISTS (SELECT 1 FROM ONLY {name} WHERE {condition})"
+    )))?;
+    match rows.first().is_some_and(|row| row.is(0)) {
+        true => Err(holds_vanished(name, condition)),
+        false => Ok(()),
+    }
+}
+
+/// A column that is not copied and that the unit fills otherwise than the table of the call.
+struct Unlike {
+    name: String,
+    /// expressions; None: no default
+    of_table: Option<String>,
+    of_unit: Option<String>,
+}
+
+/// Columns of the unit that get the table's default instead of the unit's own.
+fn other_defaults(remote: &Remote, session: &mut Session, what: &What<'_>, unit: &Described) -> Result<Vec<Unlike>> {
+    if what.unit.name == remote.name() || unit.shape.left_out(what.columns).next().is_none() {
+        return Ok(Vec::new());
+    }
+    let table = remote.table_there()?;
+    let names = defaults::of_unit(session, table, unit.place.oid, what.columns)?;
+    let default_of = |session: &mut Session, oid: u32, name: &String| {
+        let rows = session.query(&format!(
+            "SELECT pg_get_expr(d.adbin, d.adrelid), a.attidentity <> '' FROM pg_attribute a
+             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+             WHERE a.attrelid = {oid} AND a.attname = {}",
+            quote_literal(name)
+        ))?;
+        let row = rows.first().ok_or_else(|| Error::protocol("no column"))?;
+        match row.is(1) {
+            true => Err(Error::unsupported(format!(
+                "column \"{name}\" of {} is not copied and an identity of one table only",
+                what.unit.name
+            ))
+            .hint("Name it in columns as well, or give it a default instead.")),
+            false => Ok(row.owned(0)),
+        }
+    };
+    let one = |name: String| {
+        Ok(Unlike {
+            of_table: default_of(session, table, &name)?,
+            of_unit: default_of(session, unit.place.oid, &name)?,
+            name,
+        })
+    };
+    names.into_iter().map(one).collect()
+}
+
+/// Gives columns other defaults; the transaction shows nobody.
+fn set_defaults<'a>(
+    session: &mut Session,
+    table: &str,
+    columns: impl Iterator<Item = (&'a String, &'a Option<String>)>,
+) -> Result<()> {
+    for (name, default) in columns {
+        let action = match default {
+            Some(expression) => format!("SET DEFAULT {expression}"),
+            None => "DROP DEFAULT".to_owned(),
+        };
+        let name = quote_ident(name);
+        session.batch(&format!("ALTER TABLE ONLY {table} ALTER COLUMN {name} {action}"))?;
+    }
+    Ok(())
+}
+
+/// The number of rows loaded, if all that were sent are there, or were left out by the condition.
+fn complete(sent: Result<u64>, loaded: u64, is_filtered: bool) -> Result<u64> {
+    let sent = sent?;
+    if loaded == sent || (is_filtered && loaded < sent) {
+        return Ok(loaded);
+    }
+    Err(Error::protocol(format!("{sent} rows were sent and {loaded} loaded"))
+        .detail("A trigger that skips rows makes the copy incomplete.")
+        .hint("Disable the trigger on this partition for the sync, or let it raise an error."))
+}
+
+/// An error about the table that was to take the unit's place names the unit.
+fn in_units_terms(error: Error, into: &Into<'_>, unit: &str) -> Error {
+    match into {
+        Into::Unit => error,
+        Into::Stage(stage) => Error {
+            message: stage.in_units_terms(&error.message, unit),
+            detail: error.detail.as_deref().map(|detail| stage.in_units_terms(detail, unit)),
+            ..error
+        },
+    }
+}
+
+fn storage_of(session: &mut Session, oid: u32) -> Result<Storage> {
+    Storage::of(session, &[oid])?
+        .remove(&oid)
+        .ok_or_else(|| Error::internal("the unit is gone"))
+}

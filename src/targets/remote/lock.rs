@@ -1,0 +1,228 @@
+//! One run at a time for a table over there, whoever calls it: two installations may sync to one target.
+//!
+//! The coordinator's session holds an advisory lock in SHARE mode to its end, which it has had EXCLUSIVE for a moment: so nobody else had any. Each
+//! transaction that replaces something takes it in SHARE mode too and looks whether the coordinator's is still there. So whoever begins another run finds
+//! those of the one before, whose coordinator may be gone, and waits for the last of their commits. A second lock, of the run's own number, tells
+//! its sessions from others: a coordinator that has lost its session takes the lock again beside them.
+//!
+//! The lock is that of the topmost table. Any role that may connect could take it: that keeps runs away and does nothing else.
+
+use super::{Remote, check_writable};
+use crate::catalog::Database;
+use crate::error::{Error, Result, sqlstate, tame};
+use crate::pg::wait;
+use crate::plan::copy_sql::quote_literal;
+use crate::row::Row;
+use crate::wire::Session;
+use serde::{Deserialize, Serialize};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// `pg_locks.classid` of the locks: "cgps", as of the run's own lock here, and the next number.
+const CLASS: u32 = crate::pg::lock::CLASS;
+const CLASS_OF_RUNS: u32 = CLASS + 1;
+/// How long a run waits for one that is just ending.
+const CLEAR: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who holds a run's lock over there, and where that is. The processes of a run tell each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// which server, as [`Session::identity`] tells
+    pub server: Option<String>,
+    /// its network address; None: a Unix socket
+    pub peer: Option<SocketAddr>,
+    /// the process that has it
+    pub pid: String,
+    /// the topmost table
+    pub root: u32,
+    /// the table of the call
+    pub table: u32,
+    /// the run's number there
+    pub run: u32,
+}
+
+impl Held {
+    /// Of the table, and of the run.
+    fn keys(&self) -> [String; 2] {
+        [(CLASS, self.root), (CLASS_OF_RUNS, self.run)].map(|(class, key)| format!("{}, {}", class as i32, key as i32))
+    }
+}
+
+impl Remote {
+    /// Takes the lock for this session, unless it has it. An error that names the holder if another one has it.
+    pub fn hold(&self) -> Result<Held> {
+        let before = self.held.borrow().clone();
+        if let Some(held) = before.as_ref().filter(|_| self.holds.get()) {
+            return Ok(held.clone());
+        }
+        let held = self.look(|| {
+            let table = self.found()?.oid;
+            let mut session = self.session()?;
+            check_writable(&mut session)?;
+            let root = root_of(&mut session, table)?;
+            Ok(Held {
+                server: session.identity().map(tame),
+                peer: session.peer(),
+                pid: session.backend().unwrap_or_default().to_owned(),
+                root,
+                table,
+                run: match &before {
+                    Some(before) => before.run,
+                    None => RandomState::new().hash_one(0u8) as u32,
+                },
+            })
+        })?;
+        let deadline = Instant::now() + CLEAR;
+        let mut session = self.session()?;
+        let take = if before.is_some() { take_again } else { take };
+        while !take(&mut session, &held)? {
+            if Instant::now() >= deadline {
+                return Err(self.taken(&mut session, &held));
+            }
+            wait::wait(None, PAUSE);
+        }
+        self.held.replace(Some(held.clone()));
+        self.holds.set(true);
+        Ok(held)
+    }
+
+    /// Who holds the lock, for a session that relies on it.
+    pub fn rely_on(&self, held: Held) {
+        self.held.replace(Some(held));
+    }
+
+    /// OID of the table of the call.
+    pub fn table_there(&self) -> Result<u32> {
+        let held = self.held.borrow();
+        held.as_ref()
+            .map(|held| held.table)
+            .ok_or_else(|| Error::internal("no lock is relied on"))
+    }
+
+    /// Makes the transaction one of the run: nobody begins another before its end. An error unless the run's lock is still held.
+    pub fn join(&self, session: &mut Session) -> Result<()> {
+        let held = self.held.borrow();
+        let held = held.as_ref().ok_or_else(|| Error::internal("no lock is relied on"))?;
+        if session.backend() == Some(held.pid.as_str()) {
+            return Err(Error::unsupported(format!(
+                "server \"{}\" gives two sessions of a run one process",
+                self.server()
+            ))
+            .detail("A pooler shares out its connections by transactions.")
+            .hint("Connect to the server itself, or to a pooler that gives each client a connection (pool_mode = session)."));
+        }
+        let [of_table, of_run] = held.keys();
+        let rows = session.query(&format!(
+            "SELECT pg_try_advisory_xact_lock_shared({of_run}) AND pg_try_advisory_xact_lock_shared({of_table}) AND EXISTS (
+               SELECT 1 FROM pg_locks l WHERE {} AND l.mode = 'ShareLock' AND CAST(l.pid AS text) = {})",
+            locks(CLASS, held.root),
+            quote_literal(&held.pid)
+        ))?;
+        match rows.first().is_some_and(|row| row.is(0)) {
+            true => Ok(()),
+            false => Err(Error::new(
+                sqlstate::CONNECTION_FAILURE,
+                format!(
+                    "the session that holds the run's lock on server \"{}\" is gone",
+                    self.server()
+                ),
+            )),
+        }
+    }
+
+    fn taken(&self, session: &mut Session, held: &Held) -> Error {
+        let sql = format!(
+            "SELECT CAST(l.pid AS text), a.application_name, CAST(a.backend_start AS text)
+             FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE {} ORDER BY 3",
+            locks(CLASS, held.root)
+        );
+        let holder = |row: &Row| {
+            let text = |at| tame(row.text(at).unwrap_or("?"));
+            format!("process {} (\"{}\"), connected since {}", text(0), text(1), text(2))
+        };
+        let holders: Vec<String> = match session.query(&sql) {
+            Ok(rows) => rows.iter().map(holder).collect(),
+            Err(error) => return error,
+        };
+        let who = match holders.is_empty() {
+            true => "somebody who has let it go by now".to_owned(),
+            false => holders.join(", "),
+        };
+        Error::new(
+            sqlstate::OBJECT_IN_USE,
+            format!(
+                "table {} on server \"{}\" is being synced already by another session there",
+                self.name(),
+                self.server()
+            ),
+        )
+        .detail(format!("The lock of runs on it is held over there by {who}."))
+        .hint(
+            "Wait for it to end. A run whose network was cut holds it until that server notices, within half a minute.",
+        )
+    }
+}
+
+/// A condition on `l`, pg_locks: it is one of these.
+fn locks(class: u32, key: u32) -> String {
+    format!(
+        "l.locktype = 'advisory' AND l.granted AND l.classid = {class} AND l.objid = {key} AND l.objsubid = 2
+         AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
+    )
+}
+
+/// Takes the lock where nobody has it. Outside of a transaction: it is the session's.
+fn take(session: &mut Session, held: &Held) -> Result<bool> {
+    let [of_table, of_run] = held.keys();
+    if !try_lock(session, held, &format!("pg_catalog.pg_try_advisory_lock({of_table})"))? {
+        return Ok(false);
+    }
+    session.batch(&format!(
+        "SELECT pg_catalog.pg_advisory_lock_shared({of_run}); SELECT pg_catalog.pg_advisory_lock_shared({of_table});
+         SELECT pg_catalog.pg_advisory_unlock({of_table})"
+    ))?;
+    Ok(true)
+}
+
+/// Takes the lock beside sessions of the same run, and nobody else's.
+fn take_again(session: &mut Session, held: &Held) -> Result<bool> {
+    let [of_table, of_run] = held.keys();
+    let try_both = format!(
+        "pg_catalog.pg_try_advisory_lock_shared({of_run}) AND pg_catalog.pg_try_advisory_lock_shared({of_table})"
+    );
+    let is_shared = try_lock(session, held, &try_both)?;
+    let others = session.query(&format!(
+        "SELECT 1 FROM pg_catalog.pg_locks l WHERE {}
+           AND l.pid NOT IN (SELECT l.pid FROM pg_catalog.pg_locks l WHERE {})",
+        locks(CLASS, held.root),
+        locks(CLASS_OF_RUNS, held.run)
+    ))?;
+    if is_shared && others.is_empty() {
+        return Ok(true);
+    }
+    session.batch("SELECT pg_catalog.pg_advisory_unlock_all()")?;
+    Ok(false)
+}
+
+fn try_lock(session: &mut Session, held: &Held, sql: &str) -> Result<bool> {
+    let rows = session.query(&format!("SELECT {sql}, CAST(pg_catalog.pg_backend_pid() AS text)"))?;
+    let row = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
+    match row.text(1) == Some(held.pid.as_str()) {
+        true => Ok(row.is(0)),
+        false => Err(session.is_no_session()),
+    }
+}
+
+/// The topmost table above `table`, or itself.
+pub fn root_of(session: &mut Session, table: u32) -> Result<u32> {
+    let rows = session.query(&format!(
+        "WITH RECURSIVE above(id, n) AS (
+           SELECT CAST({table} AS oid), 0
+           UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_class c ON c.oid = a.id AND c.relispartition
+             JOIN pg_inherits i ON i.inhrelid = a.id)
+         SELECT id FROM above ORDER BY n DESC LIMIT 1"
+    ))?;
+    rows.first().ok_or_else(|| Error::protocol("no table"))?.need(0)
+}

@@ -1,0 +1,94 @@
+//! A table on another server, which a foreign table here stands for, is synced as one of this database is.
+
+use crate::support::trio::Trio;
+
+#[test]
+fn a_table_on_another_server_is_synced_up_to_a_point_and_on_from_there() {
+    let trio = Trio::persons(50);
+    let pair = &trio.pair;
+    let (units, notices) = pair.told("'persons', '20170315', 2, source => 'src'");
+    assert_eq!(units.len(), 3, "{units:?} {notices}");
+    assert_eq!(units[0], ("persons_201701".to_owned(), "done".to_owned()));
+    trio.same_rows("persons", "born < '2017-04-01'");
+    assert_eq!(trio.text("SELECT count(*) FROM persons WHERE born >= '2017-04-01'"), "0");
+    assert_eq!(pair.remembered("persons"), "20170315");
+    let ways = "SELECT string_agg(DISTINCT way, ',') FROM cgpsync_run_partition";
+    assert_eq!(pair.target.text(ways), "exchange", "{notices}");
+    // The source is the only other server of the wrapper; what is closed is left alone.
+    pair.source.sql("UPDATE persons SET note = 'changed'");
+    assert_eq!(pair.copied("'persons', '20170401'"), ["persons_201703", "persons_201704"]);
+    assert_eq!(trio.text("SELECT count(*) FROM persons WHERE note = 'changed'"), "100");
+    let verified = "SELECT string_agg(partition || ' ' || matches, ', ' ORDER BY partition)
+                    FROM cgpsync_verify('persons', '20170401', since => '20170101', source => 'src', method => 'checksum')";
+    assert_eq!(
+        pair.target.text(verified),
+        "persons_201701 false, persons_201702 false, persons_201703 true, persons_201704 true"
+    );
+}
+
+/// What a partition is, but for its OID and the numbers of its files.
+const PORTRAIT: &str = "
+    SELECT concat_ws(E'\\n',
+      (SELECT concat_ws(' ', pg_get_userbyid(c.relowner), (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(c.relacl) a), c.reloptions, c.relreplident, c.relpersistence, t.spcname,
+                        obj_description(c.oid, 'pg_class'), pg_get_expr(c.relpartbound, c.oid))
+       FROM pg_class c LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE c.oid = o.oid),
+      (SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, attstorage,
+                                   NULLIF(attstattarget, -1), attacl, attgenerated, attidentity, col_description(attrelid, attnum),
+                                   pg_get_expr(adbin, adrelid)), E'\\n' ORDER BY attname)
+       FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = o.oid AND attnum > 0 AND NOT attisdropped),
+      (SELECT string_agg(concat_ws(' ', conname, contype, pg_get_constraintdef(oid), conislocal, obj_description(oid, 'pg_constraint')), E'\\n' ORDER BY conname)
+       FROM pg_constraint WHERE conrelid = o.oid AND contype <> 'n'),
+      (SELECT string_agg(concat_ws(' ', pg_get_indexdef(indexrelid), indisclustered, indisreplident, t.spcname, obj_description(indexrelid, 'pg_class'),
+                                   (SELECT i.inhparent::regclass FROM pg_inherits i WHERE i.inhrelid = indexrelid)), E'\\n' ORDER BY r.relname)
+       FROM pg_index JOIN pg_class r ON r.oid = indexrelid LEFT JOIN pg_tablespace t ON t.oid = r.reltablespace WHERE indrelid = o.oid))
+    FROM (SELECT 'odd.\"Part 1\"'::regclass::oid AS oid) o";
+
+#[test]
+fn an_exchange_keeps_all_that_a_partition_is() {
+    let trio = Trio::new();
+    let pair = &trio.pair;
+    let space = trio.there.dir.join("space");
+    // Whoever the server runs as owns the directory.
+    trio.there.sql(&format!("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {}'", space.display()));
+    trio.there.sql(&format!("CREATE TABLESPACE space LOCATION '{}'", space.display()));
+    trio.there.sql(
+        "CREATE ROLE owner; CREATE ROLE reader; CREATE ROLE \"odd Role\"; CREATE SCHEMA odd AUTHORIZATION owner;
+         ALTER DEFAULT PRIVILEGES IN SCHEMA odd GRANT ALL ON TABLES TO PUBLIC;
+         CREATE TABLE odd.t (gone int, id int NOT NULL, day date NOT NULL, v numeric(10, 2) DEFAULT 7, label text COLLATE \"C\",
+           twice int GENERATED ALWAYS AS (id * 2) STORED, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+         CREATE TABLE odd.\"Part 1\" PARTITION OF odd.t FOR VALUES FROM ('2017-01-01') TO ('2018-01-01') WITH (fillfactor = 70);
+         CREATE TABLE odd.rest PARTITION OF odd.t DEFAULT;
+         ALTER TABLE odd.t DROP COLUMN gone; ALTER TABLE odd.t ADD CONSTRAINT positive CHECK (v > 0);
+         CREATE INDEX label_idx ON odd.t (lower(label) text_pattern_ops) WHERE id > 0;
+         CREATE UNIQUE INDEX \"Own idx\" ON odd.\"Part 1\" (id DESC) WITH (fillfactor = 50) TABLESPACE space;
+         ALTER TABLE odd.\"Part 1\" ADD CONSTRAINT own_check CHECK (label <> 'no'), ADD CONSTRAINT own_key UNIQUE (label) DEFERRABLE,
+           ALTER label SET STATISTICS 250, ALTER label SET STORAGE EXTERNAL, ALTER v SET DEFAULT 9, ALTER id SET (n_distinct = -1),
+           SET (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+         ALTER TABLE odd.\"Part 1\" SET TABLESPACE space; ALTER TABLE odd.\"Part 1\" CLUSTER ON \"Part 1_pkey\";
+         ALTER TABLE odd.\"Part 1\" REPLICA IDENTITY USING INDEX \"Own idx\";
+         COMMENT ON TABLE odd.\"Part 1\" IS 'it''s \\ odd'; COMMENT ON COLUMN odd.\"Part 1\".label IS 'a label';
+         COMMENT ON INDEX odd.\"Own idx\" IS 'an index'; COMMENT ON CONSTRAINT own_check ON odd.\"Part 1\" IS 'a check';
+         COMMENT ON CONSTRAINT own_key ON odd.\"Part 1\" IS 'a key';
+         ALTER TABLE odd.t OWNER TO owner; ALTER TABLE odd.\"Part 1\" OWNER TO owner; ALTER TABLE odd.rest OWNER TO owner;
+         REVOKE ALL ON odd.\"Part 1\" FROM PUBLIC; GRANT SELECT, INSERT ON odd.\"Part 1\" TO reader WITH GRANT OPTION;
+         GRANT UPDATE (label) ON odd.\"Part 1\" TO \"odd Role\"; GRANT SELECT ON odd.\"Part 1\" TO \"odd Role\"; GRANT TRIGGER ON odd.\"Part 1\" TO PUBLIC",
+    );
+    pair.source.sql(
+        "CREATE SCHEMA odd; CREATE TABLE odd.t (id int NOT NULL, day date NOT NULL, v numeric(10, 2), label text) PARTITION BY RANGE (day);
+         CREATE TABLE odd.\"Part 1\" PARTITION OF odd.t FOR VALUES FROM ('2017-01-01') TO ('2018-01-01');
+         INSERT INTO odd.t SELECT g, '2017-02-01', g, 'label ' || g FROM generate_series(1, 1000) g",
+    );
+    pair.target.sql("CREATE SCHEMA odd");
+    trio.attach("odd.t");
+    let before = trio.text(PORTRAIT);
+    let oid = trio.text("SELECT 'odd.\"Part 1\"'::regclass::oid");
+    for run in 1..3 {
+        let (_, notices) = pair.told("'odd.t', '20171231', source => 'src', since => '20170101'");
+        let way = format!("SELECT way FROM cgpsync_run_partition WHERE run_id = {run} AND partition LIKE '%Part%'");
+        assert_eq!(pair.target.text(&way), "exchange", "{notices}");
+        assert_eq!(trio.text(PORTRAIT), before);
+    }
+    assert_ne!(trio.text("SELECT 'odd.\"Part 1\"'::regclass::oid"), oid);
+    assert_eq!(trio.text("SELECT count(*) || ' ' || sum(twice) FROM odd.t"), "1000 1001000");
+    assert_eq!(trio.text("SELECT count(*) FROM pg_class WHERE relname LIKE '%cgpsync%'"), "0");
+}
