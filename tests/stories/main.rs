@@ -28,6 +28,8 @@ mod creation;
 mod cron;
 mod defaults;
 mod elsewhere;
+mod elsewhere_kinds;
+mod elsewhere_obstacles;
 mod encodings;
 mod faults;
 mod faults_beside;

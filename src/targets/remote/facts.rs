@@ -133,7 +133,9 @@ const FACTS: &str = "json_build_object(
       OR EXISTS (SELECT 1 FROM pg_replication_slots s
                  WHERE s.slot_type = 'logical' AND s.database = current_database() AND s.plugin <> 'pgoutput'),
     'dependent', (
-      SELECT min(pg_describe_object(d.classid, d.objid, d.objsubid)) FROM pg_depend d
+      SELECT min(COALESCE((SELECT pg_describe_object(CAST('pg_class' AS regclass), w.ev_class, 0) FROM pg_rewrite w
+                           WHERE w.oid = d.objid AND d.classid = CAST('pg_rewrite' AS regclass) AND w.ev_class <> c.id),
+                          pg_describe_object(d.classid, d.objid, d.objsubid))) FROM pg_depend d
       WHERE ((d.refclassid = CAST('pg_class' AS regclass) AND d.refobjid = c.id)
              OR (d.refclassid = CAST('pg_type' AS regclass) AND d.refobjid IN (SELECT id FROM types)))
         AND NOT (d.classid = CAST('pg_class' AS regclass)

@@ -1,0 +1,140 @@
+//! What cannot be exchanged over there is truncated, with the reason; what must not be waited for is not.
+
+use crate::support::trio::Trio;
+use crate::support::{SOON, poll};
+
+/// What is done to a partition, what the NOTICE says of it, and what undoes it.
+const REASONS: &[(&str, &str, &str)] = &[
+    (
+        "CREATE VIEW january AS SELECT id FROM persons_201701",
+        "view public.january depends on it",
+        "DROP VIEW january",
+    ),
+    (
+        "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER noted BEFORE INSERT ON persons_201701 FOR EACH ROW EXECUTE FUNCTION noted()",
+        "trigger noted",
+        "DROP TRIGGER noted ON persons_201701",
+    ),
+    (
+        "ALTER TABLE persons_201701 ENABLE ROW LEVEL SECURITY",
+        "row-level security",
+        "ALTER TABLE persons_201701 DISABLE ROW LEVEL SECURITY",
+    ),
+    ("CREATE PUBLICATION p FOR ALL TABLES", "is published", "DROP PUBLICATION p"),
+    (
+        "CREATE TABLE names (name varchar(64) PRIMARY KEY); INSERT INTO names SELECT 'name ' || g FROM generate_series(1, 30) g;
+         ALTER TABLE persons_201701 ADD CONSTRAINT named FOREIGN KEY (name) REFERENCES names",
+        "foreign key",
+        "ALTER TABLE persons_201701 DROP CONSTRAINT named",
+    ),
+    (
+        "CREATE TABLE persons_rest PARTITION OF persons DEFAULT; INSERT INTO persons VALUES (1, 'old', '2016-01-01')",
+        "default partition",
+        "DROP TABLE persons_rest",
+    ),
+    (
+        "CREATE STATISTICS together ON id, name FROM persons_201701",
+        "statistics object public.together depends on it",
+        "DROP STATISTICS together",
+    ),
+    (
+        "CREATE FUNCTION of(persons_201701) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "function public.of(public.persons_201701) depends on it",
+        "DROP FUNCTION of(persons_201701)",
+    ),
+    (
+        "CREATE ROLE a; CREATE ROLE b; GRANT SELECT ON persons_201701 TO a WITH GRANT OPTION;
+         SET ROLE a; GRANT SELECT ON persons_201701 TO b; RESET ROLE",
+        "somebody else than its owner has granted",
+        "REVOKE ALL ON persons_201701 FROM a CASCADE",
+    ),
+];
+
+#[test]
+fn what_cannot_be_exchanged_is_truncated_and_the_reason_is_told() {
+    let trio = Trio::persons(20);
+    let pair = &trio.pair;
+    for (run, (change, reason, undo)) in REASONS.iter().enumerate() {
+        trio.there.sql(change);
+        pair.source.sql(&format!("UPDATE persons SET note = 'run {run}'"));
+        let arguments = "'persons', '20170115', 1, source => 'src', since => '20170101'";
+        let error = pair.sync(&format!("{arguments}, replace => 'exchange'")).expect_err(change);
+        assert_eq!(error.code().code(), "0A000", "{change}: {error:?}");
+        let detail = error.detail().unwrap_or_default();
+        assert!(detail.contains("cannot be exchanged: ") && detail.contains(reason), "{change}: {detail}");
+        let (_, notices) = pair.told(arguments);
+        assert!(notices.contains("truncated, so that readers wait: ") && notices.contains(reason), "{change}: {notices}");
+        trio.same_rows("persons", "born < '2017-02-01' AND born > '2017-01-01'");
+        trio.there.sql(undo);
+        let (_, notices) = pair.told(arguments);
+        assert!(!notices.contains("truncated"), "{undo}: {notices}");
+    }
+}
+
+#[test]
+fn each_kind_of_target_is_told_its_own_way() {
+    let trio = Trio::persons(2);
+    let pair = &trio.pair;
+    pair.target.sql("CREATE TABLE here (i int)");
+    for (table, way, other) in [("persons", "swap", "exchange"), ("here", "exchange", "swap")] {
+        let error = pair
+            .sync(&format!("'{table}', '20170115', source => 'src', replace => '{way}'"))
+            .expect_err(way);
+        assert_eq!(error.code().code(), "22023", "{error:?}");
+        let hint = error.hint().unwrap_or_default();
+        assert!(hint.contains(&format!("'{other}'")), "{hint}");
+    }
+    assert_eq!(pair.target.text("SELECT count(*) FROM cgpsync_run"), "0");
+}
+
+#[test]
+fn who_holds_the_parent_for_long_is_named_and_nothing_is_truncated() {
+    let trio = Trio::persons(20);
+    let pair = &trio.pair;
+    let mut holder = trio.there.connect();
+    let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
+    holder
+        .batch_execute("BEGIN; INSERT INTO persons VALUES (1, 'mine', '2017-12-31')")
+        .expect("a lock on the parent");
+    let mut client = pair.target.connect();
+    client
+        .batch_execute("SET cgpsync.swap_timeout = '500ms'; SET cgpsync.max_retries = 0")
+        .expect("settings");
+    let error = pair
+        .sync_as(&mut client, "'persons', '20170115', 1, source => 'src'")
+        .expect_err("the parent is locked");
+    assert_eq!(error.code().code(), "55P03", "{error:?}");
+    let detail = error.detail().unwrap_or_default();
+    assert!(
+        detail.contains(&format!("server \"dr\": {pid}.")) && !detail.contains("truncated"),
+        "{detail}"
+    );
+    assert_eq!(trio.text("SELECT count(*) FROM persons"), "0");
+    // Readers of other partitions go on beside the attempts.
+    let run = pair.sync_in_background("'persons', '20170115', 1, source => 'src'");
+    let attempts = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'";
+    poll("it tries to lock the parent", SOON, || trio.text(attempts) != "0");
+    trio.there.sql("SET statement_timeout = '5s'; SELECT count(*) FROM persons WHERE born = '2017-05-01'");
+    holder.batch_execute("ROLLBACK").expect("the end");
+    assert_eq!(run.join(), Ok(1));
+    trio.same_rows("persons", "born < '2017-02-01'");
+}
+
+#[test]
+fn a_role_that_does_not_own_the_table_there_truncates_and_one_that_may_not_write_it_is_told() {
+    let trio = Trio::persons(20);
+    let pair = &trio.pair;
+    trio.there.sql("CREATE ROLE loader LOGIN PASSWORD 'secret'");
+    pair.target
+        .sql("ALTER USER MAPPING FOR postgres SERVER dr OPTIONS (SET user 'loader')");
+    let arguments = "'persons', '20170115', 1, source => 'src'";
+    let error = pair.sync(arguments).expect_err("no right");
+    assert_eq!(error.code().code(), "42501", "{error:?}");
+    let detail = error.detail().unwrap_or_default();
+    assert!(detail.contains("server \"dr\"") && detail.contains("GRANT INSERT, TRUNCATE ON"), "{detail}");
+    trio.there.sql("GRANT INSERT, TRUNCATE ON persons_201701 TO loader");
+    let (_, notices) = pair.told(arguments);
+    assert!(notices.contains("truncated, so that readers wait: role \"loader\""), "{notices}");
+    trio.same_rows("persons", "born < '2017-02-01'");
+}
