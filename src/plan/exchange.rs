@@ -421,13 +421,12 @@ impl<'a> Stage<'a> {
     }
 
     /// What the server says of the table, in terms of the unit.
-    pub fn in_units_terms(&self, text: &str, unit: &str) -> String {
+    pub fn in_units_terms(&self, text: &str) -> String {
         let indexes = self.unit.indexes.iter().enumerate().rev();
         let text = indexes.fold(text.to_owned(), |text, (at, index)| {
             text.replace(&self.index_name(at), &index.name)
         });
-        text.replace(&quote_ident(&self.own), unit)
-            .replace(&self.own, &self.name)
+        text.replace(&self.own, &self.name)
     }
 
     /// Locks all that the exchange changes, from the top.

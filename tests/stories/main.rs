@@ -30,6 +30,8 @@ mod defaults;
 mod elsewhere;
 mod elsewhere_kinds;
 mod elsewhere_obstacles;
+mod elsewhere_readers;
+mod elsewhere_runs;
 mod encodings;
 mod faults;
 mod faults_beside;

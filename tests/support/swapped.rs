@@ -32,7 +32,13 @@ pub fn look(relation: &str) -> String {
 
 /// `events` on both sides: there a view whose rows are all of one version, here partitions with indexes and long texts that are stored apart.
 pub fn events(pair: &Pair) {
-    pair.source.sql(&format!(
+    editions(&pair.source);
+    table(&pair.target);
+}
+
+/// The view.
+pub fn editions(source: &Cluster) {
+    source.sql(&format!(
         "CREATE TABLE edition (version int); INSERT INTO edition VALUES (0);
          CREATE TABLE rows AS SELECT g AS id, g % {keys} AS k, repeat(md5(g::text), CASE WHEN g % 10 = 0 THEN 90 ELSE 1 END) AS body
          FROM generate_series(1, {rows}) g;
@@ -40,7 +46,11 @@ pub fn events(pair: &Pair) {
         keys = PARTITIONS * 10,
         rows = ROWS * PARTITIONS,
     ));
-    pair.target.sql(
+}
+
+/// The partitions.
+pub fn table(target: &Cluster) {
+    target.sql(
         "CREATE TABLE events (id int NOT NULL, k int NOT NULL, version int, note text) PARTITION BY RANGE (k);
          ALTER TABLE events ALTER note SET STORAGE EXTERNAL;
          CREATE TABLE events_0 PARTITION OF events FOR VALUES FROM (0) TO (10);

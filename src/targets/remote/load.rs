@@ -90,7 +90,7 @@ pub fn replace(
         );
         session.copy_in(&sql)?.load(&mut rows_of_source)
     };
-    let in_units_terms = |error| in_units_terms(error, &into, &what.unit.name);
+    let in_units_terms = |error| in_units_terms(error, &into);
     let rows = complete(rows_of_source.rows(), loaded_rows.map_err(in_units_terms)?, what.filter)?;
     let moved = Moved {
         rows,
@@ -295,12 +295,12 @@ fn complete(sent: Result<u64>, loaded: u64, is_filtered: bool) -> Result<u64> {
 }
 
 /// An error about the table that was to take the unit's place names the unit.
-fn in_units_terms(error: Error, into: &Into<'_>, unit: &str) -> Error {
+fn in_units_terms(error: Error, into: &Into<'_>) -> Error {
     match into {
         Into::Unit => error,
         Into::Stage(stage) => Error {
-            message: stage.in_units_terms(&error.message, unit),
-            detail: error.detail.as_deref().map(|detail| stage.in_units_terms(detail, unit)),
+            message: stage.in_units_terms(&error.message),
+            detail: error.detail.as_deref().map(|detail| stage.in_units_terms(detail)),
             ..error
         },
     }
