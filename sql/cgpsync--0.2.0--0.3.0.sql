@@ -179,7 +179,28 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET st
 AS 'MODULE_PATHNAME', 'cgpsync_attach_wrapper';
 COMMENT ON FUNCTION cgpsync_attach(text, name, text) IS
     'creates a foreign table here that stands for a table on another server, which a sync then writes';
-ALTER FUNCTION cgpsync_create_table(text, text, name) SET quote_all_identifiers = off SET transform_null_equals = off;
+DROP FUNCTION cgpsync_create_table(text, text, name);
+CREATE FUNCTION cgpsync_create_table(source_table text, target_table text DEFAULT NULL, source name DEFAULT NULL, target name DEFAULT NULL)
+RETURNS regclass
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET quote_all_identifiers = off SET transform_null_equals = off
+AS 'MODULE_PATHNAME', 'cgpsync_create_table_v2_wrapper';
+COMMENT ON FUNCTION cgpsync_create_table(text, text, name, name) IS
+    'creates an empty table with the columns, constraints, indexes and partitions of the source''s, here or on another server; NOTICEs tell what is left out';
+
+DROP FUNCTION cgpsync_import_config(jsonb, name);
+CREATE FUNCTION cgpsync_import_config(config jsonb, server name DEFAULT 'cgpsync_source', target name DEFAULT NULL) RETURNS name
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'cgpsync_import_config_v2_wrapper';
+COMMENT ON FUNCTION cgpsync_import_config(jsonb, name, name) IS
+    'creates the server and the user mapping of the calling role that the old command-line tool''s config.json describes, or sets them anew; with target those of its destination too';
+DROP FUNCTION cgpsync_import_config(text, name);
+CREATE FUNCTION cgpsync_import_config(config text, server name DEFAULT 'cgpsync_source', target name DEFAULT NULL) RETURNS name
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'cgpsync_import_config_text_v2_wrapper';
+COMMENT ON FUNCTION cgpsync_import_config(text, name, name) IS
+    'the same from the text of the file, which no error quotes';
 
 -- Without control characters.
 CREATE OR REPLACE VIEW v_gp_range_partition_meta AS

@@ -18,11 +18,11 @@ COMMENT ON FUNCTION _cgpsync_live(bigint) IS
     'internal: live figures of a run and its units';
 COMMENT ON FUNCTION cgpsync_attach(text, name, text) IS
     'creates a foreign table here that stands for a table on another server, which a sync then writes';
-COMMENT ON FUNCTION cgpsync_create_table(text, text, name) IS
-    'creates an empty table here with the columns, constraints, indexes and partitions of the source''s; NOTICEs tell what is left out';
-COMMENT ON FUNCTION cgpsync_import_config(jsonb, name) IS
-    'creates the server and the user mapping of the calling role that the old command-line tool''s config.json describes, or sets them anew';
-COMMENT ON FUNCTION cgpsync_import_config(text, name) IS
+COMMENT ON FUNCTION cgpsync_create_table(text, text, name, name) IS
+    'creates an empty table with the columns, constraints, indexes and partitions of the source''s, here or on another server; NOTICEs tell what is left out';
+COMMENT ON FUNCTION cgpsync_import_config(jsonb, name, name) IS
+    'creates the server and the user mapping of the calling role that the old command-line tool''s config.json describes, or sets them anew; with target those of its destination too';
+COMMENT ON FUNCTION cgpsync_import_config(text, name, name) IS
     'the same from the text of the file, which no error quotes';
 COMMENT ON FUNCTION cgpsync_verify(regclass, text, text, name, text, text, int) IS
     'compares partitions with the source by number of rows or by a checksum of their contents; changes nothing';

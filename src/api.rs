@@ -210,22 +210,25 @@ fn cgpsync_verify_v2(
 
 // The settings that the text of bounds, defaults and constraints is read by, and the one that names in sync_table are written by.
 #[pg_extern(sql = r#"
-CREATE FUNCTION cgpsync_create_table(source_table text, target_table text DEFAULT NULL, source name DEFAULT NULL) RETURNS regclass
+CREATE FUNCTION cgpsync_create_table(source_table text, target_table text DEFAULT NULL, source name DEFAULT NULL, target name DEFAULT NULL)
+RETURNS regclass
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET quote_all_identifiers = off SET transform_null_equals = off
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
-fn cgpsync_create_table(
+fn cgpsync_create_table_v2(
     source_table: Option<String>,
     target_table: Option<String>,
     source: Option<&CStr>,
+    target: Option<&CStr>,
 ) -> pg_sys::Oid {
     let Some(source_table) = source_table else {
         report::raise(Error::bad_parameter("source_table must not be null"));
     };
     let source = source.map(|s| s.to_string_lossy().into_owned());
-    let oid = create_table(&source_table, target_table.as_deref(), source);
+    let target = target.map(|s| s.to_string_lossy().into_owned());
+    let oid = create_table(&source_table, target_table.as_deref(), source, target.as_deref());
     pg_sys::Oid::from_u32(oid.unwrap_or_else(|error| report::raise(error)))
 }
 
@@ -244,32 +247,37 @@ fn cgpsync_attach(target_table: Option<String>, server: Option<&CStr>, local_tab
 }
 
 #[pg_extern(sql = r#"
-CREATE FUNCTION cgpsync_import_config(config jsonb, server name DEFAULT 'cgpsync_source') RETURNS name
+CREATE FUNCTION cgpsync_import_config(config jsonb, server name DEFAULT 'cgpsync_source', target name DEFAULT NULL) RETURNS name
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
-fn cgpsync_import_config(config: Option<JsonB>, server: Option<&CStr>) -> &CStr {
-    import_config(config.map(|value| config::read(&value.0)), server)
+fn cgpsync_import_config_v2<'a>(config: Option<JsonB>, server: Option<&'a CStr>, target: Option<&'a CStr>) -> &'a CStr {
+    import_config(config.map(|value| config::read(&value.0)), server, target)
 }
 
 // Takes text too: where jsonb cannot read a file, its error quotes the line, and with it maybe the password.
 #[pg_extern(sql = r#"
-CREATE FUNCTION cgpsync_import_config(config text, server name DEFAULT 'cgpsync_source') RETURNS name
+CREATE FUNCTION cgpsync_import_config(config text, server name DEFAULT 'cgpsync_source', target name DEFAULT NULL) RETURNS name
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
-fn cgpsync_import_config_text(config: Option<String>, server: Option<&CStr>) -> &CStr {
-    import_config(config.map(|text| config::parse(&text)), server)
+fn cgpsync_import_config_text_v2<'a>(
+    config: Option<String>,
+    server: Option<&'a CStr>,
+    target: Option<&'a CStr>,
+) -> &'a CStr {
+    import_config(config.map(|text| config::parse(&text)), server, target)
 }
 
 /// Gives the argument `server` back as it came: a name is 64 bytes to SQL, which no string made here would be.
-fn import_config(config: Option<Result<Config>>, server: Option<&CStr>) -> &CStr {
+fn import_config<'a>(config: Option<Result<Config>>, server: Option<&'a CStr>, target: Option<&CStr>) -> &'a CStr {
     let Some(server) = server else {
         report::raise(Error::bad_parameter("server must not be null"));
     };
+    let target = target.map(CStr::to_string_lossy);
     config
         .unwrap_or_else(|| Err(Error::bad_parameter("config must not be null")))
-        .and_then(|config| import::import(&config, &server.to_string_lossy()))
+        .and_then(|config| import::import(config, &server.to_string_lossy(), target.as_deref()))
         .unwrap_or_else(|error| report::raise(error));
     server
 }

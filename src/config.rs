@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Keys with a meaning here. The old tool read them whatever their case, and its own numbers as text or as numbers.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "host",
     "port",
     "dbname",
@@ -17,25 +17,31 @@ const KEYS: [&str; 9] = [
     "destination_port",
     "destination_dbname",
     "destination_user",
+    "destination_password",
 ];
-/// Known, and of no use: this database needs no password to write into itself.
-const UNUSED: &str = "destination_password";
 /// libpq's.
 const DEFAULT_PORT: u16 = 5432;
+
+/// Where a database is, and how to log in.
+#[derive(Debug)]
+pub struct Login {
+    /// host name, address, or directory of the Unix socket
+    pub host: String,
+    /// TCP port
+    pub port: u16,
+    /// database
+    pub dbname: String,
+    /// user
+    pub user: String,
+    /// password
+    pub password: Option<Secret>,
+}
 
 /// What the file says.
 #[derive(Debug)]
 pub struct Config {
-    /// source: host name, address, or directory of the Unix socket
-    pub host: String,
-    /// source: TCP port
-    pub port: u16,
-    /// source: database
-    pub dbname: String,
-    /// source: user
-    pub user: String,
-    /// source: password
-    pub password: Option<Secret>,
+    /// the database the old tool read
+    pub source: Login,
     /// the database the old tool wrote into
     pub destination: Destination,
     /// keys without a meaning, as written
@@ -53,6 +59,8 @@ pub struct Destination {
     pub dbname: Option<String>,
     /// role
     pub user: Option<String>,
+    /// of no use where that is this database, which needs none to write into itself
+    pub password: Option<Secret>,
 }
 
 /// This database, to compare a destination with.
@@ -94,7 +102,6 @@ pub fn read(value: &Value) -> Result<Config> {
                     known.insert(key, text);
                 }
             }
-            None if lower == UNUSED => {}
             None => unknown.push(name.clone()),
         }
     }
@@ -106,16 +113,19 @@ pub fn read(value: &Value) -> Result<Config> {
         })
     };
     Ok(Config {
-        host: needed("host", take("host"))?,
-        port: take("port").map_or(Ok(DEFAULT_PORT), |text| port(&text))?,
-        dbname: needed("dbname", take("dbname"))?,
-        user: needed("user", take("user"))?,
-        password: take("password").map(Secret::new),
+        source: Login {
+            host: needed("host", take("host"))?,
+            port: take("port").map_or(Ok(DEFAULT_PORT), |text| port("port", &text))?,
+            dbname: needed("dbname", take("dbname"))?,
+            user: needed("user", take("user"))?,
+            password: take("password").map(Secret::new),
+        },
         destination: Destination {
             host: take("destination_host"),
             port: take("destination_port"),
             dbname: take("destination_dbname"),
             user: take("destination_user"),
+            password: take("destination_password").map(Secret::new),
         },
         unknown,
     })
@@ -130,7 +140,7 @@ fn text(key: &str, value: &Value) -> Result<Option<String>> {
                 "config key \"{key}\" must be text without a zero byte"
             )));
         }
-        Value::String(text) if key == "password" => return Ok((!text.is_empty()).then(|| text.clone())),
+        Value::String(text) if key.ends_with("password") => return Ok((!text.is_empty()).then(|| text.clone())),
         Value::String(text) => {
             let text = text.trim();
             return Ok((!text.is_empty()).then(|| text.to_owned()));
@@ -146,19 +156,51 @@ fn text(key: &str, value: &Value) -> Result<Option<String>> {
     )
 }
 
-fn port(text: &str) -> Result<u16> {
+fn port(key: &str, text: &str) -> Result<u16> {
     match text.parse() {
         Ok(port @ 1..) => Ok(port),
-        _ => Err(Error::bad_parameter(
-            "config key \"port\" must be a port number from 1 to 65535",
-        )),
+        _ => Err(Error::bad_parameter(format!(
+            "config key \"{key}\" must be a port number from 1 to 65535"
+        ))),
+    }
+}
+
+impl Destination {
+    /// The same, all of it there.
+    pub fn login(self) -> Result<Login> {
+        let needed = |key: &str, value: Option<String>| {
+            value.ok_or_else(|| {
+                Error::bad_parameter(format!("config has no \"destination_{key}\""))
+                    .hint("Leave out target where the table that is written is of this database.")
+            })
+        };
+        Ok(Login {
+            host: needed("host", self.host)?,
+            port: self
+                .port
+                .map_or(Ok(DEFAULT_PORT), |text| port("destination_port", &text))?,
+            dbname: needed("dbname", self.dbname)?,
+            user: needed("user", self.user)?,
+            password: self.password,
+        })
     }
 }
 
 impl Config {
-    /// What the user should know: each `destination_*` that does not mean `here`, and keys without a meaning. `is_here` tells whether a
-    /// host is this machine.
-    pub fn remarks(&self, here: &Here, is_here: impl Fn(&str) -> bool) -> Vec<String> {
+    /// What the user should know of keys without a meaning.
+    pub fn remarks(&self) -> Vec<String> {
+        if self.unknown.is_empty() {
+            return Vec::new();
+        }
+        let names: Vec<String> = self.unknown.iter().map(|name| format!("\"{name}\"")).collect();
+        vec![format!(
+            "config keys that mean nothing to cgpsync: {}",
+            names.join(", ")
+        )]
+    }
+
+    /// The same of each `destination_*` that does not mean `here`. `is_here` tells whether a host is this machine.
+    pub fn remarks_on_destination(&self, here: &Here, is_here: impl Fn(&str) -> bool) -> Vec<String> {
         let mut remarks = Vec::new();
         let mut differs = |key: &str, this: String| {
             remarks.push(format!("config key \"destination_{key}\" does not mean {this}"));
@@ -181,13 +223,6 @@ impl Config {
         }
         if destination.user.as_ref().is_some_and(|name| *name != here.user) {
             differs("user", format!("the calling role, which is \"{}\"", here.user));
-        }
-        if !self.unknown.is_empty() {
-            let names: Vec<String> = self.unknown.iter().map(|name| format!("\"{name}\"")).collect();
-            remarks.push(format!(
-                "config keys that mean nothing to cgpsync: {}",
-                names.join(", ")
-            ));
         }
         remarks
     }
@@ -215,12 +250,16 @@ mod tests {
     fn the_old_file_is_read_as_it_is() {
         let config = parse(FILE).expect("a config");
         assert_eq!(
-            (config.host.as_str(), config.port, config.dbname.as_str()),
+            (
+                config.source.host.as_str(),
+                config.source.port,
+                config.source.dbname.as_str()
+            ),
             ("10.0.0.1", 2345, "dw")
         );
-        assert_eq!(config.user, "gpadmin");
-        assert_eq!(config.password.as_ref().map(Secret::reveal), Some("hun\"ter\\2"));
-        assert_eq!(config.remarks(&here(), |_| true), Vec::<String>::new());
+        assert_eq!(config.source.user, "gpadmin");
+        assert_eq!(config.source.password.as_ref().map(Secret::reveal), Some("hun\"ter\\2"));
+        assert_eq!(config.remarks_on_destination(&here(), |_| true), Vec::<String>::new());
     }
 
     #[test]
@@ -228,10 +267,14 @@ mod tests {
         let config = parse(r#"{"Host": " h ", "USER": 7, "port": "05432", "dbname": "d", "password": 123456}"#)
             .expect("a config");
         assert_eq!(
-            (config.host.as_str(), config.user.as_str(), config.port),
+            (
+                config.source.host.as_str(),
+                config.source.user.as_str(),
+                config.source.port
+            ),
             ("h", "7", 5432)
         );
-        assert_eq!(config.password.as_ref().map(Secret::reveal), Some("123456"));
+        assert_eq!(config.source.password.as_ref().map(Secret::reveal), Some("123456"));
     }
 
     #[test]
@@ -242,10 +285,10 @@ mod tests {
             ))
         };
         let config = read("\" p \"").expect("a config");
-        assert_eq!(config.password.as_ref().map(Secret::reveal), Some(" p "));
+        assert_eq!(config.source.password.as_ref().map(Secret::reveal), Some(" p "));
         for none in ["\"\"", "null"] {
             let config = read(none).expect("a config");
-            assert!(config.password.is_none() && config.port == 5432, "{none}");
+            assert!(config.source.password.is_none() && config.source.port == 5432, "{none}");
         }
     }
 
@@ -297,7 +340,7 @@ mod tests {
             user: "y".to_owned(),
             port: "1".to_owned(),
         };
-        let remarks = config.remarks(&elsewhere, |_| false);
+        let remarks = config.remarks_on_destination(&elsewhere, |_| false);
         let keys = ["host", "port", "dbname", "user"];
         assert_eq!(remarks.len(), keys.len());
         for (remark, key) in remarks.iter().zip(keys) {
@@ -315,7 +358,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_named_once() {
         let config = parse(r#"{"host": "h", "user": "u", "dbname": "d", "jobs": 4, "Dir": "/tmp"}"#).expect("a config");
-        let remarks = config.remarks(&here(), |_| true);
+        let remarks = config.remarks();
         assert_eq!(remarks.len(), 1);
         assert!(
             remarks[0].contains("\"jobs\"") && remarks[0].contains("\"Dir\""),

@@ -1,6 +1,6 @@
 //! Makes the server and the caller's user mapping that an old config.json describes, as the caller and within its transaction.
 
-use crate::config::{Config, Here};
+use crate::config::{Config, Here, Login};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::foreign::{self, Change};
 use crate::pg::{backend, report, resolver, spi};
@@ -12,22 +12,35 @@ use std::time::Instant;
 /// Ours, as sql/wrapper.sql names it.
 const WRAPPER: &str = "cgpsync";
 
-/// Creates server `name` and the calling role's user mapping for it, or sets them anew. Remarks on the config come as WARNINGs. An
-/// existing server keeps its other options, such as sslmode; it is left alone where it says the same already, so that its users can
-/// import their own passwords.
-pub fn import(config: &Config, name: &str) -> Result<()> {
+/// Creates server `name` of the source and the calling role's user mapping for it, or sets them anew; with `target` that of the destination as
+/// well. Remarks on the config come as WARNINGs. An existing server keeps its other options, such as sslmode; it is left alone where it says the
+/// same already, so that its users can import their own passwords.
+pub fn import(mut config: Config, name: &str, target: Option<&str>) -> Result<()> {
+    set(&config.source, name, "server")?;
+    let mut remarks = match target {
+        None => config.remarks_on_destination(&here()?, is_here),
+        Some(target) if target == name => {
+            return Err(Error::bad_parameter("server and target must not be the same"));
+        }
+        Some(target) => {
+            set(&std::mem::take(&mut config.destination).login()?, target, "target")?;
+            Vec::new()
+        }
+    };
+    remarks.extend(config.remarks());
+    remarks.iter().for_each(|remark| report::warning(remark));
+    Ok(())
+}
+
+fn set(login: &Login, name: &str, argument: &str) -> Result<()> {
     if name.is_empty() {
-        return Err(Error::bad_parameter("server must not be empty"));
+        return Err(Error::bad_parameter(format!("{argument} must not be empty")));
     }
     report::catch(|| {
-        set_server(config, name)?;
-        set_mapping(config, name)
+        set_server(login, name)?;
+        set_mapping(login, name)
     })
-    .map_err(|error| explain(error, name))?;
-    for remark in config.remarks(&here()?, is_here) {
-        report::warning(&remark);
-    }
-    Ok(())
+    .map_err(|error| explain(error, name))
 }
 
 fn explain(error: Error, name: &str) -> Error {
@@ -40,12 +53,12 @@ fn explain(error: Error, name: &str) -> Error {
     ))
 }
 
-fn set_server(config: &Config, name: &str) -> Result<()> {
-    let port = config.port.to_string();
+fn set_server(login: &Login, name: &str) -> Result<()> {
+    let port = login.port.to_string();
     let wanted = [
-        ("host", config.host.as_str()),
+        ("host", login.host.as_str()),
         ("port", port.as_str()),
-        ("dbname", config.dbname.as_str()),
+        ("dbname", login.dbname.as_str()),
     ];
     let rows = spi::execute(
         "SELECT w.fdwname, o.option_name, o.option_value
@@ -89,7 +102,7 @@ fn set_server(config: &Config, name: &str) -> Result<()> {
     foreign::alter_server(name, &changes)
 }
 
-fn set_mapping(config: &Config, server: &str) -> Result<()> {
+fn set_mapping(login: &Login, server: &str) -> Result<()> {
     let rows = spi::execute(
         "SELECT FROM pg_catalog.pg_user_mappings WHERE srvname = $1::pg_catalog.name AND umuser = $2::pg_catalog.oid",
         &[Some(server), Some(&backend::current_role().to_string())],
@@ -97,8 +110,8 @@ fn set_mapping(config: &Config, server: &str) -> Result<()> {
     if !rows.is_empty() {
         foreign::drop_user_mapping(server)?;
     }
-    let mut options = vec![Change::Add("user", &config.user)];
-    if let Some(password) = &config.password {
+    let mut options = vec![Change::Add("user", &login.user)];
+    if let Some(password) = &login.password {
         options.push(Change::Add("password", Secret::reveal(password)));
     }
     foreign::create_user_mapping(server, &options)

@@ -36,6 +36,24 @@ fn cgpsync_verify() {
     raise();
 }
 
+/// 0.1.0 and 0.2.0
+#[pg_extern(sql = false)]
+fn cgpsync_create_table() {
+    raise();
+}
+
+/// 0.1.0 and 0.2.0
+#[pg_extern(sql = false)]
+fn cgpsync_import_config() {
+    raise();
+}
+
+/// 0.1.0 and 0.2.0
+#[pg_extern(sql = false)]
+fn cgpsync_import_config_text() {
+    raise();
+}
+
 /// 0.2.0
 #[pg_extern(sql = false)]
 fn cgpsync_sync_v2() {

@@ -435,9 +435,10 @@ fn a_config_is_read_or_refused_and_never_quoted() {
     fuzz("config.json", text, move |text| {
         match config::parse(&text) {
             Ok(config) => {
-                let size: usize = config.remarks(&here(), |_| false).iter().map(String::len).sum();
+                let remarks = [config.remarks(), config.remarks_on_destination(&here(), |_| false)].concat();
+                let size: usize = remarks.iter().map(String::len).sum();
                 prop_assert!(size <= 2 * text.len() + 1000);
-                prop_assert!(config.port > 0 && !config.host.is_empty());
+                prop_assert!(config.source.port > 0 && !config.source.host.is_empty());
             }
             Err(error) => prop_assert!(!shows_secret(&error) && is_error_code(&error.sqlstate)),
         }

@@ -1,5 +1,7 @@
-//! cgpsync_create_table: an empty table here like one of the source. Needs no processes: the caller's backend reads the source's catalogs and
-//! creates everything in the caller's transaction, as the caller. What has no counterpart is told in NOTICEs.
+//! cgpsync_create_table: an empty table like one of the source, here or on another server. Needs no processes: the caller's backend reads the
+//! source's catalogs and creates everything in the caller's transaction, as the caller. What has no counterpart is told in NOTICEs.
+
+mod elsewhere;
 
 use super::caller;
 use super::state::Store;
@@ -18,16 +20,22 @@ use crate::targets::local::table_like::{self, ColumnType};
 use crate::wire::{Session, mapping};
 use std::collections::HashMap;
 
-/// Creates it and gives its OID. `target_table` left out is the source's schema and name, without a schema the source's schema.
-pub fn create_table(source_table: &str, target_table: Option<&str>, source: Option<String>) -> Result<u32> {
+/// Creates it and gives its OID, or that of the foreign table which stands for it on server `target`. `target_table` left out is the source's
+/// schema and name, without a schema the source's schema.
+pub fn create_table(
+    source_table: &str,
+    target_table: Option<&str>,
+    source: Option<String>,
+    target: Option<&str>,
+) -> Result<u32> {
     caller::check_writable("create a table")?;
     caller::check_place()?;
     let wanted = split_argument("source_table", source_table)?;
-    let target = target_table
+    let named = target_table
         .map(|text| split_argument("target_table", text))
         .transpose()?;
-    let (mut table, mut definition, prefixed) = describe(&wanted, &caller::resolve_source(source, None)?)?;
-    let (schema, name) = match target {
+    let (mut table, mut definition, prefixed) = describe(&wanted, &caller::resolve_source(source, target)?)?;
+    let (schema, name) = match named {
         Some((schema, name)) => (schema.unwrap_or_else(|| definition.schema.clone()), name),
         None => (definition.schema.clone(), definition.name.clone()),
     };
@@ -44,7 +52,10 @@ pub fn create_table(source_table: &str, target_table: Option<&str>, source: Opti
         plan::prefix_partitions(&mut table.root, &name);
     }
     tame_names(&mut table, &mut definition);
-    let oid = create(&schema, &name, &table, &definition)?;
+    let (oid, remarks) = match target {
+        None => create(&schema, &name, &table, &definition)?,
+        Some(server) => elsewhere::create(server, &schema, &name, &table, &definition)?,
+    };
     // A point that an older table of this name has reached says nothing of this one, which is empty.
     if let Some(point) = Store::open()?.forget(oid)? {
         report::notice(&format!(
@@ -52,7 +63,7 @@ pub fn create_table(source_table: &str, target_table: Option<&str>, source: Opti
             quote_qualified(&schema, &name)
         ));
     }
-    for what in &definition.left_out {
+    for what in remarks.iter().chain(&definition.left_out) {
         report::notice(what);
     }
     Ok(oid)
@@ -102,9 +113,12 @@ fn tame_names(table: &mut Table, definition: &mut Definition) {
     indexes.chain(checks).for_each(|name| *name = tame(name));
 }
 
-/// Creates the table, its partitions, then what needs all of them.
-fn create(schema: &str, name: &str, table: &Table, definition: &Definition) -> Result<u32> {
-    let types = table_like::types(&definition.columns)?;
+/// The columns as they are made here, with what is told of them.
+fn columns<'a>(
+    table: &Table,
+    definition: &'a Definition,
+    types: &'a [ColumnType],
+) -> Result<(Vec<NewColumn<'a>>, Vec<String>)> {
     let collations = table_like::collations()?;
     let mut keys = plan::range_keys(&table.root);
     // Digits come in one order in every collation.
@@ -112,7 +126,7 @@ fn create(schema: &str, name: &str, table: &Table, definition: &Definition) -> R
     keys.retain(|name, _| !digits.contains(&quote_ident(name)));
     let mut remarks = Vec::new();
     let mut columns = Vec::with_capacity(types.len());
-    for (column, of_type) in definition.columns.iter().zip(&types) {
+    for (column, of_type) in definition.columns.iter().zip(types) {
         let (collation, remark) = collations.of(column, keys.get(column.name.as_str()).copied());
         remarks.extend(remark);
         remarks.extend(about_type(column, of_type));
@@ -123,6 +137,13 @@ fn create(schema: &str, name: &str, table: &Table, definition: &Definition) -> R
             default: column.default.as_deref().filter(|_| of_type.of_others.is_none()),
         });
     }
+    Ok((columns, remarks))
+}
+
+/// Creates the table, its partitions, then what needs all of them. Gives its OID and what is told.
+fn create(schema: &str, name: &str, table: &Table, definition: &Definition) -> Result<(u32, Vec<String>)> {
+    let types = table_like::types(&definition.columns)?;
+    let (columns, mut remarks) = columns(table, definition, &types)?;
     let qualified = quote_qualified(schema, name);
     let sql = plan::table_sql(&qualified, &columns, table.root.level.as_ref());
     let oid = table_like::create(schema, name, &sql, &types)?;
@@ -131,42 +152,45 @@ fn create(schema: &str, name: &str, table: &Table, definition: &Definition) -> R
     }
     table_like::create_partitions(&plan::partitions(&qualified, schema, &table.root))?;
     let names = plan::new_names(&qualified, schema, &table.root);
-    let of_others = columns
-        .iter()
-        .zip(&types)
-        .filter(|(_, of_type)| of_type.of_others.is_some() && of_type.instead_of.is_none());
-    let of_others: Vec<&str> = of_others.map(|(column, _)| column.definition.name.as_str()).collect();
-    remarks.extend(add_checks(definition, &names, &of_others)?);
+    remarks.extend(refused_checks(definition, &names, &columns, &types)?.into_values());
     remarks.extend(add_indexes(definition, &names)?);
-    for remark in remarks {
-        report::notice(&remark);
-    }
-    Ok(oid)
+    Ok((oid, remarks))
 }
 
-/// Adds the CHECKs to the tables here, whose names are `names`, and tells which are not copied. `of_others` are columns whose values are not to
-/// be read here.
-fn add_checks(definition: &Definition, names: &HashMap<String, String>, of_others: &[&str]) -> Result<Vec<String>> {
-    let mut remarks = Vec::new();
+/// Adds the CHECKs to the tables here, whose names are `names`; gives those that are not copied, by name, with what is told of them.
+fn refused_checks(
+    definition: &Definition,
+    names: &HashMap<String, String>,
+    columns: &[NewColumn<'_>],
+    types: &[ColumnType],
+) -> Result<HashMap<String, String>> {
+    // Columns whose values are not to be read here.
+    let of_others = columns
+        .iter()
+        .zip(types)
+        .filter(|(_, of_type)| of_type.of_others.is_some() && of_type.instead_of.is_none());
+    let of_others: Vec<&str> = of_others.map(|(column, _)| column.definition.name.as_str()).collect();
+    let mut refused = HashMap::new();
     for check in &definition.checks {
         let Some(relation) = names.get(&check.relation) else {
             continue;
         };
         let own_name = split_name(relation).map(|(_, name)| name);
         // A row of the table has them in it.
-        let untouchable: Vec<&str> = match of_others {
+        let untouchable: Vec<&str> = match of_others.as_slice() {
             [] => Vec::new(),
             columns => columns.iter().copied().chain(own_name.as_deref()).collect(),
         };
         if let Some(reason) = table_like::check(check, relation, &untouchable)? {
-            remarks.push(format!(
+            let remark = format!(
                 "CHECK constraint \"{}\" is not copied: {reason}: {}",
                 check.name,
                 tame(&check.expression)
-            ));
+            );
+            refused.insert(check.name.clone(), remark);
         }
     }
-    Ok(remarks)
+    Ok(refused)
 }
 
 /// The same for indexes.

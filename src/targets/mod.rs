@@ -22,7 +22,7 @@ use crate::source::Reader;
 use crate::wire::Session;
 use loading::{Loaded, Storage, What};
 use local::Local;
-pub use remote::{Access, Held, Remote};
+pub use remote::{Access, Held, Remote, open_to_write};
 use std::collections::{BTreeSet, HashMap};
 
 /// The table that is written.

@@ -10,13 +10,19 @@ fn a_table_on_another_server_is_synced_up_to_a_point_and_on_from_there() {
     assert_eq!(units.len(), 3, "{units:?} {notices}");
     assert_eq!(units[0], ("persons_201701".to_owned(), "done".to_owned()));
     trio.same_rows("persons", "born < '2017-04-01'");
-    assert_eq!(trio.text("SELECT count(*) FROM persons WHERE born >= '2017-04-01'"), "0");
+    assert_eq!(
+        trio.text("SELECT count(*) FROM persons WHERE born >= '2017-04-01'"),
+        "0"
+    );
     assert_eq!(pair.remembered("persons"), "20170315");
     let ways = "SELECT string_agg(DISTINCT way, ',') FROM cgpsync_run_partition";
     assert_eq!(pair.target.text(ways), "exchange", "{notices}");
     // The source is the only other server of the wrapper; what is closed is left alone.
     pair.source.sql("UPDATE persons SET note = 'changed'");
-    assert_eq!(pair.copied("'persons', '20170401'"), ["persons_201703", "persons_201704"]);
+    assert_eq!(
+        pair.copied("'persons', '20170401'"),
+        ["persons_201703", "persons_201704"]
+    );
     assert_eq!(trio.text("SELECT count(*) FROM persons WHERE note = 'changed'"), "100");
     let verified = "SELECT string_agg(partition || ' ' || matches, ', ' ORDER BY partition)
                     FROM cgpsync_verify('persons', '20170401', since => '20170101', source => 'src', method => 'checksum')";
@@ -49,8 +55,12 @@ fn an_exchange_keeps_all_that_a_partition_is() {
     let pair = &trio.pair;
     let space = trio.there.dir.join("space");
     // Whoever the server runs as owns the directory.
-    trio.there.sql(&format!("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {}'", space.display()));
-    trio.there.sql(&format!("CREATE TABLESPACE space LOCATION '{}'", space.display()));
+    trio.there.sql(&format!(
+        "COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {}'",
+        space.display()
+    ));
+    trio.there
+        .sql(&format!("CREATE TABLESPACE space LOCATION '{}'", space.display()));
     trio.there.sql(
         "CREATE ROLE owner; CREATE ROLE reader; CREATE ROLE \"odd Role\"; CREATE SCHEMA odd AUTHORIZATION owner;
          ALTER DEFAULT PRIVILEGES IN SCHEMA odd GRANT ALL ON TABLES TO PUBLIC;
@@ -89,6 +99,12 @@ fn an_exchange_keeps_all_that_a_partition_is() {
         assert_eq!(trio.text(PORTRAIT), before);
     }
     assert_ne!(trio.text("SELECT 'odd.\"Part 1\"'::regclass::oid"), oid);
-    assert_eq!(trio.text("SELECT count(*) || ' ' || sum(twice) FROM odd.t"), "1000 1001000");
-    assert_eq!(trio.text("SELECT count(*) FROM pg_class WHERE relname LIKE '%cgpsync%'"), "0");
+    assert_eq!(
+        trio.text("SELECT count(*) || ' ' || sum(twice) FROM odd.t"),
+        "1000 1001000"
+    );
+    assert_eq!(
+        trio.text("SELECT count(*) FROM pg_class WHERE relname LIKE '%cgpsync%'"),
+        "0"
+    );
 }

@@ -38,7 +38,11 @@ fn partitions_of_every_kind_are_exchanged() {
          INSERT INTO pairs SELECT g % 10, g % 7 FROM generate_series(1, 400) g WHERE (g % 10, g % 7) < (9, 100) AND (g % 10, g % 7) >= (0, 0)",
     );
     for (table, end, exchanged) in [
-        ("regions", "'20171231'", "regions_eu_1 exchange, regions_eu_2 exchange, regions_null exchange"),
+        (
+            "regions",
+            "'20171231'",
+            "regions_eu_1 exchange, regions_eu_2 exchange, regions_null exchange",
+        ),
         ("moods", "NULL", "moods_rest exchange, moods_up exchange"),
         ("hashed", "NULL", "hashed_0 exchange, hashed_1 exchange"),
         ("pairs", "'9'", "pairs_1 exchange, pairs_2 exchange"),
@@ -61,8 +65,9 @@ fn partitions_of_every_kind_are_exchanged() {
 fn rows_that_only_the_target_can_tell_apart_are_told_apart_there() {
     let trio = Trio::new();
     let pair = &trio.pair;
-    pair.source
-        .sql("CREATE TABLE hashed (i int, t text); INSERT INTO hashed SELECT g, 'row ' || g FROM generate_series(1, 500) g");
+    pair.source.sql(
+        "CREATE TABLE hashed (i int, t text); INSERT INTO hashed SELECT g, 'row ' || g FROM generate_series(1, 500) g",
+    );
     trio.there.sql(
         "CREATE TABLE hashed (i int, t text) PARTITION BY HASH (i);
          CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0);
@@ -118,7 +123,9 @@ fn columns_that_are_not_copied_get_the_tables_default_and_types_may_differ() {
     );
     trio.attach("filled");
     for way in ["exchange", "truncate"] {
-        let arguments = format!("'filled', '20171231', source => 'src', columns => ARRAY['note', 'id', 'born'], replace => '{way}'");
+        let arguments = format!(
+            "'filled', '20171231', source => 'src', columns => ARRAY['note', 'id', 'born'], replace => '{way}'"
+        );
         assert_eq!(pair.copied(&arguments), ["filled_1"]);
         let filled = "SELECT count(*) || ' ' || sum(id) || ' ' || string_agg(DISTINCT origin, ',') || ' ' || count(at) || ' ' || count(empty) FROM filled";
         assert_eq!(trio.text(filled), "100 5050 of the table 100 0", "{way}");
@@ -136,13 +143,20 @@ fn partitions_that_only_the_source_has_are_created_over_there_and_those_that_it_
          CREATE TABLE persons_rest PARTITION OF persons DEFAULT",
     );
     let (_, notices) = pair.told("'persons', '20170315', 2, source => 'src'");
-    assert!(notices.contains("created partition persons_201702 as the source has it"), "{notices}");
+    assert!(
+        notices.contains("created partition persons_201702 as the source has it"),
+        "{notices}"
+    );
     trio.same_rows("persons", "born < '2017-04-01'");
     let owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'persons_201702'";
     assert_eq!(trio.text(owner), "owner");
     pair.source.sql("DROP TABLE persons_201702");
-    let (units, notices) = pair.told("'persons', '20170415', 2, source => 'src', since => '20170101', vanished => 'keep'");
-    assert!(units.contains(&("persons_201702".to_owned(), "skipped".to_owned())), "{units:?} {notices}");
+    let (units, notices) =
+        pair.told("'persons', '20170415', 2, source => 'src', since => '20170101', vanished => 'keep'");
+    assert!(
+        units.contains(&("persons_201702".to_owned(), "skipped".to_owned())),
+        "{units:?} {notices}"
+    );
     let (_, notices) = pair.told("'persons', '20170415', 2, source => 'src', since => '20170101', vanished => 'drop'");
     assert!(notices.contains("dropped partition persons_201702"), "{notices}");
     assert_eq!(trio.text("SELECT to_regclass('persons_201702')"), "");

@@ -59,12 +59,20 @@ fn what_cannot_be_exchanged_is_truncated_and_the_reason_is_told() {
         trio.there.sql(change);
         pair.source.sql(&format!("UPDATE persons SET note = 'run {run}'"));
         let arguments = "'persons', '20170115', 1, source => 'src', since => '20170101'";
-        let error = pair.sync(&format!("{arguments}, replace => 'exchange'")).expect_err(change);
+        let error = pair
+            .sync(&format!("{arguments}, replace => 'exchange'"))
+            .expect_err(change);
         assert_eq!(error.code().code(), "0A000", "{change}: {error:?}");
         let detail = error.detail().unwrap_or_default();
-        assert!(detail.contains("cannot be exchanged: ") && detail.contains(reason), "{change}: {detail}");
+        assert!(
+            detail.contains("cannot be exchanged: ") && detail.contains(reason),
+            "{change}: {detail}"
+        );
         let (_, notices) = pair.told(arguments);
-        assert!(notices.contains("truncated, so that readers wait: ") && notices.contains(reason), "{change}: {notices}");
+        assert!(
+            notices.contains("truncated, so that readers wait: ") && notices.contains(reason),
+            "{change}: {notices}"
+        );
         trio.same_rows("persons", "born < '2017-02-01' AND born > '2017-01-01'");
         trio.there.sql(undo);
         let (_, notices) = pair.told(arguments);
@@ -115,7 +123,8 @@ fn who_holds_the_parent_for_long_is_named_and_nothing_is_truncated() {
     let run = pair.sync_in_background("'persons', '20170115', 1, source => 'src'");
     let attempts = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'";
     poll("it tries to lock the parent", SOON, || trio.text(attempts) != "0");
-    trio.there.sql("SET statement_timeout = '5s'; SELECT count(*) FROM persons WHERE born = '2017-05-01'");
+    trio.there
+        .sql("SET statement_timeout = '5s'; SELECT count(*) FROM persons WHERE born = '2017-05-01'");
     holder.batch_execute("ROLLBACK").expect("the end");
     assert_eq!(run.join(), Ok(1));
     trio.same_rows("persons", "born < '2017-02-01'");
@@ -132,9 +141,15 @@ fn a_role_that_does_not_own_the_table_there_truncates_and_one_that_may_not_write
     let error = pair.sync(arguments).expect_err("no right");
     assert_eq!(error.code().code(), "42501", "{error:?}");
     let detail = error.detail().unwrap_or_default();
-    assert!(detail.contains("server \"dr\"") && detail.contains("GRANT INSERT, TRUNCATE ON"), "{detail}");
+    assert!(
+        detail.contains("server \"dr\"") && detail.contains("GRANT INSERT, TRUNCATE ON"),
+        "{detail}"
+    );
     trio.there.sql("GRANT INSERT, TRUNCATE ON persons_201701 TO loader");
     let (_, notices) = pair.told(arguments);
-    assert!(notices.contains("truncated, so that readers wait: role \"loader\""), "{notices}");
+    assert!(
+        notices.contains("truncated, so that readers wait: role \"loader\""),
+        "{notices}"
+    );
     trio.same_rows("persons", "born < '2017-02-01'");
 }

@@ -55,7 +55,9 @@ fn a_snapshot_from_before_the_exchange_sees_the_new_rows_whole() {
     for way in ["exchange", "truncate"] {
         let mut old = old_snapshot(&trio.there);
         swapped::advance(&trio.pair);
-        let done = trio.pair.copied(&format!("{SYNC}, source => 'src', replace => '{way}'"));
+        let done = trio
+            .pair
+            .copied(&format!("{SYNC}, source => 'src', replace => '{way}'"));
         assert_eq!(done.len(), 2);
         assert_eq!(ask(&mut old, &look("events")), TABLE_IS_WHOLE, "{way}");
         let version = trio.text("SELECT max(version) FROM events");

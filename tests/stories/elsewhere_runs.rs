@@ -41,7 +41,8 @@ fn a_second_installation_is_refused_and_the_first_is_named() {
     let holder = "SELECT pid FROM pg_stat_activity WHERE application_name = 'cgpsync run 1'";
     let holder = trio.text(holder);
     let second = |table: &str| {
-        let sql = format!("SELECT cgpsync_sync('{table}', '20170215', source => 'src', source_table => 'public.persons')");
+        let sql =
+            format!("SELECT cgpsync_sync('{table}', '20170215', source => 'src', source_table => 'public.persons')");
         let error = pair.target.connect_to("beside").batch_execute(&sql);
         error.map_err(|error| error.as_db_error().expect("an error of the server").clone())
     };
@@ -50,7 +51,10 @@ fn a_second_installation_is_refused_and_the_first_is_named() {
         let error = second(table).expect_err("the first is on");
         assert_eq!(error.code().code(), "55006", "{error:?}");
         let detail = error.detail().unwrap_or_default();
-        assert!(detail.contains(&format!("process {holder} (\"cgpsync run 1\")")), "{detail}");
+        assert!(
+            detail.contains(&format!("process {holder} (\"cgpsync run 1\")")),
+            "{detail}"
+        );
     }
     reader.batch_execute("COMMIT").expect("the end");
     assert_eq!(run.join(), Ok(1));
@@ -70,7 +74,9 @@ fn a_session_there_that_ends_is_replaced_and_its_partition_loaded_again() {
     assert_eq!(trio.text(&format!("{ended} = 'cgpsync run 1'")), "1");
     let message = "SELECT message FROM cgpsync_run";
     poll("the lock is held again", SOON, || {
-        pair.target.text(message).contains("that holds the run's lock was lost, and is replaced")
+        pair.target
+            .text(message)
+            .contains("that holds the run's lock was lost, and is replaced")
     });
     assert_eq!(pair.target.text("SELECT sum(attempts) FROM cgpsync_run_partition"), "2");
     assert_eq!(trio.text(&format!("{ended} LIKE '%persons_201701\"'")), "1");
@@ -78,7 +84,10 @@ fn a_session_there_that_ends_is_replaced_and_its_partition_loaded_again() {
     let message = pair.target.text(message);
     assert!(message.contains("persons_201701: attempt 1 failed"), "{message}");
     trio.same_rows("persons", "born < '2017-03-01'");
-    assert_eq!(trio.text("SELECT count(*) FROM pg_class WHERE relname LIKE '%cgpsync%'"), "0");
+    assert_eq!(
+        trio.text("SELECT count(*) FROM pg_class WHERE relname LIKE '%cgpsync%'"),
+        "0"
+    );
 }
 
 #[test]
@@ -86,14 +95,17 @@ fn a_failed_run_is_resumed() {
     let trio = Trio::persons(20);
     let pair = &trio.pair;
     trio.there.sql("ALTER TABLE persons_201702 ADD CHECK (id < 10)");
-    let error = pair.sync("'persons', '20170315', 2, source => 'src'").expect_err("February's rows");
+    let error = pair
+        .sync("'persons', '20170315', 2, source => 'src'")
+        .expect_err("February's rows");
     assert_eq!(error.code().code(), "23514", "{error:?}");
     let detail = error.detail().unwrap_or_default();
     assert!(
         detail.contains("server \"dr\": new row for relation \"persons_201702\"") && !detail.contains("_cgpsync"),
         "{detail}"
     );
-    trio.there.sql("ALTER TABLE persons_201702 DROP CONSTRAINT persons_201702_id_check");
+    trio.there
+        .sql("ALTER TABLE persons_201702 DROP CONSTRAINT persons_201702_id_check");
     let (units, _) = pair.told("'persons', '20170315', 2, source => 'src'");
     let skipped = |name: &str| (name.to_owned(), "skipped".to_owned());
     assert!(units.contains(&skipped("persons_201701")), "{units:?}");
@@ -105,7 +117,10 @@ fn what_is_not_what_a_run_has_left_is_copied_again() {
     let trio = Trio::persons(20);
     let pair = &trio.pair;
     assert_eq!(pair.copied("'persons', '20170315', 2, source => 'src'").len(), 3);
-    assert_eq!(pair.copied("'persons', '20170315', 2, source => 'src'"), ["persons_201703"]);
+    assert_eq!(
+        pair.copied("'persons', '20170315', 2, source => 'src'"),
+        ["persons_201703"]
+    );
     // As a restore of last week's backup does: another table in its place, with other rows.
     trio.there.sql(
         "CREATE TABLE old (LIKE persons_201701); DROP TABLE persons_201701; ALTER TABLE old RENAME TO persons_201701;
@@ -115,7 +130,8 @@ fn what_is_not_what_a_run_has_left_is_copied_again() {
     let (units, notices) = pair.told("'persons', '20170315', 2, source => 'src'");
     assert_eq!(units.len(), 3, "{units:?}");
     assert!(
-        notices.contains("2 closed partitions are not what a run has left there") && notices.contains("persons_201701, persons_201702"),
+        notices.contains("2 closed partitions are not what a run has left there")
+            && notices.contains("persons_201701, persons_201702"),
         "{notices}"
     );
     trio.same_rows("persons", "born < '2017-04-01'");
@@ -125,7 +141,10 @@ fn what_is_not_what_a_run_has_left_is_copied_again() {
          CREATE TABLE persons_2017 PARTITION OF persons FOR VALUES FROM ('2017-01-01') TO ('2017-03-01')",
     );
     let (_, notices) = pair.told("'persons', '20170315', 2, source => 'src'");
-    assert!(notices.contains("was made anew since it was synced up to \"20170315\": that is forgotten"), "{notices}");
+    assert!(
+        notices.contains("was made anew since it was synced up to \"20170315\": that is forgotten"),
+        "{notices}"
+    );
     trio.same_rows("persons", "born < '2017-04-01'");
 }
 
@@ -135,24 +154,39 @@ fn servers_that_cannot_be_written_say_why() {
     let pair = &trio.pair;
     let sync = |server: &str| {
         pair.target.sql(&format!("DROP FOREIGN TABLE IF EXISTS other; CREATE FOREIGN TABLE other (id int) SERVER {server} OPTIONS (table_name 'persons')"));
-        let error = pair.sync("'other', '20170115', source => 'src', source_table => 'persons'").expect_err(server);
-        (error.code().code().to_owned(), format!("{} {:?}", error.message(), error.hint()))
+        let error = pair
+            .sync("'other', '20170115', source => 'src', source_table => 'persons'")
+            .expect_err(server);
+        (
+            error.code().code().to_owned(),
+            format!("{} {:?}", error.message(), error.hint()),
+        )
     };
     let standby = trio.there.standby();
     pair.create_server("standby", standby.port);
     let (code, message) = sync("standby");
-    assert!(code == "25006" && message.contains("server \"standby\" is a standby"), "{code} {message}");
+    assert!(
+        code == "25006" && message.contains("server \"standby\" is a standby"),
+        "{code} {message}"
+    );
     let full = Cluster::source("max_connections = 4\nsuperuser_reserved_connections = 0");
     full.sql("CREATE TABLE persons (id bigint, name varchar(64), born date NOT NULL, note text)");
     pair.create_server("busy", full.port);
     let others: Vec<_> = (0..4).map(|_| full.connect()).collect();
     pair.target.sql("ALTER ROLE postgres SET cgpsync.max_retries = 1");
     let (code, message) = sync("busy");
-    assert!(code == "53300" && message.contains("server \"busy\""), "{code} {message}");
+    assert!(
+        code == "53300" && message.contains("server \"busy\""),
+        "{code} {message}"
+    );
     drop(others);
-    pair.target.sql("ALTER USER MAPPING FOR postgres SERVER busy OPTIONS (SET password 'wrong')");
+    pair.target
+        .sql("ALTER USER MAPPING FOR postgres SERVER busy OPTIONS (SET password 'wrong')");
     let (code, message) = sync("busy");
-    assert!(code == "28P01" && message.contains("server \"busy\""), "{code} {message}");
+    assert!(
+        code == "28P01" && message.contains("server \"busy\""),
+        "{code} {message}"
+    );
 }
 
 #[test]
@@ -164,7 +198,8 @@ fn a_pooler_that_shares_out_its_connections_is_refused() {
     let pair = &trio.pair;
     for (mode, works) in [("transaction", false), ("session", true)] {
         let pooler = Pooler::start(&trio.there, mode, "");
-        pair.target.sql(&format!("ALTER SERVER dr OPTIONS (SET port '{}')", pooler.port));
+        pair.target
+            .sql(&format!("ALTER SERVER dr OPTIONS (SET port '{}')", pooler.port));
         let result = pair.sync("'persons', '20170115', 2, source => 'src'");
         match works {
             true => assert_eq!(result.expect("a sync").len(), 1),
@@ -172,7 +207,10 @@ fn a_pooler_that_shares_out_its_connections_is_refused() {
                 let error = result.expect_err("sessions are none");
                 let detail = error.detail().unwrap_or_default();
                 assert_eq!(error.code().code(), "0A000", "{error:?}");
-                assert!(detail.contains("server \"dr\"") && detail.contains("A pooler shares out"), "{detail}");
+                assert!(
+                    detail.contains("server \"dr\"") && detail.contains("A pooler shares out"),
+                    "{detail}"
+                );
             }
         }
         drop(pooler);
@@ -184,7 +222,11 @@ fn a_pooler_that_shares_out_its_connections_is_refused() {
 fn foreign_tables_of_other_wrappers_serve_as_well() {
     let trio = Trio::persons(5);
     let pair = &trio.pair;
-    if pair.target.text("SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'") == "0" {
+    if pair
+        .target
+        .text("SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'")
+        == "0"
+    {
         return;
     }
     pair.target.sql(&format!(
@@ -199,5 +241,8 @@ fn foreign_tables_of_other_wrappers_serve_as_well() {
         ["persons_201701"]
     );
     // And it can be queried here.
-    assert_eq!(pair.target.text("SELECT count(*) || ' ' || max(name) FROM people"), "5 name 5");
+    assert_eq!(
+        pair.target.text("SELECT count(*) || ' ' || max(name) FROM people"),
+        "5 name 5"
+    );
 }

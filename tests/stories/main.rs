@@ -29,6 +29,7 @@ mod cron;
 mod defaults;
 mod elsewhere;
 mod elsewhere_kinds;
+mod elsewhere_made;
 mod elsewhere_obstacles;
 mod elsewhere_readers;
 mod elsewhere_runs;

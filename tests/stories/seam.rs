@@ -192,9 +192,14 @@ fn who_may_not_write_a_table_elsewhere_is_told_by_whom() {
         "CREATE ROLE caller LOGIN PASSWORD 'secret'; GRANT USAGE ON FOREIGN SERVER src, dr TO caller",
     );
     for call in ["cgpsync_sync", "cgpsync_start"] {
-        let (code, message) = fails(&format!("SET ROLE caller; SELECT {call}('persons', '20170301', source => 'src')"));
+        let (code, message) = fails(&format!(
+            "SET ROLE caller; SELECT {call}('persons', '20170301', source => 'src')"
+        ));
         assert_eq!(code, "42501", "{call}: {message}");
-        assert!(message.contains("foreign table \"public\".\"persons\""), "{call}: {message}");
+        assert!(
+            message.contains("foreign table \"public\".\"persons\""),
+            "{call}: {message}"
+        );
     }
     let (code, message) = fails("SELECT cgpsync_plan('nothing', source => 'src')");
     assert_eq!(code, "42P01");

@@ -55,9 +55,7 @@ impl Trio {
 
     /// A foreign table here that stands for `table` there.
     pub fn attach(&self, table: &str) {
-        self.pair
-            .target
-            .sql(&format!("SELECT cgpsync_attach('{table}', 'dr')"));
+        self.pair.target.sql(&format!("SELECT cgpsync_attach('{table}', 'dr')"));
     }
 
     /// Asserts that source and target answer `sql` alike.

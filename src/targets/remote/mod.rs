@@ -27,6 +27,7 @@ use crate::plan::copy_sql::{quote_literal, quote_qualified};
 use crate::plan::creation::Creation;
 use crate::plan::tables::Unit;
 use crate::row::Row;
+use crate::settings;
 use crate::source::{Reader, is_standby};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::{Session, mapping};
@@ -311,6 +312,19 @@ impl Remote {
         let found = self.found.borrow().clone();
         found.ok_or_else(|| Error::internal("the target has not been looked at"))
     }
+}
+
+/// A session in the calling backend that may write on `server`, as the acting role's user mapping says.
+pub fn open_to_write(server: &str, name: &str) -> Result<Session> {
+    let endpoint = mapping::endpoint(server, Side::Target, settings::connect_timeout())?;
+    let session = Session::open_here(&endpoint, name, &backend::encoding(), &backend::timezone()?)?;
+    let (session, ()) = session.and_then(|session| {
+        check_server(session)?;
+        check_writable(session)?;
+        session.limit_lock_waits(settings::lock_timeout_ms());
+        Ok(())
+    })?;
+    Ok(session)
 }
 
 /// Refuses what is not known well enough: values must mean there what they mean here.

@@ -297,7 +297,13 @@ impl Socket for Slow {
 #[test]
 fn copy_data_is_passed_on_as_it_is_wherever_the_networks_cut_it() {
     let rows = [frame(b'd', b"first"), frame(b'd', b""), frame(b'd', &[7; 300])].concat();
-    let bytes = [frame(b'H', b"\0\0\0"), rows.clone(), frame(b'c', b""), frame(b'C', b"COPY 3\0")].concat();
+    let bytes = [
+        frame(b'H', b"\0\0\0"),
+        rows.clone(),
+        frame(b'c', b""),
+        frame(b'C', b"COPY 3\0"),
+    ]
+    .concat();
     for cut in 1..bytes.len() {
         let from = stream(bytes.chunks(cut).map(<[u8]>::to_vec));
         ask(&from);

@@ -1,0 +1,92 @@
+//! The same on another server. The table is made here first, as a temporary one that is undone again: what the source's text of types and
+//! CHECKs may do is found out by this server, and over there the same statements are run.
+
+use super::{columns, refused_checks};
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::xact;
+use crate::plan::copy_sql::quote_qualified;
+use crate::plan::new_table::{self as plan, Definition};
+use crate::plan::tables::Table;
+use crate::run::attach;
+use crate::targets::local::table_like;
+use crate::targets::open_to_write;
+use crate::wire::Session;
+use std::collections::HashMap;
+
+/// Where the table is tried.
+const TRIAL: &str = "pg_temp";
+
+/// Creates the table on `server`, which is committed there, then what stands for it here. Gives that one's OID, and what is told.
+pub fn create(
+    server: &str,
+    schema: &str,
+    name: &str,
+    table: &Table,
+    definition: &Definition,
+) -> Result<(u32, Vec<String>)> {
+    let types = table_like::types(&definition.columns)?;
+    let (columns, mut remarks) = columns(table, definition, &types)?;
+    let refused: HashMap<String, String> = xact::look(|| {
+        let tried = quote_qualified(TRIAL, name);
+        let sql = plan::table_sql(&tried, &columns, table.root.level.as_ref());
+        table_like::create(TRIAL, name, &sql, &types)?;
+        if let Some(sql) = plan::defaults_sql(&tried, &columns) {
+            table_like::set_defaults(&tried, &sql)?;
+        }
+        table_like::create_partitions(&plan::partitions(&tried, TRIAL, &table.root))?;
+        let names = plan::new_names(&tried, TRIAL, &table.root);
+        refused_checks(definition, &names, &columns, &types)
+    })?;
+    let qualified = quote_qualified(schema, name);
+    let names = plan::new_names(&qualified, schema, &table.root);
+    let mut statements = vec![plan::table_sql(&qualified, &columns, table.root.level.as_ref())];
+    statements.extend(plan::defaults_sql(&qualified, &columns));
+    let partitions = plan::partitions(&qualified, schema, &table.root);
+    statements.extend(partitions.into_iter().map(|partition| partition.sql));
+    let checks = definition
+        .checks
+        .iter()
+        .filter(|check| !refused.contains_key(&check.name));
+    for (check, relation) in checks.filter_map(|check| Some((check, names.get(&check.relation)?))) {
+        statements.extend([check.sql(relation), check.validate_sql(relation)]);
+    }
+    let indexes = definition.indexes.iter();
+    let indexes = indexes.filter_map(|index| Some(index.sql(names.get(&index.relation)?)));
+    statements.extend(indexes);
+    let session = open_to_write(server, "cgpsync create table")?;
+    let (session, ()) = session.and_then(|session| run(session, &statements, &qualified))?;
+    session.end();
+    remarks.extend(refused.into_values());
+    Ok((attach::attach(&qualified, server, Some(&qualified))?, remarks))
+}
+
+fn run(session: &mut Session, statements: &[String], name: &str) -> Result<()> {
+    session.begin_to_write()?;
+    let server = session.name().to_owned();
+    for statement in statements {
+        session
+            .batch(statement)
+            .map_err(|error| explain(error, name, &server))?;
+    }
+    session.batch("COMMIT")
+}
+
+fn explain(error: Error, name: &str, server: &str) -> Error {
+    let hint = match error.sqlstate.as_str() {
+        _ if error.hint.is_some() => None,
+        sqlstate::INVALID_SCHEMA_NAME => Some("Create the schema there, or pass target_table => 'schema.name'."),
+        sqlstate::UNDEFINED_OBJECT => {
+            Some("Create the type or its extension there first, or create the table there by hand and attach it.")
+        }
+        sqlstate::DUPLICATE_TABLE => {
+            Some("If it is the one that is meant, attach it: SELECT cgpsync_attach('schema.name', 'server').")
+        }
+        sqlstate::INSUFFICIENT_PRIVILEGE => Some("Map the calling role to one with CREATE on the schema there."),
+        _ => None,
+    };
+    let error = error.within(&format!("cannot create table {name} on server \"{server}\""));
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
