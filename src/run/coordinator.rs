@@ -61,7 +61,6 @@ struct Run {
     held: Option<Held>,
     /// a session that did so is to be replaced: when to try, and how often it was
     hold_again: Option<(Instant, u32)>,
-    /// a keeper that is gone is to be replaced
     renewal: Option<Renewal>,
     /// why what is still to do cannot be done by this plan
     outdated: Option<Error>,
@@ -157,8 +156,8 @@ impl Run {
         self.source = std::mem::take(&mut plan.source);
         let units = plan.units();
         let to_copy = units.iter().filter(|u| u.left.is_none()).count();
-        let remarks: Vec<String> = plan.remarks.iter().map(|remark| tame_remark(remark)).collect();
-        let remarks = remarks.join("\n");
+        let remarks = plan.remarks.iter().map(|remark| tame_remark(remark));
+        let remarks = remarks.collect::<Vec<_>>().join("\n");
         let board = Board::create(self.id, units.len(), self.request.max_rate)?;
         for (number, _) in units.iter().enumerate().filter(|(_, unit)| unit.left.is_some()) {
             board.gauge(number as i32 + 1).done();
@@ -271,8 +270,8 @@ impl Run {
         xact::transaction(|| {
             backend::set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
             self.request.limit_lock_waits()?;
-            let plan = || planning::plan(&self.request, &self.target, &self.store, keeper, clock, created);
-            self.target.look(plan)
+            let (request, target, store) = (&self.request, &self.target, &self.store);
+            target.look(|| planning::plan(request, target, store, keeper, clock, created))
         })
     }
 
@@ -384,14 +383,6 @@ impl Run {
             }
             self.store.finish_run(self.id, RunState::Done, None)
         })
-    }
-
-    /// Ends the sessions elsewhere, whatever they are at.
-    fn let_go(&mut self) {
-        if let Some(keeper) = self.keeper.take() {
-            keeper.abandon();
-        }
-        self.target.leave(false);
     }
 
     /// Terminates the workers and gives them a moment to record how their units ended.

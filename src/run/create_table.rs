@@ -1,7 +1,7 @@
 //! cgpsync_create_table: an empty table like one of the source, here or on another server. Needs no processes: the caller's backend reads the
 //! source's catalogs and creates everything in the caller's transaction, as the caller. What has no counterpart is told in NOTICEs.
 
-mod elsewhere;
+mod over_there;
 
 use super::caller;
 use super::state::Store;
@@ -54,7 +54,7 @@ pub fn create_table(
     tame_names(&mut table, &mut definition);
     let (oid, remarks) = match target {
         None => create(&schema, &name, &table, &definition)?,
-        Some(server) => elsewhere::create(server, &schema, &name, &table, &definition)?,
+        Some(server) => over_there::create(server, &schema, &name, &table, &definition)?,
     };
     // A point that an older table of this name has reached says nothing of this one, which is empty.
     if let Some(point) = Store::open()?.forget(oid)? {

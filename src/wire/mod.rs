@@ -8,7 +8,6 @@
 mod alert;
 mod cancel;
 mod connect;
-mod copy_in;
 pub mod copy_out;
 pub mod endpoint;
 mod errors;
@@ -20,10 +19,12 @@ mod pins;
 mod polling;
 mod query;
 mod refusals;
+mod relay;
 pub mod session;
 mod socket;
 pub mod stream;
 pub mod tls;
+mod writing;
 
 pub use refusals::{listens_alike, not_one_server, other_server};
 pub use session::Session;

@@ -21,27 +21,18 @@ use std::time::{Duration, Instant};
 /// Most pieces of a COPY that are let in to see whether it has ended.
 const MOST_LEFT: usize = 200;
 
-/// Settings of a session that holds something over there: keepalives of that end, in seconds, and no end for being idle.
-const IN_TOUCH: &[(&str, &str)] = &[
-    ("tcp_keepalives_idle", "10"),
-    ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "3"),
-    ("tcp_user_timeout", "30000"),
-    ("idle_session_timeout", "0"),
-];
-
 /// Ends a question.
 const UNDO: &str = "ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question";
 
 /// A session on another server.
 pub struct Session {
-    link: Link,
+    pub(super) link: Link,
     /// which server this is
     described: Server,
     /// what its settings are within a transaction
     pins: Pins,
     /// the process over there that the transaction was begun in
-    backend: Option<String>,
+    pub(super) backend: Option<String>,
     /// the server that it must be; from the first transaction on the one that it was
     expected: Option<String>,
     /// the statement under way that `poll` asks for
@@ -119,44 +110,8 @@ impl Session {
         self.pin(snapshot.is_some())
     }
 
-    /// Begins a transaction that writes, with settings of its own as above. What was set for the session has to hold in it: an error where
-    /// another process answers than before.
-    pub fn begin_to_write(&mut self) -> Result<()> {
-        let before = self.backend.take();
-        self.query_promptly("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-            .map_err(no_transaction)?;
-        self.pin(false)?;
-        match before.is_none() || before == self.backend {
-            true => Ok(()),
-            false => Err(self.is_no_session()),
-        }
-    }
-
-    /// The error where its transactions are not all in one process over there.
-    pub fn is_no_session(&self) -> Error {
-        Error::unsupported(format!(
-            "server \"{}\" does not keep a session in one process",
-            self.name()
-        ))
-        .detail("A pooler shares out its connections by transactions.")
-        .hint("Connect to the server itself, or to a pooler that gives each client a connection (pool_mode = session).")
-    }
-
-    /// Has the server notice within half a minute that this end is gone though nobody has said so, and let go what the session holds there.
-    pub fn stay_in_touch(&mut self) -> Result<()> {
-        let values: Vec<String> = IN_TOUCH
-            .iter()
-            .map(|(name, value)| format!("('{name}', '{value}')"))
-            .collect();
-        self.batch(&format!(
-            "SELECT pg_catalog.set_config(s.name, v.value, false)
-             FROM (VALUES {}) AS v(name, value) JOIN pg_catalog.pg_settings s ON s.name = v.name",
-            values.join(", ")
-        ))
-    }
-
     /// Sets the transaction's settings and looks at them, and at who answers.
-    fn pin(&mut self, is_in_snapshot: bool) -> Result<()> {
+    pub(super) fn pin(&mut self, is_in_snapshot: bool) -> Result<()> {
         self.query_promptly(&self.pins.sql())?;
         // In a message of its own, which something that shares out statements would send elsewhere.
         let rows = self.query(&self.pins.question())?;
@@ -316,7 +271,7 @@ impl Session {
 
     /// Runs statements which the server answers at once, unless a pooler has no server for them and keeps them waiting. They have longer than
     /// a connection, as the first statements have Greenplum start processes on all of its segments, and may wait in a queue.
-    fn query_promptly(&mut self, sql: &str) -> Result<Vec<Row>> {
+    pub(super) fn query_promptly(&mut self, sql: &str) -> Result<Vec<Row>> {
         let limit = self.link.endpoint.connect_timeout.saturating_mul(6);
         let deadline = Instant::now().checked_add(limit);
         let result = self.link.ask(sql, deadline);
@@ -424,11 +379,6 @@ impl Session {
             at_work.collect()
         });
         Canceller::cancel_all(&to_cancel, deadline);
-    }
-
-    /// Ends a session politely that is in no transaction.
-    pub fn end(self) {
-        let _ = report::catch(|| self.link.say_goodbye());
     }
 
     /// Ends the transaction and the session politely. Nothing was written there, so a failure to say goodbye changes nothing.

@@ -1,5 +1,6 @@
 //! What is made for a table over there: the table itself, what stands for it here, and servers from the old tool's file.
 
+use crate::support::readme;
 use crate::support::trio::Trio;
 
 #[test]
@@ -118,5 +119,39 @@ fn the_old_tools_file_gives_both_servers() {
     assert!(
         error.code().code() == "22023" && error.message().contains("\"destination_host\""),
         "{error:?}"
+    );
+}
+
+#[test]
+fn the_readmes_lines_for_a_target_that_cannot_load_extensions() {
+    let trio = Trio::new();
+    let pair = &trio.pair;
+    pair.persons(20);
+    pair.target.sql("DROP EXTENSION cgpsync CASCADE; DROP TABLE persons");
+    for (cluster, role) in [(&pair.source, "reader"), (&trio.there, "loader")] {
+        cluster.sql(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'secret'; GRANT CREATE ON SCHEMA public TO {role}"
+        ));
+    }
+    pair.source.sql("GRANT SELECT ON persons TO reader");
+    let [block] = readme::blocks("A target that cannot load extensions", "sql")[..] else {
+        panic!("one block");
+    };
+    let script = block
+        .replace("'source.example'", &format!("'127.0.0.1', port '{}'", pair.source.port))
+        .replace("'target.example'", &format!("'127.0.0.1', port '{}'", trio.there.port))
+        .replace("dbname 'dw'", "dbname 'postgres'")
+        .replace("'…'", "'secret'");
+    pair.target.sql(&script);
+    assert_eq!(pair.remembered("persons"), "20170201");
+    trio.same_rows("persons", "born < '2017-03-01'");
+    assert_eq!(
+        pair.target
+            .text("SELECT string_agg(DISTINCT way, ',') FROM cgpsync_run_partition"),
+        "exchange"
+    );
+    assert_eq!(
+        trio.text("SELECT DISTINCT tableowner FROM pg_tables WHERE tablename LIKE 'persons%'"),
+        "loader"
     );
 }

@@ -44,7 +44,7 @@ fn a_second_installation_is_refused_and_the_first_is_named() {
         let sql =
             format!("SELECT cgpsync_sync('{table}', '20170215', source => 'src', source_table => 'public.persons')");
         let error = pair.target.connect_to("beside").batch_execute(&sql);
-        error.map_err(|error| error.as_db_error().expect("an error of the server").clone())
+        error.map_err(|error| Box::new(error.as_db_error().expect("an error of the server").clone()))
     };
     // A partition of it as well.
     for table in ["people", "february"] {

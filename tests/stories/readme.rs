@@ -5,6 +5,7 @@ use crate::support::{Pair, readme};
 /// Blocks that other stories run, and how many of each language: psql.rs, cron.rs, config.rs; commands of this project are what CI runs.
 const ELSEWHERE: &[(&str, &str, usize)] = &[
     ("Two commands", "sh", 1),
+    ("A target that cannot load extensions", "sql", 1),
     ("From pg_cron and psql", "sql", 2),
     ("From pg_cron and psql", "sh", 1),
     ("Coming from the old command-line tool", "sql", 1),

@@ -51,4 +51,12 @@ impl Run {
             }
         }
     }
+
+    /// Ends the sessions elsewhere, whatever they are at.
+    pub(super) fn let_go(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.abandon();
+        }
+        self.target.leave(false);
+    }
 }

@@ -1,6 +1,7 @@
 //! Reads and writes cgpsync's own tables; the only place that does. They belong to the extension's owner and nobody else may write
 //! them, so every write happens as that role, with a statement of ours and a pinned search_path.
 
+mod elsewhere;
 mod looks;
 mod remembered;
 pub mod rows;
@@ -13,6 +14,7 @@ use crate::pg::backend::{as_role, with_pinned_path};
 use crate::pg::{spi, xact};
 use crate::plan::copy_sql::quote_ident;
 use crate::row::Row;
+use crate::source::Place;
 
 /// Where the tables are and whose they are.
 #[derive(Debug, Clone)]
@@ -92,4 +94,13 @@ pub fn shown_name(oid: u32) -> Result<String> {
         .first()
         .and_then(|row| row.text(0))
         .map_or_else(|| oid.to_string(), str::to_owned))
+}
+
+/// A place from its three columns.
+fn place(row: &Row, [snapshot, server, peer]: [usize; 3]) -> Place {
+    Place {
+        snapshot: row.owned(snapshot),
+        server: row.owned(server),
+        peer: row.text(peer).and_then(|peer| peer.parse().ok()),
+    }
 }

@@ -40,16 +40,6 @@ impl Store {
         Ok((!text.is_empty()).then_some(Watermark { text, left_by }))
     }
 
-    /// OID over there of the table that the foreign table `table` stood for in its last complete run.
-    pub fn table_elsewhere(&self, table: u32) -> Result<Option<u32>> {
-        let rows = self.read(
-            "SELECT (target_session ->> 'table')::oid FROM @.cgpsync_run
-             WHERE relation = $1::oid::regclass AND status = 'done' ORDER BY run_id DESC LIMIT 1",
-            &[Some(&table.to_string())],
-        )?;
-        rows.first().map_or(Ok(None), |row| row.get(0))
-    }
-
     /// Where the remembered end_tm was taken from; None when no run of ours has left it.
     pub fn origin(&self, table: u32) -> Result<Option<Remembered>> {
         let rows = self.read(

@@ -2,14 +2,13 @@
 
 use super::rows::{NewUnit, Planned, RunInfo};
 use super::status::RunState;
-use super::{SHOWN_NAME, Store, shown_name};
+use super::{SHOWN_NAME, Store, place, shown_name};
 use crate::error::{Error, Result, sqlstate, tame, tame_remark};
 use crate::pg::{backend, lock, wait};
 use crate::plan::shares::Shares;
-use crate::row::Row;
 use crate::run::request::Request;
 use crate::source::Place;
-use crate::targets::{Held, Target};
+use crate::targets::Target;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -300,25 +299,6 @@ impl Store {
         .map(|_| ())
     }
 
-    /// From here on another session holds the run's lock on a target elsewhere.
-    pub fn set_held(&self, run_id: i64, held: &Held) -> Result<()> {
-        let held = serde_json::to_string(held).map_err(|e| Error::internal(e.to_string()))?;
-        self.write(
-            "UPDATE @.cgpsync_run SET target_session = $2::jsonb WHERE run_id = $1::bigint",
-            &[Some(&run_id.to_string()), Some(&held)],
-        )
-        .map(|_| ())
-    }
-
-    /// Which session holds the run's lock on a target elsewhere now.
-    pub fn held(&self, run_id: i64) -> Result<Option<Held>> {
-        let rows = self.read(
-            "SELECT target_session FROM @.cgpsync_run WHERE run_id = $1::bigint",
-            &[Some(&run_id.to_string())],
-        )?;
-        rows.first().map_or(Ok(None), |row| held(row, 0))
-    }
-
     /// Where units are read now.
     pub fn place(&self, run_id: i64) -> Result<Place> {
         let rows = self.read(
@@ -402,20 +382,6 @@ const IS_ALIVE: &str = "EXISTS (
       AND l.pid = r.coordinator_pid
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
       AND l.classid = 1667723379::pg_catalog.oid AND l.objid = r.relation::pg_catalog.oid AND l.objsubid = 2)";
-
-/// A place from its three columns.
-pub(super) fn place(row: &Row, [snapshot, server, peer]: [usize; 3]) -> Place {
-    Place {
-        snapshot: row.owned(snapshot),
-        server: row.owned(server),
-        peer: row.text(peer).and_then(|peer| peer.parse().ok()),
-    }
-}
-
-fn held(row: &Row, at: usize) -> Result<Option<Held>> {
-    let held = row.text(at).map(serde_json::from_str).transpose();
-    held.map_err(|e: serde_json::Error| Error::internal(e.to_string()))
-}
 
 /// The error of a call for a table that `run` is at work on.
 fn busy(table: u32, run: &str) -> Error {

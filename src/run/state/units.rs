@@ -1,9 +1,8 @@
 //! Units' rows: claimed, done, failed, put back.
 
-use super::Store;
 use super::rows::{Claim, ClaimedUnit, Counts, FinishedUnit, Load, SamePlan, what_is_read};
-use super::runs::place;
 use super::status::UnitState;
+use super::{Store, place};
 use crate::error::{Error, Result, sqlstate, tame, tame_remark};
 use crate::plan::retry::Retries;
 use crate::plan::tables::Unit;
@@ -92,25 +91,6 @@ impl Store {
             &[Some(&format!("{{{}}}", list.join(",")))],
         )?;
         rows.iter().map(|row| Ok((row.need(0)?, Load::read(row, 1)?))).collect()
-    }
-
-    /// The same of partitions on another server, of the table that `table` stands for: by their names, as an exchange gives them other OIDs.
-    pub fn last_loads_elsewhere(&self, table: u32, partitions: &[&str]) -> Result<HashMap<String, Load>> {
-        let names = serde_json::to_string(partitions).map_err(|e| Error::internal(e.to_string()))?;
-        let rows = self.read(
-            &format!(
-                "SELECT DISTINCT ON (p.target_relation) p.target_relation, p.target_oid, p.file_number, {}, p.rows
-                 FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
-                 WHERE r.relation = $1::oid::regclass AND p.status = 'done' AND p.rows IS NOT NULL
-                   AND to_jsonb(p.target_relation) <@ $2::jsonb
-                 ORDER BY p.target_relation, p.run_id DESC",
-                instant("p.server_start")
-            ),
-            &[Some(&table.to_string()), Some(&names)],
-        )?;
-        rows.iter()
-            .map(|row| Ok((row.string(0)?, Load::read(row, 1)?)))
-            .collect()
     }
 
     /// OIDs of the partitions that a run has replaced.

@@ -160,7 +160,7 @@ impl Local {
         statistics::analyze_parent(table.oid()?)
     }
 
-    /// See [`super::Target::lock_holders`].
+    /// Who holds a lock on a unit or on what is above it, for the error of one that could not get its own. Inside a transaction.
     pub fn lock_holders(&self, unit: &Unit) -> Result<Vec<Holder>> {
         facts::lock_holders(unit.oid()?)
     }

@@ -7,15 +7,15 @@
 //! source ── COPY OUT ──> worker here ── COPY IN ──> target
 //! ```
 //!
-//! CopyData goes from socket to socket as it is ([`crate::wire::copy_in`]). One transaction over there replaces a unit; that it is done is recorded
-//! here after its commit, so a crash in between has it loaded once more, which changes nothing. One session holds the run's lock over there ([`lock`]).
+//! CopyData goes from socket to socket as it is (`wire/relay.rs`). One transaction over there replaces a unit; that it is done is recorded
+//! here after its commit, so a crash in between has it loaded once more, which changes nothing. One session holds the run's lock over there (`run_lock.rs`).
 
-mod ddl;
-mod exchange;
-mod facts;
-mod load;
-mod lock;
-mod statistics;
+mod analyzing;
+mod creating;
+mod portrait;
+mod replacing;
+mod run_lock;
+mod staging;
 mod terms;
 
 use super::loading::{Limits, Loaded, What};
@@ -27,11 +27,10 @@ use crate::plan::copy_sql::{quote_literal, quote_qualified};
 use crate::plan::creation::Creation;
 use crate::plan::tables::Unit;
 use crate::row::Row;
-use crate::settings;
 use crate::source::{Reader, is_standby};
 use crate::wire::endpoint::Endpoint;
 use crate::wire::{Session, mapping};
-pub use lock::Held;
+pub use run_lock::Held;
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -226,12 +225,12 @@ impl Remote {
 
     /// See [`super::Target::create_partition`].
     pub fn create_partition(&self, creation: &Creation) -> Result<()> {
-        ddl::create_partition(self, creation)
+        creating::create_partition(self, creation)
     }
 
     /// See [`super::Target::drop_partition`].
     pub fn drop_partition(&self, name: &str, bound: &str) -> Result<String> {
-        ddl::drop_partition(self, name, bound)
+        creating::drop_partition(self, name, bound)
     }
 
     /// See [`super::Target::replace`].
@@ -241,27 +240,27 @@ impl Remote {
         reader: &mut Reader,
         record: &mut dyn FnMut(&Loaded) -> Result<()>,
     ) -> Result<Loaded> {
-        load::replace(self, what, reader, record)
+        replacing::replace(self, what, reader, record)
     }
 
     /// See [`super::Target::analyze`].
     pub fn analyze(&self, unit: &Unit) -> Result<()> {
-        statistics::analyze(self, unit)
+        analyzing::analyze(self, unit)
     }
 
     /// See [`super::Target::parents_of_all`].
     pub fn parents_of_all(&self, units: &[u32]) -> Result<Vec<u32>> {
-        statistics::parents_of_all(self, units)
+        analyzing::parents_of_all(self, units)
     }
 
     /// See [`super::Target::analyze_parent`].
     pub fn analyze_parent(&self, table: &Unit) -> Result<()> {
-        statistics::analyze_parent(self, table)
+        analyzing::analyze_parent(self, table)
     }
 
     /// See [`super::Target::unit_of`].
     pub fn unit_of(&self, oid: u32) -> Result<Unit> {
-        statistics::unit_of(self, oid)
+        analyzing::unit_of(self, oid)
     }
 
     /// See [`super::Target::is_beside`]. Within a look.
@@ -271,7 +270,7 @@ impl Remote {
         if session.identity() != Some(identity) {
             return Ok(false);
         }
-        let root = lock::root_of(&mut session, table)?;
+        let root = run_lock::root_of(&mut session, table)?;
         let rows = session.query(&format!(
             "{} SELECT current_database() = {} AND {oid} IN (SELECT oid FROM tree)",
             table::tree_sql(root),
@@ -314,14 +313,14 @@ impl Remote {
     }
 }
 
-/// A session in the calling backend that may write on `server`, as the acting role's user mapping says.
-pub fn open_to_write(server: &str, name: &str) -> Result<Session> {
-    let endpoint = mapping::endpoint(server, Side::Target, settings::connect_timeout())?;
+/// A session in the calling backend that may write on `server`, as the acting role's user mapping says. `name` becomes application_name.
+pub fn open_to_write(server: &str, name: &str, connect_timeout: Duration, lock_timeout_ms: i32) -> Result<Session> {
+    let endpoint = mapping::endpoint(server, Side::Target, connect_timeout)?;
     let session = Session::open_here(&endpoint, name, &backend::encoding(), &backend::timezone()?)?;
     let (session, ()) = session.and_then(|session| {
         check_server(session)?;
         check_writable(session)?;
-        session.limit_lock_waits(settings::lock_timeout_ms());
+        session.limit_lock_waits(lock_timeout_ms);
         Ok(())
     })?;
     Ok(session)

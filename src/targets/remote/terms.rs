@@ -148,7 +148,7 @@ impl Remote {
         .hint("Such a table can be planned for in its own database.")
     }
 
-    /// See [`super::Target::is_empty`]. Who has it locked is not waited for.
+    /// See [`crate::targets::Target::is_empty`]. Who has it locked is not waited for.
     pub fn is_empty(&self, unit: &Unit) -> Result<bool> {
         let sql = format!(
             "SET LOCAL lock_timeout = '1ms'; SELECT EXISTS (SELECT 1 FROM ONLY {})",

@@ -8,6 +8,7 @@ use crate::plan::copy_sql::quote_qualified;
 use crate::plan::new_table::{self as plan, Definition};
 use crate::plan::tables::Table;
 use crate::run::attach;
+use crate::settings;
 use crate::targets::local::table_like;
 use crate::targets::open_to_write;
 use crate::wire::Session;
@@ -53,7 +54,12 @@ pub fn create(
     let indexes = definition.indexes.iter();
     let indexes = indexes.filter_map(|index| Some(index.sql(names.get(&index.relation)?)));
     statements.extend(indexes);
-    let session = open_to_write(server, "cgpsync create table")?;
+    let session = open_to_write(
+        server,
+        "cgpsync create table",
+        settings::connect_timeout(),
+        settings::lock_timeout_ms(),
+    )?;
     let (session, ()) = session.and_then(|session| run(session, &statements, &qualified))?;
     session.end();
     remarks.extend(refused.into_values());

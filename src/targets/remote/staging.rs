@@ -1,11 +1,12 @@
 //! A new table over there takes the place of a unit: made, finished, and shown when its parent could be locked for a moment.
 
 use super::Remote;
-use super::facts::{self, gone};
+use super::portrait::{self, gone};
 use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{background, wait};
-use crate::plan::exchange::{Described, Stage};
+use crate::plan::exchange::Described;
+use crate::plan::exchange::stage::Stage;
 use crate::plan::holders::name_holders;
 use crate::plan::replace::lock_attempt;
 use crate::source;
@@ -24,11 +25,11 @@ pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<Option<String>> 
     let version = session.server().version;
     let made = session
         .batch(&stage.create(version).join("; "))
-        .and_then(|()| facts::made(session, &stage.table()))
-        .and_then(|(shape, ..)| session.batch(&stage.grant(&shape).join("; ")))
-        .and_then(|()| facts::made(session, &stage.table()));
+        .and_then(|()| portrait::made(session, &stage.table()))
+        .and_then(|(shape, _)| session.batch(&stage.grant(&shape).join("; ")))
+        .and_then(|()| portrait::made(session, &stage.table()));
     let reason = match made {
-        Ok((shape, ..)) => stage.difference(&shape),
+        Ok((shape, _)) => stage.difference(&shape),
         Err(error) if error.is_remote() && is_about_definitions(&error) => {
             Some(format!("a table like it cannot be made ({})", error.message))
         }
@@ -78,7 +79,7 @@ pub fn show(
 ) -> Result<()> {
     until_locked(session, &stage.lock(), stage.locks(), limits)
         .map_err(|error| named(error, session, unit, remote.server()))?;
-    let now = facts::describe(session, unit)?.ok_or_else(|| gone(unit, remote.server()))?;
+    let now = portrait::describe(session, unit)?.ok_or_else(|| gone(unit, remote.server()))?;
     if now != *seen {
         return Err(Error::new(
             sqlstate::OBJECT_IN_USE,

@@ -1,18 +1,20 @@
 //! Replacing the rows of one unit over there, in one transaction: afterwards the unit holds exactly what the source sent, or the transaction is undone
 //! and it holds what it held.
 
-use super::facts::{self, gone, parts};
-use super::{Remote, exchange};
+use super::portrait::{self, gone, parts};
+use super::{Remote, staging};
 use crate::catalog::{Database, defaults};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::xact;
 use crate::plan::copy_sql::{copy_in, quote_ident, quote_literal};
-use crate::plan::exchange::{Described, Stage, obstacle};
+use crate::plan::exchange::stage::Stage;
+use crate::plan::exchange::{Described, obstacle};
 use crate::plan::replace::{Replace, Way};
 use crate::plan::shares::Shares;
 use crate::source::{Reader, Size};
 use crate::targets::loading::{Loaded, Moved, Storage, What, holds_vanished};
 use crate::wire::Session;
+use crate::wire::copy_out::CopyOut;
 
 /// How the rows of a unit come into their place.
 enum Into<'a> {
@@ -34,98 +36,151 @@ pub fn replace(
     what.gauge.begin();
     let mut session = remote.session()?;
     let session = &mut *session;
+    let unit = begin(remote, session, what, &name)?;
+    let obstacle = match what.replace {
+        Replace::Truncate => None,
+        _ => match obstacle(&unit, what.columns) {
+            None => staging::rows_in_the_way(session, &unit)?,
+            reason => reason,
+        },
+    };
+    let way = what.replace.way(Way::Exchange, &what.unit.name, obstacle.as_deref())?;
+    // What the source refuses has not cost a lock then.
+    let copy_sql = what.portion.copy_sql(what.columns, what.binary, None);
+    let rows_of_source = reader.copy(&copy_sql, what.gauge)?;
+    what.gauge.take_piece();
+    let (into, obstacle) = match way {
+        Way::Exchange => make_stage(session, what, &unit)?,
+        _ => (Into::Unit, obstacle),
+    };
+    if matches!(into, Into::Unit) {
+        empty(remote, session, what, &unit)?;
+    }
+    let moved = load(remote, session, what, &unit, &into, rows_of_source)?;
+    reader.end_unit(what.portion, what.columns)?;
+    let loaded = Loaded {
+        moved,
+        way: into.way(),
+        processes: 1,
+        remark: None,
+        storage: commit(remote, session, what, &unit, &into)?,
+        obstacle,
+    };
+    xact::transaction(|| record(&loaded))?;
+    Ok(loaded)
+}
+
+impl Into<'_> {
+    fn way(&self) -> Way {
+        match self {
+            Into::Stage(_) => Way::Exchange,
+            Into::Unit => Way::Truncate,
+        }
+    }
+
+    /// An error about the table that was to take the unit's place names the unit.
+    fn in_units_terms(&self, error: Error) -> Error {
+        match self {
+            Into::Unit => error,
+            Into::Stage(stage) => Error {
+                message: stage.in_units_terms(&error.message),
+                detail: error.detail.as_deref().map(|detail| stage.in_units_terms(detail)),
+                ..error
+            },
+        }
+    }
+}
+
+/// Begins the transaction, one of the run, and looks at the unit, which is what was planned.
+fn begin(remote: &Remote, session: &mut Session, what: &What<'_>, name: &str) -> Result<Described> {
     session.begin_to_write()?;
-    session.batch(&Session::application_name_sql(&name))?;
+    session.batch(&Session::application_name_sql(name))?;
     remote.join(session)?;
-    let unit = facts::describe(session, &what.unit.name)?.ok_or_else(|| gone(&what.unit.name, remote.server()))?;
+    let unit = portrait::describe(session, &what.unit.name)?.ok_or_else(|| gone(&what.unit.name, remote.server()))?;
     check_planned(remote, what, &unit)?;
     check_filter(remote, session, what)?;
     check_vanished(session, what)?;
-    let mut obstacle = match what.replace != Replace::Truncate {
-        true => match obstacle(&unit, what.columns) {
-            None => exchange::rows_in_the_way(session, &unit)?,
-            reason => reason,
-        },
-        false => None,
-    };
-    let mut way = what.replace.way(Way::Exchange, &what.unit.name, obstacle.as_deref())?;
-    // What the source refuses has not cost a lock then.
-    let copy_sql = what.portion.copy_sql(what.columns, what.binary, None);
-    let mut rows_of_source = reader.copy(&copy_sql, what.gauge)?;
-    what.gauge.take_piece();
-    let (schema, bare) = parts(&what.unit.name)?;
-    let mut into = Into::Unit;
-    if way == Way::Exchange {
-        let own = format!("_cgpsync_{}_{}", what.crew.run_id, unit.place.oid);
-        let stage = Stage::new(&unit, &schema, &bare, own);
-        match exchange::make(session, &stage)? {
-            None => into = Into::Stage(stage),
-            Some(reason) => {
-                way = what.replace.way(Way::Exchange, &what.unit.name, Some(&reason))?;
-                obstacle = Some(reason);
-            }
+    Ok(unit)
+}
+
+/// Makes the table that is to take the unit's place. Where a table like the unit cannot be made the unit itself is loaded, for the reason that is given.
+fn make_stage<'u>(session: &mut Session, what: &What<'_>, unit: &'u Described) -> Result<(Into<'u>, Option<String>)> {
+    let (schema, name) = parts(&what.unit.name)?;
+    let own = format!("_cgpsync_{}_{}", what.crew.run_id, unit.place.oid);
+    let stage = Stage::new(unit, &schema, &name, own);
+    match staging::make(session, &stage)? {
+        None => Ok((Into::Stage(stage), None)),
+        Some(reason) => {
+            what.replace.way(Way::Exchange, &what.unit.name, Some(&reason))?;
+            Ok((Into::Unit, Some(reason)))
         }
     }
-    let table = match &into {
+}
+
+/// Loads all that the source sends.
+fn load(
+    remote: &Remote,
+    session: &mut Session,
+    what: &What<'_>,
+    unit: &Described,
+    into: &Into<'_>,
+    mut rows_of_source: CopyOut<'_>,
+) -> Result<Moved> {
+    let table = match into {
         Into::Stage(stage) => stage.table(),
-        Into::Unit => {
-            empty(remote, session, what, &unit)?;
-            what.unit.name.clone()
-        }
+        Into::Unit => what.unit.name.clone(),
     };
-    let unlike = other_defaults(remote, session, what, &unit)?;
+    let unlike = other_defaults(remote, session, what, unit)?;
     set_defaults(
         session,
         &table,
         unlike.iter().map(|column| (&column.name, &column.of_table)),
     )?;
-    let loaded_rows = {
-        let condition = unit.place.condition.as_deref().filter(|_| what.filter);
-        let sql = copy_in(
-            &table,
-            what.columns,
-            what.binary,
-            condition,
-            unit.facts.method == "heap",
-        );
-        session.copy_in(&sql)?.load(&mut rows_of_source)
-    };
-    let in_units_terms = |error| in_units_terms(error, &into);
-    let rows = complete(rows_of_source.rows(), loaded_rows.map_err(in_units_terms)?, what.filter)?;
-    let moved = Moved {
-        rows,
-        bytes: rows_of_source.bytes(),
-    };
-    reader.end_unit(what.portion, what.columns)?;
+    let condition = unit.place.condition.as_deref().filter(|_| what.filter);
+    let sql = copy_in(
+        &table,
+        what.columns,
+        what.binary,
+        condition,
+        unit.facts.method == "heap",
+    );
+    let loaded = session.copy_in(&sql).and_then(|copy| copy.load(&mut rows_of_source));
+    let loaded = loaded.map_err(|error| into.in_units_terms(error))?;
+    let rows = complete(rows_of_source.rows()?, loaded, what.filter)?;
     set_defaults(
         session,
         &table,
         unlike.iter().map(|column| (&column.name, &column.of_unit)),
     )?;
-    let storage = match &into {
-        Into::Stage(stage) => {
-            exchange::finish(session, stage).map_err(in_units_terms)?;
-            let (_, oid, _) = facts::made(session, &table)?;
-            let storage = storage_of(session, oid)?;
-            exchange::show(remote, session, stage, &unit, &what.unit.name, what.limits)?;
-            storage
-        }
+    Ok(Moved {
+        rows,
+        bytes: rows_of_source.bytes(),
+    })
+}
+
+/// Shows the rows; gives what the unit is known by from now on.
+fn commit(
+    remote: &Remote,
+    session: &mut Session,
+    what: &What<'_>,
+    unit: &Described,
+    into: &Into<'_>,
+) -> Result<Storage> {
+    match into {
         Into::Unit => {
             let storage = storage_of(session, unit.place.oid)?;
             session.batch("COMMIT")?;
-            storage
+            Ok(storage)
         }
-    };
-    let loaded = Loaded {
-        moved,
-        way,
-        processes: 1,
-        remark: None,
-        obstacle,
-        storage,
-    };
-    xact::transaction(|| record(&loaded))?;
-    Ok(loaded)
+        Into::Stage(stage) => {
+            let finished = staging::finish(session, stage);
+            let made = finished.and_then(|()| portrait::made(session, &stage.table()));
+            let (_, oid) = made.map_err(|error| into.in_units_terms(error))?;
+            let storage = storage_of(session, oid)?;
+            staging::show(remote, session, stage, unit, &what.unit.name, what.limits)?;
+            Ok(storage)
+        }
+    }
 }
 
 /// A unit over there is read and written by one process: pieces of it would need several transactions.
@@ -204,7 +259,7 @@ fn empty(remote: &Remote, session: &mut Session, what: &What<'_>, seen: &Describ
     check_vanished(session, what)?;
     let name = &what.unit.name;
     session.batch(&format!("TRUNCATE ONLY {name}"))?;
-    let now = facts::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
+    let now = portrait::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
     match now.place == seen.place {
         true => check_planned(remote, what, &now),
         false => Err(moved_on(name, "altered")),
@@ -284,26 +339,13 @@ fn set_defaults<'a>(
 }
 
 /// The number of rows loaded, if all that were sent are there, or were left out by the condition.
-fn complete(sent: Result<u64>, loaded: u64, is_filtered: bool) -> Result<u64> {
-    let sent = sent?;
+fn complete(sent: u64, loaded: u64, is_filtered: bool) -> Result<u64> {
     if loaded == sent || (is_filtered && loaded < sent) {
         return Ok(loaded);
     }
     Err(Error::protocol(format!("{sent} rows were sent and {loaded} loaded"))
         .detail("A trigger that skips rows makes the copy incomplete.")
         .hint("Disable the trigger on this partition for the sync, or let it raise an error."))
-}
-
-/// An error about the table that was to take the unit's place names the unit.
-fn in_units_terms(error: Error, into: &Into<'_>) -> Error {
-    match into {
-        Into::Unit => error,
-        Into::Stage(stage) => Error {
-            message: stage.in_units_terms(&error.message),
-            detail: error.detail.as_deref().map(|detail| stage.in_units_terms(detail)),
-            ..error
-        },
-    }
 }
 
 fn storage_of(session: &mut Session, oid: u32) -> Result<Storage> {

@@ -1,7 +1,7 @@
 //! Creating partitions over there that the source has, and dropping those that it has no more. Each is a transaction of its own there.
 
-use super::exchange::until_locked;
-use super::facts::{self, gone};
+use super::portrait::{self, gone};
+use super::staging::until_locked;
 use super::{Access, Remote};
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_ident;
@@ -23,8 +23,8 @@ fn in_transaction<T>(remote: &Remote, f: impl FnOnce(&mut Session, Access) -> Re
 pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<()> {
     let parent = &creation.parent_name;
     let create = |session: &mut Session, access: Access| {
-        let described = facts::describe(session, parent)?.ok_or_else(|| gone(parent, remote.server()))?;
-        let default = facts::default_of(session, described.place.oid)?;
+        let described = portrait::describe(session, parent)?.ok_or_else(|| gone(parent, remote.server()))?;
+        let default = portrait::default_of(session, described.place.oid)?;
         let tables: Vec<String> = [Some(parent.clone()), default].into_iter().flatten().collect();
         let only: Vec<String> = tables.iter().map(|table| format!("ONLY {table}")).collect();
         let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", only.join(", "));
@@ -44,11 +44,11 @@ pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<()> {
 /// See [`crate::targets::Target::drop_partition`].
 pub fn drop_partition(remote: &Remote, name: &str, bound: &str) -> Result<String> {
     let drop = |session: &mut Session, access: Access| {
-        let seen = facts::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
+        let seen = portrait::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
         let parent = seen.place.parents.first().map_or(name, String::as_str);
         let lock = format!("LOCK TABLE ONLY {parent}, ONLY {name} IN ACCESS EXCLUSIVE MODE");
         until_locked(session, &lock, 2, access.limits)?;
-        let now = facts::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
+        let now = portrait::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
         if now.place.bounds_below(name, &remote.name()).as_deref() != Some(bound) {
             return Err(Error::new(
                 sqlstate::OBJECT_IN_USE,

@@ -113,7 +113,6 @@ const INDEXES: &str = "(
 
 /// [`Facts`](crate::plan::exchange::Facts) of c, as JSON.
 const FACTS: &str = "json_build_object(
-    'file_number', CAST(c.relfilenode AS bigint),
     'method', COALESCE((SELECT m.amname FROM pg_am m WHERE m.oid = c.relam), 'heap'),
     'role', current_user,
     'is_owner', pg_has_role(c.relowner, 'USAGE')
@@ -158,11 +157,11 @@ pub fn describe(session: &mut Session, unit_name: &str) -> Result<Option<Describ
     ask(session, &sql)
 }
 
-/// The shape of a table that was made, and the number of its file with its OID.
-pub fn made(session: &mut Session, table: &str) -> Result<(Shape, u32, u32)> {
+/// The shape of a table that was made, and its OID.
+pub fn made(session: &mut Session, table: &str) -> Result<(Shape, u32)> {
     let (schema, name) = parts(table)?;
     let sql = format!(
-        "{} SELECT json_build_array({}, CAST(c.id AS bigint), CAST(c.relfilenode AS bigint)) FROM c",
+        "{} SELECT json_build_array({}, CAST(c.id AS bigint)) FROM c",
         unit(&schema, &name),
         shape()
     );

@@ -1,0 +1,271 @@
+//! The statements that make a table like a unit, and put it into the unit's place.
+
+use super::{Column, Described, Grant, Shape};
+use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
+
+/// The table that is to take the place of a unit.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    unit: &'a Described,
+    /// the unit's schema and name
+    schema: String,
+    name: String,
+    /// its own name until then
+    own: String,
+}
+
+/// Name of the constraint that tells the server what the bound says already.
+const BOUND: &str = "cgpsync_bound";
+
+impl<'a> Stage<'a> {
+    /// For `unit`, whose name is `schema.name`. `own` is a name that nothing has.
+    pub fn new(unit: &'a Described, schema: &str, name: &str, own: String) -> Stage<'a> {
+        Stage {
+            unit,
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            own,
+        }
+    }
+
+    /// Quoted, qualified.
+    pub fn table(&self) -> String {
+        quote_qualified(&self.schema, &self.own)
+    }
+
+    fn unit_table(&self) -> String {
+        quote_qualified(&self.schema, &self.name)
+    }
+
+    /// Makes the table. On a server of `version` identity columns of partitions are the parent's, and come with it.
+    pub fn create(&self, version: u32) -> Vec<String> {
+        let shape = &self.unit.shape;
+        let unlogged = if shape.persistence == "u" { "UNLOGGED " } else { "" };
+        let tablespace = in_tablespace(shape.tablespace.as_deref());
+        // Before 11 LIKE knows no statistics objects, and copies none.
+        let statistics = if version >= 110_000 {
+            " EXCLUDING STATISTICS"
+        } else {
+            ""
+        };
+        let bound = self.unit.place.condition.as_ref();
+        let bound = bound.map(|condition| format!(", CONSTRAINT {BOUND} CHECK ({condition})"));
+        let table = self.table();
+        let mut all = vec![
+            "SET LOCAL default_tablespace = ''".to_owned(),
+            format!(
+                "CREATE {unlogged}TABLE {table} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY{statistics}{}){tablespace}",
+                self.unit_table(),
+                bound.unwrap_or_default()
+            ),
+        ];
+        let parameters = |options: &[String], prefix: &str| {
+            let one = |option: &String| {
+                let (name, value) = option.split_once('=').unwrap_or((option, ""));
+                format!("{prefix}{} = {}", quote_ident(name), quote_literal(value))
+            };
+            options.iter().map(one).collect::<Vec<String>>()
+        };
+        let options = [
+            parameters(&shape.options, ""),
+            parameters(&shape.toast_options, "toast."),
+        ]
+        .concat();
+        if !options.is_empty() {
+            all.push(format!("ALTER TABLE {table} SET ({})", options.join(", ")));
+        }
+        for column in &shape.columns {
+            let name = quote_ident(&column.name);
+            if let Some(target) = column.statistics {
+                all.push(format!(
+                    "ALTER TABLE {table} ALTER COLUMN {name} SET STATISTICS {target}"
+                ));
+            }
+            if !column.options.is_empty() {
+                let options = parameters(&column.options, "").join(", ");
+                all.push(format!("ALTER TABLE {table} ALTER COLUMN {name} SET ({options})"));
+            }
+        }
+        if let Some(comment) = &shape.comment {
+            all.push(format!("COMMENT ON TABLE {table} IS {}", quote_literal(comment)));
+        }
+        if matches!(shape.replica_identity.as_str(), "n" | "f") {
+            let identity = if shape.replica_identity == "n" {
+                "NOTHING"
+            } else {
+                "FULL"
+            };
+            all.push(format!("ALTER TABLE {table} REPLICA IDENTITY {identity}"));
+        }
+        if shape.owner != self.unit.facts.role {
+            all.push(format!("ALTER TABLE {table} OWNER TO {}", quote_ident(&shape.owner)));
+        }
+        all
+    }
+
+    /// Gives the table, which is `made` as yet, the unit's grants instead of those that default privileges have given it.
+    pub fn grant(&self, made: &Shape) -> Vec<String> {
+        let table = self.table();
+        let mut all = Vec::new();
+        if made.grants != self.unit.shape.grants {
+            for grant in &made.grants {
+                all.push(format!("REVOKE ALL ON TABLE {table} FROM {}", grantee(grant)));
+            }
+            all.dedup();
+            all.extend(self.unit.shape.grants.iter().map(|grant| give(grant, "", &table)));
+        }
+        for column in &self.unit.shape.columns {
+            let on = format!(" ({})", quote_ident(&column.name));
+            all.extend(column.grants.iter().map(|grant| give(grant, &on, &table)));
+        }
+        all
+    }
+
+    /// What of `made`, the table once it has all that it can get, differs from the unit: a clause that follows a colon.
+    pub fn difference(&self, made: &Shape) -> Option<String> {
+        let shape = &self.unit.shape;
+        let what = if made.owner != shape.owner {
+            "owner"
+        } else if made.tablespace != shape.tablespace {
+            "tablespace"
+        } else if made.persistence != shape.persistence {
+            "persistence"
+        } else if (&made.options, &made.toast_options) != (&shape.options, &shape.toast_options) {
+            "storage parameters"
+        } else if made.comment != shape.comment {
+            "comment"
+        } else if made.grants != shape.grants {
+            "grants"
+        } else if let Some(column) = self.differing_column(made) {
+            return Some(format!("column \"{column}\" cannot be made as it is"));
+        } else if !self.has_checks_of(made) {
+            "CHECK constraints"
+        } else {
+            return None;
+        };
+        Some(format!("its {what} cannot be kept"))
+    }
+
+    fn differing_column(&self, made: &Shape) -> Option<String> {
+        let columns = &self.unit.shape.columns;
+        let is_alike = |(column, made): (&Column, &Column)| {
+            // The parent gives its own back.
+            let made = Column {
+                identity: column.identity.clone(),
+                ..made.clone()
+            };
+            *column == made
+        };
+        let differing = columns.iter().zip(&made.columns).find(|pair| !is_alike(*pair));
+        match differing {
+            Some((column, _)) => Some(column.name.clone()),
+            None if columns.len() != made.columns.len() => Some("?".to_owned()),
+            None => None,
+        }
+    }
+
+    fn has_checks_of(&self, made: &Shape) -> bool {
+        let begin = format!("{BOUND} ");
+        let of_made = made.checks.iter().filter(|check| !check.starts_with(&begin));
+        of_made.eq(&self.unit.shape.checks)
+    }
+
+    /// Name of index number `at` until the unit's is free.
+    fn index_name(&self, at: usize) -> String {
+        format!("{}_{at}", self.own)
+    }
+
+    /// Makes the indexes, from all rows at once.
+    pub fn build_indexes(&self) -> Vec<String> {
+        let table = self.table();
+        let mut all = Vec::new();
+        for (at, index) in self.unit.indexes.iter().enumerate() {
+            let name = quote_ident(&self.index_name(at));
+            let tablespace = index.tablespace.as_deref().unwrap_or("");
+            all.push(format!("SET LOCAL default_tablespace = {}", quote_literal(tablespace)));
+            all.push(match (&index.constraint, &index.tail) {
+                (Some(definition), _) => format!("ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"),
+                (None, tail) => format!("{} {name} ON {table}{}", index.create, tail.as_deref().unwrap_or("")),
+            });
+            if index.is_clustered {
+                all.push(format!("ALTER TABLE {table} CLUSTER ON {name}"));
+            }
+            if index.is_identity {
+                all.push(format!("ALTER TABLE {table} REPLICA IDENTITY USING INDEX {name}"));
+            }
+            let qualified = quote_qualified(&self.schema, &self.index_name(at));
+            if let Some(comment) = &index.comment {
+                all.push(format!("COMMENT ON INDEX {qualified} IS {}", quote_literal(comment)));
+            }
+            if let Some(comment) = &index.constraint_comment {
+                let comment = quote_literal(comment);
+                all.push(format!("COMMENT ON CONSTRAINT {name} ON {table} IS {comment}"));
+            }
+        }
+        all
+    }
+
+    /// What the server says of the table, in terms of the unit.
+    pub fn in_units_terms(&self, text: &str) -> String {
+        let indexes = self.unit.indexes.iter().enumerate().rev();
+        let text = indexes.fold(text.to_owned(), |text, (at, index)| {
+            text.replace(&self.index_name(at), &index.name)
+        });
+        text.replace(&self.own, &self.name)
+    }
+
+    /// Locks all that the exchange changes, from the top.
+    pub fn lock(&self) -> String {
+        let place = &self.unit.place;
+        let parent = place.parents.first().map(String::as_str);
+        let unit = self.unit_table();
+        let default = place.default.as_deref();
+        let tables = parent.into_iter().chain([unit.as_str()]).chain(default);
+        let tables: Vec<String> = tables.map(|table| format!("ONLY {table}")).collect();
+        format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "))
+    }
+
+    /// How many tables that are.
+    pub fn locks(&self) -> u32 {
+        let place = &self.unit.place;
+        1 + u32::from(!place.parents.is_empty()) + u32::from(place.default.is_some())
+    }
+
+    /// Puts the table into the place of the unit, which must be locked.
+    pub fn take_place(&self) -> Vec<String> {
+        let place = &self.unit.place;
+        let (table, unit) = (self.table(), self.unit_table());
+        let mut all = vec![format!("DROP TABLE {unit} RESTRICT")];
+        if let (Some(parent), Some(bound)) = (place.parents.first(), &place.bound) {
+            all.push(format!("ALTER TABLE {parent} ATTACH PARTITION {table} {bound}"));
+        }
+        if place.condition.is_some() {
+            all.push(format!("ALTER TABLE {table} DROP CONSTRAINT {BOUND}"));
+        }
+        for (at, index) in self.unit.indexes.iter().enumerate() {
+            // Of a constraint as well.
+            let own = quote_qualified(&self.schema, &self.index_name(at));
+            all.push(format!("ALTER INDEX {own} RENAME TO {}", quote_ident(&index.name)));
+        }
+        all.push(format!("ALTER TABLE {table} RENAME TO {}", quote_ident(&self.name)));
+        all
+    }
+}
+
+fn in_tablespace(name: Option<&str>) -> String {
+    name.map(|name| format!(" TABLESPACE {}", quote_ident(name)))
+        .unwrap_or_default()
+}
+
+fn grantee(grant: &Grant) -> String {
+    grant.to.as_deref().map_or_else(|| "PUBLIC".to_owned(), quote_ident)
+}
+
+fn give(grant: &Grant, columns: &str, table: &str) -> String {
+    let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
+    format!(
+        "GRANT {}{columns} ON TABLE {table} TO {}{option}",
+        grant.privilege,
+        grantee(grant)
+    )
+}

@@ -1,0 +1,58 @@
+//! A session that writes over there, and holds something between its transactions: settings and locks of its own, so all of them have to be in one process.
+
+use super::refusals::no_transaction;
+use super::session::Session;
+use crate::error::{Error, Result};
+use crate::pg::report;
+
+/// Settings of a session that holds something over there: keepalives of that end, in seconds, and no end for being idle.
+const IN_TOUCH: &[(&str, &str)] = &[
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
+    ("idle_session_timeout", "0"),
+];
+
+impl Session {
+    /// Begins a transaction that writes, with settings of its own as above. What was set for the session has to hold in it: an error where
+    /// another process answers than before.
+    pub fn begin_to_write(&mut self) -> Result<()> {
+        let before = self.backend.take();
+        self.query_promptly("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            .map_err(no_transaction)?;
+        self.pin(false)?;
+        match before.is_none() || before == self.backend {
+            true => Ok(()),
+            false => Err(self.is_no_session()),
+        }
+    }
+
+    /// The error where its transactions are not all in one process over there.
+    pub fn is_no_session(&self) -> Error {
+        Error::unsupported(format!(
+            "server \"{}\" does not keep a session in one process",
+            self.name()
+        ))
+        .detail("A pooler shares out its connections by transactions.")
+        .hint("Connect to the server itself, or to a pooler that gives each client a connection (pool_mode = session).")
+    }
+
+    /// Has the server notice within half a minute that this end is gone though nobody has said so, and let go what the session holds there.
+    pub fn stay_in_touch(&mut self) -> Result<()> {
+        let values: Vec<String> = IN_TOUCH
+            .iter()
+            .map(|(name, value)| format!("('{name}', '{value}')"))
+            .collect();
+        self.batch(&format!(
+            "SELECT pg_catalog.set_config(s.name, v.value, false)
+             FROM (VALUES {}) AS v(name, value) JOIN pg_catalog.pg_settings s ON s.name = v.name",
+            values.join(", ")
+        ))
+    }
+
+    /// Ends a session politely that is in no transaction.
+    pub fn end(self) {
+        let _ = report::catch(|| self.link.say_goodbye());
+    }
+}
