@@ -2,9 +2,9 @@
 SHELL := bash
 .PHONY: demo test bench faults property fuzz package test-package lint install clean
 .DEFAULT_GOAL := test
-export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG KEEP FUZZ_SECONDS FOR SEED CASES ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
+export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG KEEP TARGET FUZZ_SECONDS FOR SEED CASES ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
 
-# Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with.
+# Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with; TARGET=remote has three: the target has no extension.
 demo:
 	@tests/demo/demo.sh
 

@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
-# Shows cgpsync at work between two throwaway clusters, see `make demo`. With KEEP=1 they stay, to play with.
+# Shows cgpsync at work between two throwaway clusters, see `make demo`. With TARGET=remote the target has no extension, and a third cluster beside it
+# has. With KEEP=1 they stay, to play with.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 keep=${KEEP:-}
 [ "$keep" != 0 ] || keep=
+case ${TARGET:-local} in
+    local) names='source target' ;;
+    remote) names='source target between' ;;
+    *) echo "TARGET must be local or remote, not $TARGET" >&2 && exit 2 ;;
+esac
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -19,7 +25,7 @@ run() {
 
 stop() {
     local mode=$1 name
-    for name in source target; do
+    for name in $names; do
         if [ -f "$dir/$name/postmaster.pid" ]; then
             run "$bin/pg_ctl" -D "$dir/$name" -m "$mode" -t 30 stop >/dev/null \
                 || run "$bin/pg_ctl" -D "$dir/$name" -m immediate stop >/dev/null
@@ -41,7 +47,7 @@ clean_up() {
     else
         # After a signal everybody knows why it ended.
         if [ "$status" -lt 128 ]; then
-            for name in source target; do
+            for name in $names; do
                 if [ -f "$dir/$name.log" ]; then
                     printf '\nthe last lines of the log of the %s:\n' "$name"
                     tail -n 20 "$dir/$name.log"
@@ -52,7 +58,7 @@ clean_up() {
     fi
     rm -rf "$dir"
     if [ -n "$at_end" ]; then
-        say "stopped and removed; \`make demo KEEP=1\` leaves both clusters running and says how to connect"
+        say "stopped and removed; \`make demo KEEP=1\` leaves the clusters running and says how to connect"
     fi
     exit "$status"
 }
@@ -82,7 +88,7 @@ fi
 chown "$user" "$dir"
 cd "$dir"
 
-say "3. two clusters in $dir, run by $user"
+say "3. clusters in $dir, run by $user: $names"
 (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >password)
 chown "$user" password
 
@@ -121,9 +127,16 @@ target_port=$port
 say '4. the source: 2,000,000 persons in 24 monthly partitions'
 sql source "$source_port" -e <"$here/source.sql"
 
-say '5. the target: the same table without rows, the extension, and where the source is'
+say '5. the target: the same table without rows; the extension, and where the source is'
 sql target "$target_port" -e <"$here/target.sql"
-sql target "$target_port" -e -v source_port="$source_port" <"$here/sync.sql"
+case $names in
+    *between)
+        start between
+        between_port=$port
+        sql between "$between_port" -e -v source_port="$source_port" -v target_port="$target_port" <"$here/remote.sql"
+        ;;
+    *) sql target "$target_port" -e -v source_port="$source_port" <"$here/sync.sql" ;;
+esac
 
 say '10. both sides hold the same rows up to there'
 same="SELECT count(*) AS rows, sum(hashtextextended(p::text, 0)) AS hashes FROM persons p WHERE born < '2017-03-01'"
@@ -145,7 +158,7 @@ if [ -n "$keep" ]; then
 		# Stops both clusters and removes all of it.
 		stop() {
 		    cd /
-		    for name in source target; do
+		    for name in $names; do
 		        ${as_user[*]} '$bin/pg_ctl' -D "$dir/\$name" -m fast stop
 		    done
 		    rm -rf '$dir'
@@ -159,6 +172,7 @@ if [ -n "$keep" ]; then
     echo "connect to the source:     $psql -p $source_port source"
     echo "connect to the target:     $psql -p $target_port target"
     echo "stop and remove all of it: $dir/stop"
-    echo "and on the target, say:    SELECT * FROM cgpsync_sync('persons', '201712');"
+    [ -z "${between_port:-}" ] || echo "to the server between:     $psql -p $between_port between"
+    echo "and where cgpsync is, say: SELECT * FROM cgpsync_sync('persons', '201712');"
 fi
 at_end=yes
