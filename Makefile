@@ -12,7 +12,7 @@ demo:
 test:
 	@tests/run.sh $(ARGS)
 
-# How fast, beside the other ways: two throwaway clusters, a release build, under ten minutes. SCALE=1 is the full size, RESULTS=FILE
+# How fast, beside the other ways: throwaway clusters, a release build, under ten minutes. SCALE=1 is the full size, RESULTS=FILE
 # writes what it prints to a file. SETS, WAYS, ROUNDS, PARALLELISM: see tests/README.md.
 bench:
 	@tests/bench.sh

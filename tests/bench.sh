@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures cgpsync beside the other ways to replace a partition's rows by another cluster's, on two throwaway clusters
+# Measures cgpsync beside the other ways to replace a partition's rows by another cluster's, on throwaway clusters
 # with a release build. SETS, WAYS, ROUNDS, SCALE, PARALLELISM and RESULTS: see tests/README.md.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

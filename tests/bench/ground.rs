@@ -1,4 +1,4 @@
-//! The two clusters, alike for every way, and how tools are run against them.
+//! The clusters, alike for every way, and how tools are run against them.
 
 use crate::settings::Settings;
 use crate::support::cluster::Cluster;
@@ -7,9 +7,9 @@ use postgres::SimpleQueryMessage;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Settings of both servers, for all ways alike. Whatever would come at a moment of its own is off or far away:
+/// Settings of every server, for all ways alike. Whatever would come at a moment of its own is off or far away:
 /// autovacuum, checkpoints.
-pub const BOTH: &str = "fsync = on
+pub const EVERY: &str = "fsync = on
 shared_buffers = '512MB'
 maintenance_work_mem = '128MB'
 max_wal_size = '32GB'
@@ -20,15 +20,17 @@ max_connections = 100
 max_worker_processes = 32
 max_locks_per_transaction = 1024
 ";
-/// MiB of private memory that building an index may take, as in `BOTH`.
+/// MiB of private memory that building an index may take, as in `EVERY`.
 pub const MAINTENANCE_WORK_MEM: f64 = 128.0;
 /// The source's own: logical replication decodes there.
 pub const SOURCE: &str = "wal_level = logical\n";
 
-/// Two clusters with a server object for each kind of connection.
+/// The clusters, with a server object for each kind of connection.
 pub struct Ground {
     pub source: Cluster,
     pub target: Cluster,
+    /// the server with the extension, where it is not the target itself
+    pub beside: Option<Cluster>,
     /// where the servers and this process write files
     pub files: PathBuf,
     /// processes at a time
@@ -71,7 +73,7 @@ pub fn text(cluster: &Cluster, sql: &str) -> Result<String, String> {
 }
 
 impl Ground {
-    /// Starts both.
+    /// Starts a source and a target that has the extension.
     pub fn new(settings: &Settings) -> Result<Ground, String> {
         let base = PathBuf::from(std::env::var("CGPSYNC_TEST_DIR").map_err(|_| "use `make bench`")?);
         let files = base.join("files");
@@ -88,8 +90,8 @@ impl Ground {
             settings.parallelism,
             settings.parallelism + 4
         );
-        let source = Cluster::source(&format!("{BOTH}{SOURCE}{tls}"));
-        let target = Cluster::start(&format!("{BOTH}{subscriber}"));
+        let source = Cluster::source(&format!("{EVERY}{SOURCE}{tls}"));
+        let target = Cluster::start(&format!("{EVERY}{subscriber}"));
         let options = |more: &str| format!("port '{}', dbname 'postgres', {more}", source.port);
         let plain = options("host '127.0.0.1', sslmode 'disable'");
         let tls = options(&format!(
@@ -111,6 +113,7 @@ impl Ground {
         let ground = Ground {
             source,
             target,
+            beside: None,
             files,
             parallelism: settings.parallelism,
             _authority: authority,
@@ -127,7 +130,31 @@ impl Ground {
         Ok(ground)
     }
 
-    /// Runs statements on both, at the same time.
+    /// The same with a new target, which has no extension; what was the target stays beside it.
+    pub fn with_target_elsewhere(self) -> Result<Ground, String> {
+        let target = Cluster::start(EVERY);
+        sql(
+            &self.target,
+            &format!(
+                "CREATE SERVER dr FOREIGN DATA WRAPPER cgpsync
+                     OPTIONS (host '127.0.0.1', port '{}', dbname 'postgres', sslmode 'disable');
+                 CREATE USER MAPPING FOR postgres SERVER dr OPTIONS (user 'postgres', password 'secret')",
+                target.port
+            ),
+        )?;
+        Ok(Ground {
+            target,
+            beside: Some(self.target),
+            ..self
+        })
+    }
+
+    /// The server with the extension.
+    pub fn ours(&self) -> &Cluster {
+        self.beside.as_ref().unwrap_or(&self.target)
+    }
+
+    /// Runs statements on source and target, at the same time.
     pub fn both(&self, statements: &str) -> Result<(), String> {
         std::thread::scope(|scope| {
             let there = scope.spawn(|| sql(&self.source, statements));
@@ -149,6 +176,11 @@ impl Ground {
     pub fn tool(&self, program: &str) -> Command {
         let bin = std::env::var("CGPSYNC_TEST_BIN").unwrap_or_default();
         let path = std::env::var("PATH").unwrap_or_default();
+        // A target elsewhere is not reached through a socket of its machine.
+        let host = match self.beside {
+            Some(_) => "127.0.0.1".to_owned(),
+            None => self.target.dir.display().to_string(),
+        };
         let psql = "psql -X -q -v ON_ERROR_STOP=1 -U postgres -d postgres";
         let mut command = Command::new(program);
         command
@@ -156,10 +188,7 @@ impl Ground {
             .env("PGPASSWORD", "secret")
             .env("PGSSLMODE", "disable")
             .env("S", format!("{psql} -h 127.0.0.1 -p {}", self.source.port))
-            .env(
-                "T",
-                format!("{psql} -h {} -p {}", self.target.dir.display(), self.target.port),
-            )
+            .env("T", format!("{psql} -h {host} -p {}", self.target.port))
             .current_dir(&self.files)
             .stdin(Stdio::null());
         command

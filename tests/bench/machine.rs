@@ -1,6 +1,6 @@
 //! Where and with what was measured.
 
-use crate::ground::{BOTH, Ground, SOURCE, first_line, text};
+use crate::ground::{EVERY, Ground, SOURCE, first_line, text};
 use crate::settings::Settings;
 use std::process::Command;
 
@@ -63,10 +63,10 @@ pub fn describe(ground: &Ground, settings: &Settings) -> Result<String, String> 
         ),
         ("disk", disk(&ground.files.display().to_string())),
         ("kernel", format!("Linux {}", kernel.trim())),
-        ("servers, both on it", text(&ground.target, "SELECT version()")?),
+        ("servers, all on it", text(&ground.target, "SELECT version()")?),
         ("psql", first_line(ground, "psql", &["--version"])),
         ("pgcopydb", first_line(ground, "pgcopydb", &["--version"])),
-        ("settings of both servers", BOTH.trim().replace('\n', ", ")),
+        ("settings of every server", EVERY.trim().replace('\n', ", ")),
         ("of the source only, for logical replication", SOURCE.trim().to_owned()),
     ];
     let lines = lines.iter().map(|(name, value)| format!("- {name}: {value}\n"));

@@ -1,4 +1,4 @@
-//! The bench: every way to fill a partitioned table with the rows of another cluster's, in turn, on the same two
+//! The bench: every way to fill a partitioned table with the rows of another cluster's, in turn, on the same
 //! servers, and how long readers wait meanwhile. `make bench` provides servers with a release build; tests/README.md
 //! says what is measured.
 
@@ -102,6 +102,12 @@ fn bench() -> Result<(), String> {
     }
     if settings.has_set("readers") {
         results.readers = Some(readers::measure(&ground, &settings)?);
+    }
+    if settings.has_set("remote") {
+        let ground = ground.with_target_elsewhere()?;
+        let result = play(&ground, &sets::remote(&settings), &settings)?;
+        println!("{}", result.table());
+        results.sets.push(result);
     }
     println!("{}", results.rest());
     if let Some(path) = &settings.results {

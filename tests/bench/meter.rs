@@ -1,4 +1,4 @@
-//! What a piece of work costs: wall clock, CPU of both servers and the tools, memory, WAL.
+//! What a piece of work costs: wall clock, CPU of the servers and the tools, memory, WAL.
 
 use crate::ground::{Ground, text};
 use crate::support::cluster::Cluster;
@@ -14,8 +14,10 @@ const SAMPLE: Duration = Duration::from_millis(100);
 pub struct Usage {
     /// seconds
     pub wall: f64,
-    /// seconds of user and system time: both servers, all their processes, and the tools
+    /// seconds of user and system time: the servers, all their processes, and the tools
     pub cpu: f64,
+    /// of that, seconds of the server with the extension, where it is not the target
+    pub relay: f64,
     /// most private memory of any process, kB
     pub largest: u64,
     /// most private memory of a worker of cgpsync, or of a server's parallel worker, kB
@@ -78,12 +80,13 @@ fn server_ticks(cluster: &Cluster) -> Result<u64, String> {
     }
 }
 
-/// Ticks of both servers and of every tool that has ended; seconds.
-fn cpu(ground: &Ground) -> Result<f64, String> {
+/// Ticks of the servers and of every tool that has ended, and of the server beside the target alone; seconds.
+fn cpu(ground: &Ground) -> Result<(f64, f64), String> {
     let tools = stat(std::process::id()).map_or(0, |own| own.reaped);
-    let ticks = server_ticks(&ground.source)? + server_ticks(&ground.target)? + tools;
+    let relay = ground.beside.as_ref().map_or(Ok(0), server_ticks)?;
+    let ticks = server_ticks(&ground.source)? + server_ticks(&ground.target)? + relay + tools;
     // USER_HZ is 100 wherever Linux shows its times to programs.
-    Ok(ticks as f64 / 100.0)
+    Ok((ticks as f64 / 100.0, relay as f64 / 100.0))
 }
 
 fn wal(ground: &Ground) -> Result<f64, String> {
@@ -139,18 +142,20 @@ pub fn measure(ground: &Ground, work: impl FnOnce() -> Result<(), String>) -> Re
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| watch(&stop));
         let measured = (|| {
-            let (cpu_before, wal_before) = (cpu(ground)?, wal(ground)?);
+            let ((cpu_before, relay_before), wal_before) = (cpu(ground)?, wal(ground)?);
             let begun = Instant::now();
             work()?;
             let wall = begun.elapsed().as_secs_f64();
-            Ok((wall, cpu(ground)? - cpu_before, wal(ground)? - wal_before))
+            let (cpu, relay) = cpu(ground)?;
+            Ok((wall, cpu - cpu_before, relay - relay_before, wal(ground)? - wal_before))
         })();
         stop.store(true, Ordering::SeqCst);
         watcher.thread().unpark();
         let (largest, worker) = watcher.join().map_err(|_| "memory cannot be watched".to_owned())?;
-        measured.map(|(wall, cpu, wal)| Usage {
+        measured.map(|(wall, cpu, relay, wal)| Usage {
             wall,
             cpu,
+            relay,
             largest,
             worker,
             wal,

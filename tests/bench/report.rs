@@ -80,7 +80,21 @@ impl SetResult {
         for outcome in &self.outcomes {
             text += &self.line(outcome);
         }
-        text + "\n"
+        text + &self.relays() + "\n"
+    }
+
+    /// A line about the server that has the extension, where it is not the target.
+    fn relays(&self) -> String {
+        let ours = self.outcomes.iter().filter(|outcome| outcome.way.is_ours());
+        let relays = ours.filter_map(|outcome| {
+            let seconds = outcome.median(|usage| usage.relay).filter(|seconds| *seconds > 0.0)?;
+            let share = outcome.median(|usage| usage.relay / usage.cpu)?;
+            Some(format!("{}: {seconds:.2} ({share:.2})", outcome.way.label()))
+        });
+        match relays.collect::<Vec<_>>().join("; ") {
+            none if none.is_empty() => none,
+            list => format!("\nCPU s of the server that relays, and its share of all: {list}.\n"),
+        }
     }
 
     fn line(&self, outcome: &Outcome) -> String {

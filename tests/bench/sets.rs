@@ -22,9 +22,9 @@ pub struct Set {
     days: u32,
 }
 
-/// Names of all sets, in the order they are run; the last two have code of their own.
+/// Names of all sets, in the order they are run; the last three have code of their own.
 pub const NAMES: &[&str] = &[
-    "plain", "indexed", "wide", "toasted", "one_big", "single", "many", "plan", "readers",
+    "plain", "indexed", "wide", "toasted", "one_big", "single", "many", "plan", "readers", "remote",
 ];
 
 /// Partitions that one transaction creates: its session keeps a description of all there are from before each of them.
@@ -149,6 +149,21 @@ pub fn all(settings: &Settings) -> Vec<Set> {
     ]
 }
 
+/// The set whose target is on another server than the extension.
+pub fn remote(settings: &Settings) -> Set {
+    use Way::*;
+    Set {
+        name: "remote",
+        what: "the rows of plain, from socket to socket: the target is on a third server",
+        ways: vec![Binary, Cgpsync, Unanalyzed, SourceFloor, TargetFloor],
+        columns: PLAIN_COLUMNS.to_owned(),
+        values: PLAIN_VALUES.to_owned(),
+        indexes: &[],
+        rows: vec![settings.scaled(500_000); 14],
+        days: 28,
+    }
+}
+
 impl Set {
     /// Empty partitions, for planning alone.
     pub fn of_empty(partitions: usize) -> Set {
@@ -214,6 +229,9 @@ impl Set {
     pub fn make(&self, ground: &Ground) -> Result<(), String> {
         for statement in self.definition() {
             ground.both(&statement)?;
+        }
+        if let Some(beside) = &ground.beside {
+            sql(beside, "SELECT cgpsync_attach('bench', 'dr')")?;
         }
         let mut offset = 0;
         let mut work = Vec::new();

@@ -38,14 +38,19 @@ fn cpu_over_floors(results: &Results, ours: Way) -> Option<f64> {
     Some(cpu(ours)? / (cpu(Way::SourceFloor)? + cpu(Way::TargetFloor)?))
 }
 
+/// Share of all CPU that the server takes that relays.
+fn relay_share(results: &Results, ours: Way) -> Option<f64> {
+    results.set("remote")?.median(ours, |usage| usage.relay / usage.cpu)
+}
+
 fn single_over_plain(results: &Results, ours: Way) -> Option<f64> {
     let wall_of = |name| wall(results.set(name)?, ours);
     Some(wall_of("single")? / wall_of("plain")?)
 }
 
-/// MiB of the largest worker in sets with or without indexes.
-fn worker(results: &Results, indexed: bool) -> Option<f64> {
-    let sets = results.sets.iter().filter(|set| set.has_indexes == indexed);
+/// MiB of the largest worker in some sets.
+fn worker(results: &Results, is_meant: impl Fn(&SetResult) -> bool) -> Option<f64> {
+    let sets = results.sets.iter().filter(|set| is_meant(set));
     let ours = sets
         .flat_map(|set| &set.outcomes)
         .filter(|outcome| outcome.way.is_ours() && outcome.error.is_none());
@@ -81,6 +86,7 @@ fn all(results: &Results) -> Vec<Target> {
         ("plain", Way::Logical, "logical replication", 0.3),
         ("indexed", Way::Old, "the old way", 0.55),
         ("indexed", Way::Binary, "psql binary pipe", 0.7),
+        ("remote", Way::Binary, "psql binary pipe", 1.0),
     ];
     for (set, way, name, limit) in against {
         like(format!("{set}: wall clock against {name}"), limit, "", &|ours| {
@@ -89,6 +95,8 @@ fn all(results: &Results) -> Vec<Target> {
     }
     let cpu = "plain: CPU against the sum of the two floors".to_owned();
     like(cpu, 1.1, "", &|ours| cpu_over_floors(results, ours));
+    let relay = "remote: CPU of the server that relays against all".to_owned();
+    like(relay, 0.15, "", &|ours| relay_share(results, ours));
     let single = "single against plain, the same rows in 14 partitions: wall clock".to_owned();
     like(single, 1.2, "", &|ours| single_over_plain(results, ours));
     let small = "many: per partition, over the bare transactions".to_owned();
@@ -113,9 +121,16 @@ fn all(results: &Results) -> Vec<Target> {
         add(format!("plan of {partitions} partitions"), limit, " s", Some(seconds));
     }
     let memory = "private memory of a worker, sets without index".to_owned();
-    add(memory, 64.0, " MiB", worker(results, false));
+    add(memory, 64.0, " MiB", worker(results, |set| !set.has_indexes));
     let memory = "the same, indexed, maintenance_work_mem included".to_owned();
-    add(memory, 64.0 + MAINTENANCE_WORK_MEM, " MiB", worker(results, true));
+    add(
+        memory,
+        64.0 + MAINTENANCE_WORK_MEM,
+        " MiB",
+        worker(results, |set| set.has_indexes),
+    );
+    let memory = "private memory of a worker, remote".to_owned();
+    add(memory, 16.0, " MiB", worker(results, |set| set.name == "remote"));
     let readers = "longest wait of a reader beyond that of readers of another table".to_owned();
     add(readers, 20.0, " ms", wait(results));
     targets

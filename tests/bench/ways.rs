@@ -104,7 +104,7 @@ impl Way {
                 }
             }
         }
-        sql(&ground.target, "DELETE FROM sync_table")?;
+        sql(ground.ours(), "DELETE FROM sync_table")?;
         if self == Way::Logical {
             sql(&ground.source, "CREATE PUBLICATION bench FOR TABLE bench")?;
         }
@@ -128,7 +128,7 @@ impl Way {
             Way::Logical => subscribe(ground, set),
             Way::Cgpsync => sync(ground, set, "src", ""),
             Way::Unanalyzed => {
-                let setting = |value| sql(&ground.target, &format!("ALTER ROLE postgres {value}"));
+                let setting = |value| sql(ground.ours(), &format!("ALTER ROLE postgres {value}"));
                 setting("SET cgpsync.analyze_partitions = off")?;
                 let result = sync(ground, set, "src", "");
                 setting("RESET cgpsync.analyze_partitions")?;
@@ -196,7 +196,7 @@ pub fn sync(ground: &Ground, set: &Set, server: &str, more: &str) -> Result<(), 
         set.end_tm(),
         ground.parallelism
     );
-    text(&ground.target, &statement).map(|_| ())
+    text(ground.ours(), &statement).map(|_| ())
 }
 
 /// A foreign table for each partition, in schema remote.

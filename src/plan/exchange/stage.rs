@@ -37,6 +37,19 @@ impl<'a> Stage<'a> {
         quote_qualified(&self.schema, &self.name)
     }
 
+    /// True where the bound is a condition whose evaluation locks the parent to the end of the transaction, as that of HASH does (partbounds.c,
+    /// satisfies_hash_partition): two that load side by side would keep the parent from each other.
+    fn is_checked_late(&self) -> bool {
+        let condition = self.unit.place.condition.as_deref();
+        condition.is_some_and(|condition| condition.contains("satisfies_hash_partition("))
+    }
+
+    /// Adds the bound as a constraint, which looks at every row, where that is better done when they are loaded.
+    pub fn check_late(&self) -> Option<String> {
+        let condition = self.unit.place.condition.as_ref().filter(|_| self.is_checked_late());
+        condition.map(|condition| format!("ALTER TABLE {} ADD CONSTRAINT {BOUND} CHECK ({condition})", self.table()))
+    }
+
     /// Makes the table. On a server of `version` identity columns of partitions are the parent's, and come with it.
     pub fn create(&self, version: u32) -> Vec<String> {
         let shape = &self.unit.shape;
@@ -48,7 +61,7 @@ impl<'a> Stage<'a> {
         } else {
             ""
         };
-        let bound = self.unit.place.condition.as_ref();
+        let bound = self.unit.place.condition.as_ref().filter(|_| !self.is_checked_late());
         let bound = bound.map(|condition| format!(", CONSTRAINT {BOUND} CHECK ({condition})"));
         let table = self.table();
         let mut all = vec![

@@ -93,7 +93,8 @@ pub fn remark(partitions: &[PlannedUnit]) -> Option<String> {
     let altered = partitions
         .iter()
         .filter(|planned| planned.decision == Decision::Altered);
-    let names: Vec<String> = altered.map(|planned| display_name(&planned.unit.unit.name)).collect();
+    let mut names: Vec<String> = altered.map(|planned| display_name(&planned.unit.unit.name)).collect();
+    names.sort();
     let more = if names.len() > NAMED { ", ..." } else { "" };
     let shown = names[..names.len().min(NAMED)].join(", ");
     (!names.is_empty()).then(|| {

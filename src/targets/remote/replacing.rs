@@ -16,6 +16,10 @@ use crate::targets::loading::{Loaded, Moved, Storage, What, holds_vanished};
 use crate::wire::Session;
 use crate::wire::copy_out::CopyOut;
 
+/// Why rows that COPY tells from those of other partitions go into the unit itself: as with any HASH partition's bound, see
+/// [`Stage::check_late`](crate::plan::exchange::stage::Stage::check_late).
+const FILTERED: &str = "its rows are told from those of other partitions while they are loaded, with its parent locked";
+
 /// How the rows of a unit come into their place.
 enum Into<'a> {
     /// a table that will take the unit's place
@@ -40,6 +44,7 @@ pub fn replace(
     let obstacle = match what.replace {
         Replace::Truncate => None,
         _ => match obstacle(&unit, what.columns) {
+            None if what.filter => Some(FILTERED.to_owned()),
             None => staging::rows_in_the_way(session, &unit)?,
             reason => reason,
         },
@@ -173,7 +178,7 @@ fn commit(
             Ok(storage)
         }
         Into::Stage(stage) => {
-            let finished = staging::finish(session, stage);
+            let finished = staging::finish(remote, session, stage, what.limits);
             let made = finished.and_then(|()| portrait::made(session, &stage.table()));
             let (_, oid) = made.map_err(|error| into.in_units_terms(error))?;
             let storage = storage_of(session, oid)?;

@@ -19,9 +19,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// `pg_locks.classid` of the locks: "cgps", as of the run's own lock here, and the next number.
+/// `pg_locks.classid` of the locks: "cgps", as of the run's own lock here, and the next numbers.
 const CLASS: u32 = crate::pg::lock::CLASS;
 const CLASS_OF_RUNS: u32 = CLASS + 1;
+const CLASS_OF_UNITS: u32 = CLASS + 2;
 /// How long a run waits for one that is just ending.
 const CLEAR: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -99,6 +100,14 @@ impl Remote {
         held.as_ref()
             .map(|held| held.table)
             .ok_or_else(|| Error::internal("no lock is relied on"))
+    }
+
+    /// A statement that waits until no other unit of the table has run it in a transaction that is still on.
+    pub fn one_at_a_time(&self) -> Result<String> {
+        let held = self.held.borrow();
+        let held = held.as_ref().ok_or_else(|| Error::internal("no lock is relied on"))?;
+        let key = format!("{}, {}", CLASS_OF_UNITS as i32, held.root as i32);
+        Ok(format!("SELECT pg_advisory_xact_lock({key})"))
     }
 
     /// Makes the transaction one of the run: nobody begins another before its end. An error unless the run's lock is still held.

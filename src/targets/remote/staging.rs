@@ -60,11 +60,18 @@ pub fn rows_in_the_way(session: &mut Session, unit: &Described) -> Result<Option
     }))
 }
 
-/// Builds the indexes of the table, from all of its rows.
-pub fn finish(session: &mut Session, stage: &Stage<'_>) -> Result<()> {
-    match stage.build_indexes() {
-        none if none.is_empty() => Ok(()),
-        statements => session.batch(&statements.join("; ")),
+/// Builds the indexes of the table, from all of its rows, and checks these where that was put off. That locks the parent, so one unit of the table does
+/// it at a time, until it is shown.
+pub fn finish(remote: &Remote, session: &mut Session, stage: &Stage<'_>, limits: Limits) -> Result<()> {
+    let mut statements = stage.build_indexes();
+    if let Some(check) = stage.check_late() {
+        statements.push(format!("SET LOCAL lock_timeout = {}", limits.total.as_millis()));
+        statements.push(remote.one_at_a_time()?);
+        statements.push(check);
+    }
+    match statements.is_empty() {
+        true => Ok(()),
+        false => session.batch(&statements.join("; ")),
     }
 }
 
