@@ -2,9 +2,9 @@
 //! so; and the statements by which one does (`stage`).
 //!
 //! A table like the unit is made, loaded and indexed in one transaction. At its end, with the parent locked, the unit is dropped and the new
-//! table is attached in its place, under its name. What the new one does not get by LIKE is given to it by name: owner, grants, comments, statistics
-//! targets, storage parameters, tablespaces, replica identity, names of indexes and constraints. What cannot be given is a reason to
-//! truncate. Nothing is dropped with CASCADE.
+//! table is attached in its place, under its name. CREATE TABLE LIKE would do some of it, but keeps a lock on the unit for the whole load, and a default
+//! partition is locked by whoever attaches one beside it: so all that the unit is, is told. What cannot be made so is a reason to truncate. Nothing is dropped with
+//! CASCADE.
 
 pub mod stage;
 
@@ -23,7 +23,7 @@ pub struct Described {
     pub facts: Facts,
 }
 
-/// What a table made by LIKE must equal.
+/// What a table that takes the unit's place must equal.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Shape {
     /// role
@@ -44,8 +44,19 @@ pub struct Shape {
     pub grants: Vec<Grant>,
     /// columns in order
     pub columns: Vec<Column>,
-    /// CHECK constraints as they are defined, with their names and comments, sorted
-    pub checks: Vec<String>,
+    /// CHECK constraints, sorted
+    pub checks: Vec<Check>,
+}
+
+/// A CHECK constraint.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Check {
+    /// name
+    pub name: String,
+    /// as it is defined
+    pub definition: String,
+    /// comment
+    pub comment: Option<String>,
 }
 
 /// A privilege that somebody has.
@@ -66,12 +77,26 @@ pub struct Grant {
 pub struct Column {
     /// name
     pub name: String,
-    /// type with modifier, default, comment and the like: what LIKE keeps
-    pub like: Vec<Option<String>>,
-    /// its values are computed
-    pub generated: bool,
-    /// OID and name of its type, as [`Column::typed`](super::columns::Column::typed) has it
+    /// type with modifier
+    pub type_sql: String,
+    /// OID and name of the type, as [`Column::typed`](super::columns::Column::typed) has it
     pub typed: String,
+    /// collation, quoted and qualified, where it is not the type's own
+    pub collation: Option<String>,
+    /// expression: its default, or what its values are computed by
+    pub default: Option<String>,
+    /// s or v: its values are computed, and stored or not
+    pub generated: String,
+    /// NOT NULL
+    pub not_null: bool,
+    /// the constraint's name, since 18
+    pub not_null_name: Option<String>,
+    /// p, e, x or m, where it is not the type's own
+    pub storage: Option<String>,
+    /// p or l, where it is not the server's
+    pub compression: Option<String>,
+    /// comment
+    pub comment: Option<String>,
     /// a or d: it is an identity column
     pub identity: String,
     /// statistics target; None: the default
@@ -87,6 +112,8 @@ pub struct Column {
 pub struct InTree {
     /// pg_class.oid
     pub oid: u32,
+    /// pg_class.oid of the table above it
+    pub parent: Option<u32>,
     /// tables above it, quoted and qualified, from the nearest
     pub parents: Vec<String>,
     /// its bound as its server prints it; None: it is no partition
@@ -169,7 +196,7 @@ impl Shape {
     /// Columns that are neither among those `copied` nor computed.
     pub fn left_out<'a>(&'a self, copied: &'a [String]) -> impl Iterator<Item = &'a Column> {
         let mut columns = self.columns.iter();
-        std::iter::from_fn(move || columns.find(|column| !column.generated && !copied.contains(&column.name)))
+        std::iter::from_fn(move || columns.find(|column| column.generated.is_empty() && !copied.contains(&column.name)))
     }
 }
 

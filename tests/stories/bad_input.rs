@@ -13,7 +13,7 @@ fn only_tables_can_be_synced() {
     let pair = Pair::new();
     pair.target.sql(
         "CREATE VIEW a_view AS SELECT 1; CREATE MATERIALIZED VIEW a_matview AS SELECT 1; CREATE SEQUENCE a_sequence;
-         CREATE TABLE t (i int PRIMARY KEY); CREATE FOREIGN TABLE a_foreign (i int) SERVER src",
+         CREATE TABLE t (i int PRIMARY KEY); CREATE FOREIGN DATA WRAPPER others; CREATE SERVER others FOREIGN DATA WRAPPER others; CREATE FOREIGN TABLE a_foreign (i int) SERVER others",
     );
     assert_eq!(fails(&pair, "'nothing', '20170101'").0, "42P01");
     assert_eq!(fails(&pair, "NULL, '20170101'").0, "22023");

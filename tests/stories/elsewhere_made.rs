@@ -142,7 +142,11 @@ fn the_readmes_lines_for_a_target_that_cannot_load_extensions() {
         .replace("'target.example'", &format!("'127.0.0.1', port '{}'", trio.there.port))
         .replace("dbname 'dw'", "dbname 'postgres'")
         .replace("'…'", "'secret'");
-    pair.target.sql(&script);
+    let file = pair.target.dir.join("block.sql");
+    std::fs::write(&file, script).expect("a file");
+    let psql = format!("psql -X -q -v ON_ERROR_STOP=1 -f '{}'", file.display());
+    let output = readme::sh(&pair.target, "postgres", &psql).output().expect("sh runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(pair.remembered("persons"), "20170201");
     trio.same_rows("persons", "born < '2017-03-01'");
     assert_eq!(

@@ -47,73 +47,67 @@ impl<'a> Stage<'a> {
     /// Adds the bound as a constraint, which looks at every row, where that is better done when they are loaded.
     pub fn check_late(&self) -> Option<String> {
         let condition = self.unit.place.condition.as_ref().filter(|_| self.is_checked_late());
-        condition.map(|condition| format!("ALTER TABLE {} ADD CONSTRAINT {BOUND} CHECK ({condition})", self.table()))
+        condition.map(|condition| self.bound(condition))
     }
 
-    /// Makes the table. On a server of `version` identity columns of partitions are the parent's, and come with it.
-    pub fn create(&self, version: u32) -> Vec<String> {
+    /// Makes the table. Identity columns are ordinary ones: a partition has its parent's.
+    pub fn create(&self) -> Vec<String> {
         let shape = &self.unit.shape;
         let unlogged = if shape.persistence == "u" { "UNLOGGED " } else { "" };
-        let tablespace = in_tablespace(shape.tablespace.as_deref());
-        // Before 11 LIKE knows no statistics objects, and copies none.
-        let statistics = if version >= 110_000 {
-            " EXCLUDING STATISTICS"
-        } else {
-            ""
-        };
-        let bound = self.unit.place.condition.as_ref().filter(|_| !self.is_checked_late());
-        let bound = bound.map(|condition| format!(", CONSTRAINT {BOUND} CHECK ({condition})"));
+        let columns: Vec<String> = shape.columns.iter().map(column_sql).collect();
         let table = self.table();
         let mut all = vec![
             "SET LOCAL default_tablespace = ''".to_owned(),
             format!(
-                "CREATE {unlogged}TABLE {table} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY{statistics}{}){tablespace}",
-                self.unit_table(),
-                bound.unwrap_or_default()
+                "CREATE {unlogged}TABLE {table} ({}){}",
+                columns.join(", "),
+                in_tablespace(shape.tablespace.as_deref())
             ),
         ];
-        let parameters = |options: &[String], prefix: &str| {
-            let one = |option: &String| {
-                let (name, value) = option.split_once('=').unwrap_or((option, ""));
-                format!("{prefix}{} = {}", quote_ident(name), quote_literal(value))
-            };
-            options.iter().map(one).collect::<Vec<String>>()
-        };
+        let bound = self.unit.place.condition.as_ref().filter(|_| !self.is_checked_late());
+        all.extend(bound.map(|condition| self.bound(condition)));
+        for check in &shape.checks {
+            let name = quote_ident(&check.name);
+            all.push(format!(
+                "ALTER TABLE {table} ADD CONSTRAINT {name} {}",
+                check.definition
+            ));
+            if let Some(comment) = &check.comment {
+                let comment = quote_literal(comment);
+                all.push(format!("COMMENT ON CONSTRAINT {name} ON {table} IS {comment}"));
+            }
+        }
         let options = [
             parameters(&shape.options, ""),
             parameters(&shape.toast_options, "toast."),
-        ]
-        .concat();
+        ];
+        let options = options.concat();
         if !options.is_empty() {
             all.push(format!("ALTER TABLE {table} SET ({})", options.join(", ")));
         }
-        for column in &shape.columns {
-            let name = quote_ident(&column.name);
-            if let Some(target) = column.statistics {
-                all.push(format!(
-                    "ALTER TABLE {table} ALTER COLUMN {name} SET STATISTICS {target}"
-                ));
-            }
-            if !column.options.is_empty() {
-                let options = parameters(&column.options, "").join(", ");
-                all.push(format!("ALTER TABLE {table} ALTER COLUMN {name} SET ({options})"));
-            }
-        }
+        shape
+            .columns
+            .iter()
+            .for_each(|column| all.extend(alter_column(&table, column)));
         if let Some(comment) = &shape.comment {
             all.push(format!("COMMENT ON TABLE {table} IS {}", quote_literal(comment)));
         }
-        if matches!(shape.replica_identity.as_str(), "n" | "f") {
-            let identity = if shape.replica_identity == "n" {
-                "NOTHING"
-            } else {
-                "FULL"
-            };
-            all.push(format!("ALTER TABLE {table} REPLICA IDENTITY {identity}"));
+        match shape.replica_identity.as_str() {
+            "n" => all.push(format!("ALTER TABLE {table} REPLICA IDENTITY NOTHING")),
+            "f" => all.push(format!("ALTER TABLE {table} REPLICA IDENTITY FULL")),
+            _ => {}
         }
         if shape.owner != self.unit.facts.role {
             all.push(format!("ALTER TABLE {table} OWNER TO {}", quote_ident(&shape.owner)));
         }
         all
+    }
+
+    fn bound(&self, condition: &str) -> String {
+        format!(
+            "ALTER TABLE {} ADD CONSTRAINT {BOUND} CHECK ({condition})",
+            self.table()
+        )
     }
 
     /// Gives the table, which is `made` as yet, the unit's grants instead of those that default privileges have given it.
@@ -178,8 +172,7 @@ impl<'a> Stage<'a> {
     }
 
     fn has_checks_of(&self, made: &Shape) -> bool {
-        let begin = format!("{BOUND} ");
-        let of_made = made.checks.iter().filter(|check| !check.starts_with(&begin));
+        let of_made = made.checks.iter().filter(|check| check.name != BOUND);
         of_made.eq(&self.unit.shape.checks)
     }
 
@@ -227,6 +220,11 @@ impl<'a> Stage<'a> {
         text.replace(&self.own, &self.name)
     }
 
+    /// OID of the table above the unit.
+    pub fn parent(&self) -> Option<u32> {
+        self.unit.place.parent
+    }
+
     /// Locks all that the exchange changes, from the top.
     pub fn lock(&self) -> String {
         let place = &self.unit.place;
@@ -263,6 +261,68 @@ impl<'a> Stage<'a> {
         all.push(format!("ALTER TABLE {table} RENAME TO {}", quote_ident(&self.name)));
         all
     }
+}
+
+/// `name = value` of each.
+fn parameters(options: &[String], prefix: &str) -> Vec<String> {
+    let one = |option: &String| {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        format!("{prefix}{} = {}", quote_ident(name), quote_literal(value))
+    };
+    options.iter().map(one).collect()
+}
+
+/// A column as CREATE TABLE has it.
+fn column_sql(column: &Column) -> String {
+    let mut sql = format!("{} {}", quote_ident(&column.name), column.type_sql);
+    if let Some(collation) = &column.collation {
+        sql += &format!(" COLLATE {collation}");
+    }
+    if let Some(name) = &column.not_null_name {
+        sql += &format!(" CONSTRAINT {}", quote_ident(name));
+    }
+    if column.not_null {
+        sql += " NOT NULL";
+    }
+    match (&column.default, column.generated.as_str()) {
+        (Some(expression), "s") => sql + &format!(" GENERATED ALWAYS AS ({expression}) STORED"),
+        (Some(expression), "v") => sql + &format!(" GENERATED ALWAYS AS ({expression}) VIRTUAL"),
+        (Some(expression), _) => sql + &format!(" DEFAULT {expression}"),
+        (None, _) => sql,
+    }
+}
+
+/// What else a column is.
+fn alter_column(table: &str, column: &Column) -> Vec<String> {
+    let name = quote_ident(&column.name);
+    let mut actions = Vec::new();
+    let storage = column.storage.as_deref().and_then(|storage| match storage {
+        "p" => Some("PLAIN"),
+        "e" => Some("EXTERNAL"),
+        "x" => Some("EXTENDED"),
+        "m" => Some("MAIN"),
+        _ => None,
+    });
+    actions.extend(storage.map(|storage| format!("SET STORAGE {storage}")));
+    let compression = column.compression.as_deref().and_then(|method| match method {
+        "p" => Some("pglz"),
+        "l" => Some("lz4"),
+        _ => None,
+    });
+    actions.extend(compression.map(|method| format!("SET COMPRESSION {method}")));
+    actions.extend(column.statistics.map(|target| format!("SET STATISTICS {target}")));
+    if !column.options.is_empty() {
+        actions.push(format!("SET ({})", parameters(&column.options, "").join(", ")));
+    }
+    let mut all: Vec<String> = actions
+        .iter()
+        .map(|action| format!("ALTER TABLE {table} ALTER COLUMN {name} {action}"))
+        .collect();
+    if let Some(comment) = &column.comment {
+        let comment = quote_literal(comment);
+        all.push(format!("COMMENT ON COLUMN {table}.{name} IS {comment}"));
+    }
+    all
 }
 
 fn in_tablespace(name: Option<&str>) -> String {

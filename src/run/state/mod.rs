@@ -10,7 +10,7 @@ pub mod status;
 mod units;
 
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::backend::{as_role, with_pinned_path};
+use crate::pg::backend::{as_role, set_locally, with_pinned_path};
 use crate::pg::{spi, xact};
 use crate::plan::copy_sql::quote_ident;
 use crate::row::Row;
@@ -61,7 +61,11 @@ impl Store {
     /// learns how its run went whatever its row_security and grants are: whose run it is must have been asked, or `sql` asks it. No lock is
     /// left: who waits for a run looks again and again, and what others do to these tables, or to catalogs, must not wait for it.
     fn read_latest(&self, sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
-        let read = || as_role(self.owner, || spi::select_latest(&self.in_schema(sql), args));
+        let read = || {
+            // Compiling it takes longer than running it, and it is run again and again. The setting goes with the look.
+            set_locally(c"jit", "off")?;
+            as_role(self.owner, || spi::select_latest(&self.in_schema(sql), args))
+        };
         xact::look(read).map_err(|error| match error.sqlstate.as_str() {
             sqlstate::UNDEFINED_TABLE | sqlstate::INVALID_SCHEMA_NAME => Error::new(
                 sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -56,21 +56,28 @@ fn shape() -> String {
            'columns', (
              SELECT COALESCE(json_agg(json_build_object(
                'name', a.attname,
-               'like', json_build_array(
-                 format_type(a.atttypid, a.atttypmod), CAST(a.attcollation AS text), pg_get_expr(d.adbin, d.adrelid),
-                 to_jsonb(a) ->> 'attgenerated', CAST(a.attnotnull AS text), a.attstorage, to_jsonb(a) ->> 'attcompression',
-                 col_description(c.id, a.attnum)),
-               'generated', COALESCE(to_jsonb(a) ->> 'attgenerated', '') <> '',
+               'type_sql', format_type(a.atttypid, a.atttypmod),
+               'collation', (SELECT quote_ident(n.nspname) || '.' || quote_ident(l.collname) FROM pg_collation l
+                             JOIN pg_namespace n ON n.oid = l.collnamespace
+                             WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation),
+               'default', pg_get_expr(d.adbin, d.adrelid),
+               'generated', COALESCE(to_jsonb(a) ->> 'attgenerated', ''),
+               'not_null', a.attnotnull,
+               'not_null_name', (SELECT k.conname FROM pg_constraint k
+                                 WHERE k.conrelid = c.id AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]),
+               'storage', CASE WHEN a.attstorage <> y.typstorage THEN a.attstorage END,
+               'compression', NULLIF(to_jsonb(a) ->> 'attcompression', ''),
+               'comment', col_description(c.id, a.attnum),
                'typed', a.atttypid || ' ' || format_type(a.atttypid, a.atttypmod),
                'identity', a.attidentity,
                'statistics', NULLIF(a.attstattarget, -1),
                'options', ARRAY(SELECT o FROM unnest(a.attoptions) o WHERE o LIKE 'n_distinct%'),
                'grants', {of_column}) ORDER BY a.attnum), '[]')
-             FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+             FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
              WHERE a.attrelid = c.id AND a.attnum > 0 AND NOT a.attisdropped),
            'checks', (
-             SELECT COALESCE(json_agg(k.conname || ' ' || pg_get_constraintdef(k.oid)
-                                      || COALESCE(' ' || obj_description(k.oid, 'pg_constraint'), '') ORDER BY k.conname), '[]')
+             SELECT COALESCE(json_agg(json_build_object('name', k.conname, 'definition', pg_get_constraintdef(k.oid),
+                                                        'comment', obj_description(k.oid, 'pg_constraint')) ORDER BY k.conname), '[]')
              FROM pg_constraint k WHERE k.conrelid = c.id AND k.contype = 'c'))"
     )
 }
@@ -78,6 +85,7 @@ fn shape() -> String {
 /// [`InTree`](crate::plan::exchange::InTree) of c, as JSON. Condition and bounds are in `printed`.
 const PLACE: &str = "json_build_object(
     'oid', CAST(c.id AS bigint),
+    'parent', (SELECT CAST(a.id AS bigint) FROM above a WHERE a.n = 1),
     'parents', (SELECT COALESCE(json_agg('\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(p.relname, '\"', '\"\"') || '\"' ORDER BY a.n), '[]')
                 FROM above a JOIN pg_class p ON p.oid = a.id JOIN pg_namespace n ON n.oid = p.relnamespace),
     'bound', pg_get_expr(c.relpartbound, c.id),

@@ -22,8 +22,8 @@ const FILTERED: &str = "its rows are told from those of other partitions while t
 
 /// How the rows of a unit come into their place.
 enum Into<'a> {
-    /// a table that will take the unit's place
-    Stage(Stage<'a>),
+    /// a table that will take the unit's place, and its OID
+    Stage(Stage<'a>, u32),
     /// the unit itself, which is empty and locked
     Unit,
 }
@@ -78,7 +78,7 @@ pub fn replace(
 impl Into<'_> {
     fn way(&self) -> Way {
         match self {
-            Into::Stage(_) => Way::Exchange,
+            Into::Stage(..) => Way::Exchange,
             Into::Unit => Way::Truncate,
         }
     }
@@ -87,7 +87,7 @@ impl Into<'_> {
     fn in_units_terms(&self, error: Error) -> Error {
         match self {
             Into::Unit => error,
-            Into::Stage(stage) => Error {
+            Into::Stage(stage, _) => Error {
                 message: stage.in_units_terms(&error.message),
                 detail: error.detail.as_deref().map(|detail| stage.in_units_terms(detail)),
                 ..error
@@ -114,8 +114,8 @@ fn make_stage<'u>(session: &mut Session, what: &What<'_>, unit: &'u Described) -
     let own = format!("_cgpsync_{}_{}", what.crew.run_id, unit.place.oid);
     let stage = Stage::new(unit, &schema, &name, own);
     match staging::make(session, &stage)? {
-        None => Ok((Into::Stage(stage), None)),
-        Some(reason) => {
+        Ok(oid) => Ok((Into::Stage(stage, oid), None)),
+        Err(reason) => {
             what.replace.way(Way::Exchange, &what.unit.name, Some(&reason))?;
             Ok((Into::Unit, Some(reason)))
         }
@@ -132,7 +132,7 @@ fn load(
     mut rows_of_source: CopyOut<'_>,
 ) -> Result<Moved> {
     let table = match into {
-        Into::Stage(stage) => stage.table(),
+        Into::Stage(stage, _) => stage.table(),
         Into::Unit => what.unit.name.clone(),
     };
     let unlike = other_defaults(remote, session, what, unit)?;
@@ -177,11 +177,12 @@ fn commit(
             session.batch("COMMIT")?;
             Ok(storage)
         }
-        Into::Stage(stage) => {
-            let finished = staging::finish(remote, session, stage, what.limits);
-            let made = finished.and_then(|()| portrait::made(session, &stage.table()));
-            let (_, oid) = made.map_err(|error| into.in_units_terms(error))?;
-            let storage = storage_of(session, oid)?;
+        Into::Stage(stage, oid) => {
+            let built = staging::build_indexes(session, stage);
+            built.map_err(|error| into.in_units_terms(error))?;
+            let storage = storage_of(session, *oid)?;
+            let queued = staging::queue(session, stage, what.limits);
+            queued.map_err(|error| into.in_units_terms(error))?;
             staging::show(remote, session, stage, unit, &what.unit.name, what.limits)?;
             Ok(storage)
         }

@@ -102,14 +102,6 @@ impl Remote {
             .ok_or_else(|| Error::internal("no lock is relied on"))
     }
 
-    /// A statement that waits until no other unit of the table has run it in a transaction that is still on.
-    pub fn one_at_a_time(&self) -> Result<String> {
-        let held = self.held.borrow();
-        let held = held.as_ref().ok_or_else(|| Error::internal("no lock is relied on"))?;
-        let key = format!("{}, {}", CLASS_OF_UNITS as i32, held.root as i32);
-        Ok(format!("SELECT pg_advisory_xact_lock({key})"))
-    }
-
     /// Makes the transaction one of the run: nobody begins another before its end. An error unless the run's lock is still held.
     pub fn join(&self, session: &mut Session) -> Result<()> {
         let held = self.held.borrow();
@@ -213,6 +205,14 @@ fn take_again(session: &mut Session, held: &Held) -> Result<bool> {
     }
     session.batch("SELECT pg_catalog.pg_advisory_unlock_all()")?;
     Ok(false)
+}
+
+/// A statement that waits until no other unit below `parent` has run it in a transaction that is still on.
+pub fn one_at_a_time(parent: u32) -> String {
+    format!(
+        "SELECT pg_advisory_xact_lock({}, {})",
+        CLASS_OF_UNITS as i32, parent as i32
+    )
 }
 
 fn try_lock(session: &mut Session, held: &Held, sql: &str) -> Result<bool> {

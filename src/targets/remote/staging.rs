@@ -1,7 +1,7 @@
 //! A new table over there takes the place of a unit: made, finished, and shown when its parent could be locked for a moment.
 
-use super::Remote;
 use super::portrait::{self, gone};
+use super::{Remote, run_lock};
 use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{background, wait};
@@ -19,28 +19,32 @@ const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
 /// How long the parent stays locked when this end is not heard of any more.
 const ABANDONED: &str = "5s";
 
-/// Makes the table. Why that cannot be, if so: nothing is left of it then.
-pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<Option<String>> {
+/// Makes the table and gives its OID. Why that cannot be, if so: nothing is left of it then.
+pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<std::result::Result<u32, String>> {
     session.batch("SAVEPOINT stage")?;
-    let version = session.server().version;
     let made = session
-        .batch(&stage.create(version).join("; "))
+        .batch(&stage.create().join("; "))
         .and_then(|()| portrait::made(session, &stage.table()))
-        .and_then(|(shape, _)| session.batch(&stage.grant(&shape).join("; ")))
-        .and_then(|()| portrait::made(session, &stage.table()));
-    let reason = match made {
-        Ok((shape, _)) => stage.difference(&shape),
+        .and_then(|(shape, oid)| match stage.grant(&shape) {
+            none if none.is_empty() => Ok((shape, oid)),
+            grants => {
+                session.batch(&grants.join("; "))?;
+                portrait::made(session, &stage.table())
+            }
+        });
+    let made = match made {
+        Ok((shape, oid)) => stage.difference(&shape).map_or(Ok(oid), Err),
         Err(error) if error.is_remote() && is_about_definitions(&error) => {
-            Some(format!("a table like it cannot be made ({})", error.message))
+            Err(format!("a table like it cannot be made ({})", error.message))
         }
         Err(error) => return Err(error),
     };
     // The table counts as made in the transaction itself from here on, or COPY would not freeze its rows.
-    session.batch(match reason {
-        None => "RELEASE SAVEPOINT stage",
-        Some(_) => "ROLLBACK TO SAVEPOINT stage; RELEASE SAVEPOINT stage",
+    session.batch(match &made {
+        Ok(_) => "RELEASE SAVEPOINT stage",
+        Err(_) => "ROLLBACK TO SAVEPOINT stage; RELEASE SAVEPOINT stage",
     })?;
-    Ok(reason)
+    Ok(made)
 }
 
 /// True for errors that the same statement gives whenever it is tried: access rules, syntax, and what is not supported.
@@ -60,18 +64,32 @@ pub fn rows_in_the_way(session: &mut Session, unit: &Described) -> Result<Option
     }))
 }
 
-/// Builds the indexes of the table, from all of its rows, and checks these where that was put off. That locks the parent, so one unit of the table does
-/// it at a time, until it is shown.
-pub fn finish(remote: &Remote, session: &mut Session, stage: &Stage<'_>, limits: Limits) -> Result<()> {
-    let mut statements = stage.build_indexes();
-    if let Some(check) = stage.check_late() {
-        statements.push(format!("SET LOCAL lock_timeout = {}", limits.total.as_millis()));
-        statements.push(remote.one_at_a_time()?);
-        statements.push(check);
+/// Builds the indexes of the table, from all of its rows.
+pub fn build_indexes(session: &mut Session, stage: &Stage<'_>) -> Result<()> {
+    match stage.build_indexes() {
+        none if none.is_empty() => Ok(()),
+        statements => session.batch(&statements.join("; ")),
     }
-    match statements.is_empty() {
-        true => Ok(()),
-        false => session.batch(&statements.join("; ")),
+}
+
+/// Waits for its turn: units of one parent would make each other's short attempts to lock it fail. Then rows are checked where that was put off, since it locks the
+/// parent.
+pub fn queue(session: &mut Session, stage: &Stage<'_>, limits: Limits) -> Result<()> {
+    let Some(parent) = stage.parent() else { return Ok(()) };
+    let turn = format!(
+        "SET LOCAL lock_timeout = {}; {}",
+        limits.total.as_millis(),
+        run_lock::one_at_a_time(parent)
+    );
+    session.batch(&turn).map_err(|error| match error.sqlstate.as_str() {
+        sqlstate::LOCK_NOT_AVAILABLE if error.is_remote() => {
+            in_vain("it waited for other partitions of the run to be shown").detail(error.message)
+        }
+        _ => error,
+    })?;
+    match stage.check_late() {
+        None => Ok(()),
+        Some(check) => session.batch(&check),
     }
 }
 
@@ -115,17 +133,13 @@ pub fn until_locked(session: &mut Session, lock: &str, tables: u32, limits: Limi
             break;
         }
         if !limits.total.is_zero() && begin.elapsed() + pause > limits.total {
-            return Err(Error::new(
-                sqlstate::LOCK_NOT_AVAILABLE,
-                "the loaded rows could not be shown: others kept the partition or its parent locked",
-            )
-            .detail(format!(
-                "{} attempts to lock them in {:.1} s; what was loaded is given up.",
-                attempt + 1,
-                begin.elapsed().as_secs_f64()
-            ))
-            .hint("Raise cgpsync.swap_timeout, or sync when no long transaction reads the table.")
-            .final_one());
+            return Err(
+                in_vain("others kept the partition or its parent locked").detail(format!(
+                    "{} attempts to lock them in {:.1} s; what was loaded is given up.",
+                    attempt + 1,
+                    begin.elapsed().as_secs_f64()
+                )),
+            );
         }
         let end = Instant::now() + pause;
         while Instant::now() < end {
@@ -134,6 +148,16 @@ pub fn until_locked(session: &mut Session, lock: &str, tables: u32, limits: Limi
         session.check_alive()?;
     }
     Ok(())
+}
+
+/// Not worth another attempt: it would load everything again to meet the same readers.
+fn in_vain(why: &str) -> Error {
+    Error::new(
+        sqlstate::LOCK_NOT_AVAILABLE,
+        format!("the loaded rows could not be shown: {why}"),
+    )
+    .hint("Raise cgpsync.swap_timeout, or sync when no long transaction reads the table.")
+    .final_one()
 }
 
 fn try_lock(session: &mut Session, lock: &str, patience: Duration) -> Result<bool> {
