@@ -17,7 +17,7 @@ test:
 bench:
 	@tests/bench.sh
 
-# Hundreds of rounds of killed processes, broken networks and the like, with a table at the end; a quarter of an hour.
+# Hundreds of rounds of killed processes, broken networks and the like, with a table at the end; half an hour.
 # SEED, KILLS and ROUNDS: see the script.
 faults:
 	@tests/faults.sh

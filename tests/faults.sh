@@ -11,7 +11,8 @@ export FAULTS_TABLE
 export STORY_SECONDS=${STORY_SECONDS:-7200} STORIES_AGAIN=0
 trap 'rm -f "$FAULTS_TABLE"' EXIT
 
-"$here/run.sh" faults_kill:: faults_network:: faults_source:: faults_target:: faults_locks:: faults_beside:: --nocapture
+"$here/run.sh" faults_kill:: faults_network:: faults_source:: faults_target:: faults_locks:: faults_beside:: \
+    faults_elsewhere:: --nocapture
 result=$?
 echo
 echo "seed $FAULTS_SEED; lost: a finished partition forgotten, or sync_table moved without its rows; hung: a deadline passed; wrong: rows"

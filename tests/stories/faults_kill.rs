@@ -8,7 +8,7 @@ use crate::support::rounds::{Bench, Fault, Leeway};
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Victim {
+pub enum Victim {
     Worker,
     Coordinator,
     Caller,
@@ -16,7 +16,7 @@ enum Victim {
     SourcePostmaster,
 }
 
-const VICTIMS: [Victim; 5] = [
+pub const VICTIMS: [Victim; 5] = [
     Victim::Worker,
     Victim::Coordinator,
     Victim::Caller,
@@ -24,13 +24,13 @@ const VICTIMS: [Victim; 5] = [
     Victim::SourcePostmaster,
 ];
 
-struct Kill {
-    victim: Victim,
-    signal: &'static str,
+pub struct Kill {
+    pub victim: Victim,
+    pub signal: &'static str,
     /// percent of the call's usual time
-    moment: u64,
+    pub moment: u64,
     /// which of several
-    choice: u64,
+    pub choice: u64,
 }
 
 impl Kill {

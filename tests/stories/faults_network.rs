@@ -2,7 +2,7 @@
 
 use crate::support::call::{Call, cancel};
 use crate::support::dice::{Dice, rounds};
-use crate::support::proxy::{Damage, Mishap, Moment};
+use crate::support::proxy::{Damage, Mishap, Moment, Proxy};
 use crate::support::rounds::{Bench, CONNECT_TIMEOUT, Fault, Leeway, Outcome};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const OUTAGE: Duration = CONNECT_TIMEOUT.saturating_add(Duration::from_secs(2));
 /// A message that announces more than will come cannot be told from a slow source: the user ends that call.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-const PHASES: [&str; 7] = [
+pub const PHASES: [&str; 7] = [
     "connect",
     "startup",
     "catalog",
@@ -21,14 +21,17 @@ const PHASES: [&str; 7] = [
     "afterwards",
 ];
 
-struct Broken {
+pub struct Broken {
     what: &'static str,
     phase: &'static str,
     mishap: Mishap,
+    /// between here and a target elsewhere
+    is_there: bool,
 }
 
 impl Broken {
-    fn new(what: &'static str, phase: &'static str, dice: &mut Dice) -> Broken {
+    /// The network between here and the source.
+    pub fn new(what: &'static str, phase: &'static str, dice: &mut Dice) -> Broken {
         let moment = match phase {
             "connect" => Moment::Connect,
             "startup" => Moment::Startup,
@@ -39,6 +42,26 @@ impl Broken {
             "after the last row" => dice.pick(&[Moment::CopyDone, Moment::CopyComplete]),
             _ => Moment::Afterwards,
         };
+        Broken::at(moment, what, phase, dice)
+    }
+
+    /// The network between here and a target elsewhere, where the rows go the other way.
+    pub fn there(what: &'static str, phase: &'static str, dice: &mut Dice) -> Broken {
+        let moment = match phase {
+            "connect" => Moment::Connect,
+            "startup" => Moment::Startup,
+            "catalog" => Moment::CatalogRow(dice.below(150) as u32),
+            "written" => Moment::Written(dice.below(3_800_000)),
+            // One for the lock, some for plans, two for each partition.
+            _ => Moment::Committed(dice.below(15) as u32),
+        };
+        Broken {
+            is_there: true,
+            ..Broken::at(moment, what, phase, dice)
+        }
+    }
+
+    fn at(moment: Moment, what: &'static str, phase: &'static str, dice: &mut Dice) -> Broken {
         let damage = match what {
             "cut" => Damage::Cut,
             "reset" => Damage::Reset,
@@ -68,29 +91,39 @@ impl Broken {
                 damage,
                 everywhere,
             },
+            is_there: false,
+        }
+    }
+
+    fn proxy<'a>(&self, bench: &'a Bench) -> &'a Proxy {
+        match &bench.there {
+            Some(there) if self.is_there => &there.proxy,
+            _ => &bench.proxy,
         }
     }
 }
 
 impl Fault for Broken {
     fn name(&self) -> String {
-        format!("network: {}, {}", self.what, self.phase)
+        let between = if self.is_there { "network to it" } else { "network" };
+        format!("{between}: {}, {}", self.what, self.phase)
     }
 
     fn before(&mut self, bench: &mut Bench) {
-        bench.proxy.arm(self.mishap);
+        self.proxy(bench).arm(self.mishap);
     }
 
     fn during(&mut self, bench: &mut Bench, call: &Call) {
         match self.mishap.damage {
             Damage::Length(_) if !call.until(PATIENCE) => cancel(call),
-            _ if self.mishap.everywhere && !call.until(OUTAGE) => bench.proxy.heal(),
+            // A target elsewhere keeps what a lost session has locked until it notices, which takes it half a minute.
+            _ if (self.mishap.everywhere || self.is_there) && !call.until(OUTAGE) => self.proxy(bench).heal(),
             _ => {}
         }
     }
 
     fn after(&mut self, bench: &mut Bench) {
-        bench.proxy.heal();
+        self.proxy(bench).heal();
     }
 
     fn leeway(&self) -> Leeway {

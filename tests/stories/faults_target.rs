@@ -12,10 +12,10 @@ use std::process::Command;
 const TOUCHED: usize = 3;
 
 /// The server stops and starts again.
-struct Restart {
-    mode: &'static str,
-    signal: &'static str,
-    moment: u64,
+pub struct Restart {
+    pub mode: &'static str,
+    pub signal: &'static str,
+    pub moment: u64,
 }
 
 impl Fault for Restart {

@@ -36,6 +36,7 @@ mod elsewhere_runs;
 mod encodings;
 mod faults;
 mod faults_beside;
+mod faults_elsewhere;
 mod faults_kill;
 mod faults_locks;
 mod faults_network;

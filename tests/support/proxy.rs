@@ -1,4 +1,4 @@
-//! A network between target and source that fails on demand: all of it at once, or at a moment of the protocol, which it reads along.
+//! A network between a client of ours and its server that fails on demand: all of it at once, or at a moment of the protocol, which it reads along.
 
 use super::cluster::listener;
 use socket2::{SockFilter, SockRef};
@@ -12,6 +12,9 @@ const OPEN: u8 = 0;
 const FROZEN: u8 = 1;
 const CUT: u8 = 2;
 const DEAD: u8 = 3;
+
+/// Length of a CommandComplete that says COMMIT, which no other one has that a run gets.
+const COMMITTED: u32 = 4 + "COMMIT\0".len() as u32;
 
 /// A slow line: this many bytes ...
 const SLOW_PIECE: usize = 400;
@@ -33,7 +36,7 @@ pub enum Damage {
     Length(u32),
 }
 
-/// When: what the source is about to send.
+/// When: what the server is about to send, or its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// nothing yet: the connection has just been opened
@@ -50,6 +53,10 @@ pub enum Moment {
     CopyComplete,
     /// whatever comes after a COPY's ReadyForQuery
     Afterwards,
+    /// more than this many bytes from the client, counted over all connections
+    Written(u64),
+    /// this CommandComplete of a COMMIT, counted over all connections
+    Committed(u32),
 }
 
 /// One failure, which strikes once.
@@ -66,6 +73,8 @@ struct Armed {
     mishap: Option<Mishap>,
     rows: u32,
     copied: u64,
+    written: u64,
+    commits: u32,
 }
 
 struct State {
@@ -275,7 +284,7 @@ impl Line {
                     }
                     let went_on = match &mut reader {
                         Some(reader) => self.counts(n) && reader.pass(&mut buffer[..n], self),
-                        None => self.may_go_on() && self.send(to, &buffer[..n]),
+                        None => self.may_write(n) && self.send(to, &buffer[..n]),
                     };
                     if !went_on {
                         break;
@@ -291,6 +300,18 @@ impl Line {
                 let _ = socket.shutdown(Shutdown::Both);
             }
         }
+    }
+
+    /// Notes bytes from the client. False when the connection is over before they are sent.
+    fn may_write(&self, n: usize) -> bool {
+        let mishap = self.due(|armed, moment| {
+            armed.written += n as u64;
+            matches!(moment, Moment::Written(bytes) if armed.written > bytes)
+        });
+        if let Some(mishap) = mishap {
+            self.suffer(mishap);
+        }
+        self.may_go_on()
     }
 
     /// Notes bytes from the source. False when they were too many.
@@ -408,7 +429,7 @@ impl Reader {
             _ => {}
         }
         line.due(|armed, moment| match moment {
-            Moment::Connect => false,
+            Moment::Connect | Moment::Written(_) => false,
             Moment::Startup => first,
             Moment::CatalogRow(number) => {
                 armed.rows += u32::from(tag == b'D');
@@ -421,6 +442,11 @@ impl Reader {
             Moment::CopyDone => tag == b'c',
             Moment::CopyComplete => tag == b'C' && ending,
             Moment::Afterwards => copied,
+            Moment::Committed(number) => {
+                let is_commit = tag == b'C' && length == COMMITTED;
+                armed.commits += u32::from(is_commit);
+                is_commit && armed.commits > number
+            }
         })
     }
 }

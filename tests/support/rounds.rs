@@ -2,6 +2,8 @@
 //!
 //! Two tables of the source, `events_0` and `events_1`, have the same rows but for one column. Every round replaces the one's rows, which
 //! the target holds, by the other's. So each partition's content is known before and after, and anything else is wrong.
+//!
+//! The target may be a third server's. What is done there is recorded here only after its commit, so a partition may be new and not known as done.
 
 use super::Pair;
 use super::call::{Call, Failure};
@@ -98,10 +100,18 @@ struct Tally {
     calls_failed: usize,
 }
 
+/// A target elsewhere: its cluster, and the network between that and the server with the extension.
+pub struct There {
+    pub cluster: Cluster,
+    pub proxy: Proxy,
+}
+
 /// Two clusters with the tables, a network between them, and the tally of what happened to them.
 pub struct Bench {
     pub pair: Pair,
     pub proxy: Proxy,
+    /// None: the table is that of `pair.target`
+    pub there: Option<There>,
     /// how long an undisturbed call takes
     pub span: Duration,
     environment: Vec<(String, String)>,
@@ -119,6 +129,15 @@ impl Bench {
 
     /// The target's processes find `environment` in theirs.
     pub fn in_environment(environment: Vec<(String, String)>) -> Bench {
+        Bench::build(environment, false)
+    }
+
+    /// The target is a third server's.
+    pub fn elsewhere() -> Bench {
+        Bench::build(Vec::new(), true)
+    }
+
+    fn build(environment: Vec<(String, String)>, is_elsewhere: bool) -> Bench {
         // Retries, where they exist, soon and few.
         let retries = "cgpsync.max_retries = 3\ncgpsync.retry_delay = '50ms'\ncgpsync.max_retry_delay = '500ms'\nmax_prepared_transactions = 5";
         let pair = Pair {
@@ -126,15 +145,18 @@ impl Bench {
             target: Cluster::start_in(Side::Target, retries, environment.clone()),
         };
         pair.target.sql("CREATE EXTENSION cgpsync");
-        let proxy = Proxy::start(pair.source.port);
-        pair.create_server("src", proxy.port);
-        // A connection whose network is dead is given up after three seconds.
-        pair.target.sql(&format!(
-            "ALTER SERVER src OPTIONS (ADD connect_timeout '{}', ADD keepalives_idle '1', ADD keepalives_interval '1',
-                                       ADD keepalives_count '2', ADD tcp_user_timeout '2000')",
-            CONNECT_TIMEOUT.as_secs()
-        ));
-        pair.target.sql(&table("events"));
+        let proxy = network(&pair, "src", &pair.source, "2000");
+        let there = is_elsewhere.then(|| {
+            let cluster = Cluster::source("");
+            cluster.sql(&table("events"));
+            // One that takes nothing for a while is no dead one yet.
+            let proxy = network(&pair, "dr", &cluster, "5000");
+            pair.target.sql("SELECT cgpsync_attach('events', 'dr')");
+            There { cluster, proxy }
+        });
+        if there.is_none() {
+            pair.target.sql(&table("events"));
+        }
         for version in [0, 1] {
             let name = format!("events_{version}");
             // Names of the target's partitions end in the same numbers, but are others.
@@ -147,6 +169,7 @@ impl Bench {
         let mut bench = Bench {
             pair,
             proxy,
+            there,
             span: Duration::MAX,
             environment,
             here: 1,
@@ -164,6 +187,19 @@ impl Bench {
             bench.here = 1 - bench.here;
         }
         bench
+    }
+
+    /// The cluster whose table is written.
+    fn written(&self) -> &Cluster {
+        self.there.as_ref().map_or(&self.pair.target, |there| &there.cluster)
+    }
+
+    /// The table's line of a fault.
+    fn line(&self, fault: &dyn Fault) -> String {
+        match self.there {
+            Some(_) => format!("elsewhere: {}", fault.name()),
+            None => fault.name(),
+        }
     }
 
     /// The version that this round's call brings.
@@ -238,31 +274,34 @@ impl Bench {
             }
             verdict
         });
-        let tally = self.tally.entry(fault.name()).or_default();
+        let line = self.line(fault);
+        let tally = self.tally.entry(line.clone()).or_default();
         tally.rounds += 1;
         tally.lost += usize::from(!verdict.lost.is_empty());
         tally.hung += usize::from(!verdict.hung.is_empty());
         tally.wrong += usize::from(!verdict.wrong.is_empty());
         tally.calls_failed += usize::from(verdict.call_failed);
         if std::env::var_os("FAULTS_VERBOSE").is_some() {
-            eprintln!("{}: {:?} {verdict:?}", fault.name(), begun.elapsed());
+            eprintln!("{line}: {:?} {verdict:?}", begun.elapsed());
         }
         if !verdict.is_clean() {
-            self.replace_broken(&fault.name(), &verdict);
+            self.replace_broken(&line, &verdict);
         }
     }
 
     /// Says what a round has found, and begins anew on fresh clusters.
     fn replace_broken(&mut self, name: &str, verdict: &Verdict) {
         eprintln!("{name}: {verdict:#?}");
-        for (side, cluster) in [("target", &self.pair.target), ("source", &self.pair.source)] {
+        let elsewhere = self.there.as_ref().map(|there| ("target elsewhere", &there.cluster));
+        let pair = [("target", &self.pair.target), ("source", &self.pair.source)];
+        for (side, cluster) in pair.into_iter().chain(elsewhere) {
             let log = cluster.log();
             let tail: Vec<&str> = log.lines().rev().take(60).collect();
             eprintln!("log of the {side}:");
             tail.iter().rev().for_each(|line| eprintln!("  {line}"));
         }
         let tally = std::mem::take(&mut self.tally);
-        *self = Bench::in_environment(self.environment.clone());
+        *self = Bench::build(self.environment.clone(), self.there.is_some());
         self.tally = tally;
     }
 
@@ -298,6 +337,7 @@ impl Bench {
             verdict.hung.push(format!("left behind: {processes:?}"));
             return verdict;
         }
+        self.nothing_left(&mut verdict);
         let done = self.examine(&outcome, leeway, &mut verdict);
         if leeway.exempt.is_some() {
             // Rows that came back after a run that did not find them are new rows behind the point.
@@ -316,7 +356,23 @@ impl Bench {
                      WHERE application_name LIKE 'cgpsync%'";
         let mut all = self.pair.target.list(here);
         all.extend(self.pair.source.list(there));
+        if let Some(elsewhere) = &self.there {
+            all.extend(elsewhere.cluster.list(there));
+        }
         all
+    }
+
+    /// What would outlive its session on a target elsewhere: tables of ours, and locks.
+    fn nothing_left(&self, verdict: &mut Verdict) {
+        let Some(there) = &self.there else { return };
+        let left = there.cluster.list(
+            "SELECT relname FROM pg_class WHERE relname LIKE '%cgpsync%'
+             UNION ALL SELECT 'lock ' || l::text FROM pg_locks l WHERE locktype = 'advisory'
+             UNION ALL SELECT 'constraint ' || conname FROM pg_constraint WHERE conname LIKE '%cgpsync%'",
+        );
+        if !left.is_empty() {
+            verdict.wrong.push(format!("left over there: {left:?}"));
+        }
     }
 
     /// After the first call: rows, sync_table and history agree with each other and with what the call said. Gives the partitions that
@@ -328,7 +384,7 @@ impl Bench {
         verdict: &mut Verdict,
     ) -> Option<Vec<String>> {
         let target = &self.pair.target;
-        let now = contents(target, "events");
+        let now = contents(self.written(), "events");
         let (old, new) = (&self.known[self.here], &self.known[self.coming()]);
         let done = target
             .list("SELECT substring(partition, '\\d+$') FROM cgpsync_run_partition WHERE status = 'done' ORDER BY 1");
@@ -340,7 +396,8 @@ impl Bench {
                     .wrong
                     .push(format!("partition {part} holds {:?}", now.get(&part)));
             }
-            if done.contains(&part) != is_new {
+            let is_known = done.contains(&part);
+            if is_known != is_new && (is_known || self.there.is_none()) {
                 verdict
                     .lost
                     .push(format!("partition {part}: new is {is_new}, done are {done:?}"));
@@ -410,10 +467,9 @@ impl Bench {
                 .push(format!("{done:?} were done, the next call skipped {skipped:?}"));
         }
         let target = &self.pair.target;
-        if contents(target, "events") != self.known[self.coming()] {
-            verdict
-                .wrong
-                .push(format!("rows after it: {:?}", contents(target, "events")));
+        let now = contents(self.written(), "events");
+        if now != self.known[self.coming()] {
+            verdict.wrong.push(format!("rows after it: {now:?}"));
         }
         let remembered = target.text("SELECT end_tm FROM sync_table WHERE table_name = 'events'");
         if remembered != AFTER {
@@ -445,6 +501,19 @@ impl Bench {
         report(&lines);
         assert!(clean, "fault|rounds|lost|hung|wrong|calls failed\n{lines}");
     }
+}
+
+/// A network to `cluster`, and a server `name` behind it.
+fn network(pair: &Pair, name: &str, cluster: &Cluster, user_timeout: &str) -> Proxy {
+    let proxy = Proxy::start(cluster.port);
+    pair.create_server(name, proxy.port);
+    // A connection whose network is dead is given up after some seconds.
+    pair.target.sql(&format!(
+        "ALTER SERVER {name} OPTIONS (ADD connect_timeout '{}', ADD keepalives_idle '1', ADD keepalives_interval '1',
+                                      ADD keepalives_count '2', ADD tcp_user_timeout '{user_timeout}')",
+        CONNECT_TIMEOUT.as_secs()
+    ));
+    proxy
 }
 
 /// Adds lines to the table that `make faults` prints.
