@@ -159,22 +159,28 @@ impl Pair {
 
     /// Waits until no process of a run is left here and no connection of one there.
     pub fn all_gone(&self) {
-        self.watch_them_go(Clock::start());
+        self.watch_them_go(Clock::start(), &[&self.source]);
     }
 
     /// Asserts that it is so within two seconds of `since`.
     pub fn all_gone_within_two_seconds(&self, since: Clock) {
-        let seen = self.watch_them_go(since);
+        self.gone_within_two_seconds(since, &[&self.source]);
+    }
+
+    /// The same with the connections to `servers`.
+    pub fn gone_within_two_seconds(&self, since: Clock, servers: &[&Cluster]) {
+        let seen = self.watch_them_go(since, servers);
         let took = since.elapsed();
         assert!(took < Duration::from_secs(2), "it took {took:?}: {seen:?}");
     }
 
     /// Looks until nothing is left; what was there, and until when.
-    fn watch_them_go(&self, since: Clock) -> Vec<(Duration, String)> {
+    fn watch_them_go(&self, since: Clock, servers: &[&Cluster]) -> Vec<(Duration, String)> {
         let here = "SELECT backend_type || ' ' || pid FROM pg_stat_activity WHERE backend_type LIKE 'cgpsync %'";
         let there =
             "SELECT application_name || ' ' || pid FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
-        let mut sides = [(self.target.connect(), here), (self.source.connect(), there)];
+        let mut sides = vec![(self.target.connect(), here)];
+        sides.extend(servers.iter().map(|server| (server.connect(), there)));
         let mut seen = vec![(since.elapsed(), "the first look".to_owned())];
         poll("every process of the run is gone", SOON, || {
             let mut left = Vec::new();
