@@ -163,6 +163,11 @@ impl Session {
         self.link.ask("SELECT 1", Some(Instant::now() + limit)).is_ok()
     }
 
+    /// Ends the transaction, and tells whether it has. A session that is at work, or does not answer at once, is of no use any more.
+    pub fn roll_back(&mut self) -> bool {
+        !self.is_at_work() && self.link.ask("ROLLBACK", Some(Instant::now() + CANCEL_TIMEOUT)).is_ok()
+    }
+
     /// Runs `f`, which asks within the transaction, and leaves no lock of that behind. After an error the transaction is what the error has
     /// made of it.
     pub fn look<T>(&mut self, f: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {

@@ -34,6 +34,7 @@ mod elsewhere_made;
 mod elsewhere_obstacles;
 mod elsewhere_readers;
 mod elsewhere_runs;
+mod elsewhere_session;
 mod encodings;
 mod error;
 mod faults;

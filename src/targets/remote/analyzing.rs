@@ -53,6 +53,10 @@ pub fn unit_of(remote: &Remote, oid: u32) -> Result<Unit> {
 
 /// Gathers statistics of a partitioned table from rows of all that is below it.
 pub fn analyze_parent(remote: &Remote, table: &Unit) -> Result<()> {
+    remote.concluded(analyze_all_of(remote, table))
+}
+
+fn analyze_all_of(remote: &Remote, table: &Unit) -> Result<()> {
     let mut session = remote.session()?;
     let name = &table.name;
     session.begin_to_write()?;
@@ -67,7 +71,6 @@ pub fn analyze_parent(remote: &Remote, table: &Unit) -> Result<()> {
     ))?;
     let leaves: i64 = rows.first().ok_or_else(|| Error::protocol("no answer"))?.need(0)?;
     if leaves > MOST_LEAVES {
-        session.batch("COMMIT")?;
         return Err(Error::unsupported(format!(
             "before PostgreSQL 18 that analyzes its {leaves} partitions once more"
         )));

@@ -11,12 +11,15 @@ use crate::wire::Session;
 
 /// Runs `f` in a transaction of the run over there.
 fn in_transaction<T>(remote: &Remote, f: impl FnOnce(&mut Session, Access) -> Result<T>) -> Result<T> {
-    let mut session = remote.session()?;
-    session.begin_to_write()?;
-    // Whoever runs this holds the run's lock in this very session.
-    let value = f(&mut session, remote.access)?;
-    session.batch("COMMIT")?;
-    Ok(value)
+    let work = || {
+        let mut session = remote.session()?;
+        session.begin_to_write()?;
+        // Whoever runs this holds the run's lock in this very session.
+        let value = f(&mut session, remote.access)?;
+        session.batch("COMMIT")?;
+        Ok(value)
+    };
+    remote.concluded(work())
 }
 
 /// See [`crate::targets::Target::create_partition`].

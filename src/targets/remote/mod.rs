@@ -209,18 +209,31 @@ impl Remote {
         })
     }
 
-    /// Runs `f`, which looks at the table in a transaction over there that changes nothing. After an error the session is of no use any more.
+    /// Runs `f`, which looks at the table in a transaction over there that changes nothing.
     pub fn look<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
-        {
-            let mut session = self.session()?;
-            session.begin(None)?;
-            let found = self.elsewhere.find(&mut session)?;
-            self.found.replace(Some(Rc::new(found)));
-            self.labels.borrow_mut().clear();
+        let looked = self.begin_look().and_then(|()| {
+            let value = f()?;
+            self.session()?.batch("COMMIT")?;
+            Ok(value)
+        });
+        self.concluded(looked)
+    }
+
+    fn begin_look(&self) -> Result<()> {
+        let mut session = self.session()?;
+        session.begin(None)?;
+        let found = self.elsewhere.find(&mut session)?;
+        self.found.replace(Some(Rc::new(found)));
+        self.labels.borrow_mut().clear();
+        Ok(())
+    }
+
+    /// What a transaction over there has come to, which is over then, whatever that is: whoever holds the run's lock goes on in that very session.
+    fn concluded<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() && !self.session().is_ok_and(|mut session| session.roll_back()) {
+            self.leave(false);
         }
-        let value = f()?;
-        self.session()?.batch("COMMIT")?;
-        Ok(value)
+        result
     }
 
     /// See [`super::Target::create_partition`].

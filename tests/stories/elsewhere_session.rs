@@ -1,0 +1,66 @@
+//! The one session of a run on a target's server that lasts as long as the run: what fails in it is over, and when it is lost another takes its place.
+
+use crate::support::trio::Trio;
+use crate::support::{SOON, poll};
+
+/// The session that holds the run's lock looks at the table when the run gets another snapshot. Whatever that look meets, it leaves no transaction
+/// behind, which would hold back VACUUM over there, and be in the way of statements that come later.
+#[test]
+fn a_look_that_has_failed_is_over() {
+    let trio = Trio::with("", "cgpsync.max_rate = '1MB'\ncgpsync.max_retries = 1000", "");
+    trio.both(
+        "CREATE TABLE t (i int, v text) PARTITION BY RANGE (i); CREATE TABLE t_0 PARTITION OF t FOR VALUES FROM (0) TO (10000);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (10000) TO (20000)",
+    );
+    let pair = &trio.pair;
+    pair.source.sql(
+        "INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(1, 3000) g; INSERT INTO t VALUES (10000, 'last')",
+    );
+    pair.source.sql("ANALYZE t");
+    trio.attach("t");
+    let run = pair.sync_in_background("'t', '20000', 1, source => 'src'");
+    poll("the first partition is copied", SOON, || {
+        trio.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active'") == "1"
+    });
+    pair.source.sql("ALTER TABLE t RENAME TO away");
+    pair.source.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%' AND state = 'idle in transaction'",
+    );
+    poll("a look has failed, and is over", SOON, || {
+        trio.text("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%' AND state = 'idle' AND query = 'ROLLBACK'") == "1"
+    });
+    pair.source.sql("ALTER TABLE away RENAME TO t");
+    run.join().expect("the run succeeds");
+    trio.same_rows("t", "true");
+}
+
+/// The source has dropped all but the last of three partitions.
+fn two_vanished() -> Trio {
+    let trio = Trio::new();
+    trio.both(
+        "CREATE TABLE t (i int, v text) PARTITION BY RANGE (i); CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+         CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20); CREATE TABLE t_3 PARTITION OF t FOR VALUES FROM (20) TO (30);
+         INSERT INTO t SELECT g, 'row' FROM generate_series(0, 29) g",
+    );
+    trio.pair.source.sql("DROP TABLE t_1, t_2");
+    trio.attach("t");
+    trio
+}
+
+const DROPPING: &str = "'t', '29', 1, since => '0', source => 'src', vanished => 'drop'";
+const PARTITIONS: &str =
+    "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY 1) FROM pg_inherits WHERE inhparent = 't'::regclass";
+
+#[test]
+fn what_cannot_be_dropped_keeps_nothing_else_from_being_done() {
+    let trio = two_vanished();
+    trio.there.sql("CREATE VIEW v AS SELECT * FROM t_1");
+    let error = trio.pair.sync(DROPPING).expect_err("a view depends on it");
+    assert_eq!(error.code().code(), "2BP01", "{error:?}");
+    assert_eq!(trio.text(PARTITIONS), "t_1 t_3", "{error:?}");
+    let remarks = trio.pair.target.text("SELECT message FROM cgpsync_run");
+    assert!(!remarks.contains("not analyzed"), "{remarks}");
+    trio.there.sql("DROP VIEW v");
+    trio.pair.copied(DROPPING);
+    assert_eq!(trio.text(PARTITIONS), "t_3");
+}
