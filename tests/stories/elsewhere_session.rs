@@ -64,3 +64,24 @@ fn what_cannot_be_dropped_keeps_nothing_else_from_being_done() {
     trio.pair.copied(DROPPING);
     assert_eq!(trio.text(PARTITIONS), "t_3");
 }
+
+#[test]
+fn a_session_that_is_lost_before_the_last_drop_is_replaced() {
+    let trio = two_vanished();
+    let mut holder = trio.there.connect();
+    holder
+        .batch_execute("BEGIN; LOCK TABLE t_2 IN ACCESS SHARE MODE")
+        .expect("a lock");
+    let run = trio.pair.sync_in_background(DROPPING);
+    let of_run = "FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
+    poll("the partition is to be dropped", SOON, || {
+        trio.text(&format!("SELECT count(*) {of_run} AND query LIKE '%LOCK TABLE%t_2%'")) == "1"
+    });
+    assert_eq!(
+        trio.text(&format!("SELECT bool_and(pg_terminate_backend(pid)) {of_run}")),
+        "t"
+    );
+    holder.batch_execute("COMMIT").expect("the end");
+    run.join().expect("the run succeeds");
+    assert_eq!(trio.text(PARTITIONS), "t_3");
+}

@@ -34,7 +34,7 @@ impl Run {
     }
 
     /// Drops what the source has no more, each partition in a transaction of its own: by now no worker holds the table.
-    pub(super) fn drop_partitions(&self, units: &[&NewUnit]) -> Result<()> {
+    pub(super) fn drop_partitions(&mut self, units: &[&NewUnit]) -> Result<()> {
         for unit in units {
             let (partition, bound) = (unit.unit.oid()?, unit.bound.as_deref().unwrap_or(""));
             let mut attempt = 1;
@@ -57,6 +57,7 @@ impl Run {
                     break;
                 };
                 self.sleep(delay)?;
+                self.keep_target()?;
                 attempt += 1;
             }
         }
