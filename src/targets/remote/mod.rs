@@ -22,7 +22,7 @@ use super::loading::{Limits, Loaded, What};
 use crate::catalog::Database;
 use crate::catalog::table::{self, Found};
 use crate::error::{Error, Result, Side, sqlstate};
-use crate::pg::{backend, report, spi};
+use crate::pg::{backend, spi};
 use crate::plan::copy_sql::{quote_literal, quote_qualified};
 use crate::plan::creation::Creation;
 use crate::plan::tables::Unit;
@@ -179,9 +179,8 @@ impl Remote {
     /// True while its connection is not known to be lost.
     pub fn is_connected(&self) -> bool {
         let mut connected = self.connected.borrow_mut();
-        connected
-            .as_mut()
-            .is_some_and(|session| report::catch(|| session.check_alive()).is_ok())
+        // A cancel that is met here is no lost connection: it goes on to the caller.
+        connected.as_mut().is_some_and(|session| session.check_alive().is_ok())
     }
 
     /// Ends the session; politely, where all has gone well.
