@@ -119,6 +119,32 @@ fn waiting_for_a_lock_over_there() {
     }
 }
 
+/// Neither end answers: trying to tell both has to take no longer than telling one.
+#[test]
+fn with_both_networks_silent() {
+    let trio = trio(SLOWLY);
+    let networks = [("src", &trio.pair.source), ("dr", &trio.there)].map(|(server, cluster)| {
+        let proxy = Proxy::start(cluster.port);
+        let port = format!("ALTER SERVER {server} OPTIONS (SET port '{}')", proxy.port);
+        trio.pair.target.sql(&port);
+        proxy
+    });
+    for end in ENDS {
+        let run = begin(&trio, "");
+        until_copying(&trio);
+        networks.iter().for_each(Proxy::freeze);
+        end_it(&trio, run, end, &[]);
+        networks.iter().for_each(Proxy::heal);
+        poll("its sessions have ended", SOON, || {
+            let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
+            [&trio.pair.source, &trio.there]
+                .iter()
+                .all(|server| server.text(sessions) == "0")
+        });
+        assert_untouched(&trio);
+    }
+}
+
 /// What cannot be reached is not told; it notices when the network is back, or by its keepalives.
 #[test]
 fn with_a_target_that_takes_nothing_any_more() {
