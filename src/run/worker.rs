@@ -337,9 +337,10 @@ impl Worker {
         let Some(remote) = self.target.elsewhere() else {
             return Ok(());
         };
+        // Another session may hold it than when this one was opened.
+        let held = xact::transaction(|| self.store.held(self.id))?;
+        remote.rely_on(held.ok_or_else(|| Error::internal("the run holds no lock over there"))?);
         if !remote.is_connected() {
-            let held = xact::transaction(|| self.store.held(self.id))?;
-            remote.rely_on(held.ok_or_else(|| Error::internal("the run holds no lock over there"))?);
             connect_target(self.id, remote)?;
             self.outage = 0;
         }

@@ -85,3 +85,29 @@ fn a_session_that_is_lost_before_the_last_drop_is_replaced() {
     run.join().expect("the run succeeds");
     assert_eq!(trio.text(PARTITIONS), "t_3");
 }
+
+/// Nobody has failed then but that session, and it counts as nobody's attempt.
+#[test]
+fn what_begins_after_it_was_replaced_relies_on_its_successor() {
+    let trio = Trio::with("", "cgpsync.max_rate = '1MB'\ncgpsync.max_retries = 0", "");
+    trio.both(
+        "CREATE TABLE t (i int, v text) PARTITION BY RANGE (i); CREATE TABLE t_0 PARTITION OF t FOR VALUES FROM (0) TO (10000);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (10000) TO (20000)",
+    );
+    trio.pair.source.sql(
+        "INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(1, 3000) g; INSERT INTO t VALUES (10000, 'last')",
+    );
+    trio.pair.source.sql("ANALYZE t");
+    trio.attach("t");
+    let run = trio.pair.sync_in_background("'t', '20000', 1, source => 'src'");
+    poll("the first partition is copied", SOON, || {
+        trio.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active'") == "1"
+    });
+    let holder = "FROM pg_stat_activity WHERE application_name ~ '^cgpsync run \\d+$' AND state = 'idle'";
+    assert_eq!(
+        trio.text(&format!("SELECT bool_and(pg_terminate_backend(pid)) {holder}")),
+        "t"
+    );
+    run.join().expect("the run succeeds");
+    trio.same_rows("t", "true");
+}
