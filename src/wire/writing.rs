@@ -13,6 +13,8 @@ const IN_TOUCH: &[(&str, &str)] = &[
     ("tcp_user_timeout", "30000"),
     ("idle_session_timeout", "0"),
 ];
+/// The same while a statement is at work, which keepalives do not end: how often the server looks, since 14. Not every system lets it.
+const LOOK_FOR_CLIENT: &[(&str, &str)] = &[("client_connection_check_interval", "10s")];
 
 impl Session {
     /// Begins a transaction that writes, with settings of its own as above. What was set for the session has to hold in it: an error where
@@ -40,7 +42,16 @@ impl Session {
 
     /// Has the server notice within half a minute that this end is gone though nobody has said so, and let go what the session holds there.
     pub fn stay_in_touch(&mut self) -> Result<()> {
-        let values: Vec<String> = IN_TOUCH
+        self.set_those_there_are(IN_TOUCH)?;
+        match self.set_those_there_are(LOOK_FOR_CLIENT) {
+            Err(refusal) if refusal.is_remote() => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Settings to the session's end, of which its server may not have every one.
+    fn set_those_there_are(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        let values: Vec<String> = settings
             .iter()
             .map(|(name, value)| format!("('{name}', '{value}')"))
             .collect();

@@ -111,3 +111,24 @@ fn what_begins_after_it_was_replaced_relies_on_its_successor() {
     run.join().expect("the run succeeds");
     trio.same_rows("t", "true");
 }
+
+/// Over there a statement goes on for as long as it takes. Its server looks now and then whether anybody still wants to know.
+#[test]
+fn a_statement_over_there_does_not_outlive_its_client_for_long() {
+    let mut trio = Trio::new();
+    trio.both("CREATE TABLE t (i int)");
+    trio.pair.source.sql("INSERT INTO t VALUES (1)");
+    trio.there.sql(
+        "CREATE FUNCTION slow(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(100); RETURN i; END $$;
+         CREATE INDEX ON t (slow(i))",
+    );
+    trio.attach("t");
+    let run = trio.pair.sync_in_background("'t', '1', source => 'src'");
+    let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync%'";
+    poll("the index is built", SOON, || {
+        trio.text(&format!("{ours} AND wait_event = 'PgSleep'")) == "1"
+    });
+    trio.pair.target.stop("QUIT");
+    run.join().expect_err("the server has gone");
+    poll("nobody is left over there", SOON, || trio.text(ours) == "0");
+}
