@@ -256,7 +256,11 @@ impl Endpoint {
                 interval: Duration::from_secs(5),
                 count: 3,
             }),
-            tcp_user_timeout: Some(Duration::from_secs(30)),
+            tcp_user_timeout: Some(match side {
+                // A server that takes no rows for a while, as its disks are busy, is not gone; the system cannot tell the two apart.
+                Side::Target => Duration::from_secs(120),
+                _ => Duration::from_secs(30),
+            }),
             tls: TlsOptions::default(),
             shared_snapshot: None,
             reached: None,

@@ -36,7 +36,6 @@ mod elsewhere_readers;
 mod elsewhere_runs;
 mod elsewhere_session;
 mod encodings;
-mod error;
 mod faults;
 mod faults_beside;
 mod faults_elsewhere;
