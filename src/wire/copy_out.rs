@@ -115,6 +115,10 @@ impl CopyOut<'_> {
 
     /// Passes what has arrived on to the server of `to`, as it is, headers and all.
     pub(super) fn pass_on(&mut self, to: &Stream) -> Result<Passed> {
+        // The end of a COPY without rows may have come with its beginning.
+        if self.rows.is_some() {
+            return Ok(Passed::All);
+        }
         match self.stream.pass_copy_data(to) {
             Ok(Data::Bytes(0)) => Ok(Passed::Full),
             Ok(Data::Bytes(n)) => {
