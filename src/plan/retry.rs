@@ -1,6 +1,6 @@
 //! What is worth trying again, and when.
 
-use crate::error::{Error, sqlstate};
+use crate::error::{Error, Side, sqlstate};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -45,9 +45,9 @@ pub fn is_transient(error: &Error) -> bool {
     }
 }
 
-/// True for what another server may not say in a new snapshot: what it has kept for the old one is gone, or was too much.
+/// True for what the source may not say in a new snapshot: what it has kept for the old one is gone, or was too much.
 pub fn is_snapshots_fault(error: &Error) -> bool {
-    error.is_remote()
+    error.side == Side::Source
         && matches!(
             error.sqlstate.as_str(),
             sqlstate::OUT_OF_MEMORY | sqlstate::SNAPSHOT_TOO_OLD
@@ -67,7 +67,6 @@ pub fn is_server_busy(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Side;
 
     const RETRIES: Retries = Retries {
         max: 4,
@@ -120,6 +119,10 @@ mod tests {
             remote("57014", "canceling statement due to user request"),
             Error::new("08P01", "impossible length"),
             Error::new("53200", "out of memory"),
+            Error {
+                side: Side::Target,
+                ..Error::new("53200", "out of memory")
+            },
             remote("08001", "could not connect to server \"behind\"").final_one(),
             remote("28P01", "password authentication failed"),
             remote("42501", "permission denied"),
