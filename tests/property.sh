@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The invariant as a property for as long as wanted: FOR seconds, ten minutes unless set. SEED is
 # where the seeds begin, the clock unless set; CASES is how many at most; ALL=1 goes on after a
-# violation and collects kinds of them.
+# violation and collects kinds of them. PROPERTY_REMOTE: see tests/README.md.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export PROPERTY_SECONDS=${FOR:-600} PROPERTY_SEED=${SEED:-$(date +%s)}

@@ -3,11 +3,12 @@
 //!
 //! PROPERTY_SECONDS says for how long, PROPERTY_SEED where the seeds begin (each case has the next
 //! one), PROPERTY_CASES how many at most, PROPERTY_THREADS how many at a time. With PROPERTY_ALL=1
-//! it goes on after a violation and collects kinds of them.
+//! it goes on after a violation and collects kinds of them. PROPERTY_REMOTE=1 has all targets elsewhere, 0 none; else it is a third.
 
 mod calls;
 mod case;
 mod column;
+mod elsewhere;
 mod ends;
 mod family;
 mod look;
@@ -20,8 +21,8 @@ mod values;
 mod verify;
 mod world;
 
-use crate::support::Pair;
 use crate::support::dice::{Dice, number};
+use crate::support::trio::Trio;
 use calls::Story;
 use case::Case;
 use roles::Code;
@@ -42,6 +43,8 @@ struct Kind {
 #[derive(Default)]
 struct Sum {
     cases: usize,
+    elsewhere: usize,
+    refused: usize,
     calls: usize,
     moved: usize,
     failures: BTreeMap<String, usize>,
@@ -60,11 +63,12 @@ impl Drop for Named {
 }
 
 /// One case: what came of it, and its statements.
-fn one(pair: &Pair, code: Code, seed: u64) -> (Story, Vec<String>) {
+fn one(trio: &Trio, code: Code, seed: u64) -> (Story, Vec<String>) {
     let _named = Named(seed);
     let mut dice = Dice::new(seed.wrapping_mul(0x9e37_79b9));
-    let case = Case::new(seed, &mut dice, code.has_icu);
-    let mut world = World::new(pair, code, case, dice);
+    let there = elsewhere::is_chosen(seed).then_some(&trio.there);
+    let case = Case::new(seed, &mut dice, code.has_icu, there.is_some());
+    let mut world = World::new(&trio.pair, there, code, case, dice);
     let story = steps::play(&mut world);
     let log = world.log.clone();
     world.end();
@@ -84,11 +88,12 @@ fn every_unit_is_as_the_source_had_it_and_no_range_is_left_out() {
     let cases = number("PROPERTY_CASES").unwrap_or(u64::MAX);
     let threads = number("PROPERTY_THREADS").unwrap_or(2);
     let goes_on = number("PROPERTY_ALL").is_some();
-    let pair = Pair::with(
+    let trio = Trio::with(
         "max_connections = 100",
         "max_worker_processes = 32\ncgpsync.max_retries = 3",
+        "max_connections = 100",
     );
-    let code = Code::of(&pair);
+    let code = Code::of(&trio.pair);
     let begun = Instant::now();
     let (next, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     let sum = Mutex::new(Sum::default());
@@ -99,9 +104,11 @@ fn every_unit_is_as_the_source_had_it_and_no_range_is_left_out() {
                 break;
             }
             let seed = first.wrapping_add(at);
-            let (story, log) = one(&pair, code, seed);
+            let (story, log) = one(&trio, code, seed);
             let mut sum = sum.lock().expect("a lock");
             sum.cases += 1;
+            sum.elsewhere += usize::from(elsewhere::is_chosen(seed));
+            sum.refused += usize::from(story.is_refused);
             sum.calls += story.calls;
             sum.moved += story.moved;
             for failure in &story.failures {
@@ -142,8 +149,8 @@ fn every_unit_is_as_the_source_had_it_and_no_range_is_left_out() {
 
 fn report(sum: &Sum, first: u64) {
     println!(
-        "property: seeds from {first}, {} cases, {} calls, {} of them moved the point",
-        sum.cases, sum.calls, sum.moved
+        "property: seeds from {first}, {} cases, {} elsewhere and {} of those refused, {} calls, {} of them moved the point",
+        sum.cases, sum.elsewhere, sum.refused, sum.calls, sum.moved
     );
     let mut failures: Vec<_> = sum.failures.iter().collect();
     failures.sort_by_key(|(_, times)| std::cmp::Reverse(**times));

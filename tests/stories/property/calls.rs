@@ -2,12 +2,12 @@
 
 use super::case::{Extra, Family, POINTS};
 use super::column::Change;
+use super::elsewhere;
 use super::ends::{self, End, How};
-use super::look::{self, Oid, Source, Target, ask};
+use super::look::{self, Source, Target, ask};
 use super::model::{Asked, Said, Scene, Violation};
 use super::verify::verify;
-use super::world::{SOURCE, World};
-use std::collections::BTreeMap;
+use super::world::{HERE, SOURCE, World};
 
 /// How a case went.
 #[derive(Default)]
@@ -17,7 +17,16 @@ pub struct Story {
     pub moved: usize,
     /// calls that failed, with SQLSTATE and the beginning of the message
     pub failures: Vec<String>,
+    /// the table cannot be a target elsewhere
+    pub is_refused: bool,
     pub violations: Vec<Violation>,
+}
+
+impl Story {
+    /// There is nothing more to try.
+    pub fn is_over(&self) -> bool {
+        self.is_refused || !self.violations.is_empty()
+    }
 }
 
 /// What is remembered of an end: a point that is no later than the source's present.
@@ -67,6 +76,7 @@ pub fn ask_for(world: &mut World) -> Asked {
 pub fn arguments(world: &mut World, asked: &Asked, source_table: Option<&str>) -> String {
     let schema = world.case.schema.clone();
     let mut text = format!("'{schema}.t', {}, {}", asked.to.argument(), 1 + world.dice.below(3));
+    text += world.source_argument();
     if let Some(since) = asked.since {
         text += &format!(", since => '{}'", world.case.value(since));
     }
@@ -95,11 +105,11 @@ pub fn arguments(world: &mut World, asked: &Asked, source_table: Option<&str>) -
 pub fn say(world: &mut World, arguments: &str) -> Said {
     let runs = "SELECT COALESCE(max(run_id), 0) FROM cgpsync_run";
     let table = format!("{}.t", world.case.schema);
-    let last = ask(&mut world.target, &format!("{runs} WHERE table_name = '{table}'"));
+    let last = ask(world.here(), &format!("{runs} WHERE table_name = '{table}'"));
     let last = last[0][0].clone().unwrap_or_default();
     world.notices.lock().expect("a lock").clear();
     let sql = format!("SELECT u.partition::text, u.status FROM cgpsync_sync({arguments}) u");
-    let answer = world.target.query(&sql, &[]);
+    let answer = world.here().query(&sql, &[]);
     let notices = world.notices.lock().expect("a lock").clone();
     let (rows, error) = match answer {
         Ok(rows) => {
@@ -117,7 +127,7 @@ pub fn say(world: &mut World, arguments: &str) -> Said {
                 "SELECT p.partition, p.status FROM cgpsync_run_partition p JOIN cgpsync_run r USING (run_id)
                  WHERE r.table_name = '{table}' AND run_id > {last}"
             );
-            let rows = ask(&mut world.target, &history).into_iter().map(|mut row| {
+            let rows = ask(world.here(), &history).into_iter().map(|mut row| {
                 let status = row.pop().flatten().unwrap_or_default();
                 (row.pop().flatten(), status)
             });
@@ -127,28 +137,14 @@ pub fn say(world: &mut World, arguments: &str) -> Said {
     let end = error
         .as_ref()
         .map_or("done".to_owned(), |(code, text)| format!("fails: {code} {text}"));
-    world.log.push(format!("/* target */ {sql}; -- {end}"));
+    world.log.push(format!("/* {} */ {sql}; -- {end}", world.name_of(HERE)));
     world.log.extend(notices.iter().map(|notice| format!("--   {notice}")));
+    let units = rows.into_iter().filter_map(|(name, status)| Some((name?, status)));
     Said {
         error,
-        units: by_oid(world, rows),
+        units: units.collect(),
         notices,
     }
-}
-
-pub fn by_oid(world: &mut World, rows: Vec<(Option<String>, String)>) -> BTreeMap<Oid, String> {
-    let mut units = BTreeMap::new();
-    for (partition, status) in rows {
-        let Some(name) = partition else { continue };
-        let sql = format!("SELECT to_regclass('{name}')::oid");
-        if let Some(oid) = ask(&mut world.target, &sql)[0][0]
-            .as_deref()
-            .and_then(|v| v.parse().ok())
-        {
-            units.insert(oid, status);
-        }
-    }
-    units
 }
 
 /// A call between two changes.
@@ -159,7 +155,7 @@ pub fn call(world: &mut World, story: &mut Story, asked: Asked) {
     let arguments = arguments(world, &asked, None);
     if world.dice.below(6) == 0 {
         let sql = format!("SELECT count(*) FROM cgpsync_plan({arguments})");
-        let _ = world.target.simple_query(&sql);
+        let _ = world.here().simple_query(&sql);
         let after = look::target(world);
         if after.rows != before.rows || after.shape.home != before.shape.home {
             story.violations.push(Violation {
@@ -170,7 +166,7 @@ pub fn call(world: &mut World, story: &mut Story, asked: Asked) {
     }
     let said = say(world, &arguments);
     judge(world, story, &source, &before, &asked, &said);
-    if world.dice.below(3) == 0 && story.violations.is_empty() {
+    if world.dice.below(3) == 0 && !story.is_over() {
         verify(world, story, &asked);
     }
 }
@@ -210,7 +206,9 @@ pub fn judge(world: &mut World, story: &mut Story, source: &Source, before: &Tar
     }
     let is_expected = asked.strict || world.case.column.change == Change::Refused;
     if let Some((code, text)) = &said.error {
-        if !(is_expected && code == "42804") {
+        if elsewhere::is_refusal(code, text) {
+            elsewhere::refused(world, story, text);
+        } else if !(is_expected && code == "42804") {
             story.failures.push(format!("{code} {text}"));
         }
         let kind = match code.as_str() {
@@ -220,7 +218,10 @@ pub fn judge(world: &mut World, story: &mut Story, source: &Source, before: &Tar
             }
             "23502" => Some("A12 identity: no value"),
             "57014" => Some("a call does not end"),
-            _ => code.starts_with("XX").then_some("an internal error"),
+            _ => ["XX", "3B"]
+                .iter()
+                .any(|class| code.starts_with(class))
+                .then_some("an internal error"),
         };
         story.violations.extend(kind.map(|kind| Violation {
             kind,
@@ -248,11 +249,11 @@ pub fn judge(world: &mut World, story: &mut Story, source: &Source, before: &Tar
         }));
     }
     let memory = &mut world.memory;
-    for (oid, leaf) in &after.shape.leaves {
-        if said.units.get(oid).is_some_and(|status| status == "done") {
-            memory.loaded.insert(*oid, leaf.file.clone());
+    for (name, leaf) in &after.shape.leaves {
+        if said.units.get(name).is_some_and(|status| status == "done") {
+            memory.loaded.insert(name.clone(), leaf.file.clone());
             if said.error.is_some() {
-                memory.finished.insert(*oid, (leaf.file.clone(), asked.end));
+                memory.finished.insert(name.clone(), (leaf.file.clone(), asked.end));
             }
         }
     }

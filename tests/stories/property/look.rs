@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Number of an entry of the table of points: a combination of k, l and h.
 pub type Point = usize;
-/// OID of a relation.
-pub type Oid = u32;
+/// Name of a relation, as regclass prints it: one that is exchanged gets another OID.
+pub type Name = String;
 
 /// Rows of an answer as text; None is NULL.
 pub fn ask(client: &mut Client, sql: &str) -> Vec<Vec<Option<String>>> {
@@ -39,6 +39,8 @@ pub struct Leaf {
     pub list_key: Option<String>,
     /// its storage
     pub file: String,
+    /// owner, grants, comment, bound, constraints and indexes
+    pub portrait: String,
     /// what it takes
     pub points: BTreeSet<Point>,
 }
@@ -49,8 +51,8 @@ pub struct Shape {
     pub is_partitioned: bool,
     /// partition keys of all its levels
     pub keys: BTreeSet<String>,
-    pub leaves: BTreeMap<Oid, Leaf>,
-    pub home: BTreeMap<Point, Oid>,
+    pub leaves: BTreeMap<Name, Leaf>,
+    pub home: BTreeMap<Point, Name>,
 }
 
 const LEAVES: &str = "
@@ -65,8 +67,16 @@ const LEAVES: &str = "
              c.relkind, pg_get_partkeydef(c.oid), c.relfilenode
       FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid JOIN pg_class c ON c.oid = i.inhrelid,
            LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid) AS bound) b)
-    SELECT oid, oid::regclass::text, is_default, has_range, list_key, key, relfilenode, relkind,
-           COALESCE(pg_get_partition_constraintdef(oid), 'true')
+    SELECT oid::regclass::text, is_default, has_range, list_key, key, relfilenode, relkind,
+           COALESCE(pg_get_partition_constraintdef(oid), 'true'),
+           (SELECT concat_ws(' ', c.relowner::regrole, (SELECT string_agg(g::text, ' ' ORDER BY g::text) FROM unnest(c.relacl) g),
+                             obj_description(c.oid, 'pg_class'), pg_get_expr(c.relpartbound, c.oid),
+                             (SELECT string_agg(concat_ws(' ', conname, pg_get_constraintdef(k.oid)), ' ' ORDER BY conname)
+                              FROM pg_constraint k WHERE conrelid = c.oid),
+                             (SELECT string_agg(concat_ws(' ', pg_get_indexdef(indexrelid), indisvalid, inhparent::regclass),
+                                                ' ' ORDER BY indexrelid::regclass::text)
+                              FROM pg_index LEFT JOIN pg_inherits ON inhrelid = indexrelid WHERE indrelid = c.oid))
+            FROM pg_class c WHERE c.oid = tree.oid)
     FROM tree ORDER BY oid::regclass::text";
 
 /// The shape of `table`; `probes` is the table of points. The session must be a new one: PostgreSQL
@@ -77,32 +87,33 @@ pub fn shape(client: &mut Client, table: &str, probes: &str) -> Shape {
     let mut asked = Vec::new();
     for row in ask(client, &LEAVES.replace('@', table)) {
         let is = |i: usize| row[i].as_deref() == Some("t");
-        if let Some(key) = &row[5] {
+        if let Some(key) = &row[4] {
             shape.is_partitioned = true;
             shape.keys.insert(key.clone());
             continue;
         }
-        let oid: Oid = number(&row[0]);
-        let constraint = row[8].clone().unwrap_or_default();
-        asked.push(format!("SELECT idx, {oid} FROM {probes} WHERE {constraint}"));
+        let name = row[0].clone().unwrap_or_default();
+        let constraint = row[7].clone().unwrap_or_default();
+        asked.push(format!("SELECT idx, '{name}' FROM {probes} WHERE {constraint}"));
         let leaf = Leaf {
-            name: row[1].clone().unwrap_or_default(),
-            is_default: is(2),
-            has_range: is(3),
-            list_key: row[4].clone(),
-            file: row[6].clone().unwrap_or_default(),
+            name: name.clone(),
+            is_default: is(1),
+            has_range: is(2),
+            list_key: row[3].clone(),
+            file: row[5].clone().unwrap_or_default(),
+            portrait: row[8].clone().unwrap_or_default(),
             points: BTreeSet::new(),
         };
-        shape.leaves.insert(oid, leaf);
+        shape.leaves.insert(name, leaf);
     }
     if asked.is_empty() {
         return shape;
     }
     for row in ask(client, &asked.join(" UNION ALL ")) {
-        let (point, oid): (Point, Oid) = (number(&row[0]), number(&row[1]));
-        let other = shape.home.insert(point, oid);
+        let (point, name): (Point, Name) = (number(&row[0]), row[1].clone().unwrap_or_default());
+        let other = shape.home.insert(point, name.clone());
         assert!(other.is_none(), "{table}: {point} has two homes: {:?}", shape.leaves);
-        shape.leaves.entry(oid).and_modify(|leaf| {
+        shape.leaves.entry(name).and_modify(|leaf| {
             leaf.points.insert(point);
         });
     }
@@ -144,9 +155,11 @@ impl Source {
 #[derive(Clone, Debug)]
 pub struct Target {
     pub shape: Shape,
-    pub rows: BTreeMap<Oid, Vec<Row>>,
+    pub rows: BTreeMap<Name, Vec<Row>>,
     /// what sync_table says
     pub remembered: Option<String>,
+    /// tables and indexes of a run's own
+    pub strays: Vec<String>,
 }
 
 impl Target {
@@ -161,8 +174,8 @@ impl Target {
     }
 
     /// The rows of a leaf.
-    pub fn of(&self, leaf: Oid) -> &[Row] {
-        self.rows.get(&leaf).map_or(&[], Vec::as_slice)
+    pub fn of(&self, leaf: &str) -> &[Row] {
+        self.rows.get(leaf).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -199,20 +212,20 @@ pub fn source(world: &mut World, table: &str) -> Source {
 pub fn target(world: &mut World) -> Target {
     let schema = world.case.schema.clone();
     let (table, probes) = (format!("{schema}.t"), format!("{schema}.probes"));
-    let shape = shape(&mut world.pair.target.connect(), &table, &probes);
+    let shape = shape(&mut world.cluster().connect(), &table, &probes);
     let extra = if world.case.extra == super::case::Extra::None {
         "NULL"
     } else {
         "t.x"
     };
     let sql = format!(
-        "SELECT t.tableoid, t.id, t.p, t.v, t.m, {extra}, t.k::text COLLATE \"C\" IS NOT DISTINCT FROM r.k::text COLLATE \"C\"
+        "SELECT t.tableoid::regclass::text, t.id, t.p, t.v, t.m, {extra}, t.k::text COLLATE \"C\" IS NOT DISTINCT FROM r.k::text COLLATE \"C\"
            AND t.l::text COLLATE \"C\" IS NOT DISTINCT FROM r.l::text COLLATE \"C\" AND t.h IS NOT DISTINCT FROM r.h
          FROM {table} t LEFT JOIN {probes} r ON r.idx = t.p ORDER BY t.id"
     );
-    let mut rows: BTreeMap<Oid, Vec<Row>> = BTreeMap::new();
+    let mut rows: BTreeMap<Name, Vec<Row>> = BTreeMap::new();
     for row in ask(&mut world.eyes[TARGET], &sql) {
-        rows.entry(number(&row[0])).or_default().push(Row {
+        rows.entry(row[0].clone().unwrap_or_default()).or_default().push(Row {
             id: number(&row[1]),
             point: number(&row[2]),
             value: row[3].clone(),
@@ -223,13 +236,16 @@ pub fn target(world: &mut World) -> Target {
     }
     rows.values_mut().for_each(|rows| rows.sort());
     let sql = format!("SELECT end_tm FROM sync_table WHERE table_name = '{table}'");
-    let remembered = ask(&mut world.eyes[TARGET], &sql)
-        .pop()
-        .and_then(|mut row| row.remove(0));
+    let remembered = ask(world.here(), &sql).pop().and_then(|mut row| row.remove(0));
+    let sql = format!(
+        "SELECT relname FROM pg_class WHERE relnamespace = '{schema}'::regnamespace AND relname LIKE '%cgpsync%'"
+    );
+    let strays = ask(&mut world.eyes[TARGET], &sql).into_iter();
     Target {
         shape,
         rows,
         remembered,
+        strays: strays.filter_map(|mut row| row.remove(0)).collect(),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::calls::{Story, arguments, ask_for, judge, say};
 use super::case::{Bound, CUTS};
-use super::look::{self, Oid, ask};
+use super::look::{self, ask};
 use super::model::Asked;
 use super::steps::parts;
-use super::world::{SOURCE, TARGET, World};
+use super::world::{HERE, SOURCE, World};
 use crate::support::{SOON, poll};
 use postgres::Client;
 use std::sync::mpsc::Receiver;
@@ -21,31 +21,25 @@ pub fn call_meanwhile(world: &mut World, story: &mut Story) {
     let table = world.origin();
     let source = look::source(world, &table);
     let before = look::target(world);
-    let leaves: Vec<(Oid, String)> = before
-        .shape
-        .leaves
-        .iter()
-        .map(|(oid, leaf)| (*oid, leaf.name.clone()))
-        .collect();
+    let leaves: Vec<String> = before.shape.leaves.keys().cloned().collect();
     if leaves.is_empty() {
         return;
     }
-    let at = world.dice.below(leaves.len() as u64) as usize;
-    let (oid, name) = leaves[at].clone();
+    let name = &leaves[world.dice.below(leaves.len() as u64) as usize];
     let arguments = arguments(world, &asked, None);
     world.must(
-        TARGET,
+        HERE,
         "SET cgpsync.lock_timeout = '150ms'; SET cgpsync.retry_delay = '400ms'",
     );
-    let pair = world.pair;
-    let mut holder = pair.target.connect();
+    let (pair, cluster) = (world.pair, world.cluster());
+    let mut holder = cluster.connect();
     let sql = format!("BEGIN; LOCK TABLE {name} IN ROW EXCLUSIVE MODE");
     holder.batch_execute(&sql).expect("a lock");
     world.log.push(format!("/* another session of the target */ {sql};"));
     let (done, is_done) = std::sync::mpsc::channel();
     let said = std::thread::scope(|scope| {
         let meddler = scope.spawn(move || {
-            let log = match waits(&mut pair.target.connect(), oid, &is_done) {
+            let log = match waits(&mut cluster.connect(), name, &is_done) {
                 true => meddle(&mut pair.source.connect(), &disturbance),
                 false => Vec::new(),
             };
@@ -60,16 +54,16 @@ pub fn call_meanwhile(world: &mut World, story: &mut Story) {
     world
         .log
         .push("/* another session of the target */ ROLLBACK;".to_owned());
-    world.must(TARGET, "RESET cgpsync.lock_timeout; RESET cgpsync.retry_delay");
+    world.must(HERE, "RESET cgpsync.lock_timeout; RESET cgpsync.retry_delay");
     judge(world, story, &source, &before, &asked, &said);
 }
 
 /// True when a worker waits for the leaf; false when the call has ended, or waits for something else.
-fn waits(watch: &mut Client, leaf: Oid, is_done: &Receiver<()>) -> bool {
-    // A run that has a worker has its snapshot.
+fn waits(watch: &mut Client, leaf: &str, is_done: &Receiver<()>) -> bool {
+    // A run that has a worker, or a worker's session elsewhere, has its snapshot.
     let sql = format!(
-        "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
-         WHERE relation = {leaf} AND NOT granted AND backend_type = 'cgpsync worker'"
+        "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE relation = '{leaf}'::regclass AND NOT granted
+           AND (backend_type = 'cgpsync worker' OR application_name LIKE 'cgpsync run%')"
     );
     let (begun, mut waits) = (Instant::now(), false);
     poll("a unit waits, or the call ends", SOON, || {

@@ -1,6 +1,6 @@
 //! What the code can that is tested, and the role that calls it: with a time zone of its own on either side.
 
-use super::world::{SOURCE, TARGET, World};
+use super::world::{HERE, SOURCE, TARGET, World};
 use crate::support::dice::number;
 use crate::support::needs::lacks_icu;
 use crate::support::{Notices, Pair};
@@ -47,15 +47,19 @@ impl World<'_> {
     /// Gives the role its time zone; it has a new session here.
     pub fn set_zone(&mut self, side: usize) {
         let (role, zone) = (self.case.role(), self.zones[side]);
-        self.must(side, &format!("ALTER ROLE {role} SET timezone = '{zone}'"));
+        // On a target elsewhere it is the caller's zone that counts.
+        let at = if side == TARGET { HERE } else { side };
+        self.must(at, &format!("ALTER ROLE {role} SET timezone = '{zone}'"));
         if side == TARGET {
             for eye in &mut self.eyes {
                 let sql = format!("SET timezone = '{zone}'; SET client_min_messages = warning");
                 eye.batch_execute(&sql).expect("settings");
             }
-            (self.target, self.notices) = connect(self.pair, &role);
+            let (client, notices) = connect(self.pair, &role);
+            *self.here() = client;
+            self.notices = notices;
             self.log.push(format!("\\c - {role}"));
-            self.must(TARGET, "SET statement_timeout = '120s'");
+            self.must(HERE, "SET statement_timeout = '120s'");
         }
     }
 
@@ -63,7 +67,7 @@ impl World<'_> {
     pub fn change_zone(&mut self) {
         let zone = self.dice.pick(&ZONES);
         match self.dice.below(4) {
-            0 => self.must(TARGET, &format!("SET timezone = '{zone}'")),
+            0 => self.must(HERE, &format!("SET timezone = '{zone}'")),
             1 => {
                 self.zones[SOURCE] = zone;
                 self.set_zone(SOURCE);

@@ -23,7 +23,7 @@ pub fn play(world: &mut World) -> Story {
         _ => {}
     }
     match world.dice.below(6) {
-        _ if !story.violations.is_empty() => {}
+        _ if story.is_over() => {}
         0 | 1 => stumble(world, &mut story),
         2 => branch_out(world, &mut story),
         3 => ask_for_words(world, &mut story),
@@ -31,7 +31,7 @@ pub fn play(world: &mut World) -> Story {
     }
     let steps = 2 + world.dice.below(4);
     for _ in 0..steps {
-        if !story.violations.is_empty() {
+        if story.is_over() {
             break;
         }
         for _ in 0..world.dice.below(4) {
@@ -56,7 +56,7 @@ fn stumble(world: &mut World, story: &mut Story) {
     let asked = ask_plainly(world, end);
     call(world, story, asked.clone());
     allow(world);
-    if story.violations.is_empty() {
+    if !story.is_over() {
         if world.dice.below(2) == 0 {
             truncate(world, TARGET);
         }
@@ -71,7 +71,7 @@ fn look_ahead(world: &mut World, story: &mut Story) {
     let asked = ask_up_to(world, to);
     call(world, story, asked);
     let present = ends::present(world);
-    if let (true, Some(present)) = (story.violations.is_empty(), present) {
+    if let (true, Some(present)) = (!story.is_over(), present) {
         world.insert(SOURCE, 25);
         let to = match world.dice.below(3) {
             0 => ends::of(world, How::LeftOut, 0),
@@ -98,7 +98,7 @@ fn set_clocks(world: &mut World, story: &mut Story) {
         };
         let asked = ask_up_to(world, to);
         call(world, story, asked);
-        if !story.violations.is_empty() {
+        if story.is_over() {
             return;
         }
         world.insert(SOURCE, 25);
@@ -145,7 +145,7 @@ fn branch_out(world: &mut World, story: &mut Story) {
     let end = 9 + world.dice.below(6) as usize;
     let asked = ask_plainly(world, end);
     call(world, story, asked.clone());
-    if !story.violations.is_empty() {
+    if story.is_over() {
         return;
     }
     add_branch(world, SOURCE, &tables[SOURCE], label, true);

@@ -2,14 +2,14 @@
 
 use super::case::Case;
 use super::column::Change;
-use super::look::{Leaf, Oid, Row, time};
+use super::look::{Leaf, Row, time};
 use super::model::{Scene, Violation};
 
 impl Scene<'_> {
     /// Values were changed, and no NOTICE names the column.
     pub fn unnamed(&self) -> Option<Violation> {
-        let leaves = self.after.shape.leaves.iter().filter(|(oid, _)| self.is_done(**oid));
-        let mut rows = leaves.flat_map(|(_, leaf)| self.source.taken_by(leaf));
+        let leaves = self.after.shape.leaves.values().filter(|leaf| self.is_done(leaf));
+        let mut rows = leaves.flat_map(|leaf| self.source.taken_by(leaf));
         let names = |column: &str| {
             let column = format!("\"{column}\"");
             let may = |notice: &&String| self.is_old || notice.contains("values may change");
@@ -37,8 +37,8 @@ impl Scene<'_> {
     /// What has to be an error was none.
     pub fn not_refused(&self) -> Option<Violation> {
         let Case { column, .. } = self.case;
-        let is_done = |(oid, leaf): (&Oid, &Leaf)| self.is_done(*oid) && !self.source.taken_by(leaf).is_empty();
-        let some_done = self.after.shape.leaves.iter().any(is_done);
+        let is_done = |leaf: &Leaf| self.is_done(leaf) && !self.source.taken_by(leaf).is_empty();
+        let some_done = self.after.shape.leaves.values().any(is_done);
         let kind = if column.change == Change::Refused && some_done {
             "B2 attributes in another order are taken by their place"
         } else if self.asked.strict && (column.may_change() || !self.rounded.is_empty()) && some_done {

@@ -2,7 +2,7 @@
 
 use super::calls::Story;
 use super::column::Change;
-use super::look::{self, Leaf, Oid, Row, Source, Target, ask, time};
+use super::look::{self, Leaf, Name, Row, Source, Target, ask, time};
 use super::model::{Asked, Violation, has_more};
 use super::rows::{meddle, move_row};
 use super::world::{SOURCE, TARGET, World};
@@ -25,7 +25,7 @@ struct Span {
 
 /// The result, by relation; and whether some line is for rows that have no partition here.
 struct Answer {
-    lines: BTreeMap<Oid, Line>,
+    lines: BTreeMap<Name, Line>,
     names_missing: bool,
 }
 
@@ -48,7 +48,8 @@ pub fn verify(world: &mut World, story: &mut Story, asked: &Asked) {
     }
     let origin = world.origin();
     let schema = world.case.schema.clone();
-    let mut arguments = format!("'{schema}.t', source_table => '{origin}', method => 'checksum'");
+    let server = world.source_argument();
+    let mut arguments = format!("'{schema}.t', source_table => '{origin}', method => 'checksum'{server}");
     let mut span = Span {
         from: asked.since,
         to: world.memory.point,
@@ -83,7 +84,7 @@ fn say(world: &mut World, arguments: &str) -> Result<Answer, String> {
          FROM cgpsync_verify({arguments}) v"
     );
     let rows = world
-        .target
+        .here()
         .query(&sql, &[])
         .map_err(|error| match error.as_db_error() {
             Some(error) => format!("{} verify: {}", error.code().code(), error.message()),
@@ -109,18 +110,15 @@ fn say(world: &mut World, arguments: &str) -> Result<Answer, String> {
             answer.names_missing |= matches == Some(false);
             continue;
         };
-        let oid = ask(&mut world.target, &format!("SELECT to_regclass('{name}')::oid"));
-        if let Some(oid) = oid[0][0].as_deref().and_then(|oid| oid.parse().ok()) {
-            // Several groups may have one table above them: the worst word counts.
-            let rank = |line: &Line| match (&line.error, line.matches) {
-                (_, Some(false)) => 0,
-                (Some(_), _) => 1,
-                (None, None) => 2,
-                (None, Some(true)) => 3,
-            };
-            let worst = answer.lines.remove(&oid).filter(|known| rank(known) < rank(&line));
-            answer.lines.insert(oid, worst.unwrap_or(line));
-        }
+        // Several groups may have one table above them: the worst word counts.
+        let rank = |line: &Line| match (&line.error, line.matches) {
+            (_, Some(false)) => 0,
+            (Some(_), _) => 1,
+            (None, None) => 2,
+            (None, Some(true)) => 3,
+        };
+        let worst = answer.lines.remove(&name).filter(|known| rank(known) < rank(&line));
+        answer.lines.insert(name, worst.unwrap_or(line));
     }
     Ok(answer)
 }
@@ -130,35 +128,35 @@ fn judge(world: &mut World, source: &Source, target: &Target, span: &Span, answe
         return Vec::new();
     }
     let mut found = Vec::new();
-    let mut below: BTreeMap<Oid, Vec<State>> = BTreeMap::new();
-    for (oid, leaf) in &target.shape.leaves {
-        let state = state(world, source, target, (*oid, leaf), span);
-        let sql = format!("SELECT relid::oid FROM pg_partition_ancestors({oid}) relid");
-        let mut above: Vec<Oid> = ask(&mut world.eyes[TARGET], &sql)
-            .iter()
-            .filter_map(|row| row[0].as_ref()?.parse().ok())
+    let mut below: BTreeMap<Name, Vec<State>> = BTreeMap::new();
+    for leaf in target.shape.leaves.values() {
+        let state = state(world, source, target, leaf, span);
+        let sql = format!("SELECT relid::text FROM pg_partition_ancestors('{}') relid", leaf.name);
+        let mut above: Vec<Name> = ask(&mut world.eyes[TARGET], &sql)
+            .into_iter()
+            .filter_map(|mut row| row.remove(0))
             .collect();
         if above.is_empty() {
-            above.push(*oid);
+            above.push(leaf.name.clone());
         }
-        let line = above.iter().find_map(|oid| answer.lines.get(oid));
-        for oid in above {
-            below.entry(oid).or_default().push(state);
+        let line = above.iter().find_map(|name| answer.lines.get(name));
+        for name in above {
+            below.entry(name).or_default().push(state);
         }
         if state == State::Differs {
-            let line = (line, answer.lines.contains_key(oid));
-            found.extend(of_differing(world, source, target, (*oid, leaf), span, line));
+            let line = (line, answer.lines.contains_key(&leaf.name));
+            found.extend(of_differing(world, source, target, leaf, span, line));
         }
     }
-    for (oid, line) in &answer.lines {
-        let states = below.get(oid).map_or(&[][..], Vec::as_slice);
+    for (name, line) in &answer.lines {
+        let states = below.get(name).map_or(&[][..], Vec::as_slice);
         if line.matches == Some(false) && !states.is_empty() && states.iter().all(|state| *state == State::Equal) {
             found.push(Violation {
                 kind: match world.rounded.is_empty() {
                     true => "B4 verify says that a unit differs, which does not",
                     false => "B1 key: verify says that a unit differs, which does not",
                 },
-                text: names(target, *oid),
+                text: name.clone(),
             });
         }
     }
@@ -189,18 +187,12 @@ fn judge(world: &mut World, source: &Source, target: &Target, span: &Span, answe
     found
 }
 
-/// What a relation is called.
-fn names(target: &Target, oid: Oid) -> String {
-    let leaf = target.shape.leaves.get(&oid);
-    leaf.map_or_else(|| format!("the relation {oid}"), |leaf| leaf.name.clone())
-}
-
 /// A leaf that differs: what the line that is for it says.
 fn of_differing(
     world: &World,
     source: &Source,
     target: &Target,
-    (oid, leaf): (Oid, &Leaf),
+    leaf: &Leaf,
     span: &Span,
     (line, is_own): (Option<&Line>, bool),
 ) -> Option<Violation> {
@@ -222,7 +214,7 @@ fn of_differing(
         // A range that the source has lost: nothing is compared.
         let shape = &source.shape;
         let is_covered = |point: &usize| {
-            let home = shape.home.get(point).and_then(|oid| shape.leaves.get(oid));
+            let home = shape.home.get(point).and_then(|name| shape.leaves.get(name));
             home.is_some_and(|home| !home.is_default)
         };
         let is_gone = line.has_no_source && !leaf.points.iter().all(is_covered);
@@ -231,7 +223,7 @@ fn of_differing(
             text: leaf.name.clone(),
         });
     }
-    let (there, here) = (source.taken_by(leaf), comparable(target.of(oid)));
+    let (there, here) = (source.taken_by(leaf), comparable(target.of(&leaf.name)));
     let is_converted = !has_more(&there, &here) && !has_more(&here, &there);
     let is_rounded = |row: &Row| time(row.point).is_some_and(|k| world.rounded.contains(&k));
     let kind = if is_converted && there.iter().any(is_rounded) {
@@ -256,9 +248,9 @@ fn comparable(rows: &[Row]) -> Vec<Row> {
     rows
 }
 
-fn state(world: &World, source: &Source, target: &Target, (oid, leaf): (Oid, &Leaf), span: &Span) -> State {
+fn state(world: &World, source: &Source, target: &Target, leaf: &Leaf, span: &Span) -> State {
     let all = source.taken_by(leaf);
-    let here = comparable(target.of(oid));
+    let here = comparable(target.of(&leaf.name));
     // A relation without a range of its own may be compared only up to the end.
     let is_beyond = |row: &Row| {
         let is_late = time(row.point).zip(span.to).is_some_and(|(k, to)| k > to);

@@ -1,9 +1,11 @@
 //! A case on two servers: its tables are made, statements are run and written down.
 
 use super::case::{Bound, Case, Extra, POINTS, Tree};
+use super::elsewhere;
 use super::ends::How;
-use super::look::{self, Oid, Point, ask};
+use super::look::{self, Name, Point, ask};
 use super::roles::{Code, ZONES, connect};
+use crate::support::cluster::Cluster;
 use crate::support::dice::Dice;
 use crate::support::{Notices, Pair};
 use postgres::Client;
@@ -12,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// 0 is the source, 1 the target, where something is kept for both.
 pub const SOURCE: usize = 0;
 pub const TARGET: usize = 1;
+/// Where calls are made; the target, unless that is elsewhere.
+pub const HERE: usize = 2;
 
 /// What the model remembers between calls.
 #[derive(Default)]
@@ -21,21 +25,25 @@ pub struct Memory {
     /// how the end was written of which it came
     pub how: Option<How>,
     /// storage of each leaf as a run has left it
-    pub loaded: BTreeMap<Oid, String>,
+    pub loaded: BTreeMap<Name, String>,
     /// leaves that failed runs have finished, with their storage and the end of the run
-    pub finished: BTreeMap<Oid, (String, usize)>,
+    pub finished: BTreeMap<Name, (String, usize)>,
 }
 
 /// A case under way.
 pub struct World<'a> {
     pub pair: &'a Pair,
+    /// the target, if it is elsewhere
+    pub there: Option<&'a Cluster>,
     pub case: Case,
     pub code: Code,
     pub dice: Dice,
     pub source: Client,
     pub target: Client,
+    /// the session that calls, if the target is elsewhere
+    pub caller: Option<Client>,
     pub notices: Notices,
-    /// sessions that look, in the role's time zone: of the source, and here
+    /// sessions that look, in the role's time zone: of the source and of the target
     pub eyes: [Client; 2],
     /// time zones of the role there and here
     pub zones: [&'static str; 2],
@@ -50,23 +58,32 @@ pub struct World<'a> {
 
 impl<'a> World<'a> {
     /// Makes the roles and the tables of a case.
-    pub fn new(pair: &'a Pair, code: Code, case: Case, dice: Dice) -> World<'a> {
+    pub fn new(pair: &'a Pair, there: Option<&'a Cluster>, code: Code, case: Case, dice: Dice) -> World<'a> {
         let role = &case.role();
         let create = format!("CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'secret'");
         pair.both(&create);
         pair.target.sql(&format!(
             "CREATE USER MAPPING FOR {role} SERVER src OPTIONS (user '{role}', password 'secret')"
         ));
-        let (target, notices) = connect(pair, role);
+        let (here, notices) = connect(pair, role);
+        let (target, caller) = match there {
+            None => (here, None),
+            Some(there) => {
+                there.sql(&create);
+                (there.connect_as(role), Some(here))
+            }
+        };
         let mut world = World {
             source: pair.source.connect(),
             target,
+            caller,
             notices,
-            eyes: [pair.source.connect(), pair.target.connect()],
+            eyes: [pair.source.connect(), there.unwrap_or(&pair.target).connect()],
             zones: ["UTC"; 2],
             rounded: BTreeSet::new(),
             log: vec![format!("/* both */ {create};")],
             pair,
+            there,
             code,
             case,
             dice,
@@ -89,7 +106,37 @@ impl<'a> World<'a> {
         }
         world.rounded = world.find_rounded();
         world.set_leaf_defaults();
+        if there.is_some() {
+            elsewhere::attach(&mut world);
+        }
         world
+    }
+
+    /// The target's server.
+    pub fn cluster(&self) -> &'a Cluster {
+        self.there.unwrap_or(&self.pair.target)
+    }
+
+    /// The session that calls.
+    pub fn here(&mut self) -> &mut Client {
+        self.caller.as_mut().unwrap_or(&mut self.target)
+    }
+
+    /// What a side is called.
+    pub fn name_of(&self, side: usize) -> &'static str {
+        match side {
+            SOURCE => "source",
+            HERE if self.there.is_some() => "here",
+            _ => "target",
+        }
+    }
+
+    /// Which server is the source, where that must be said.
+    pub fn source_argument(&mut self) -> &'static str {
+        match self.there.is_some() && self.dice.below(2) == 0 {
+            true => "",
+            false => ", source => 'src'",
+        }
     }
 
     /// True if a level here has a RANGE key.
@@ -121,9 +168,11 @@ impl<'a> World<'a> {
 
     /// Runs a statement; its error's text.
     pub fn run(&mut self, side: usize, sql: &str) -> Result<(), String> {
-        let (name, client) = match side {
-            SOURCE => ("source", &mut self.source),
-            _ => ("target", &mut self.target),
+        let name = self.name_of(side);
+        let client = match side {
+            SOURCE => &mut self.source,
+            TARGET => &mut self.target,
+            _ => self.here(),
         };
         let result = client.batch_execute(sql).map_err(|error| {
             error
@@ -219,6 +268,9 @@ impl<'a> World<'a> {
         if side == TARGET && self.case.shuffled {
             self.must(side, &format!("ALTER TABLE {table} DROP COLUMN gone"));
         }
+        if side == TARGET && self.dice.below(2) == 0 {
+            self.must(side, &format!("CREATE INDEX ON {table} (v, id)"));
+        }
         for (bound, part) in &tree.parts {
             self.make_part(side, &table, bound, part);
         }
@@ -250,6 +302,9 @@ impl<'a> World<'a> {
         }
         for (bound, part) in &tree.parts {
             self.make_part(side, &name, bound, part);
+        }
+        if side == TARGET && tree.key.is_none() && self.dice.below(4) == 0 {
+            self.must(side, &format!("CREATE INDEX ON {name} (id DESC) WHERE p > 0; COMMENT ON TABLE {name} IS 'its own'; GRANT SELECT ON {name} TO PUBLIC"));
         }
     }
 
@@ -350,8 +405,12 @@ impl<'a> World<'a> {
             self.must(side, &format!("DROP SCHEMA {schema} CASCADE"));
         }
         let name = format!("{schema}.t");
-        self.must(TARGET, &format!("DELETE FROM sync_table WHERE table_name = '{name}'"));
-        self.must(TARGET, &format!("DELETE FROM cgpsync_run WHERE table_name = '{name}'"));
+        self.must(HERE, &format!("DELETE FROM sync_table WHERE table_name = '{name}'"));
+        self.must(HERE, &format!("DELETE FROM cgpsync_run WHERE table_name = '{name}'"));
+        if let Some(there) = self.there {
+            elsewhere::detach(&mut self);
+            there.sql(&format!("DROP ROLE {role}"));
+        }
         self.pair
             .target
             .sql(&format!("DROP USER MAPPING FOR {role} SERVER src; DROP ROLE {role}"));
