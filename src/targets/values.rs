@@ -54,7 +54,8 @@ impl Target {
     /// Turns values of the source into those of the target's types. One that a type cannot read, or that comes back as another one, is None.
     pub fn convert(&self, wanted: BTreeMap<(String, Conversion), BTreeSet<String>>) -> Result<Converted> {
         let mut converted = Converted::new();
-        for ((type_sql, conversion), values) in wanted {
+        // No values are no SQL.
+        for ((type_sql, conversion), values) in wanted.into_iter().filter(|(_, values)| !values.is_empty()) {
             let values: Vec<String> = values.into_iter().collect();
             let mut all = Vec::with_capacity(values.len());
             self.read_what_can_be(&type_sql, &conversion, &values, &mut all)?;
