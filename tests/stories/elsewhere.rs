@@ -108,3 +108,41 @@ fn an_exchange_keeps_all_that_a_partition_is() {
         "0"
     );
 }
+
+/// Whoever loads one holds a lock of the parent, as satisfies_hash_partition opens it.
+#[test]
+fn hash_partitions_do_not_wait_for_each_other() {
+    let trio = Trio::new();
+    trio.both(
+        "CREATE TABLE hashed (i int, v text) PARTITION BY HASH (i);
+         DO $$ BEGIN FOR r IN 0..3 LOOP
+           EXECUTE format('CREATE TABLE hashed_%s PARTITION OF hashed FOR VALUES WITH (MODULUS 4, REMAINDER %s)', r, r);
+         END LOOP; END $$",
+    );
+    trio.pair
+        .source
+        .sql("INSERT INTO hashed SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g");
+    trio.attach("hashed");
+    for _ in 0..3 {
+        assert_eq!(trio.pair.copied("'hashed', NULL, 4, source => 'src'").len(), 4);
+        trio.same_rows("hashed", "true");
+    }
+    let ways = "SELECT string_agg(DISTINCT way, ',') FROM cgpsync_run_partition";
+    assert_eq!(trio.pair.target.text(ways), "truncate");
+}
+
+#[test]
+fn a_source_without_rows_empties_the_table() {
+    let trio = Trio::new();
+    // What the labels of an enum are as numbers, the target tells: there are none here.
+    trio.pair
+        .source
+        .sql("CREATE TYPE digit AS ENUM ('1', '2'); CREATE TABLE digits (i digit, v int)");
+    trio.there.sql(
+        "CREATE TABLE digits (i int, v int) PARTITION BY RANGE (i);
+         CREATE TABLE digits_1 PARTITION OF digits FOR VALUES FROM (0) TO (10); INSERT INTO digits VALUES (1, 1)",
+    );
+    trio.attach("digits");
+    assert_eq!(trio.pair.copied("'digits', '5', source => 'src'"), ["digits_1"]);
+    assert_eq!(trio.text("SELECT count(*) FROM digits"), "0");
+}

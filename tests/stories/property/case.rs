@@ -241,18 +241,13 @@ impl Case {
     pub fn new(seed: u64, dice: &mut Dice, has_icu: bool, is_elsewhere: bool) -> Case {
         let schema = format!("p{seed}");
         let family = Family::random(dice, has_icu);
-        let mut keys = family.types(dice, has_icu).map(|t| t.replace('@', &schema));
+        let keys = family.types(dice, has_icu).map(|t| t.replace('@', &schema));
         let words = [(); 2].map(|()| if has_icu { dice.pick(&WORDS) } else { WORDS[0] });
         let labels: &[&'static str] = &["eu", "us", "asia", "af"];
-        let (mut places, mut lower, lacks_label) = place_types(dice, &schema, has_icu);
+        let (places, mut lower, lacks_label) = place_types(dice, &schema, has_icu);
         // What a target elsewhere cannot have is tried now and then.
         let is_plain = is_elsewhere && dice.below(8) > 0;
-        if is_plain {
-            lower[1] = false;
-            for key in [&mut keys[1], &mut places[1]] {
-                *key = below_domain(key);
-            }
-        }
+        lower[1] &= !is_plain;
         let shape = dice.pick(SHAPES);
         let there = grow(dice, shape, (None, None), labels);
         let mut here = match dice.below(10) {
@@ -364,13 +359,6 @@ fn place_types(dice: &mut Dice, schema: &str, has_icu: bool) -> ([String; 2], [b
         _ => ([word(dice), word(dice)], [false; 2], false),
     };
     (types.map(|t| t.replace('@', schema)), lower, lacks)
-}
-
-/// The type that a domain is made of.
-fn below_domain(key: &str) -> String {
-    let domains = [(".a_day", "date"), (".a_number", "int"), (".a_word", "text")];
-    let domain = domains.iter().find(|(domain, _)| key.ends_with(domain));
-    domain.map_or(key, |(_, base)| base).to_owned()
 }
 
 /// Takes a label out of every LIST bound.

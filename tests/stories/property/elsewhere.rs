@@ -62,8 +62,5 @@ pub fn refused(world: &World, story: &mut Story, text: &str) {
 
 /// True if nothing of the target keeps it from being elsewhere.
 fn is_plain(case: &Case) -> bool {
-    let odd = ["a_day", "a_number", "a_word"];
-    let types = [&case.keys[TARGET], &case.places[TARGET]];
-    let is_odd = types.iter().any(|key| odd.iter().any(|odd| key.contains(odd)));
-    !is_odd && !case.lower[TARGET] && case.extra != Extra::Identity
+    !case.lower[TARGET] && case.extra != Extra::Identity
 }

@@ -5,7 +5,7 @@ use super::column::Change;
 use super::look::{self, Leaf, Name, Row, Source, Target, ask, time};
 use super::model::{Asked, Violation, has_more};
 use super::rows::{meddle, move_row};
-use super::world::{SOURCE, TARGET, World};
+use super::world::{HERE, SOURCE, TARGET, World};
 use std::collections::BTreeMap;
 
 /// A row of its result.
@@ -91,7 +91,7 @@ fn say(world: &mut World, arguments: &str) -> Result<Answer, String> {
             None => panic!("{error:?} in {sql}"),
         });
     let end = rows.as_ref().err().map_or(String::new(), |e| format!(" -- fails: {e}"));
-    world.log.push(format!("/* target */ {sql};{end}"));
+    world.log.push(format!("/* {} */ {sql};{end}", world.name_of(HERE)));
     let mut answer = Answer {
         lines: BTreeMap::new(),
         names_missing: false,
