@@ -230,9 +230,10 @@ impl<'a> Stage<'a> {
         let place = &self.unit.place;
         let parent = place.parents.first().map(String::as_str);
         let unit = self.unit_table();
-        let default = place.default.as_deref();
-        let tables = parent.into_iter().chain([unit.as_str()]).chain(default);
-        let tables: Vec<String> = tables.map(|table| format!("ONLY {table}")).collect();
+        let tables = parent.into_iter().chain([unit.as_str()]);
+        let tables = tables.map(|table| format!("ONLY {table}"));
+        // What is below a default partition is locked with it when another is attached.
+        let tables: Vec<String> = tables.chain(place.default.clone()).collect();
         format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "))
     }
 

@@ -28,9 +28,12 @@ pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<()> {
     let create = |session: &mut Session, access: Access| {
         let described = portrait::describe(session, parent)?.ok_or_else(|| gone(parent, remote.server()))?;
         let default = portrait::default_of(session, described.place.oid)?;
-        let tables: Vec<String> = [Some(parent.clone()), default].into_iter().flatten().collect();
-        let only: Vec<String> = tables.iter().map(|table| format!("ONLY {table}")).collect();
-        let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", only.join(", "));
+        // A default partition with all that is below it, as CREATE TABLE locks it.
+        let tables: Vec<String> = [Some(format!("ONLY {parent}")), default]
+            .into_iter()
+            .flatten()
+            .collect();
+        let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "));
         until_locked(session, &lock, tables.len() as u32, access.limits)?;
         let owner = &described.shape.owner;
         for table in &creation.tables {
@@ -49,8 +52,11 @@ pub fn drop_partition(remote: &Remote, name: &str, bound: &str) -> Result<String
     let drop = |session: &mut Session, access: Access| {
         let seen = portrait::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
         let parent = seen.place.parents.first().map_or(name, String::as_str);
-        let lock = format!("LOCK TABLE ONLY {parent}, ONLY {name} IN ACCESS EXCLUSIVE MODE");
-        until_locked(session, &lock, 2, access.limits)?;
+        // DROP TABLE locks a default partition beside it, too.
+        let default = seen.place.default.as_ref();
+        let beside = default.map(|default| format!(", ONLY {default}")).unwrap_or_default();
+        let lock = format!("LOCK TABLE ONLY {parent}, ONLY {name}{beside} IN ACCESS EXCLUSIVE MODE");
+        until_locked(session, &lock, 3, access.limits)?;
         let now = portrait::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
         if now.place.bounds_below(name, &remote.name()).as_deref() != Some(bound) {
             return Err(Error::new(
