@@ -1,6 +1,7 @@
 //! A table on another server, which a foreign table here stands for, is synced as one of this database is.
 
 use crate::support::trio::Trio;
+use crate::support::{SOON, poll};
 
 #[test]
 fn a_table_on_another_server_is_synced_up_to_a_point_and_on_from_there() {
@@ -145,4 +146,38 @@ fn a_source_without_rows_empties_the_table() {
     trio.attach("digits");
     assert_eq!(trio.pair.copied("'digits', '5', source => 'src'"), ["digits_1"]);
     assert_eq!(trio.text("SELECT count(*) FROM digits"), "0");
+}
+
+#[test]
+fn who_reads_below_a_default_partition_is_waited_for() {
+    let trio = Trio::new();
+    trio.both(
+        "CREATE TABLE t (i int) PARTITION BY RANGE (i); CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+         CREATE TABLE rest PARTITION OF t DEFAULT PARTITION BY LIST (i); CREATE TABLE rest_of_all PARTITION OF rest DEFAULT",
+    );
+    trio.attach("t");
+    // First for t_2, which is created, then for t_1, which is exchanged.
+    for change in [
+        "CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20); INSERT INTO t VALUES (15)",
+        "INSERT INTO t VALUES (1)",
+    ] {
+        trio.pair.source.sql(change);
+        let mut reader = trio.there.connect();
+        reader
+            .batch_execute("BEGIN; SELECT FROM rest_of_all")
+            .expect("a snapshot and a lock");
+        let sync = trio.pair.sync_in_background("'t', '19', source => 'src', since => '0'");
+        let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'rest_of_all'::regclass AND NOT granted";
+        poll("the reader is in the way", SOON, || {
+            sync.is_finished() || trio.text(waits) != "0"
+        });
+        reader.batch_execute("COMMIT").expect("the lock goes");
+        sync.join().expect("it waits");
+        trio.same_rows("t", "true");
+    }
+    assert_eq!(trio.text("SELECT count(*) FROM t"), "2");
+    // Nothing was loaded twice for it.
+    let again = "SELECT max(attempts) || ' ' || bool_or(r.message LIKE '%lock timeout%')
+                 FROM cgpsync_run_partition p JOIN (SELECT run_id, COALESCE(message, '') AS message FROM cgpsync_run) r USING (run_id)";
+    assert_eq!(trio.pair.target.text(again), "1 false");
 }

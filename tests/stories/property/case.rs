@@ -247,7 +247,7 @@ impl Case {
         let (places, mut lower, lacks_label) = place_types(dice, &schema, has_icu);
         // What a target elsewhere cannot have is tried now and then.
         let is_plain = is_elsewhere && dice.below(8) > 0;
-        lower[1] &= !is_plain;
+        lower = lower.map(|lower| lower && !is_plain);
         let shape = dice.pick(SHAPES);
         let there = grow(dice, shape, (None, None), labels);
         let mut here = match dice.below(10) {
