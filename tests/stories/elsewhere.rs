@@ -110,7 +110,7 @@ fn an_exchange_keeps_all_that_a_partition_is() {
     );
 }
 
-/// Whoever loads one holds a lock of the parent, as satisfies_hash_partition opens it.
+/// Whoever checks the bound of one holds a lock of the parent, as satisfies_hash_partition opens it.
 #[test]
 fn hash_partitions_do_not_wait_for_each_other() {
     let trio = Trio::new();
@@ -129,7 +129,7 @@ fn hash_partitions_do_not_wait_for_each_other() {
         trio.same_rows("hashed", "true");
     }
     let ways = "SELECT string_agg(DISTINCT way, ',') FROM cgpsync_run_partition";
-    assert_eq!(trio.pair.target.text(ways), "truncate");
+    assert_eq!(trio.pair.target.text(ways), "exchange");
 }
 
 #[test]
