@@ -71,6 +71,7 @@ fn expected(mut bytes: &[u8]) -> (Vec<u8>, Vec<u8>, bool) {
             b'H' => !expected || length > 16 << 20,
             // Nobody has asked for one that takes rows.
             b'G' => true,
+            b'C' if expected => true,
             b'c' => !copying || length > 16 << 20,
             b'R' => !(8..=16 << 20).contains(&length),
             b'D' => !(6..=16 << 20).contains(&length),

@@ -245,6 +245,9 @@ impl Wire {
             _ if length > LARGEST_MESSAGE => {
                 return self.refuse(TOO_LONG);
             }
+            b'C' if self.copy_expected.is_some() => {
+                return self.refuse("the server ended a COPY that had not begun");
+            }
             b'C' if length <= LARGEST_TAG && self.complete_tag.is_none() => {
                 let Some(body) = self.unread().get(5..length + 1) else {
                     return Ok(false);

@@ -28,7 +28,8 @@ fn replace(trio: &Trio) -> String {
 fn no_reader_there_sees_an_empty_partition_or_a_mix_of_rows_or_waits_for_the_load() {
     let trio = with_events();
     // Another installation may have none.
-    let has_checks = trio.text("SELECT count(*) FROM pg_available_extensions WHERE name IN ('amcheck', 'pg_visibility')") == "2";
+    let has_checks =
+        trio.text("SELECT count(*) FROM pg_available_extensions WHERE name IN ('amcheck', 'pg_visibility')") == "2";
     if has_checks {
         swapped::checks(&trio.there);
     }

@@ -29,6 +29,7 @@ mod cron;
 mod defaults;
 mod elsewhere;
 mod elsewhere_cancel;
+mod elsewhere_hostile;
 mod elsewhere_kinds;
 mod elsewhere_made;
 mod elsewhere_obstacles;

@@ -1,6 +1,7 @@
 //! A target with something to lose, and a source that lies to it.
 
 use super::Pair;
+use super::cluster::Cluster;
 use super::fake::{Fake, Lie};
 use postgres::error::DbError;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub const MEMORY: u64 = 400 * 1024;
 
 pub const SYNC: &str = "SELECT status FROM cgpsync_sync('persons', '20170131', 2, 'fake')";
 pub const TEXT: &str = "SELECT status FROM cgpsync_sync('t', '20170131', 2, 'fake')";
+pub const SYNC_ELSEWHERE: &str =
+    "SELECT status FROM cgpsync_sync('far', '20170131', 2, 'src', source_table => 'public.persons')";
 pub const PLAN: &str = "SELECT action FROM cgpsync_plan('persons', '20170131', 2, 'fake')";
 pub const VERIFY: &str = "SELECT matches FROM cgpsync_verify('persons', '20170131', source => 'fake')";
 pub const CREATE: &str = "SELECT cgpsync_create_table('made', 'public.made_here', 'fake')::text";
@@ -28,10 +31,13 @@ pub const COLUMNS: &str = "SELECT a.attname, a.atttypid, format_type";
 pub const EXPORT: &str = "pg_export_snapshot()";
 pub const COPY: &str = "COPY (SELECT";
 
-/// Two clusters, a liar between them, and something to lose.
+/// Two clusters, a liar between them, and something to lose. Or the liar is before a third one, which is written.
 pub struct Scene {
     pub pair: Pair,
     pub fake: Fake,
+    /// the call that succeeds while no lies are told
+    sync: &'static str,
+    there: Option<Cluster>,
     before: String,
     memory: Memory,
 }
@@ -55,11 +61,35 @@ pub fn scene() -> Scene {
     );
     let fake = Fake::start(pair.source.port);
     pair.create_server("fake", fake.port);
+    watched(pair, fake, SYNC, None)
+}
+
+/// The same with a target that lies: `far` stands for its table.
+pub fn scene_elsewhere() -> Scene {
+    let pair = Pair::with("", "cgpsync.max_retries = 1");
+    pair.persons(20);
+    pair.target
+        .sql("CREATE TABLE precious AS SELECT 1 AS v; CREATE TABLE t AS SELECT 1 AS v");
+    let there = Cluster::source("");
+    there.sql(
+        "CREATE TABLE persons (id bigint, name varchar(64), born date NOT NULL, note text) PARTITION BY RANGE (born);
+         CREATE TABLE persons_201701 PARTITION OF persons FOR VALUES FROM ('2017-01-01') TO ('2017-02-01')",
+    );
+    let fake = Fake::start(there.port);
+    pair.create_server("fake", fake.port);
+    pair.target
+        .sql("SELECT cgpsync_attach('persons', 'fake', 'public.far')");
+    watched(pair, fake, SYNC_ELSEWHERE, Some(there))
+}
+
+fn watched(pair: Pair, fake: Fake, sync: &'static str, there: Option<Cluster>) -> Scene {
     let before = pair.target.text(ALL);
     let memory = Memory::watch(&pair);
     Scene {
         pair,
         fake,
+        sync,
+        there,
         before,
         memory,
     }
@@ -118,8 +148,10 @@ impl Scene {
 
     /// After all lies: an honest source is believed again.
     pub fn end(self) {
-        assert_eq!(self.call(SYNC, Vec::new()).expect("the truth"), "done");
-        self.pair.same_rows("persons_201701", "true");
+        assert_eq!(self.call(self.sync, Vec::new()).expect("the truth"), "done");
+        let rows = "SELECT sum(hashtextextended(p::text, 0)::numeric) FROM persons_201701 p";
+        let written = self.there.as_ref().unwrap_or(&self.pair.target);
+        assert_eq!(written.text(rows), self.pair.source.text(rows));
         assert!(!self.pair.target.log().contains("was terminated by signal"));
         assert!(!self.pair.target.log().contains("panicked"));
         let peak = self.memory.peak();

@@ -2,7 +2,7 @@
 //! locks is let go with the savepoint around it.
 
 use crate::catalog::Database;
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result, sqlstate, tame};
 use crate::plan::copy_sql::{quote_literal, quote_qualified, split_name};
 use crate::plan::exchange::{Described, Shape};
 use crate::row::Row;
@@ -131,7 +131,7 @@ const FACTS: &str = "json_build_object(
     'has_row_security', c.relrowsecurity,
     'has_foreign_keys', EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.id AND k.contype = 'f'),
     'is_heir', NOT c.relispartition AND EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.id),
-    'is_bound_otherwise', c.reloftype <> 0
+    'is_bound_otherwise', c.reloftype <> 0 OR COALESCE(CAST(to_jsonb(c) ->> 'relhasoids' AS boolean), false)
       OR EXISTS (SELECT 1 FROM pg_seclabel s WHERE s.classoid = CAST('pg_class' AS regclass) AND s.objoid = c.id)
       OR EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = CAST('pg_class' AS regclass) AND d.objid = c.id AND d.deptype = 'e'),
     'is_published', EXISTS (
@@ -192,7 +192,7 @@ fn ask<T: DeserializeOwned>(session: &mut Session, sql: &str) -> Result<Option<T
                 "server \"{}\" describes a table otherwise than expected",
                 session.name()
             );
-            Error::protocol(text).detail(format!("{error}."))
+            Error::protocol(text).detail(format!("{}.", tame(&error.to_string())))
         })
     };
     rows.first().map(read).transpose()
