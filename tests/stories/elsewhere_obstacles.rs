@@ -153,3 +153,23 @@ fn a_role_that_does_not_own_the_table_there_truncates_and_one_that_may_not_write
     );
     trio.same_rows("persons", "born < '2017-02-01'");
 }
+
+#[test]
+fn a_partition_that_is_truncated_keeps_no_other_from_being_exchanged() {
+    let trio = Trio::persons(100);
+    let pair = &trio.pair;
+    pair.source.sql(
+        "INSERT INTO persons SELECT g, 'more', '2017-01-05', repeat('x', 30) FROM generate_series(1, 3000) g; ANALYZE",
+    );
+    trio.there.sql("CREATE VIEW january AS SELECT id FROM persons_201701");
+    pair.target.sql("ALTER ROLE postgres SET cgpsync.max_rate = '20kB'");
+    let run = pair.sync_in_background("'persons', '20170215', 2, source => 'src'");
+    let states = "SELECT string_agg(partition || ' ' || status, ', ' ORDER BY partition) FROM cgpsync_run_partition";
+    poll("February is done while January is loaded", SOON, || {
+        let now = pair.target.text(states);
+        assert_ne!(now, "persons_201701 done, persons_201702 copying");
+        now == "persons_201701 copying, persons_201702 done"
+    });
+    assert_eq!(run.join(), Ok(2));
+    trio.same_rows("persons", "born < '2017-03-01'");
+}
