@@ -1,9 +1,9 @@
 //! Rounds of faults with a target on another server: processes and servers that die, sessions that are ended and networks that break, here, over there
 //! and on the source.
 
-use crate::faults_kill::{Kill, Victim};
-use crate::faults_network::{Broken, PHASES};
-use crate::faults_target::Restart;
+use crate::support::breaking::Restart;
+use crate::support::breaking::{Broken, PHASES};
+use crate::support::breaking::{Kill, Victim};
 use crate::support::call::{Call, cancel};
 use crate::support::cluster::Cluster;
 use crate::support::dice::{Dice, rounds};

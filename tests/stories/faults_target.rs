@@ -1,5 +1,6 @@
 //! Rounds of faults: what happens to the target while it is written.
 
+use crate::support::breaking::Restart;
 use crate::support::call::Call;
 use crate::support::cluster::story_dir;
 use crate::support::dice::{Dice, rounds};
@@ -10,32 +11,6 @@ use std::process::Command;
 
 /// The partition that a fault is about.
 const TOUCHED: usize = 3;
-
-/// The server stops and starts again.
-pub struct Restart {
-    pub mode: &'static str,
-    pub signal: &'static str,
-    pub moment: u64,
-}
-
-impl Fault for Restart {
-    fn name(&self) -> String {
-        format!("target: {} restart", self.mode)
-    }
-
-    fn during(&mut self, bench: &mut Bench, call: &Call) {
-        bench.until_moment(call, self.moment);
-        bench.pair.target.stop(self.signal);
-        bench.pair.target.boot();
-    }
-
-    fn leeway(&self) -> Leeway {
-        Leeway {
-            open_run: true,
-            ..Leeway::default()
-        }
-    }
-}
 
 /// Something here refuses a partition's rows.
 struct Refusal {

@@ -1,5 +1,6 @@
 //! Two real clusters for a story, thrown away when it ends, and a network between them that can fail on demand.
 
+pub mod breaking;
 pub mod call;
 pub mod clock;
 pub mod cluster;
