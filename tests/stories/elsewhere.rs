@@ -18,6 +18,11 @@ fn a_table_on_another_server_is_synced_up_to_a_point_and_on_from_there() {
     assert_eq!(pair.remembered("persons"), "20170315");
     let ways = "SELECT string_agg(DISTINCT way, ',') FROM cgpsync_run_partition";
     assert_eq!(pair.target.text(ways), "exchange", "{notices}");
+    let analyzed = "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_stats WHERE attname = 'id' AND tablename LIKE 'persons%'";
+    assert_eq!(
+        trio.text(analyzed),
+        "persons persons_201701 persons_201702 persons_201703"
+    );
     // The source is the only other server of the wrapper; what is closed is left alone.
     pair.source.sql("UPDATE persons SET note = 'changed'");
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use crate::support::cluster::Cluster;
 use crate::support::pooler::{Pooler, lacks_pooler};
+use crate::support::small_disk::SmallDisk;
 use crate::support::trio::Trio;
 use crate::support::{SOON, poll};
 use postgres::Client;
@@ -175,6 +176,13 @@ fn servers_that_cannot_be_written_say_why() {
         code == "25006" && message.contains("server \"standby\" is a standby"),
         "{code} {message}"
     );
+    // What is read-only by default is written, as a table of this database is.
+    trio.there
+        .sql("ALTER DATABASE postgres SET default_transaction_read_only = on");
+    assert_eq!(
+        pair.copied("'persons', '20170115', source => 'src'"),
+        ["persons_201701"]
+    );
     let full = Cluster::source("max_connections = 4\nsuperuser_reserved_connections = 0");
     full.sql("CREATE TABLE persons (id bigint, name varchar(64), born date NOT NULL, note text)");
     pair.create_server("busy", full.port);
@@ -246,9 +254,44 @@ fn foreign_tables_of_other_wrappers_serve_as_well() {
         pair.copied("'people', '20170115', source => 'src', source_table => 'persons'"),
         ["persons_201701"]
     );
-    // And it can be queried here.
+    // And it can be queried here. dblink's tables have no options.
     assert_eq!(
         pair.target.text("SELECT count(*) || ' ' || max(name) FROM people"),
         "5 name 5"
     );
+}
+
+#[test]
+fn a_full_disk_over_there_leaves_the_partition_as_it_was() {
+    let trio = Trio::persons(9000);
+    let pair = &trio.pair;
+    let disk = match SmallDisk::mount(trio.there.dir.with_extension("small")) {
+        Ok(disk) => disk,
+        Err(reason) => return eprintln!("skipped: no small file system can be mounted: {reason}"),
+    };
+    trio.there
+        .sql(&format!("CREATE TABLESPACE small LOCATION '{}'", disk.dir.display()));
+    trio.there.sql("ALTER TABLE persons_201701 SET TABLESPACE small");
+    let sync = "'persons', '20170131', source => 'src', since => '20170101'";
+    assert_eq!(pair.copied(sync), ["persons_201701"]);
+    pair.source.sql("UPDATE persons SET note = 'changed'");
+    // There is no room for the old rows and the new ones.
+    let error = pair.sync(sync).expect_err("the disk is full");
+    assert_eq!(error.code().code(), "53100", "{error:?}");
+    assert!(
+        error.detail().is_some_and(|detail| detail.contains("server \"dr\"")),
+        "{error:?}"
+    );
+    assert_eq!(
+        trio.text("SELECT count(*) FROM persons WHERE note <> 'changed'"),
+        "9000"
+    );
+    assert_eq!(
+        trio.text("SELECT count(*) FROM pg_class WHERE relname LIKE '%cgpsync%'"),
+        "0"
+    );
+    trio.there.sql("ALTER TABLE persons_201701 SET TABLESPACE pg_default");
+    trio.there.sql("DROP TABLESPACE small");
+    assert_eq!(pair.copied(sync), ["persons_201701"]);
+    trio.same_rows("persons", "born < '2017-02-01'");
 }

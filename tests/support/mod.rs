@@ -18,6 +18,7 @@ pub mod readme;
 pub mod rounds;
 pub mod scene;
 pub mod secured;
+pub mod small_disk;
 pub mod swapped;
 pub mod trio;
 pub mod values;
