@@ -263,7 +263,7 @@ fn foreign_tables_of_other_wrappers_serve_as_well() {
 
 #[test]
 fn a_full_disk_over_there_leaves_the_partition_as_it_was() {
-    let trio = Trio::persons(9000);
+    let trio = Trio::persons(13_000);
     let pair = &trio.pair;
     let disk = match SmallDisk::mount(trio.there.dir.with_extension("small")) {
         Ok(disk) => disk,
@@ -284,7 +284,7 @@ fn a_full_disk_over_there_leaves_the_partition_as_it_was() {
     );
     assert_eq!(
         trio.text("SELECT count(*) FROM persons WHERE note <> 'changed'"),
-        "9000"
+        "13000"
     );
     assert_eq!(
         trio.text("SELECT count(*) FROM pg_class WHERE relname LIKE '%cgpsync%'"),
