@@ -143,6 +143,8 @@ pub struct Index {
     pub name: String,
     /// the constraint as it is defined, if it is one's
     pub constraint: Option<String>,
+    /// storage parameters, `name=value`, that the definition of a key leaves out
+    pub options: Vec<String>,
     /// CREATE INDEX, or with UNIQUE
     pub create: String,
     /// the statement from USING on; None: it is written otherwise than expected

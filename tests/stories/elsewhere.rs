@@ -77,9 +77,10 @@ fn an_exchange_keeps_all_that_a_partition_is() {
          ALTER TABLE odd.t DROP COLUMN gone; ALTER TABLE odd.t ADD CONSTRAINT positive CHECK (v > 0);
          CREATE INDEX label_idx ON odd.t (lower(label) text_pattern_ops) WHERE id > 0;
          CREATE UNIQUE INDEX \"Own idx\" ON odd.\"Part 1\" (id DESC) WITH (fillfactor = 50) TABLESPACE space;
-         ALTER TABLE odd.\"Part 1\" ADD CONSTRAINT own_check CHECK (label <> 'no'), ADD CONSTRAINT own_key UNIQUE (label) DEFERRABLE,
+         ALTER TABLE odd.\"Part 1\" ADD CONSTRAINT own_check CHECK (label <> 'no'), ADD CONSTRAINT own_key UNIQUE (label) WITH (fillfactor = 80) DEFERRABLE INITIALLY DEFERRED,
            ALTER label SET STATISTICS 250, ALTER label SET STORAGE EXTERNAL, ALTER v SET DEFAULT 9, ALTER id SET (n_distinct = -1),
            SET (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+         ALTER INDEX odd.\"Part 1_pkey\" SET (fillfactor = 60);
          ALTER TABLE odd.\"Part 1\" SET TABLESPACE space; ALTER TABLE odd.\"Part 1\" CLUSTER ON \"Part 1_pkey\";
          ALTER TABLE odd.\"Part 1\" REPLICA IDENTITY USING INDEX \"Own idx\";
          COMMENT ON TABLE odd.\"Part 1\" IS 'it''s \\ odd'; COMMENT ON COLUMN odd.\"Part 1\".label IS 'a label';

@@ -190,7 +190,10 @@ impl<'a> Stage<'a> {
             let tablespace = index.tablespace.as_deref().unwrap_or("");
             all.push(format!("SET LOCAL default_tablespace = {}", quote_literal(tablespace)));
             all.push(match (&index.constraint, &index.tail) {
-                (Some(definition), _) => format!("ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"),
+                (Some(definition), _) => {
+                    let definition = with_parameters(definition, &index.options);
+                    format!("ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
+                }
                 (None, tail) => format!("{} {name} ON {table}{}", index.create, tail.as_deref().unwrap_or("")),
             });
             if index.is_clustered {
@@ -271,6 +274,17 @@ fn parameters(options: &[String], prefix: &str) -> Vec<String> {
         format!("{prefix}{} = {}", quote_ident(name), quote_literal(value))
     };
     options.iter().map(one).collect()
+}
+
+/// The definition of a key with the storage parameters of its index, which stand before what is said of its time.
+fn with_parameters(definition: &str, options: &[String]) -> String {
+    if options.is_empty() {
+        return definition.to_owned();
+    }
+    let key = definition.strip_suffix(" INITIALLY DEFERRED").unwrap_or(definition);
+    let key = key.strip_suffix(" DEFERRABLE").unwrap_or(key);
+    let time = &definition[key.len()..];
+    format!("{key} WITH ({}){time}", parameters(options, "").join(", "))
 }
 
 /// A column as CREATE TABLE has it.

@@ -102,6 +102,7 @@ const INDEXES: &str = "(
     SELECT COALESCE(json_agg(json_build_object(
       'name', x.relname,
       'constraint', pg_get_constraintdef(k.oid),
+      'options', CASE WHEN k.contype IN ('p', 'u') THEN COALESCE(x.reloptions, '{}') ELSE '{}' END,
       'create', x.statement,
       'tail', CASE WHEN left(x.definition, length(x.head)) = x.head AND substr(x.definition, length(x.head) + 1) LIKE ' USING %'
                    THEN substr(x.definition, length(x.head) + 1) END,
@@ -112,7 +113,7 @@ const INDEXES: &str = "(
       'is_plain', NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND NULLIF(a.attstattarget, -1) IS NOT NULL),
       'comment', obj_description(x.indexrelid, 'pg_class'),
       'constraint_comment', obj_description(k.oid, 'pg_constraint')) ORDER BY x.relname), '[]')
-    FROM (SELECT i.*, r.relname, s.spcname, pg_get_indexdef(i.indexrelid) AS definition, y.statement,
+    FROM (SELECT i.*, r.relname, r.reloptions, s.spcname, pg_get_indexdef(i.indexrelid) AS definition, y.statement,
                  y.statement || ' ' || quote_ident(r.relname) || ' ON ' || quote_ident(c.nspname) || '.' || quote_ident(c.relname) AS head
           FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid LEFT JOIN pg_tablespace s ON s.oid = r.reltablespace
           CROSS JOIN LATERAL (SELECT CASE WHEN i.indisunique THEN 'CREATE UNIQUE INDEX' ELSE 'CREATE INDEX' END AS statement) y
