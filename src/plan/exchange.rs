@@ -190,6 +190,8 @@ pub struct Facts {
     pub is_bound_otherwise: bool,
     /// a publication has it, or logical decoding would not see that it is replaced
     pub is_published: bool,
+    /// an index of the table above it has none of it
+    pub lacks_index: bool,
     /// what else depends on it
     pub dependent: Option<String>,
 }
@@ -225,6 +227,8 @@ pub fn obstacle(unit: &Described, copied: &[String]) -> Option<String> {
         format!("{dependent} depends on it")
     } else if facts.has_foreign_keys {
         "it has a foreign key, which would have to be checked with the other table locked".to_owned()
+    } else if facts.lacks_index {
+        "an index of the table above it has none of it as yet, and would be built with all locked".to_owned()
     } else if facts.is_heir {
         "it inherits from a table that is not partitioned".to_owned()
     } else if facts.is_bound_otherwise {

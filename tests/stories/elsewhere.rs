@@ -76,6 +76,7 @@ fn an_exchange_keeps_all_that_a_partition_is() {
          CREATE TABLE odd.rest PARTITION OF odd.t DEFAULT;
          ALTER TABLE odd.t DROP COLUMN gone; ALTER TABLE odd.t ADD CONSTRAINT positive CHECK (v > 0);
          CREATE INDEX label_idx ON odd.t (lower(label) text_pattern_ops) WHERE id > 0;
+         CREATE INDEX \"A double\" ON odd.\"Part 1\" (lower(label) text_pattern_ops) WHERE id > 0;
          CREATE UNIQUE INDEX \"Own idx\" ON odd.\"Part 1\" (id DESC) WITH (fillfactor = 50) TABLESPACE space;
          ALTER TABLE odd.\"Part 1\" ADD CONSTRAINT own_check CHECK (label <> 'no'), ADD CONSTRAINT own_key UNIQUE (label) WITH (fillfactor = 80) DEFERRABLE INITIALLY DEFERRED,
            ALTER label SET STATISTICS 250, ALTER label SET STORAGE EXTERNAL, ALTER v SET DEFAULT 9, ALTER id SET (n_distinct = -1),

@@ -45,6 +45,11 @@ const REASONS: &[(&str, &str, &str)] = &[
         "DROP FUNCTION of(persons_201701)",
     ),
     (
+        "CREATE INDEX persons_idx ON ONLY persons (name)",
+        "an index of the table above it has none of it as yet",
+        "DROP INDEX persons_idx",
+    ),
+    (
         "CREATE ROLE a; CREATE ROLE b; GRANT SELECT ON persons_201701 TO a WITH GRANT OPTION;
          SET ROLE a; GRANT SELECT ON persons_201701 TO b; RESET ROLE",
         "somebody else than its owner has granted",

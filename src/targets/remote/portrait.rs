@@ -112,7 +112,9 @@ const INDEXES: &str = "(
       'is_valid', x.indisvalid AND x.indisready,
       'is_plain', NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND NULLIF(a.attstattarget, -1) IS NOT NULL),
       'comment', obj_description(x.indexrelid, 'pg_class'),
-      'constraint_comment', obj_description(k.oid, 'pg_constraint')) ORDER BY x.relname), '[]')
+      'constraint_comment', obj_description(k.oid, 'pg_constraint'))
+      -- An index of the table above takes the first that is like it.
+      ORDER BY (SELECT h.inhparent FROM pg_inherits h WHERE h.inhrelid = x.indexrelid), x.relname), '[]')
     FROM (SELECT i.*, r.relname, r.reloptions, s.spcname, pg_get_indexdef(i.indexrelid) AS definition, y.statement,
                  y.statement || ' ' || quote_ident(r.relname) || ' ON ' || quote_ident(c.nspname) || '.' || quote_ident(c.relname) AS head
           FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid LEFT JOIN pg_tablespace s ON s.oid = r.reltablespace
@@ -140,6 +142,10 @@ const FACTS: &str = "json_build_object(
         JOIN pg_class r ON r.relnamespace = n.oid AND r.relname = u.tablename WHERE r.oid = c.id OR r.oid IN (SELECT id FROM above))
       OR EXISTS (SELECT 1 FROM pg_replication_slots s
                  WHERE s.slot_type = 'logical' AND s.database = current_database() AND s.plugin <> 'pgoutput'),
+    'lacks_index', EXISTS (
+        SELECT 1 FROM above a JOIN pg_index p ON p.indrelid = a.id
+        WHERE a.n = 1 AND NOT EXISTS (SELECT 1 FROM pg_inherits h JOIN pg_index i ON i.indexrelid = h.inhrelid
+                                      WHERE h.inhparent = p.indexrelid AND i.indrelid = c.id)),
     'dependent', (
       SELECT min(COALESCE((SELECT pg_describe_object(CAST('pg_class' AS regclass), w.ev_class, 0) FROM pg_rewrite w
                            WHERE w.oid = d.objid AND d.classid = CAST('pg_rewrite' AS regclass) AND w.ev_class <> c.id),
