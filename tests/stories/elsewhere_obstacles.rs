@@ -22,6 +22,17 @@ const REASONS: &[(&str, &str, &str)] = &[
         "row-level security",
         "ALTER TABLE persons_201701 DISABLE ROW LEVEL SECURITY",
     ),
+    (
+        "ALTER TABLE persons_201701 FORCE ROW LEVEL SECURITY",
+        "row-level security",
+        "ALTER TABLE persons_201701 NO FORCE ROW LEVEL SECURITY",
+    ),
+    (
+        "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false);
+         INSERT INTO pg_subscription_rel SELECT oid, 'persons_201701'::regclass, 'r' FROM pg_subscription",
+        "belongs to an extension or a subscription",
+        "ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s",
+    ),
     ("CREATE PUBLICATION p FOR ALL TABLES", "is published", "DROP PUBLICATION p"),
     (
         "CREATE TABLE names (name varchar(64) PRIMARY KEY); INSERT INTO names SELECT 'name ' || g FROM generate_series(1, 30) g;

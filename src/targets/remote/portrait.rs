@@ -131,10 +131,11 @@ const FACTS: &str = "json_build_object(
     'may_create', has_schema_privilege(c.schema_id, 'CREATE'),
     'may_write', has_table_privilege(c.id, 'INSERT') AND has_table_privilege(c.id, 'TRUNCATE'),
     'has_policies', row_security_active(c.id),
-    'has_row_security', c.relrowsecurity,
+    'has_row_security', c.relrowsecurity OR c.relforcerowsecurity,
     'has_foreign_keys', EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.id AND k.contype = 'f'),
     'is_heir', NOT c.relispartition AND EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.id),
-    'is_bound_otherwise', c.reloftype <> 0 OR COALESCE(CAST(to_jsonb(c) ->> 'relhasoids' AS boolean), false)
+    'is_bound_otherwise', c.reloftype <> 0 OR COALESCE(to_jsonb(c) ->> 'relhasoids', 'false') = 'true'
+      OR EXISTS (SELECT 1 FROM pg_subscription_rel s WHERE s.srrelid = c.id)
       OR EXISTS (SELECT 1 FROM pg_seclabel s WHERE s.classoid = CAST('pg_class' AS regclass) AND s.objoid = c.id)
       OR EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = CAST('pg_class' AS regclass) AND d.objid = c.id AND d.deptype = 'e'),
     'is_published', EXISTS (
