@@ -241,8 +241,8 @@ pub fn obstacle(unit: &Described, copied: &[String]) -> Option<String> {
         "somebody else than its owner has granted privileges on it".to_owned()
     } else if let Some(index) = odd {
         format!(
-            "index \"{}\" is invalid, or is more than its definition tells",
-            index.name
+            "index \"{}\" is invalid, is more than its definition tells, or is where role \"{}\" may create none",
+            index.name, facts.role
         )
     } else {
         return None;

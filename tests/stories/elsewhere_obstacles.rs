@@ -193,3 +193,31 @@ fn a_partition_that_is_truncated_keeps_no_other_from_being_exchanged() {
     assert_eq!(run.join(), Ok(2));
     trio.same_rows("persons", "born < '2017-03-01'");
 }
+
+#[test]
+fn an_index_where_the_role_may_create_none_is_a_reason_to_truncate() {
+    let trio = Trio::persons(20);
+    let pair = &trio.pair;
+    let space = trio.there.dir.join("space");
+    trio.there.sql(&format!(
+        "COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {}'",
+        space.display()
+    ));
+    trio.there
+        .sql(&format!("CREATE TABLESPACE space LOCATION '{}'", space.display()));
+    trio.there.sql(
+        "CREATE ROLE loader LOGIN PASSWORD 'secret'; GRANT CREATE ON SCHEMA public TO loader;
+         ALTER TABLE persons OWNER TO loader; ALTER TABLE persons_201701 OWNER TO loader;
+         CREATE INDEX named ON persons_201701 (name) TABLESPACE space",
+    );
+    pair.target
+        .sql("ALTER USER MAPPING FOR postgres SERVER dr OPTIONS (SET user 'loader')");
+    let (_, notices) = pair.told("'persons', '20170115', 1, source => 'src'");
+    assert!(
+        notices.contains("truncated, so that readers wait: index \"named\""),
+        "{notices}"
+    );
+    trio.same_rows("persons", "born < '2017-02-01'");
+    let place = "SELECT spcname FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE c.relname = 'named'";
+    assert_eq!(trio.text(place), "space");
+}

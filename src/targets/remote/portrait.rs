@@ -110,12 +110,13 @@ const INDEXES: &str = "(
       'is_clustered', x.indisclustered,
       'is_identity', x.indisreplident,
       'is_valid', x.indisvalid AND x.indisready,
-      'is_plain', NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND NULLIF(a.attstattarget, -1) IS NOT NULL),
+      'is_plain', NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND NULLIF(a.attstattarget, -1) IS NOT NULL)
+                  AND (x.reltablespace = 0 OR has_tablespace_privilege(x.reltablespace, 'CREATE')),
       'comment', obj_description(x.indexrelid, 'pg_class'),
       'constraint_comment', obj_description(k.oid, 'pg_constraint'))
       -- An index of the table above takes the first that is like it.
       ORDER BY (SELECT h.inhparent FROM pg_inherits h WHERE h.inhrelid = x.indexrelid), x.relname), '[]')
-    FROM (SELECT i.*, r.relname, r.reloptions, s.spcname, pg_get_indexdef(i.indexrelid) AS definition, y.statement,
+    FROM (SELECT i.*, r.relname, r.reloptions, r.reltablespace, s.spcname, pg_get_indexdef(i.indexrelid) AS definition, y.statement,
                  y.statement || ' ' || quote_ident(r.relname) || ' ON ' || quote_ident(c.nspname) || '.' || quote_ident(c.relname) AS head
           FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid LEFT JOIN pg_tablespace s ON s.oid = r.reltablespace
           CROSS JOIN LATERAL (SELECT CASE WHEN i.indisunique THEN 'CREATE UNIQUE INDEX' ELSE 'CREATE INDEX' END AS statement) y
