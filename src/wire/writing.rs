@@ -16,6 +16,9 @@ const IN_TOUCH: &[(&str, &str)] = &[
 /// The same while a statement is at work, which keepalives do not end: how often the server looks, since 14. Not every system lets it.
 const LOOK_FOR_CLIENT: &[(&str, &str)] = &[("client_connection_check_interval", "10s")];
 
+/// Settings of a transaction that writes, whatever the role has over there: text is read as it was meant.
+const MEANINGS: &str = "SET LOCAL array_nulls = on; SET LOCAL xmloption = content";
+
 impl Session {
     /// Begins a transaction that writes, with settings of its own as above. What was set for the session has to hold in it: an error where
     /// another process answers than before.
@@ -24,6 +27,7 @@ impl Session {
         self.query_promptly("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             .map_err(no_transaction)?;
         self.pin(false)?;
+        self.batch(MEANINGS)?;
         match before.is_none() || before == self.backend {
             true => Ok(()),
             false => Err(self.is_no_session()),

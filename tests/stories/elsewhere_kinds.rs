@@ -164,3 +164,31 @@ fn partitions_that_only_the_source_has_are_created_over_there_and_those_that_it_
     assert_eq!(trio.text("SELECT to_regclass('persons_201702')"), "");
     trio.same_rows("persons", "born < '2017-05-01'");
 }
+
+#[test]
+fn what_the_role_has_set_over_there_changes_neither_rows_nor_the_table() {
+    let trio = Trio::new();
+    let pair = &trio.pair;
+    pair.source
+        .sql("CREATE TABLE t (i int, a text[]); INSERT INTO t VALUES (1, ARRAY[NULL, 'NULL', 'x']), (2, NULL)");
+    trio.there.sql(
+        "CREATE TABLE t (i bigint, a varchar[]); CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler",
+    );
+    trio.attach("t");
+    trio.there.sql(
+        "ALTER ROLE postgres SET array_nulls = off; ALTER ROLE postgres SET xmloption = document;
+         ALTER ROLE postgres SET default_table_access_method = other; ALTER ROLE postgres SET default_tablespace = 'nowhere';
+         ALTER ROLE postgres SET default_transaction_isolation = serializable; ALTER ROLE postgres SET default_transaction_read_only = on;
+         ALTER ROLE postgres SET search_path = nowhere; ALTER ROLE postgres SET standard_conforming_strings = off",
+    );
+    for way in ["exchange", "truncate"] {
+        assert_eq!(
+            pair.copied(&format!("'t', NULL, source => 'src', replace => '{way}'")),
+            ["t"]
+        );
+        let rows = "SELECT string_agg(concat_ws(' ', i, a), ', ' ORDER BY i) FROM public.t";
+        assert_eq!(trio.text(rows), pair.source.text(rows), "{way}");
+        let method = "SELECT amname FROM pg_class c JOIN pg_am m ON m.oid = c.relam WHERE c.oid = 'public.t'::regclass";
+        assert_eq!(trio.text(method), "heap", "{way}");
+    }
+}

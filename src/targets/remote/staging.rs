@@ -21,7 +21,11 @@ const ABANDONED: &str = "5s";
 
 /// Makes the table and gives its OID. Why that cannot be, if so: nothing is left of it then.
 pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<std::result::Result<u32, String>> {
-    session.batch("SAVEPOINT stage")?;
+    // Of the role's settings these would make another table of it, and default_tablespace.
+    session.batch(match session.server().version {
+        120_000.. => "SET LOCAL default_table_access_method = heap; SAVEPOINT stage",
+        _ => "SET LOCAL default_with_oids = off; SAVEPOINT stage",
+    })?;
     let made = session
         .batch(&stage.create().join("; "))
         .and_then(|()| portrait::made(session, &stage.table()))
