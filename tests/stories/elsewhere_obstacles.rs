@@ -218,6 +218,34 @@ fn an_index_where_the_role_may_create_none_is_a_reason_to_truncate() {
         "{notices}"
     );
     trio.same_rows("persons", "born < '2017-02-01'");
-    let place = "SELECT spcname FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE c.relname = 'named'";
+    let place =
+        "SELECT spcname FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE c.relname = 'named'";
     assert_eq!(trio.text(place), "space");
+}
+
+#[test]
+fn a_partition_that_is_being_detached_is_not_attached_again() {
+    let trio = Trio::persons(20);
+    let pair = &trio.pair;
+    // Without it DETACH would add one, and the partition be another one by that.
+    trio.there
+        .sql("ALTER TABLE persons_201701 ADD CHECK (born >= '2017-01-01' AND born < '2017-02-01')");
+    let mut holder = trio.there.connect();
+    holder
+        .batch_execute("BEGIN; INSERT INTO persons VALUES (1, 'mine', '2017-12-31')")
+        .expect("a lock on the parent");
+    let run = pair.sync_in_background("'persons', '20170115', 1, source => 'src'");
+    let attempts = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'";
+    poll("it tries to lock the parent", SOON, || trio.text(attempts) != "0");
+    let mut owner = trio.there.connect();
+    owner.batch_execute("SET statement_timeout = '3s'").expect("a setting");
+    owner
+        .batch_execute("ALTER TABLE persons DETACH PARTITION persons_201701 CONCURRENTLY")
+        .expect_err("it waits for the holder");
+    let pending = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'persons_201701'::regclass";
+    assert_eq!(trio.text(pending), "t");
+    holder.batch_execute("ROLLBACK").expect("the end");
+    let error = run.join().expect_err("it is no partition any more");
+    assert!(error.contains("55006"), "{error}");
+    assert_eq!(trio.text(pending), "t");
 }

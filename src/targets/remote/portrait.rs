@@ -16,7 +16,8 @@ fn unit(schema: &str, name: &str) -> String {
            SELECT r.*, r.oid AS id, n.oid AS schema_id, n.nspname
            FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE n.nspname = {} AND r.relname = {}),
          above(id, n) AS (
-           SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrelid = c.id WHERE c.relispartition
+           SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrelid = c.id
+           WHERE c.relispartition AND NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false)
            UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_class p ON p.oid = a.id AND p.relispartition
              JOIN pg_inherits i ON i.inhrelid = a.id),
          types AS (
