@@ -186,7 +186,7 @@ pub struct Facts {
     pub has_foreign_keys: bool,
     /// it inherits, and is no partition
     pub is_heir: bool,
-    /// it is of a composite type, an extension's or a subscription's, or has OIDs or a security label
+    /// it is of a composite type, an extension's or a subscription's, or has OIDs, a security label or an odd NOT NULL
     pub is_bound_otherwise: bool,
     /// a publication has it, or logical decoding would not see that it is replaced
     pub is_published: bool,
@@ -232,7 +232,9 @@ pub fn obstacle(unit: &Described, copied: &[String]) -> Option<String> {
     } else if facts.is_heir {
         "it inherits from a table that is not partitioned".to_owned()
     } else if facts.is_bound_otherwise {
-        "it has a security label or OIDs, is of a composite type, or belongs to an extension or a subscription".to_owned()
+        "it has a security label, OIDs, or a NOT NULL with a comment, NO INHERIT or NOT VALID, is of a composite type, \
+         or belongs to an extension or a subscription"
+            .to_owned()
     } else if unit.place.parents.is_empty() && columns.iter().any(|column| !column.identity.is_empty()) {
         "it has an identity column, whose sequence belongs to it".to_owned()
     } else if let Some(column) = unit.shape.left_out(copied).find(|column| !column.identity.is_empty()) {

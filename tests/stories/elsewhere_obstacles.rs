@@ -249,3 +249,43 @@ fn a_partition_that_is_being_detached_is_not_attached_again() {
     assert!(error.contains("55006"), "{error}");
     assert_eq!(trio.text(pending), "t");
 }
+
+/// Of NOT NULL, which is a constraint since 18, and of keys with periods.
+#[test]
+fn constraints_of_18_are_kept() {
+    let trio = Trio::new();
+    if trio.text("SELECT current_setting('server_version_num')::int >= 180000") == "f" {
+        return;
+    }
+    let pair = &trio.pair;
+    trio.there.sql(
+        "CREATE TABLE t (i int CONSTRAINT given NOT NULL, k int, v int GENERATED ALWAYS AS (i * 2) VIRTUAL, d daterange, r int4range,
+                         CONSTRAINT hoped CHECK (k > 0) NOT ENFORCED, PRIMARY KEY (i)) PARTITION BY RANGE (i);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (1000);
+         ALTER TABLE t_1 ADD CONSTRAINT own CHECK (k < 10000) NOT VALID, ADD UNIQUE NULLS NOT DISTINCT (i) INCLUDE (k) WITH (fillfactor = 77),
+           ADD UNIQUE (r, d WITHOUT OVERLAPS) WITH (fillfactor = 55)",
+    );
+    pair.source.sql(
+        "CREATE TABLE t (i int, k int, d daterange, r int4range);
+         INSERT INTO t SELECT g, g, '[2017-01-01,2018-01-01)', int4range(g, g + 1) FROM generate_series(1, 100) g",
+    );
+    trio.attach("t");
+    let all = "SELECT string_agg(concat_ws(' ', conname, pg_get_constraintdef(k.oid), conislocal, convalidated, conenforced,
+                                           obj_description(k.oid, 'pg_constraint'), c.reloptions), ', ' ORDER BY conname)
+               FROM pg_constraint k LEFT JOIN pg_class c ON c.oid = conindid WHERE conrelid = 't_1'::regclass";
+    for (change, way) in [
+        ("SELECT", "exchange"),
+        ("ALTER TABLE t_1 ADD CONSTRAINT alone NOT NULL k NO INHERIT", "truncate"),
+        ("ALTER TABLE t_1 DROP CONSTRAINT alone", "exchange"),
+        ("ALTER TABLE t_1 ADD CONSTRAINT late NOT NULL k NOT VALID", "truncate"),
+        ("ALTER TABLE t_1 VALIDATE CONSTRAINT late", "exchange"),
+        ("COMMENT ON CONSTRAINT given ON t_1 IS 'a comment'", "truncate"),
+    ] {
+        trio.there.sql(change);
+        let before = trio.text(all);
+        assert_eq!(pair.copied("'t', '999', 1, source => 'src', since => '0'"), ["t_1"]);
+        assert_eq!(trio.text(all), before, "{change}");
+        let last = "SELECT way FROM cgpsync_run_partition ORDER BY run_id DESC LIMIT 1";
+        assert_eq!(pair.target.text(last), way, "{change}");
+    }
+}

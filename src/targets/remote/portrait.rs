@@ -138,6 +138,9 @@ const FACTS: &str = "json_build_object(
     'is_heir', NOT c.relispartition AND EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.id),
     'is_bound_otherwise', c.reloftype <> 0 OR COALESCE(to_jsonb(c) ->> 'relhasoids', 'false') = 'true'
       OR EXISTS (SELECT 1 FROM pg_subscription_rel s WHERE s.srrelid = c.id)
+      -- Of NOT NULL, which is a constraint since 18, a new table has the name only.
+      OR EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.id AND k.contype = 'n'
+                 AND (k.connoinherit OR NOT k.convalidated OR obj_description(k.oid, 'pg_constraint') IS NOT NULL))
       OR EXISTS (SELECT 1 FROM pg_seclabel s WHERE s.classoid = CAST('pg_class' AS regclass) AND s.objoid = c.id)
       OR EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = CAST('pg_class' AS regclass) AND d.objid = c.id AND d.deptype = 'e'),
     'is_published', EXISTS (
