@@ -116,6 +116,8 @@ pub struct InTree {
     pub parent: Option<u32>,
     /// tables above it, quoted and qualified, from the nearest
     pub parents: Vec<String>,
+    /// those of them that the session's role may read, from the top
+    pub readable: Vec<String>,
     /// its bound as its server prints it; None: it is no partition
     pub bound: Option<String>,
     /// the same of those above it up to the table of the call
@@ -127,6 +129,22 @@ pub struct InTree {
 }
 
 impl InTree {
+    /// Tables above `parent`, which is one of those above it or itself: their bounds are read when something is attached to that. A lock on them is
+    /// to be had in the same attempt, not when all the others are.
+    pub fn above(&self, parent: &str) -> Vec<&str> {
+        let readable = self.readable.iter().map(String::as_str);
+        readable.filter(|table| *table != parent).collect()
+    }
+
+    /// The statement that locks `tables` as who reads them does, followed by another one.
+    pub fn read_lock(tables: &[&str]) -> String {
+        let only: Vec<String> = tables.iter().map(|table| format!("ONLY {table}")).collect();
+        match only.is_empty() {
+            true => String::new(),
+            false => format!("LOCK TABLE {} IN ACCESS SHARE MODE; ", only.join(", ")),
+        }
+    }
+
     /// The bounds of `unit`, which this is, and of those above it up to `table`, as a plan has them; None where it is not below that.
     pub fn bounds_below(&self, unit: &str, table: &str) -> Option<String> {
         let mut chain = std::iter::once(unit).chain(self.parents.iter().map(String::as_str));

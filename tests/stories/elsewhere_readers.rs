@@ -3,6 +3,7 @@
 use crate::support::cluster::Cluster;
 use crate::support::swapped::{self, How, Readers, SYNC, TABLE_IS_WHOLE, ask, look};
 use crate::support::trio::Trio;
+use crate::support::{SOON, poll};
 use postgres::Client;
 use std::time::Duration;
 
@@ -85,4 +86,43 @@ fn a_prepared_statement_of_another_session_goes_on() {
         assert_eq!(answer, format!("20 {}", version - 1));
         assert_eq!(replace(&trio), version.to_string());
     }
+}
+
+#[test]
+fn who_has_a_table_far_above_locked_is_waited_for_as_for_the_parent() {
+    let trio = Trio::new();
+    trio.both(
+        "CREATE TABLE t (i int, l int) PARTITION BY RANGE (i);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10) PARTITION BY LIST (l);
+         CREATE TABLE t_1_1 PARTITION OF t_1 FOR VALUES IN (1)",
+    );
+    trio.pair
+        .source
+        .sql("INSERT INTO t SELECT g % 10, 1 FROM generate_series(1, 100) g");
+    trio.attach("t");
+    let mut holder = trio.there.connect();
+    holder
+        .batch_execute("BEGIN; LOCK TABLE ONLY t_1 IN ROW EXCLUSIVE MODE")
+        .expect("a lock on the parent");
+    let run = trio.pair.sync_in_background("'t', '9', 1, source => 'src'");
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '%'::regclass";
+    poll("it waits for the parent", SOON, || {
+        trio.text(&waits.replace('%', "t_1")) != "0"
+    });
+    // What sessions keep of the bounds above it is void.
+    holder.batch_execute("GRANT SELECT ON t_1 TO PUBLIC").expect("a change");
+    let mut above = trio.there.connect();
+    above
+        .batch_execute("BEGIN; LOCK TABLE ONLY t IN ACCESS EXCLUSIVE MODE")
+        .expect("a lock far above");
+    holder.batch_execute("COMMIT").expect("the first lock goes");
+    poll("it waits for the table far above", SOON, || {
+        trio.text(&waits.replace('%', "t")) != "0"
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    above.batch_execute("COMMIT").expect("the other lock goes");
+    run.join().expect("it waits");
+    trio.same_rows("t", "true");
+    let attempts = "SELECT max(attempts) FROM cgpsync_run_partition";
+    assert_eq!(trio.pair.target.text(attempts), "1");
 }

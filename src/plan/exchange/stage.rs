@@ -1,6 +1,6 @@
 //! The statements that make a table like a unit, and put it into the unit's place.
 
-use super::{Column, Described, Grant, Shape};
+use super::{Column, Described, Grant, InTree, Shape};
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
 
 /// The table that is to take the place of a unit.
@@ -237,13 +237,22 @@ impl<'a> Stage<'a> {
         let tables = tables.map(|table| format!("ONLY {table}"));
         // What is below a default partition is locked with it when another is attached.
         let tables: Vec<String> = tables.chain(place.default.clone()).collect();
-        format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "))
+        let above = InTree::read_lock(&self.above());
+        format!("{above}LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "))
+    }
+
+    fn above(&self) -> Vec<&str> {
+        let place = &self.unit.place;
+        place
+            .parents
+            .first()
+            .map_or_else(Vec::new, |parent| place.above(parent))
     }
 
     /// How many tables that are.
     pub fn locks(&self) -> u32 {
         let place = &self.unit.place;
-        1 + u32::from(!place.parents.is_empty()) + u32::from(place.default.is_some())
+        1 + u32::from(!place.parents.is_empty()) + u32::from(place.default.is_some()) + self.above().len() as u32
     }
 
     /// Puts the table into the place of the unit, which must be locked.

@@ -6,6 +6,7 @@ use super::{Access, Remote};
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_ident;
 use crate::plan::creation::Creation;
+use crate::plan::exchange::InTree;
 use crate::targets::local;
 use crate::wire::Session;
 
@@ -33,8 +34,13 @@ pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<()> {
             .into_iter()
             .flatten()
             .collect();
-        let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "));
-        until_locked(session, &lock, tables.len() as u32, access.limits)?;
+        let above = described.place.above(parent);
+        let lock = format!(
+            "{}LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
+            InTree::read_lock(&above),
+            tables.join(", ")
+        );
+        until_locked(session, &lock, (above.len() + tables.len()) as u32, access.limits)?;
         let owner = &described.shape.owner;
         for table in &creation.tables {
             session.batch(&table.sql)?;

@@ -89,6 +89,9 @@ const PLACE: &str = "json_build_object(
     'parent', (SELECT CAST(a.id AS bigint) FROM above a WHERE a.n = 1),
     'parents', (SELECT COALESCE(json_agg('\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(p.relname, '\"', '\"\"') || '\"' ORDER BY a.n), '[]')
                 FROM above a JOIN pg_class p ON p.oid = a.id JOIN pg_namespace n ON n.oid = p.relnamespace),
+    'readable', (SELECT COALESCE(json_agg('\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(p.relname, '\"', '\"\"') || '\"' ORDER BY a.n DESC), '[]')
+                 FROM above a JOIN pg_class p ON p.oid = a.id JOIN pg_namespace n ON n.oid = p.relnamespace
+                 WHERE has_table_privilege(p.oid, 'SELECT')),
     'bound', pg_get_expr(c.relpartbound, c.id),
     'bounds', (SELECT COALESCE(json_agg(pg_get_expr(p.relpartbound, p.oid) ORDER BY a.n), '[]')
                FROM above a JOIN pg_class p ON p.oid = a.id WHERE p.relispartition),
