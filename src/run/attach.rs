@@ -3,6 +3,7 @@
 
 use super::caller;
 use crate::catalog::Database;
+use crate::catalog::trust::others_code;
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::{backend, spi};
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified, split_name};
@@ -107,11 +108,15 @@ fn describe(session: &mut Session, (schema, name): &(Option<String>, String)) ->
     })
 }
 
-/// A column of the foreign table: of the type of that name here, if there is one.
+/// A column of the foreign table: of the type of that name here, if there is one, and reading a value of it runs nobody else's code.
 fn column(row: &Row) -> Result<String> {
     let rows = spi::execute(
-        "SELECT pg_catalog.format_type(t.oid, $2::pg_catalog.int4) FROM pg_catalog.pg_type t
-         WHERE t.oid = pg_catalog.to_regtype($1)::pg_catalog.oid AND t.typtype <> 'p'",
+        &format!(
+            "SELECT pg_catalog.format_type(t.oid, $2::pg_catalog.int4) FROM pg_catalog.pg_type t
+             WHERE t.oid = pg_catalog.to_regtype($1)::pg_catalog.oid AND t.typtype <> 'p'
+               AND t.typnamespace <> pg_catalog.pg_my_temp_schema() AND {} IS NULL",
+            others_code("t.oid")
+        ),
         &[row.text(1), row.text(2)],
     )?;
     let type_sql = rows

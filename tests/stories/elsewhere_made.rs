@@ -60,8 +60,12 @@ fn what_stands_for_a_table_has_its_columns_and_any_name() {
     let pair = &trio.pair;
     trio.there.sql(
         "CREATE SCHEMA \"odd Schema\"; CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
-         CREATE TABLE \"odd Schema\".\"T 1\" (id bigint, \"odd \"\"name\" varchar(7), m mood, p positive, a numeric(5, 2)[], gone int);
+         CREATE TABLE \"odd Schema\".\"T 1\" (id bigint, \"odd \"\"name\" varchar(7), m mood, p public.positive, a numeric(5, 2)[], gone int);
          ALTER TABLE \"odd Schema\".\"T 1\" DROP COLUMN gone; CREATE VIEW v AS SELECT 1 AS one",
+    );
+    // Whoever reads a value of it would run what that role has written.
+    pair.target.sql(
+        "CREATE ROLE somebody; CREATE DOMAIN positive AS int CHECK (VALUE > 0); ALTER DOMAIN positive OWNER TO somebody",
     );
     let attach = |arguments: &str| pair.target.text(&format!("SELECT cgpsync_attach({arguments})"));
     assert_eq!(attach("'\"odd Schema\".\"T 1\"', 'dr', 'public.\"My T\"'"), "\"My T\"");
