@@ -56,6 +56,11 @@ const REASONS: &[(&str, &str, &str)] = &[
         "DROP FUNCTION of(persons_201701)",
     ),
     (
+        "CREATE INDEX whole ON persons_201701 ((persons_201701 IS NULL))",
+        "index \"whole\"",
+        "DROP INDEX whole",
+    ),
+    (
         "CREATE INDEX persons_idx ON ONLY persons (name)",
         "an index of the table above it has none of it as yet",
         "DROP INDEX persons_idx",

@@ -115,7 +115,9 @@ const INDEXES: &str = "(
       'is_identity', x.indisreplident,
       'is_valid', x.indisvalid AND x.indisready,
       'is_plain', NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND NULLIF(a.attstattarget, -1) IS NOT NULL)
-                  AND (x.reltablespace = 0 OR has_tablespace_privilege(x.reltablespace, 'CREATE')),
+                  AND (x.reltablespace = 0 OR has_tablespace_privilege(x.reltablespace, 'CREATE'))
+                  -- The whole row, which it calls by the table's name.
+                  AND position(quote_ident(c.relname) || '.*' IN x.definition) = 0,
       'comment', obj_description(x.indexrelid, 'pg_class'),
       'constraint_comment', obj_description(k.oid, 'pg_constraint'))
       -- An index of the table above takes the first that is like it.
