@@ -16,6 +16,7 @@ pub mod sqlstate {
     pub const INVALID_PARAMETER_VALUE: &str = "22023";
     pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
     pub const ACTIVE_SQL_TRANSACTION: &str = "25001";
+    pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
     pub const READ_ONLY_TRANSACTION: &str = "25006";
     pub const INVALID_SCHEMA_NAME: &str = "3F000";
     pub const INVALID_AUTHORIZATION: &str = "28000";

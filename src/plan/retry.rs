@@ -41,6 +41,8 @@ pub fn is_transient(error: &Error) -> bool {
         sqlstate::LOCK_NOT_AVAILABLE | sqlstate::DEADLOCK_DETECTED | sqlstate::SERIALIZATION_FAILURE => true,
         sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW => error.is_remote(),
         sqlstate::TOO_MANY_CONNECTIONS | sqlstate::IDLE_SESSION_TIMEOUT => error.is_remote(),
+        // Of a target that has not heard of this end for seconds while its table was locked.
+        sqlstate::IDLE_IN_TRANSACTION_TIMEOUT => error.is_remote(),
         _ => is_snapshots_fault(error),
     }
 }
@@ -104,6 +106,7 @@ mod tests {
             remote("57P03", "the database system is starting up"),
             remote("53300", "sorry, too many clients already"),
             remote("57P05", "terminating connection due to idle-session timeout"),
+            remote("25P03", "terminating connection due to idle-in-transaction timeout"),
             remote("08P01", "server conn crashed?"),
             remote("53200", "out of memory"),
             remote("72000", "snapshot too old"),

@@ -62,6 +62,7 @@ fn ends_a_session(code: &str) -> bool {
                 | sqlstate::CANNOT_CONNECT_NOW
                 | sqlstate::TOO_MANY_CONNECTIONS
                 | sqlstate::IDLE_SESSION_TIMEOUT
+                | sqlstate::IDLE_IN_TRANSACTION_TIMEOUT
         )
 }
 
