@@ -259,6 +259,8 @@ pub fn obstacle(unit: &Described, copied: &[String]) -> Option<String> {
         format!("column \"{}\" is not copied, and an identity", column.name)
     } else if by_others(&unit.shape.grants) || columns.iter().any(|column| by_others(&column.grants)) {
         "somebody else than its owner has granted privileges on it".to_owned()
+    } else if unit.shape.replica_identity == "i" && !unit.indexes.iter().any(|index| index.is_identity) {
+        "its replica identity is an index that is gone".to_owned()
     } else if let Some(index) = odd {
         format!(
             "index \"{}\" is invalid, is more than its definition tells, or is where role \"{}\" may create none",
