@@ -9,7 +9,7 @@ use super::outlook::Outlook;
 use super::planning::{self, Plan};
 use super::process::prepare_session;
 use super::request::{Request, retry_remark};
-use super::sessions::open_for_run;
+use super::sessions::open_to_plan;
 use super::state::Store;
 use super::state::rows::Planned;
 use super::state::status::RunState;
@@ -216,7 +216,7 @@ impl Run {
     /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
     fn try_plan(&mut self, reached: &mut bool) -> Result<Plan> {
         self.hold_target()?;
-        let mut keeper = open_for_run(&self.request, self.id, &self.target, Duration::MAX, None)?;
+        let mut keeper = open_to_plan(&self.request, self.id, &self.target)?;
         *reached = true;
         let result = report::catch(|| {
             let clock = clock::read(&mut keeper)?;

@@ -3,7 +3,7 @@
 use super::planning::{self, Action, Plan, PlannedUnit};
 use super::process::pin_role_settings;
 use super::request::{Call, Request};
-use super::sessions::with_target;
+use super::sessions::{refuse_shared_out, with_target};
 use super::state::Store;
 use super::{WARNING, caller};
 use crate::catalog::Database;
@@ -79,8 +79,13 @@ fn plan(request: &Request) -> Result<(Plan, bool)> {
     let timezone = pin_role_settings(request)?;
     request.limit_lock_waits()?;
     with_target(request, &timezone, "cgpsync plan", |target| {
-        let source = Session::open_here(&request.endpoint()?, "cgpsync plan", &target.encoding(), &timezone)?;
+        let endpoint = request.endpoint()?;
+        let (name, encoding) = ("cgpsync plan", target.encoding());
+        let source = Session::open_here(&endpoint, name, &encoding, &timezone)?;
         let (source, plan) = source.and_then(|source| {
+            // What there is to tell of the connection was told.
+            let open = || Session::open(&endpoint, name, &encoding, &timezone);
+            refuse_shared_out(target, source, open)?;
             source.limit_lock_waits(request.lock_timeout_ms);
             let clock = clock::read(source)?;
             source.begin(None)?;

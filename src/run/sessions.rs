@@ -3,12 +3,17 @@
 use super::WARNING;
 use super::request::Request;
 use super::state::Store;
+use crate::catalog::Database;
+use crate::catalog::server::Product;
 use crate::error::Result;
 use crate::pg::{report, xact};
 use crate::source::Place;
 use crate::targets::{Remote, Target};
 use crate::wire::Session;
 use std::time::Duration;
+
+/// Asks which process answers.
+const BACKEND: &str = "SELECT CAST(pg_catalog.pg_backend_pid() AS text)";
 
 /// Opens a session of run `id`, at the address of `place` if the run has found one, and with less than the server's time for connecting if `limit`
 /// is less. It waits for locks as long as the run's workers do here. Outside of a transaction.
@@ -32,6 +37,42 @@ pub fn open_for_run(
         }
     })?;
     Ok(session)
+}
+
+/// The first session of run `id`, which is to plan it. Outside of a transaction.
+pub fn open_to_plan(request: &Request, id: i64, target: &Target) -> Result<Session> {
+    let session = open_for_run(request, id, target, Duration::MAX, None)?;
+    let (session, ()) = session.and_then(|session| {
+        let open = || open_for_run(request, id, target, Duration::MAX, None);
+        refuse_shared_out(target, session, open)
+    })?;
+    Ok(session)
+}
+
+/// Refuses a source that shares out its connections by transactions where the target is another server's, which is refused for the same: a
+/// run between two servers has one rule for both. `source` is in no transaction; `open` opens another session like it.
+pub fn refuse_shared_out(target: &Target, source: &mut Session, open: impl FnOnce() -> Result<Session>) -> Result<()> {
+    // openGauss itself may give the sessions that are in no transaction to threads of a pool.
+    if target.elsewhere().is_none() || source.server().product == Product::OpenGauss {
+        return Ok(());
+    }
+    let process = |session: &mut Session| -> Result<Option<String>> {
+        let rows = session.query(BACKEND)?;
+        Ok(rows.first().and_then(|row| row.owned(0)))
+    };
+    // Who hands out the connection that was used last gives both sessions one process. Who hands out the one that has been idle for longest,
+    // of several, gives the first session two.
+    let seen = [process(source)?, process(source)?];
+    let peer = source.peer();
+    let (second, is_shared) = open()?.and_then(|second| {
+        let is_same = seen.contains(&process(second)?) && second.peer() == peer;
+        Ok(is_same || seen[0] != seen[1])
+    })?;
+    second.close();
+    match is_shared {
+        true => Err(source.is_no_session()),
+        false => Ok(()),
+    }
 }
 
 /// Connects a target on another server, unless it is, for run `id`. Outside of a transaction.

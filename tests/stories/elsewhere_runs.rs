@@ -210,26 +210,52 @@ fn a_pooler_that_shares_out_its_connections_is_refused() {
     }
     let trio = Trio::persons(5);
     let pair = &trio.pair;
-    for (mode, works) in [("transaction", false), ("session", true)] {
-        let pooler = Pooler::start(&trio.there, mode, "");
-        pair.target
-            .sql(&format!("ALTER SERVER dr OPTIONS (SET port '{}')", pooler.port));
-        let result = pair.sync("'persons', '20170115', 2, source => 'src'");
+    // Between us and the target, and between us and the source.
+    for (server, mode, more, works) in [
+        ("dr", "transaction", "", false),
+        ("src", "transaction", "", false),
+        ("src", "transaction", "server_round_robin = 0", false),
+        ("dr", "session", "", true),
+        ("src", "session", "", true),
+    ] {
+        let behind = if server == "dr" { &trio.there } else { &pair.source };
+        let pooler = Pooler::start(behind, mode, more);
+        let dial = |port: u16| {
+            pair.target
+                .sql(&format!("ALTER SERVER {server} OPTIONS (SET port '{port}')"));
+        };
+        dial(pooler.port);
+        // The pool has more connections than one.
+        let mut others: Vec<_> = (0..3).map(|_| pooler.connect("postgres", "secret")).collect();
+        for sql in ["BEGIN", "COMMIT"] {
+            for other in &mut others {
+                other.batch_execute(sql).expect("a transaction");
+            }
+        }
+        drop(others);
+        let until = if server == "dr" { "20170115" } else { "20170215" };
+        let result = pair.sync(&format!("'persons', '{until}', 2, source => 'src'"));
+        if server == "src" {
+            let plan = format!("SELECT * FROM cgpsync_plan('persons', '{until}', source => 'src')");
+            let planned = pair.target.connect().simple_query(&plan);
+            assert_eq!(planned.is_ok(), works, "{mode} {more} {planned:?}");
+        }
         match works {
-            true => assert_eq!(result.expect("a sync").len(), 1),
+            true => assert!(!result.expect("a sync").is_empty()),
             false => {
                 let error = result.expect_err("sessions are none");
-                let detail = error.detail().unwrap_or_default();
+                let text = format!("{} {}", error.message(), error.detail().unwrap_or_default());
                 assert_eq!(error.code().code(), "0A000", "{error:?}");
                 assert!(
-                    detail.contains("server \"dr\"") && detail.contains("A pooler shares out"),
-                    "{detail}"
+                    text.contains(&format!("server \"{server}\"")) && text.contains("A pooler shares out"),
+                    "{text}"
                 );
             }
         }
+        dial(behind.port);
         drop(pooler);
     }
-    trio.same_rows("persons", "born < '2017-02-01'");
+    trio.same_rows("persons", "born < '2017-03-01'");
 }
 
 #[test]
