@@ -12,9 +12,6 @@ use crate::targets::{Remote, Target};
 use crate::wire::Session;
 use std::time::Duration;
 
-/// Asks which process answers.
-const BACKEND: &str = "SELECT CAST(pg_catalog.pg_backend_pid() AS text)";
-
 /// Opens a session of run `id`, at the address of `place` if the run has found one, and with less than the server's time for connecting if `limit`
 /// is less. It waits for locks as long as the run's workers do here. Outside of a transaction.
 pub fn open_for_run(
@@ -56,19 +53,15 @@ pub fn refuse_shared_out(target: &Target, source: &mut Session, open: impl FnOnc
     if target.elsewhere().is_none() || source.server().product == Product::OpenGauss {
         return Ok(());
     }
-    let process = |session: &mut Session| -> Result<Option<String>> {
-        let rows = session.query(BACKEND)?;
-        Ok(rows.first().and_then(|row| row.owned(0)))
-    };
     // Who hands out the connection that was used last gives both sessions one process. Who hands out the one that has been idle for longest,
     // of several, gives the first session two.
-    let seen = [process(source)?, process(source)?];
+    let seen = [source.process()?, source.process()?];
     let peer = source.peer();
     let (second, is_shared) = open()?.and_then(|second| {
-        let is_same = seen.contains(&process(second)?) && second.peer() == peer;
+        let is_same = seen.contains(&second.process()?) && second.peer() == peer;
         Ok(is_same || seen[0] != seen[1])
     })?;
-    second.close();
+    second.end();
     match is_shared {
         true => Err(source.is_no_session()),
         false => Ok(()),

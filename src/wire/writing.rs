@@ -34,6 +34,12 @@ impl Session {
         }
     }
 
+    /// The process over there that answers outside of transactions.
+    pub fn process(&mut self) -> Result<Option<String>> {
+        let rows = self.query_promptly("SELECT CAST(pg_catalog.pg_backend_pid() AS text)")?;
+        Ok(rows.first().and_then(|row| row.owned(0)))
+    }
+
     /// The error where its transactions are not all in one process over there.
     pub fn is_no_session(&self) -> Error {
         Error::unsupported(format!(
