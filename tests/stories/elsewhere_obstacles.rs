@@ -29,7 +29,7 @@ const REASONS: &[(&str, &str, &str)] = &[
     ),
     (
         "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false);
-         INSERT INTO pg_subscription_rel SELECT oid, 'persons_201701'::regclass, 'r' FROM pg_subscription",
+         INSERT INTO pg_subscription_rel SELECT oid, 'persons_201701'::regclass, 'r', '0/0' FROM pg_subscription",
         "belongs to an extension or a subscription",
         "ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s",
     ),
