@@ -26,5 +26,6 @@ pub mod stream;
 pub mod tls;
 mod writing;
 
-pub use refusals::{listens_alike, not_one_server, other_server};
+pub use pins::BACKEND;
+pub use refusals::{listens_alike, not_one_server, other_server, shared_out};
 pub use session::Session;

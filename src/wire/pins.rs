@@ -7,6 +7,9 @@
 use crate::error::{Error, Result, Side};
 use crate::plan::copy_sql::quote_literal;
 
+/// The process that answers, as an expression.
+pub const BACKEND: &str = "CAST(pg_catalog.pg_backend_pid() AS text)";
+
 /// How a setting's value is looked at once it is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
@@ -107,10 +110,7 @@ impl Pins {
             .map(|(name, ..)| format!(", CAST(pg_catalog.current_setting('{name}') AS text)"))
             .collect();
         let identity = &self.identity;
-        format!(
-            "SELECT CAST(pg_catalog.pg_backend_pid() AS text), {identity}{}",
-            shown.concat()
-        )
+        format!("SELECT {BACKEND}, {identity}{}", shown.concat())
     }
 
     /// The process that has answered, and its server. An error unless the settings are what they were set to.

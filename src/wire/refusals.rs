@@ -33,6 +33,13 @@ pub fn not_one_server(message: String) -> Error {
         .hint("Name one of them in the options host and port; what shares out connections must send all sessions to one server.")
 }
 
+/// The error for what gives no session a process of its own, with what helps.
+pub fn shared_out(message: String) -> Error {
+    Error::unsupported(message)
+        .detail("A pooler shares out its connections by transactions.")
+        .hint("Connect to the server itself, or to a pooler that gives each client a connection (pool_mode = session).")
+}
+
 /// What a server says of a snapshot whose exporter is gone (snapmgr.c, ImportSnapshot) is what a lost connection leads to. Its texts may be in
 /// any language.
 pub fn snapshot_gone(error: Error) -> Error {

@@ -5,7 +5,7 @@ use super::connect::connect;
 use super::endpoint::Endpoint;
 use super::frames::{Copy, Data};
 use super::link::Link;
-use super::pins::{self, PINNED, Pins};
+use super::pins::{self, BACKEND, PINNED, Pins};
 use super::query::Running;
 use super::refusals::{listens_alike, no_transaction, other_server, snapshot_gone};
 use super::stream::Stream;
@@ -180,7 +180,7 @@ impl Session {
     /// `sql` with a question for the process that answers: what has begun the transaction may have been another. It stands at the end, so that
     /// who looks for a COPY in pg_stat_activity finds one.
     fn tied(&self, sql: &str) -> String {
-        format!("{sql}; SELECT CAST(pg_catalog.pg_backend_pid() AS text)")
+        format!("{sql}; SELECT {BACKEND}")
     }
 
     /// The rows of what was tied. An error if another process than that of the transaction has answered.

@@ -1,6 +1,7 @@
 //! A session that writes over there, and holds something between its transactions: settings and locks of its own, so all of them have to be in one process.
 
-use super::refusals::no_transaction;
+use super::pins::BACKEND;
+use super::refusals::{no_transaction, shared_out};
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::pg::report;
@@ -36,18 +37,16 @@ impl Session {
 
     /// The process over there that answers outside of transactions.
     pub fn process(&mut self) -> Result<Option<String>> {
-        let rows = self.query_promptly("SELECT CAST(pg_catalog.pg_backend_pid() AS text)")?;
+        let rows = self.query_promptly(&format!("SELECT {BACKEND}"))?;
         Ok(rows.first().and_then(|row| row.owned(0)))
     }
 
     /// The error where its transactions are not all in one process over there.
     pub fn is_no_session(&self) -> Error {
-        Error::unsupported(format!(
+        shared_out(format!(
             "server \"{}\" does not keep a session in one process",
             self.name()
         ))
-        .detail("A pooler shares out its connections by transactions.")
-        .hint("Connect to the server itself, or to a pooler that gives each client a connection (pool_mode = session).")
     }
 
     /// Has the server notice within half a minute that this end is gone though nobody has said so, and let go what the session holds there.

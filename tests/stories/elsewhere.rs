@@ -59,14 +59,7 @@ const PORTRAIT: &str = "
 fn an_exchange_keeps_all_that_a_partition_is() {
     let trio = Trio::new();
     let pair = &trio.pair;
-    let space = trio.there.dir.join("space");
-    // Whoever the server runs as owns the directory.
-    trio.there.sql(&format!(
-        "COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {}'",
-        space.display()
-    ));
-    trio.there
-        .sql(&format!("CREATE TABLESPACE space LOCATION '{}'", space.display()));
+    trio.there.create_tablespace("space");
     trio.there.sql(
         "CREATE ROLE owner; CREATE ROLE reader; CREATE ROLE \"odd Role\"; CREATE SCHEMA odd AUTHORIZATION owner;
          ALTER DEFAULT PRIVILEGES IN SCHEMA odd GRANT ALL ON TABLES TO PUBLIC;

@@ -203,13 +203,7 @@ fn a_partition_that_is_truncated_keeps_no_other_from_being_exchanged() {
 fn an_index_where_the_role_may_create_none_is_a_reason_to_truncate() {
     let trio = Trio::persons(20);
     let pair = &trio.pair;
-    let space = trio.there.dir.join("space");
-    trio.there.sql(&format!(
-        "COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {}'",
-        space.display()
-    ));
-    trio.there
-        .sql(&format!("CREATE TABLESPACE space LOCATION '{}'", space.display()));
+    trio.there.create_tablespace("space");
     trio.there.sql(
         "CREATE ROLE loader LOGIN PASSWORD 'secret'; GRANT CREATE ON SCHEMA public TO loader;
          ALTER TABLE persons OWNER TO loader; ALTER TABLE persons_201701 OWNER TO loader;

@@ -1,10 +1,8 @@
 //! Readers of a table over there whose partitions are exchanged: whatever they are, they see the old rows or the new ones.
 
-use crate::support::cluster::Cluster;
-use crate::support::swapped::{self, How, Readers, SYNC, TABLE_IS_WHOLE, ask, look};
+use crate::support::swapped::{self, How, Readers, SYNC, TABLE_IS_WHOLE, ask, look, old_snapshot};
 use crate::support::trio::Trio;
 use crate::support::{SOON, poll};
-use postgres::Client;
 use std::time::Duration;
 
 fn with_events() -> Trio {
@@ -46,15 +44,6 @@ fn no_reader_there_sees_an_empty_partition_or_a_mix_of_rows_or_waits_for_the_loa
         swapped::is_sound(&trio.there, "events");
     }
     trio.same_rows("events", "true");
-}
-
-/// A session whose snapshot is taken now, and which has not read the table.
-fn old_snapshot(cluster: &Cluster) -> Client {
-    let mut client = cluster.connect();
-    client
-        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
-        .expect("a snapshot");
-    client
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! Readers of a partition that is replaced: whatever they are, they see the old rows or the new ones.
 
-use crate::support::cluster::Cluster;
-use crate::support::swapped::{self, How, PART_IS_WHOLE, Readers, TABLE_IS_WHOLE, ask, look};
+use crate::support::swapped::{self, How, PART_IS_WHOLE, Readers, TABLE_IS_WHOLE, ask, look, old_snapshot};
 use crate::support::{Pair, SOON, poll};
-use postgres::Client;
 
 const ALL_WAYS: [How; 4] = [How::Simple, How::Prepared, How::Anew, How::Indexed];
 
@@ -43,15 +41,6 @@ fn no_reader_of_a_standby_does_either() {
     }
     readers.finish();
     swapped::is_sound(&standby, "events");
-}
-
-/// A session whose snapshot is taken now, and which has not read the table.
-fn old_snapshot(cluster: &Cluster) -> Client {
-    let mut client = cluster.connect();
-    client
-        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
-        .expect("a snapshot");
-    client
 }
 
 #[test]

@@ -111,16 +111,9 @@ fn files(cluster: &Cluster) -> Vec<String> {
     )
 }
 
-/// A directory that the server may use as a tablespace.
-fn tablespace(cluster: &Cluster) {
-    let dir = cluster.dir.join("roomy");
-    cluster.sql(&format!("COPY (SELECT 1) TO PROGRAM 'mkdir {}'", dir.display()));
-    cluster.sql(&format!("CREATE TABLESPACE roomy LOCATION '{}'", dir.display()));
-}
-
 fn goods() -> Pair {
     let pair = Pair::new();
-    tablespace(&pair.target);
+    pair.target.create_tablespace("roomy");
     pair.target.sql(&TARGET.replace("goods_name_of_0", "goods_0_name_idx"));
     pair.source.sql(SOURCE);
     swapped::checks(&pair.target);

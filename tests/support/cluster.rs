@@ -345,6 +345,13 @@ impl Cluster {
         }
     }
 
+    /// A tablespace in a directory of its own. Whoever the server runs as owns that.
+    pub fn create_tablespace(&self, name: &str) {
+        let place = self.dir.join(name).display().to_string();
+        self.sql(&format!("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {place}'"));
+        self.sql(&format!("CREATE TABLESPACE {name} LOCATION '{place}'"));
+    }
+
     /// The single value of a query, as text; empty for NULL.
     pub fn text(&self, sql: &str) -> String {
         self.text_in("postgres", sql)

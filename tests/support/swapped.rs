@@ -270,3 +270,12 @@ fn first(rows: &[postgres::SimpleQueryMessage]) -> String {
 pub fn ask(client: &mut Client, sql: &str) -> String {
     first(&client.simple_query(sql).unwrap_or_else(|e| panic!("{e:?} in: {sql}")))
 }
+
+/// A session whose snapshot is taken now, and which has not read the table.
+pub fn old_snapshot(cluster: &Cluster) -> Client {
+    let mut client = cluster.connect();
+    client
+        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
+        .expect("a snapshot");
+    client
+}

@@ -13,7 +13,7 @@ use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::wait;
 use crate::plan::copy_sql::quote_literal;
 use crate::row::Row;
-use crate::wire::Session;
+use crate::wire::{BACKEND, Session, shared_out};
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -107,12 +107,10 @@ impl Remote {
         let held = self.held.borrow();
         let held = held.as_ref().ok_or_else(|| Error::internal("no lock is relied on"))?;
         if session.backend() == Some(held.pid.as_str()) {
-            return Err(Error::unsupported(format!(
+            return Err(shared_out(format!(
                 "server \"{}\" gives two sessions of a run one process",
                 self.server()
-            ))
-            .detail("A pooler shares out its connections by transactions.")
-            .hint("Connect to the server itself, or to a pooler that gives each client a connection (pool_mode = session)."));
+            )));
         }
         let [of_table, of_run] = held.keys();
         let rows = session.query(&format!(
@@ -216,7 +214,7 @@ pub fn one_at_a_time(parent: u32) -> String {
 }
 
 fn try_lock(session: &mut Session, held: &Held, sql: &str) -> Result<bool> {
-    let rows = session.query(&format!("SELECT {sql}, CAST(pg_catalog.pg_backend_pid() AS text)"))?;
+    let rows = session.query(&format!("SELECT {sql}, {BACKEND}"))?;
     let row = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
     match row.text(1) == Some(held.pid.as_str()) {
         true => Ok(row.is(0)),
