@@ -2,18 +2,21 @@
 //! the one that a partition may have for INSERTs of its own.
 
 use super::Database;
-use super::table::tree_sql;
+use super::server::Server;
+use super::table::tree_below;
 use crate::error::Result;
 use crate::plan::copy_sql::quote_literal;
 
 /// The columns of `table`, a, that are neither copied (those in `columns` are) nor generated, beside those of a partition of its, o. Defaults
 /// name no columns, so their text is the same for both if they are. Where an INSERT through the table can only fail, since the column
 /// is a partition's identity and has no default in the table, the partition's fills it.
-fn differing(version: u32, table: u32, partitions: &str, columns: &[String]) -> String {
+fn differing(server: &Server, table: u32, partitions: &str, columns: &[String]) -> String {
+    let version = server.version;
     // Before 17 an identity belongs to one table: a partition has none, or one of its own, which counts by itself.
-    let identity_differs = match version {
-        170_000.. => "o.attidentity <> a.attidentity",
-        _ => "(o.attidentity <> '' OR a.attidentity <> '')",
+    let (identity_differs, is_filled) = match server.is_declarative() {
+        true if version >= 170_000 => ("o.attidentity <> a.attidentity", IS_FILLED),
+        true => ("(o.attidentity <> '' OR a.attidentity <> '')", IS_FILLED),
+        false => ("false", "true"),
     };
     format!(
         "FROM pg_attribute a
@@ -23,13 +26,15 @@ fn differing(version: u32, table: u32, partitions: &str, columns: &[String]) -> 
          WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped AND {}
            AND o.attrelid <> a.attrelid AND o.attnum > 0 AND NOT o.attisdropped AND {}
            {}
-           AND (o.attidentity = '' OR a.attidentity <> '' OR ad.adbin IS NOT NULL)
+           AND {is_filled}
            AND ({identity_differs} OR pg_get_expr(od.adbin, 0) IS DISTINCT FROM pg_get_expr(ad.adbin, 0))",
         is_written(version, "a"),
         is_written(version, "o"),
         is_left_out(columns),
     )
 }
+
+const IS_FILLED: &str = "(o.attidentity = '' OR a.attidentity <> '' OR ad.adbin IS NOT NULL)";
 
 /// Attribute `a` is not generated.
 fn is_written(version: u32, a: &str) -> String {
@@ -64,7 +69,7 @@ pub fn of_unit(db: &mut dyn Database, table: u32, unit: u32, columns: &[String])
     if unit == table {
         return Ok(Vec::new());
     }
-    let differing = differing(db.server().version, table, &unit.to_string(), columns);
+    let differing = differing(db.server(), table, &unit.to_string(), columns);
     let rows = db.query(&format!("SELECT a.attname {differing} ORDER BY a.attnum"))?;
     rows.iter().map(|row| row.string(0)).collect()
 }
@@ -74,8 +79,8 @@ pub fn of_any_unit(db: &mut dyn Database, table: u32, columns: &[String]) -> Res
     let leaves = "SELECT tree.oid FROM tree JOIN pg_class c ON c.oid = tree.oid WHERE c.relkind <> 'p'";
     let sql = format!(
         "{} SELECT 1 {} LIMIT 1",
-        tree_sql(table),
-        differing(db.server().version, table, leaves, columns)
+        tree_below(db.server(), table),
+        differing(db.server(), table, leaves, columns)
     );
     Ok(!db.query(&sql)?.is_empty())
 }

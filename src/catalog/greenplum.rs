@@ -3,6 +3,7 @@
 
 use super::Database;
 use super::table::{BYTES, Found, collation_join};
+use super::trust::Trust;
 use crate::error::{Error, Result};
 use crate::plan::bound::{Bound, End};
 use crate::plan::collation::{self, Collation};
@@ -18,12 +19,12 @@ use std::collections::{HashMap, HashSet};
 const BATCH: usize = 500;
 
 /// The tree below a table; None when it is not partitioned.
-pub fn tree(db: &mut dyn Database, found: &Found) -> Result<Option<Node<Relation>>> {
+pub fn tree(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Option<Node<Relation>>> {
     let keys = keys(db, found)?;
     if keys.is_empty() {
         return Ok(None);
     }
-    let rows = partitions(db, found)?;
+    let rows = partitions(db, found, trust)?;
     let values = evaluate(db, &rows, &keys)?;
     let levels = levels(&rows, &keys, &values)?;
     let level = |depth: usize| levels.get(&depth).cloned();
@@ -46,7 +47,8 @@ pub fn tree(db: &mut dyn Database, found: &Found) -> Result<Option<Node<Relation
                     name: name.clone(),
                     readable: row.is(11),
                     bytes: row.number(12),
-                    ..Relation::default()
+                    foreign: row.text(14) == Some("x"),
+                    bound: row.owned(15),
                 },
                 bound: bound(row, columns, &values),
                 level: is_parent.then(|| level(depth(row) + 1)).flatten(),
@@ -86,12 +88,25 @@ fn levels(
     Ok(levels)
 }
 
-/// The rows of pg_partitions.
-fn partitions(db: &mut dyn Database, found: &Found) -> Result<Vec<Row>> {
+/// The rows of pg_partitions; of a table that is written, with what tells whether it can be, and its bound as one text.
+fn partitions(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Vec<Row>> {
+    let written = match trust {
+        Trust::Everybody => "CAST(NULL AS text), CAST(NULL AS text)".to_owned(),
+        Trust::OwnRole | Trust::BuiltIn => {
+            let bound = bound_sql(
+                "p.partitionisdefault",
+                ["p.partitionrangestart", "p.partitionstartinclusive"],
+                ["p.partitionrangeend", "p.partitionendinclusive"],
+                "p.partitionlistvalues",
+            );
+            format!("c.relstorage, {bound}")
+        }
+    };
     db.query(&format!(
         "SELECT p.partitionschemaname, p.partitiontablename, p.parentpartitiontablename, p.partitiontype, p.partitionlevel,
                 p.partitionisdefault, p.partitionrangestart, p.partitionstartinclusive, p.partitionrangeend, p.partitionendinclusive,
-                p.partitionlistvalues, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}, c.oid
+                p.partitionlistvalues, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}, c.oid,
+                {written}
          FROM pg_partitions p
          JOIN pg_namespace n ON n.nspname = p.partitionschemaname
          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.partitiontablename
@@ -103,10 +118,33 @@ fn partitions(db: &mut dyn Database, found: &Found) -> Result<Vec<Row>> {
     ))
 }
 
+/// The bound of a partition as one text that is compared with itself later: from expressions for what pg_partition_rule holds, printed.
+fn bound_sql(is_default: &str, start: [&str; 2], end: [&str; 2], values: &str) -> String {
+    let side = |word: &str, [value, inclusive]: [&str; 2]| {
+        format!("COALESCE('{word} (' || NULLIF({value}, '') || CASE WHEN {inclusive} THEN ') INCLUSIVE ' ELSE ') EXCLUSIVE ' END, '')")
+    };
+    format!(
+        "CASE WHEN {is_default} THEN 'DEFAULT' ELSE {} || {} || COALESCE('VALUES (' || NULLIF({values}, '') || ')', '') END",
+        side("START", start),
+        side("END", end)
+    )
+}
+
+/// The same of rule `r`, pg_partition_rule.
+pub fn bound_of_rule(r: &str) -> String {
+    let printed = |what: &str| format!("pg_get_expr({r}.{what}, {r}.parchildrelid)");
+    bound_sql(
+        &format!("{r}.parisdefault"),
+        [&printed("parrangestart"), &format!("{r}.parrangestartincl")],
+        [&printed("parrangeend"), &format!("{r}.parrangeendincl")],
+        &printed("parlistvalues"),
+    )
+}
+
 /// Why the partitioning cannot be written down with half-open bounds of one value each; None when it can.
 pub fn refusal(db: &mut dyn Database, found: &Found) -> Result<Option<String>> {
     let keys = keys(db, found)?;
-    let rows = partitions(db, found)?;
+    let rows = partitions(db, found, Trust::Everybody)?;
     let values = evaluate(db, &rows, &keys)?;
     for row in &rows {
         let columns = keys.get(&depth(row)).map_or(&[][..], |columns| columns.as_slice());
@@ -151,9 +189,19 @@ fn depth(row: &Row) -> usize {
 
 /// The key columns of each level, as far as all of them have built-in types. paratts is an int2vector, printed as `3 2`.
 fn keys(db: &mut dyn Database, found: &Found) -> Result<HashMap<usize, Vec<KeyColumn>>> {
+    // How it sorts is said to a server that is written, which is 9.4.
+    let ordered = match db.server().version {
+        90_100.. => {
+            "(SELECT ' COLLATE ' || quote_ident(n.nspname) || '.' || quote_ident(o.collname) FROM pg_collation o
+              JOIN pg_namespace n ON n.oid = o.collnamespace WHERE o.oid = a.attcollation)"
+        }
+        _ => "CAST(NULL AS text)",
+    };
     let rows = db.query(&format!(
-        "SELECT p.parlevel, p.paratts, a.attnum, a.attname, a.atttypid, y.typname, {}, a.atttypmod
-         FROM pg_partition p JOIN pg_attribute a ON a.attrelid = p.parrelid JOIN pg_type y ON y.oid = a.atttypid {}
+        "SELECT p.parlevel, p.paratts, a.attnum, a.attname, a.atttypid, y.typname, {}, a.atttypmod,
+                quote_ident(yn.nspname) || '.' || quote_ident(y.typname), format_type(y.oid, a.atttypmod), {ordered}
+         FROM pg_partition p JOIN pg_attribute a ON a.attrelid = p.parrelid JOIN pg_type y ON y.oid = a.atttypid
+         JOIN pg_namespace yn ON yn.oid = y.typnamespace {}
          WHERE p.parrelid = {} AND NOT p.paristemplate AND a.attnum = ANY (p.paratts) AND y.oid < 10000",
         collation::sql(db.server().version),
         collation_join(db.server().version, "a.attcollation"),
@@ -176,6 +224,9 @@ fn keys(db: &mut dyn Database, found: &Found) -> Result<HashMap<usize, Vec<KeyCo
                 type_name: row.string(5)?,
                 modifier: row.number(7).unwrap_or(-1),
                 collation: row.text(6).and_then(Collation::parse),
+                type_sql: row.string(8)?,
+                cast_sql: row.string(9)?,
+                ordering: row.string(8)? + row.text(10).unwrap_or(""),
                 ..KeyColumn::default()
             });
         }

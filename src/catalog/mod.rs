@@ -7,7 +7,7 @@
 mod declarative;
 pub mod defaults;
 mod definition;
-mod greenplum;
+pub mod greenplum;
 pub mod keys;
 mod opengauss;
 pub mod pieces;
@@ -38,7 +38,7 @@ pub trait Database {
 pub fn read(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Table> {
     let tree = match db.server().catalog {
         Catalog::Declarative => declarative::tree(db, found, trust)?,
-        Catalog::Greenplum => greenplum::tree(db, found)?,
+        Catalog::Greenplum => greenplum::tree(db, found, trust)?,
         Catalog::OpenGauss => opengauss::tree(db, found)?,
         Catalog::None => None,
     };

@@ -182,6 +182,16 @@ impl Server {
         self.is_declarative() && self.product == Product::PostgreSql
     }
 
+    /// True where a table is spread over segments, and partitions and files belong to all of them: Greenplum and its forks.
+    pub fn is_greenplum(&self) -> bool {
+        matches!(self.product, Product::Greenplum(..) | Product::Cloudberry)
+    }
+
+    /// True where partitions are made and exchanged by the older statements only: Greenplum before 7.
+    pub fn is_classic(&self) -> bool {
+        self.catalog == Catalog::Greenplum
+    }
+
     /// Whether it has a setting that it was asked about.
     pub fn has_setting(&self, name: &str) -> bool {
         self.settings.contains(name)

@@ -86,6 +86,11 @@ impl Found {
     }
 }
 
+/// The same of any table, be it a partition itself.
+pub fn tree_below(server: &Server, oid: u32) -> String {
+    heirs_sql(&oid.to_string(), server.is_declarative())
+}
+
 /// A clause for PostgreSQL 10 and later that defines `tree`, the table with this OID, which comes first, and every one below it, with the
 /// columns oid and parent.
 pub fn tree_sql(oid: u32) -> String {
@@ -163,8 +168,8 @@ pub fn not_null(version: u32) -> &'static str {
 }
 
 /// NOT NULL of column a, as far as no row can break it; whether a value is needed; whether it has one by itself; whether it is computed;
-/// whether the binary form of its type y means the same on every server. The last four are about a table that is written, and no
-/// other family of catalogs has been one.
+/// whether the binary form of its type y means the same on every server. The last four are about a table that is written, as one of the first
+/// two families of catalogs may be.
 ///
 /// NOT NULL counts in a table that is no foreign one, has no heirs that may lack it, and has it validated. A key column is needed as a NOT
 /// NULL one is: no RANGE partition takes a NULL. Binary is safe for pinned built-in base and range types and their arrays, except object
@@ -172,6 +177,15 @@ pub fn not_null(version: u32) -> &'static str {
 /// int2vector, oidvector and (in some minor versions) tsquery, which don't read the empty one they write, and types (or elements of arrays)
 /// without binary functions.
 fn facts(catalog: Catalog, version: u32) -> String {
+    let binary_safe = "y.oid < 10000 AND y.typtype IN ('b', 'r', 'm') AND y.typsend <> 0 AND y.typreceive <> 0
+           AND y.typname !~ '^_?(reg|aclitem$|money$|tsquery$|(int2|oid)vector$)'
+           AND NOT EXISTS (SELECT 1 FROM pg_type e
+             WHERE e.typarray = y.oid AND (e.typtype NOT IN ('b', 'r', 'm') OR e.typsend = 0))";
+    if catalog == Catalog::Greenplum && version >= 90_400 {
+        return format!(
+            "false, a.attnotnull OR y.typnotnull, a.atthasdef OR y.typdefault IS NOT NULL, false, {binary_safe}"
+        );
+    }
     if catalog != Catalog::Declarative {
         // openGauss has computed columns, and says so elsewhere.
         let generated = catalog == Catalog::OpenGauss;
@@ -189,10 +203,7 @@ fn facts(catalog: Catalog, version: u32) -> String {
            WHERE q.partrelid = a.attrelid AND q.partstrat = 'r' AND a.attnum = ANY (q.partattrs)),
          a.atthasdef OR a.attidentity <> '' OR y.typdefault IS NOT NULL,
          {generated},
-         y.oid < 10000 AND y.typtype IN ('b', 'r', 'm') AND y.typsend <> 0 AND y.typreceive <> 0
-           AND y.typname !~ '^_?(reg|aclitem$|money$|tsquery$|(int2|oid)vector$)'
-           AND NOT EXISTS (SELECT 1 FROM pg_type e
-             WHERE e.typarray = y.oid AND (e.typtype NOT IN ('b', 'r', 'm') OR e.typsend = 0))"
+         {binary_safe}"
     )
 }
 

@@ -6,8 +6,10 @@
 //! partition is locked by whoever attaches one beside it: so all that the unit is, is told. What cannot be made so is a reason to truncate. Nothing is dropped with
 //! CASCADE.
 
+pub mod classic;
 pub mod stage;
 
+use classic::Step;
 use serde::Deserialize;
 
 /// A unit as its server's catalogs describe it.
@@ -42,10 +44,21 @@ pub struct Shape {
     pub comment: Option<String>,
     /// grants, sorted
     pub grants: Vec<Grant>,
+    /// how its rows are spread over segments; None: there are none
+    pub spread: Option<Spread>,
     /// columns in order
     pub columns: Vec<Column>,
     /// CHECK constraints, sorted
     pub checks: Vec<Check>,
+}
+
+/// Where the rows of a table are, on a server with segments.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Spread {
+    /// DISTRIBUTED …
+    pub clause: String,
+    /// over how many
+    pub segments: i32,
 }
 
 /// A CHECK constraint.
@@ -95,6 +108,8 @@ pub struct Column {
     pub storage: Option<String>,
     /// p or l, where it is not the server's
     pub compression: Option<String>,
+    /// how it is stored, `name=value`, where columns are stored one by one
+    pub encoding: Vec<String>,
     /// comment
     pub comment: Option<String>,
     /// a or d: it is an identity column
@@ -112,7 +127,7 @@ pub struct Column {
 pub struct InTree {
     /// pg_class.oid
     pub oid: u32,
-    /// pg_class.oid of the table above it
+    /// pg_class.oid of the table above it that its exchange locks
     pub parent: Option<u32>,
     /// tables above it, quoted and qualified, from the nearest
     pub parents: Vec<String>,
@@ -126,6 +141,9 @@ pub struct InTree {
     pub condition: Option<String>,
     /// the default partition beside it, quoted and qualified
     pub default: Option<String>,
+    /// before Greenplum 7: what it and those above it are called in their levels, from the top
+    #[serde(default)]
+    pub steps: Vec<Step>,
 }
 
 impl InTree {
@@ -143,6 +161,13 @@ impl InTree {
             true => String::new(),
             false => format!("LOCK TABLE {} IN ACCESS SHARE MODE; ", only.join(", ")),
         }
+    }
+
+    /// The statement that locks all tables above `unit`, which this is, from the top, and it, each by itself.
+    pub fn lock_from_the_top(&self, unit: &str) -> String {
+        let tables = self.parents.iter().rev().map(String::as_str).chain([unit]);
+        let tables: Vec<String> = tables.map(|table| format!("ONLY {table}")).collect();
+        format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "))
     }
 
     /// The bounds of `unit`, which this is, and of those above it up to `table`, as a plan has them; None where it is not below that.
@@ -235,8 +260,10 @@ pub fn obstacle(unit: &Described, copied: &[String]) -> Option<String> {
         format!("role \"{}\" owns neither it nor acts for who does", facts.role)
     } else if !facts.may_create {
         format!("role \"{}\" may not create tables in its schema", facts.role)
-    } else if facts.method != "heap" {
-        format!("its access method is {}, and only heap is exchanged", facts.method)
+    } else if facts.method != "heap" && (unit.shape.spread.is_none() || !["ao_row", "ao_column"].contains(&facts.method.as_str())) {
+        format!("its access method is {}, of which no table like it is made", facts.method)
+    } else if !unit.place.steps.is_empty() && classic::way("", &unit.place.steps).is_none() {
+        "no name, rank or value tells it from the partitions beside it".to_owned()
     } else if facts.has_row_security {
         "it has row-level security".to_owned()
     } else if facts.is_published {

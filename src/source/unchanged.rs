@@ -158,12 +158,12 @@ fn regclass(name: &str) -> String {
     format!("CAST({name} AS regclass)")
 }
 
-/// Greenplum's EXCHANGE PARTITION gives the name of a partition to another table.
+/// Parentheses, since before 9.5 IS binds more tightly than `||`. Greenplum's EXCHANGE PARTITION gives the name of a partition to another table.
 fn members_are_called_the_same() -> String {
     "NOT EXISTS (
        SELECT 1 FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
        WHERE (pg_identify_object(CAST('pg_class' AS regclass), c.oid, 0)).identity
-             IS DISTINCT FROM quote_ident(n.nspname) || '.' || quote_ident(c.relname))"
+             IS DISTINCT FROM (quote_ident(n.nspname) || '.' || quote_ident(c.relname)))"
         .to_owned()
 }
 
@@ -176,8 +176,8 @@ fn columns_are_the_same(columns: &[String]) -> Option<String> {
                SELECT 1 FROM pg_attribute a
                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname IN ({})
                  AND (pg_identify_object(CAST('pg_class' AS regclass), c.oid, a.attnum)).identity
-                     IS DISTINCT FROM quote_ident(n.nspname) || '.' || quote_ident(c.relname) || '.'
-                                      || quote_ident(a.attname))",
+                     IS DISTINCT FROM (quote_ident(n.nspname) || '.' || quote_ident(c.relname) || '.'
+                                       || quote_ident(a.attname)))",
             list.join(", ")
         )
     })

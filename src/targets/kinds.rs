@@ -1,16 +1,24 @@
 //! Which relations can be written at all, wherever they are.
 
 use crate::catalog::Database;
-use crate::catalog::table::tree_sql;
+use crate::catalog::table::tree_below;
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_qualified;
 use crate::plan::types::FIRST_NORMAL_OID;
 
 /// Refuses what cannot be a target, with the reason.
 pub fn check(db: &mut dyn Database, oid: u32) -> Result<()> {
+    // Before Greenplum 7 partitions are heirs, and what is stored elsewhere is told by its storage.
+    let (is_no_root, storage) = match db.server().is_classic() {
+        true => (
+            "AND NOT EXISTS (SELECT 1 FROM pg_partition q WHERE q.parrelid = c.oid)",
+            "c.relstorage",
+        ),
+        false => ("", "CAST(NULL AS text)"),
+    };
     let rows = db.query(&format!(
         "SELECT n.nspname, c.relname, c.relkind, c.relpersistence,
-                EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid)
+                EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) {is_no_root}, {storage}
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {oid}"
     ))?;
     let Some(row) = rows.first() else {
@@ -25,6 +33,7 @@ pub fn check(db: &mut dyn Database, oid: u32) -> Result<()> {
             .hint("A sync writes to an ordinary or a partitioned table."))
     };
     match (row.text(2), row.text(3)) {
+        (Some("r"), _) if row.text(5) == Some("x") => wrong("an external table"),
         (_, Some("t")) => wrong("a temporary table, which other processes cannot write"),
         (Some("r"), _) if row.is(4) => wrong("a parent of inheriting tables, whose rows would be copied twice"),
         (Some("r" | "p" | "t"), _) => check_is_of_users(db, oid),
@@ -52,7 +61,7 @@ fn check_is_of_users(db: &mut dyn Database, oid: u32) -> Result<()> {
                                 AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'cgpsync') AS is_of_ours
                FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace)
              SELECT relname, is_of_server FROM kept WHERE is_of_server OR is_of_ours ORDER BY is_named DESC, relname LIMIT 1",
-        tree_sql(oid)
+        tree_below(db.server(), oid)
     ))?;
     let Some(row) = rows.first() else {
         return Ok(());

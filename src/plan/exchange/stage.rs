@@ -1,6 +1,6 @@
 //! The statements that make a table like a unit, and put it into the unit's place.
 
-use super::{Column, Described, Grant, InTree, Shape};
+use super::{Column, Described, Grant, InTree, Shape, classic};
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
 
 /// The table that is to take the place of a unit.
@@ -56,12 +56,23 @@ impl<'a> Stage<'a> {
         let unlogged = if shape.persistence == "u" { "UNLOGGED " } else { "" };
         let columns: Vec<String> = shape.columns.iter().map(column_sql).collect();
         let table = self.table();
+        let options = [
+            parameters(&shape.options, ""),
+            parameters(&shape.toast_options, "toast."),
+        ];
+        let options = options.concat();
+        // How a table is stored over segments is said when it is made.
+        let (storage, options) = match shape.spread.is_some() {
+            true => (self.storage(&options), Vec::new()),
+            false => (String::new(), options),
+        };
         let mut all = vec![
             "SET LOCAL default_tablespace = ''".to_owned(),
             format!(
-                "CREATE {unlogged}TABLE {table} ({}){}",
+                "CREATE {unlogged}TABLE {table} ({}){storage}{}{}",
                 columns.join(", "),
-                in_tablespace(shape.tablespace.as_deref())
+                in_tablespace(shape.tablespace.as_deref()),
+                shape.spread.as_ref().map_or_else(String::new, |spread| format!(" {}", spread.clause))
             ),
         ];
         let bound = self.unit.place.condition.as_ref().filter(|_| !self.is_checked_late());
@@ -77,11 +88,6 @@ impl<'a> Stage<'a> {
                 all.push(format!("COMMENT ON CONSTRAINT {name} ON {table} IS {comment}"));
             }
         }
-        let options = [
-            parameters(&shape.options, ""),
-            parameters(&shape.toast_options, "toast."),
-        ];
-        let options = options.concat();
         if !options.is_empty() {
             all.push(format!("ALTER TABLE {table} SET ({})", options.join(", ")));
         }
@@ -101,6 +107,17 @@ impl<'a> Stage<'a> {
             all.push(format!("ALTER TABLE {table} OWNER TO {}", quote_ident(&shape.owner)));
         }
         all
+    }
+
+    /// Access method and storage parameters, as CREATE TABLE has them. Before 7 the parameters say both.
+    fn storage(&self, options: &[String]) -> String {
+        let method = &self.unit.facts.method;
+        let by_method = method != "heap" && !self.unit.shape.options.iter().any(|option| option.starts_with("appendonly="));
+        let using = if by_method { format!(" USING {}", quote_ident(method)) } else { String::new() };
+        match options {
+            [] => using,
+            options => format!("{using} WITH ({})", options.join(", ")),
+        }
     }
 
     fn bound(&self, condition: &str) -> String {
@@ -135,6 +152,8 @@ impl<'a> Stage<'a> {
             "owner"
         } else if made.tablespace != shape.tablespace {
             "tablespace"
+        } else if made.spread != shape.spread {
+            "distribution"
         } else if made.persistence != shape.persistence {
             "persistence"
         } else if (&made.options, &made.toast_options) != (&shape.options, &shape.toast_options) {
@@ -231,6 +250,9 @@ impl<'a> Stage<'a> {
     /// Locks all that the exchange changes, from the top.
     pub fn lock(&self) -> String {
         let place = &self.unit.place;
+        if !place.steps.is_empty() {
+            return place.lock_from_the_top(&self.unit_table());
+        }
         let parent = place.parents.first().map(String::as_str);
         let unit = self.unit_table();
         let tables = parent.into_iter().chain([unit.as_str()]);
@@ -252,6 +274,9 @@ impl<'a> Stage<'a> {
     /// How many tables that are.
     pub fn locks(&self) -> u32 {
         let place = &self.unit.place;
+        if !place.steps.is_empty() {
+            return place.steps.len() as u32 + 1;
+        }
         1 + u32::from(!place.parents.is_empty()) + u32::from(place.default.is_some()) + self.above().len() as u32
     }
 
@@ -259,6 +284,13 @@ impl<'a> Stage<'a> {
     pub fn take_place(&self) -> Vec<String> {
         let place = &self.unit.place;
         let (table, unit) = (self.table(), self.unit_table());
+        if let (Some(root), false) = (place.parents.last(), place.steps.is_empty()) {
+            let mut all = classic::exchange(root, &place.steps, &table).unwrap_or_default();
+            // The old one has its name now.
+            all.push(format!("DROP TABLE {table} RESTRICT"));
+            all.extend(self.rename_indexes("IF EXISTS "));
+            return all;
+        }
         let mut all = vec![format!("DROP TABLE {unit} RESTRICT")];
         if let (Some(parent), Some(bound)) = (place.parents.first(), &place.bound) {
             all.push(format!("ALTER TABLE {parent} ATTACH PARTITION {table} {bound}"));
@@ -266,13 +298,19 @@ impl<'a> Stage<'a> {
         if place.condition.is_some() {
             all.push(format!("ALTER TABLE {table} DROP CONSTRAINT {BOUND}"));
         }
-        for (at, index) in self.unit.indexes.iter().enumerate() {
-            // Of a constraint as well.
-            let own = quote_qualified(&self.schema, &self.index_name(at));
-            all.push(format!("ALTER INDEX {own} RENAME TO {}", quote_ident(&index.name)));
-        }
+        all.extend(self.rename_indexes(""));
         all.push(format!("ALTER TABLE {table} RENAME TO {}", quote_ident(&self.name)));
         all
+    }
+
+    /// Gives indexes the names of the unit's, those of constraints as well: in an exchange before Greenplum 7 these have them already.
+    fn rename_indexes(&self, if_exists: &str) -> Vec<String> {
+        let indexes = self.unit.indexes.iter().enumerate();
+        let rename = |(at, index): (usize, &super::Index)| {
+            let own = quote_qualified(&self.schema, &self.index_name(at));
+            format!("ALTER INDEX {if_exists}{own} RENAME TO {}", quote_ident(&index.name))
+        };
+        indexes.map(rename).collect()
     }
 }
 
@@ -309,11 +347,15 @@ fn column_sql(column: &Column) -> String {
         sql += " NOT NULL";
     }
     match (&column.default, column.generated.as_str()) {
-        (Some(expression), "s") => sql + &format!(" GENERATED ALWAYS AS ({expression}) STORED"),
-        (Some(expression), "v") => sql + &format!(" GENERATED ALWAYS AS ({expression}) VIRTUAL"),
-        (Some(expression), _) => sql + &format!(" DEFAULT {expression}"),
-        (None, _) => sql,
+        (Some(expression), "s") => sql += &format!(" GENERATED ALWAYS AS ({expression}) STORED"),
+        (Some(expression), "v") => sql += &format!(" GENERATED ALWAYS AS ({expression}) VIRTUAL"),
+        (Some(expression), _) => sql += &format!(" DEFAULT {expression}"),
+        (None, _) => {}
     }
+    if !column.encoding.is_empty() {
+        sql += &format!(" ENCODING ({})", parameters(&column.encoding, "").join(", "));
+    }
+    sql
 }
 
 /// What else a column is.

@@ -1,6 +1,6 @@
 //! Statistics of what was loaded over there, and of the partitioned tables above it.
 
-use super::Remote;
+use super::{Remote, run_lock};
 use crate::catalog::Database;
 use crate::error::{Error, Result};
 use crate::plan::copy_sql::quote_qualified;
@@ -27,15 +27,23 @@ pub fn parents_of_all(remote: &Remote, units: &[u32]) -> Result<Vec<u32>> {
         return Ok(Vec::new());
     }
     let list: Vec<String> = units.iter().map(u32::to_string).collect();
+    let mut session = remote.session()?;
+    let server = session.server();
     let sql = format!(
         "WITH RECURSIVE above(id, n) AS (
            SELECT c.oid, 0 FROM pg_catalog.pg_class c WHERE c.oid IN ({})
-           UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_catalog.pg_class c ON c.oid = a.id AND c.relispartition
+           UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_catalog.pg_class c ON c.oid = a.id AND {}
              JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.id)
-         SELECT a.id FROM above a WHERE a.n > 0 GROUP BY a.id ORDER BY min(a.n), a.id",
-        list.join(", ")
+         SELECT a.id FROM above a WHERE a.n > 0 {} GROUP BY a.id ORDER BY min(a.n), a.id",
+        list.join(", "),
+        run_lock::is_partition(server),
+        // Middle levels have no statistics of their own there.
+        match server.is_greenplum() {
+            true => "AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i WHERE i.inhrelid = a.id)",
+            false => "",
+        }
     );
-    let rows = remote.session()?.query(&sql)?;
+    let rows = session.query(&sql)?;
     rows.iter().map(|row| row.need(0)).collect()
 }
 
@@ -60,6 +68,9 @@ fn analyze_all_of(remote: &Remote, table: &Unit) -> Result<()> {
     let mut session = remote.session()?;
     let name = &table.name;
     session.begin_to_write()?;
+    if session.server().is_greenplum() {
+        return session.batch(&format!("ANALYZE ROOTPARTITION {name}; COMMIT"));
+    }
     if session.server().version >= 180_000 {
         return session.batch(&format!("ANALYZE (SKIP_LOCKED) ONLY {name}; COMMIT"));
     }

@@ -20,6 +20,7 @@ mod terms;
 
 use super::loading::{Limits, Loaded, What};
 use crate::catalog::Database;
+use crate::catalog::server::Product;
 use crate::catalog::table::{self, Found};
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::{backend, spi};
@@ -283,9 +284,9 @@ impl Remote {
             return Ok(false);
         }
         let root = run_lock::root_of(&mut session, table)?;
+        let tree = table::tree_below(session.server(), root);
         let rows = session.query(&format!(
-            "{} SELECT current_database() = {} AND {oid} IN (SELECT oid FROM tree)",
-            table::tree_sql(root),
+            "{tree} SELECT current_database() = {} AND {oid} IN (SELECT oid FROM tree)",
             quote_literal(database)
         ))?;
         Ok(rows.first().is_some_and(|row| row.is(0)))
@@ -342,8 +343,17 @@ pub fn open_to_write(server: &str, name: &str, connect_timeout: Duration, lock_t
 fn check_server(session: &mut Session) -> Result<()> {
     let name = session.name().to_owned();
     let wrong = |what: &str| Err(Error::unsupported(format!("server \"{name}\" {what}")));
-    if !session.server().is_postgresql() {
-        return wrong("is no PostgreSQL of version 10 or later, as a target on another server must be");
+    let server = session.server();
+    let is_known = match server.product {
+        Product::PostgreSql => server.is_declarative(),
+        Product::Greenplum(6, _) => server.is_classic(),
+        Product::Greenplum(7.., _) | Product::Cloudberry => server.is_declarative() && server.version >= 120_000,
+        _ => false,
+    };
+    if !is_known {
+        return wrong(
+            "is no PostgreSQL of version 10 or later, nor a Greenplum of version 6 or later, as a target on another server must be",
+        );
     }
     if !session.is_in_utf8() {
         return wrong("has a database in another encoding than UTF8, which a target must have");

@@ -1,7 +1,10 @@
-//! One question for all that the replacing of a unit rests on, to PostgreSQL 10 and later. It leaves no lock: what printing a partition's condition
-//! locks is let go with the savepoint around it.
+//! One question for all that the replacing of a unit rests on, to PostgreSQL 10 and later and what is made of it; `classic` has what Greenplum 6 is
+//! asked instead. It leaves no lock: what printing a partition's condition locks is let go with the savepoint around it.
+
+mod classic;
 
 use crate::catalog::Database;
+use crate::catalog::server::Server;
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::plan::copy_sql::{quote_literal, quote_qualified, split_name};
 use crate::plan::exchange::{Described, Shape};
@@ -9,17 +12,20 @@ use crate::row::Row;
 use crate::wire::Session;
 use serde::de::DeserializeOwned;
 
+/// The tables above unit c.
+const ABOVE: &str = "SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrelid = c.id
+           WHERE c.relispartition AND NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false)
+           UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_class p ON p.oid = a.id AND p.relispartition
+             JOIN pg_inherits i ON i.inhrelid = a.id";
+
 /// The unit, c; the tables above it; its row type with the array of it.
-fn unit(schema: &str, name: &str) -> String {
+fn unit(server: &Server, schema: &str, name: &str) -> String {
+    let above = if server.is_classic() { classic::ABOVE } else { ABOVE };
     format!(
         "WITH RECURSIVE c AS (
            SELECT r.*, r.oid AS id, n.oid AS schema_id, n.nspname
            FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE n.nspname = {} AND r.relname = {}),
-         above(id, n) AS (
-           SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrelid = c.id
-           WHERE c.relispartition AND NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false)
-           UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_class p ON p.oid = a.id AND p.relispartition
-             JOIN pg_inherits i ON i.inhrelid = a.id),
+         above(id, n) AS ({above}),
          types AS (
            SELECT t.oid AS id FROM c JOIN pg_type t ON t.oid = c.reltype
            UNION ALL SELECT t.typarray FROM c JOIN pg_type t ON t.oid = c.reltype)",
@@ -39,11 +45,30 @@ fn grants(acl: &str) -> String {
 }
 
 /// [`Shape`] of c, as JSON. Of options of columns those that a statement can set: a server may keep marks of its own among them.
-fn shape() -> String {
+fn shape(server: &Server) -> String {
     let (of_table, of_column) = (
         grants("COALESCE(c.relacl, acldefault('r', c.relowner))"),
         grants("a.attacl"),
     );
+    let [generated, not_null_name, compression, identity] = match server.is_classic() {
+        true => ["''", "CAST(NULL AS text)", "CAST(NULL AS text)", "''"],
+        false => [
+            "COALESCE(to_jsonb(a) ->> 'attgenerated', '')",
+            "(SELECT k.conname FROM pg_constraint k
+              WHERE k.conrelid = c.id AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum])",
+            "NULLIF(to_jsonb(a) ->> 'attcompression', '')",
+            "a.attidentity",
+        ],
+    };
+    // Where rows are spread over segments, and columns stored one by one.
+    let (spread, encoding) = match server.is_greenplum() {
+        true => (
+            "(SELECT json_build_object('clause', pg_get_table_distributedby(c.id), 'segments', y.numsegments)
+              FROM gp_distribution_policy y WHERE y.localoid = c.id)",
+            "COALESCE((SELECT e.attoptions FROM pg_attribute_encoding e WHERE e.attrelid = c.id AND e.attnum = a.attnum), '{}')",
+        ),
+        false => ("CAST(NULL AS json)", "CAST('{}' AS text[])"),
+    };
     format!(
         "json_build_object(
            'owner', pg_get_userbyid(c.relowner),
@@ -54,6 +79,7 @@ fn shape() -> String {
            'replica_identity', c.relreplident,
            'comment', obj_description(c.id, 'pg_class'),
            'grants', {of_table},
+           'spread', {spread},
            'columns', (
              SELECT COALESCE(json_agg(json_build_object(
                'name', a.attname,
@@ -62,15 +88,15 @@ fn shape() -> String {
                              JOIN pg_namespace n ON n.oid = l.collnamespace
                              WHERE l.oid = a.attcollation AND a.attcollation <> y.typcollation),
                'default', pg_get_expr(d.adbin, d.adrelid),
-               'generated', COALESCE(to_jsonb(a) ->> 'attgenerated', ''),
+               'generated', {generated},
                'not_null', a.attnotnull,
-               'not_null_name', (SELECT k.conname FROM pg_constraint k
-                                 WHERE k.conrelid = c.id AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]),
+               'not_null_name', {not_null_name},
                'storage', CASE WHEN a.attstorage <> y.typstorage THEN a.attstorage END,
-               'compression', NULLIF(to_jsonb(a) ->> 'attcompression', ''),
+               'compression', {compression},
+               'encoding', {encoding},
                'comment', col_description(c.id, a.attnum),
                'typed', a.atttypid || ' ' || format_type(a.atttypid, a.atttypmod),
-               'identity', a.attidentity,
+               'identity', {identity},
                'statistics', NULLIF(a.attstattarget, -1),
                'options', ARRAY(SELECT o FROM unnest(a.attoptions) o WHERE o LIKE 'n_distinct%'),
                'grants', {of_column}) ORDER BY a.attnum), '[]')
@@ -175,10 +201,15 @@ const FACTS: &str = "json_build_object(
 /// The unit, quoted and qualified, as it is now. None where it is not there.
 pub fn describe(session: &mut Session, unit_name: &str) -> Result<Option<Described>> {
     let (schema, name) = parts(unit_name)?;
+    let server = session.server();
+    let (place, facts) = match server.is_classic() {
+        true => (classic::place(), classic::FACTS),
+        false => (PLACE.to_owned(), FACTS),
+    };
     let sql = format!(
-        "{} SELECT json_build_object('shape', {}, 'place', {PLACE}, 'indexes', {INDEXES}, 'facts', {FACTS}) FROM c",
-        unit(&schema, &name),
-        shape()
+        "{} SELECT json_build_object('shape', {}, 'place', {place}, 'indexes', {INDEXES}, 'facts', {facts}) FROM c",
+        unit(server, &schema, &name),
+        shape(server)
     );
     ask(session, &sql)
 }
@@ -188,8 +219,8 @@ pub fn made(session: &mut Session, table: &str) -> Result<(Shape, u32)> {
     let (schema, name) = parts(table)?;
     let sql = format!(
         "{} SELECT json_build_array({}, CAST(c.id AS bigint)) FROM c",
-        unit(&schema, &name),
-        shape()
+        unit(session.server(), &schema, &name),
+        shape(session.server())
     );
     ask(session, &sql)?.ok_or_else(|| Error::internal(format!("{table} is not there")))
 }

@@ -181,7 +181,7 @@ fn commit(
             let built = staging::build_indexes(session, stage);
             built.map_err(|error| into.in_units_terms(error))?;
             let storage = storage_of(session, *oid)?;
-            let queued = staging::queue(session, stage, what.limits);
+            let queued = staging::queue(remote, session, stage, what.limits);
             queued.map_err(|error| into.in_units_terms(error))?;
             staging::show(remote, session, stage, unit, &what.unit.name, what.limits)?;
             Ok(storage)
@@ -264,12 +264,25 @@ fn check_filter(remote: &Remote, session: &Session, what: &What<'_>) -> Result<(
 fn empty(remote: &Remote, session: &mut Session, what: &What<'_>, seen: &Described) -> Result<()> {
     check_vanished(session, what)?;
     let name = &what.unit.name;
+    if session.server().is_greenplum() && !seen.place.parents.is_empty() {
+        lock_for_all_segments(remote, session, what, seen)?;
+    }
     session.batch(&format!("TRUNCATE ONLY {name}"))?;
     let now = portrait::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
     match now.place == seen.place {
         true => check_planned(remote, what, &now),
         false => Err(moved_on(name, "altered")),
     }
+}
+
+/// Locks the unit from the top of its tree. Whoever reads a partitioned table may lock partitions on the segments alone, one segment after the other, and
+/// who truncates one as well: neither would notice that each waits for the other. Units that are truncated come one after another.
+fn lock_for_all_segments(remote: &Remote, session: &mut Session, what: &What<'_>, unit: &Described) -> Result<()> {
+    staging::wait_for_turn(remote, session)?;
+    let name = &what.unit.name;
+    let tables = unit.place.parents.len() as u32 + 1;
+    staging::until_locked(session, &unit.place.lock_from_the_top(name), tables, what.limits)
+        .map_err(|error| staging::named(error, session, name))
 }
 
 /// Fails if the unit holds rows whose range the source has no partition for any more.

@@ -9,6 +9,7 @@
 
 use super::{Remote, check_writable};
 use crate::catalog::Database;
+use crate::catalog::server::Server;
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::wait;
 use crate::plan::copy_sql::quote_literal;
@@ -94,6 +95,14 @@ impl Remote {
         self.held.replace(Some(held));
     }
 
+    /// OID of the topmost table.
+    pub fn root_there(&self) -> Result<u32> {
+        let held = self.held.borrow();
+        held.as_ref()
+            .map(|held| held.root)
+            .ok_or_else(|| Error::internal("no lock is relied on"))
+    }
+
     /// OID of the table of the call.
     pub fn table_there(&self) -> Result<u32> {
         let held = self.held.borrow();
@@ -116,7 +125,7 @@ impl Remote {
         let rows = session.query(&format!(
             "SELECT pg_try_advisory_xact_lock_shared({of_run}) AND pg_try_advisory_xact_lock_shared({of_table}) AND EXISTS (
                SELECT 1 FROM pg_locks l WHERE {} AND l.mode = 'ShareLock' AND CAST(l.pid AS text) = {})",
-            locks(CLASS, held.root),
+            locks(session, CLASS, held.root),
             quote_literal(&held.pid)
         ))?;
         match rows.first().is_some_and(|row| row.is(0)) {
@@ -135,7 +144,7 @@ impl Remote {
         let sql = format!(
             "SELECT CAST(l.pid AS text), a.application_name, CAST(a.backend_start AS text)
              FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE {} ORDER BY 3",
-            locks(CLASS, held.root)
+            locks(session, CLASS, held.root)
         );
         let holder = |row: &Row| {
             let text = |at| tame(row.text(at).unwrap_or("?"));
@@ -164,10 +173,14 @@ impl Remote {
     }
 }
 
-/// A condition on `l`, pg_locks: it is one of these.
-fn locks(class: u32, key: u32) -> String {
+/// A condition on `l`, pg_locks: it is one of these. Processes of segments have numbers of other hosts.
+fn locks(session: &Session, class: u32, key: u32) -> String {
+    let coordinator = match session.server().has_segments() {
+        true => "l.gp_segment_id = -1 AND ",
+        false => "",
+    };
     format!(
-        "l.locktype = 'advisory' AND l.granted AND l.classid = {class} AND l.objid = {key} AND l.objsubid = 2
+        "{coordinator}l.locktype = 'advisory' AND l.granted AND l.classid = {class} AND l.objid = {key} AND l.objsubid = 2
          AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
     )
 }
@@ -195,8 +208,8 @@ fn take_again(session: &mut Session, held: &Held) -> Result<bool> {
     let others = session.query(&format!(
         "SELECT 1 FROM pg_catalog.pg_locks l WHERE {}
            AND l.pid NOT IN (SELECT l.pid FROM pg_catalog.pg_locks l WHERE {})",
-        locks(CLASS, held.root),
-        locks(CLASS_OF_RUNS, held.run)
+        locks(session, CLASS, held.root),
+        locks(session, CLASS_OF_RUNS, held.run)
     ))?;
     if is_shared && others.is_empty() {
         return Ok(true);
@@ -224,12 +237,21 @@ fn try_lock(session: &mut Session, held: &Held, sql: &str) -> Result<bool> {
 
 /// The topmost table above `table`, or itself.
 pub fn root_of(session: &mut Session, table: u32) -> Result<u32> {
+    let is_partition = is_partition(session.server());
     let rows = session.query(&format!(
         "WITH RECURSIVE above(id, n) AS (
            SELECT CAST({table} AS oid), 0
-           UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_class c ON c.oid = a.id AND c.relispartition
+           UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_class c ON c.oid = a.id AND {is_partition}
              JOIN pg_inherits i ON i.inhrelid = a.id)
          SELECT id FROM above ORDER BY n DESC LIMIT 1"
     ))?;
     rows.first().ok_or_else(|| Error::protocol("no table"))?.need(0)
+}
+
+/// A condition on `c`, pg_class: it is a partition. Before Greenplum 7 whatever inherits is taken for one.
+pub fn is_partition(server: &Server) -> &'static str {
+    match server.is_classic() {
+        true => "true",
+        false => "c.relispartition",
+    }
 }

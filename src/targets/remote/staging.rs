@@ -3,6 +3,7 @@
 use super::portrait::{self, gone};
 use super::{Remote, run_lock};
 use crate::catalog::Database;
+use crate::catalog::server::Server;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{background, wait};
 use crate::plan::exchange::Described;
@@ -16,16 +17,14 @@ use std::time::{Duration, Instant};
 
 /// Longest attempt to lock a parent: whoever reads any of its partitions waits behind it.
 const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
+/// Longest statement that waits for a turn.
+const A_TURN: Duration = Duration::from_secs(10);
 /// How long the parent stays locked when this end is not heard of any more.
 const ABANDONED: &str = "5s";
 
 /// Makes the table and gives its OID. Why that cannot be, if so: nothing is left of it then.
 pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<std::result::Result<u32, String>> {
-    // Of the role's settings these would make another table of it, and default_tablespace.
-    session.batch(match session.server().version {
-        120_000.. => "SET LOCAL default_table_access_method = heap; SAVEPOINT stage",
-        _ => "SET LOCAL default_with_oids = off; SAVEPOINT stage",
-    })?;
+    session.batch(&format!("{}SAVEPOINT stage", plain_tables(session.server())))?;
     let made = session
         .batch(&stage.create().join("; "))
         .and_then(|()| portrait::made(session, &stage.table()))
@@ -49,6 +48,19 @@ pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<std::result::Res
         Err(_) => "ROLLBACK TO SAVEPOINT stage; RELEASE SAVEPOINT stage",
     })?;
     Ok(made)
+}
+
+/// Of the role's settings these would make another table of a statement, and default_tablespace.
+pub fn plain_tables(server: &Server) -> String {
+    let of_version = match server.version {
+        120_000.. => "SET LOCAL default_table_access_method = heap; ",
+        _ => "SET LOCAL default_with_oids = off; ",
+    };
+    let of_segments = match server.is_greenplum() {
+        true => "SET LOCAL gp_default_storage_options = ''; ",
+        false => "",
+    };
+    format!("{of_version}{of_segments}")
 }
 
 /// True for errors that the same statement gives whenever it is tried: access rules, syntax, and what is not supported.
@@ -78,8 +90,12 @@ pub fn build_indexes(session: &mut Session, stage: &Stage<'_>) -> Result<()> {
 
 /// Waits for its turn: units of one parent would make each other's short attempts to lock it fail. Then rows are checked where that was put off, since it locks the
 /// parent.
-pub fn queue(session: &mut Session, stage: &Stage<'_>, limits: Limits) -> Result<()> {
+pub fn queue(remote: &Remote, session: &mut Session, stage: &Stage<'_>, limits: Limits) -> Result<()> {
     let Some(parent) = stage.parent() else { return Ok(()) };
+    if session.server().is_greenplum() {
+        wait_for_turn(remote, session)?;
+        return stage.check_late().map_or(Ok(()), |check| session.batch(&check));
+    }
     let turn = format!(
         "SET LOCAL lock_timeout = {}; {}",
         limits.total.as_millis(),
@@ -97,6 +113,29 @@ pub fn queue(session: &mut Session, stage: &Stage<'_>, limits: Limits) -> Result
     }
 }
 
+/// The same on Greenplum, where a unit of the run that is truncated has its turn for as long as it is loaded. Nobody but the run is waited for, so there is
+/// no end to it but the run's.
+pub fn wait_for_turn(remote: &Remote, session: &mut Session) -> Result<()> {
+    let root = remote.root_there()?;
+    let turn = run_lock::one_at_a_time(root);
+    loop {
+        let waited = session.batch(&format!(
+            "SAVEPOINT turn; SET LOCAL lock_timeout = {}; {turn}",
+            A_TURN.as_millis()
+        ));
+        match waited {
+            Ok(()) => return session.batch("RELEASE SAVEPOINT turn"),
+            Err(error) if error.is_remote() && error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE => {
+                session.batch("ROLLBACK TO SAVEPOINT turn; RELEASE SAVEPOINT turn")?;
+            }
+            Err(error) => return Err(error),
+        }
+        if background::termination_requested() {
+            return Err(Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated"));
+        }
+    }
+}
+
 /// Puts the table into the place of the unit, which must be as it was `seen`, and commits. Attempts to lock are short, and tried again.
 pub fn show(
     remote: &Remote,
@@ -107,7 +146,7 @@ pub fn show(
     limits: Limits,
 ) -> Result<()> {
     until_locked(session, &stage.lock(), stage.locks(), limits)
-        .map_err(|error| named(error, session, unit, remote.server()))?;
+        .map_err(|error| named(error, session, unit))?;
     let now = portrait::describe(session, unit)?.ok_or_else(|| gone(unit, remote.server()))?;
     if now != *seen {
         return Err(Error::new(
@@ -166,9 +205,13 @@ fn in_vain(why: &str) -> Error {
 
 fn try_lock(session: &mut Session, lock: &str, patience: Duration) -> Result<bool> {
     let milliseconds = patience.as_millis().max(1);
+    // Greenplum 6 has no such limit: there keepalives find out.
+    let abandoned = match session.server().has_setting("idle_in_transaction_session_timeout") {
+        true => format!("SET LOCAL idle_in_transaction_session_timeout = '{ABANDONED}'; "),
+        false => String::new(),
+    };
     let locked = session.batch(&format!(
-        "SAVEPOINT show; SET LOCAL lock_timeout = {milliseconds};
-         SET LOCAL idle_in_transaction_session_timeout = '{ABANDONED}'; {lock}"
+        "SAVEPOINT show; SET LOCAL lock_timeout = {milliseconds}; {abandoned}{lock}"
     ));
     match locked {
         Ok(()) => Ok(true),
@@ -184,12 +227,15 @@ fn try_lock(session: &mut Session, lock: &str, patience: Duration) -> Result<boo
 }
 
 /// With those who have it locked, where they can be told.
-fn named(error: Error, session: &mut Session, unit: &str, server: &str) -> Error {
+pub fn named(error: Error, session: &mut Session, unit: &str) -> Error {
     if error.sqlstate != sqlstate::LOCK_NOT_AVAILABLE || error.is_remote() {
         return error;
     }
     match source::lock_holders(session, unit) {
-        Ok(holders) => name_holders(error, &format!("it or its parent on server \"{server}\""), &holders),
+        Ok(holders) => {
+            let where_it_is = format!("it or its parent on server \"{}\"", session.name());
+            name_holders(error, &where_it_is, &holders)
+        }
         Err(_) => error,
     }
 }

@@ -1,0 +1,70 @@
+//! What Greenplum 6 is asked about a unit, in SQL of 9.4: a partition is an ordinary table that inherits, and pg_partition_rule says the rest.
+
+use crate::catalog::greenplum::bound_of_rule;
+
+/// The tables above unit c.
+pub const ABOVE: &str = "SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrelid = c.id
+     WHERE EXISTS (SELECT 1 FROM pg_partition_rule r WHERE r.parchildrelid = c.id)
+     UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_inherits i ON i.inhrelid = a.id";
+
+/// Name of p in schema n, quoted and qualified.
+const NAME: &str =
+    "'\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(p.relname, '\"', '\"\"') || '\"'";
+
+/// [`InTree`](crate::plan::exchange::InTree) of c, as JSON. `parent` is the topmost table: it is the one that each exchange locks.
+pub fn place() -> String {
+    let bound = bound_of_rule("r");
+    // Siblings are numbered as FOR (RANK (n)) counts them.
+    format!(
+        "json_build_object(
+           'oid', CAST(c.id AS bigint),
+           'parent', (SELECT CAST(a.id AS bigint) FROM above a ORDER BY a.n DESC LIMIT 1),
+           'parents', (SELECT COALESCE(json_agg({NAME} ORDER BY a.n), '[]')
+                       FROM above a JOIN pg_class p ON p.oid = a.id JOIN pg_namespace n ON n.oid = p.relnamespace),
+           'readable', CAST('[]' AS json),
+           'bound', (SELECT {bound} FROM pg_partition_rule r WHERE r.parchildrelid = c.id),
+           'bounds', (SELECT COALESCE(json_agg({bound} ORDER BY a.n), '[]')
+                      FROM above a JOIN pg_partition_rule r ON r.parchildrelid = a.id),
+           'condition', CAST(NULL AS text),
+           'default', CAST(NULL AS text),
+           'steps', (SELECT COALESCE(json_agg(json_build_object(
+                       'name', r.parname,
+                       'is_default', r.parisdefault,
+                       'rank', CASE WHEN q.parkind = 'r' AND NOT r.parisdefault THEN
+                                 (SELECT count(*) FROM pg_partition_rule s WHERE s.paroid = r.paroid AND s.parparentrule = r.parparentrule
+                                    AND NOT s.parisdefault AND s.parruleord <= r.parruleord) END,
+                       'values', pg_get_expr(r.parlistvalues, r.parchildrelid)) ORDER BY q.parlevel), '[]')
+                     FROM pg_partition_rule r JOIN pg_partition q ON q.oid = r.paroid
+                     WHERE r.parchildrelid = c.id OR r.parchildrelid IN (SELECT a.id FROM above a)))"
+    )
+}
+
+/// [`Facts`](crate::plan::exchange::Facts) of c, as JSON. What depends internally on it goes with it: files of its own, its row type.
+pub const FACTS: &str = "json_build_object(
+    'method', CASE c.relstorage WHEN 'h' THEN 'heap' WHEN 'a' THEN 'ao_row' WHEN 'c' THEN 'ao_column' ELSE CAST(c.relstorage AS text) END,
+    'role', current_user,
+    'is_owner', pg_has_role(c.relowner, 'USAGE')
+                AND NOT EXISTS (SELECT 1 FROM above a JOIN pg_class p ON p.oid = a.id WHERE NOT pg_has_role(p.relowner, 'USAGE')),
+    'may_create', has_schema_privilege(c.schema_id, 'CREATE'),
+    'may_write', has_table_privilege(c.id, 'INSERT') AND has_table_privilege(c.id, 'TRUNCATE'),
+    'has_policies', false,
+    'has_row_security', false,
+    'has_foreign_keys', EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.id AND k.contype = 'f'),
+    'is_heir', NOT EXISTS (SELECT 1 FROM above) AND EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.id),
+    'is_bound_otherwise', c.reloftype <> 0 OR c.relhasoids
+      OR EXISTS (SELECT 1 FROM pg_seclabel s WHERE s.classoid = CAST('pg_class' AS regclass) AND s.objoid = c.id)
+      OR EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = CAST('pg_class' AS regclass) AND d.objid = c.id AND d.deptype = 'e'),
+    'is_published', false,
+    'lacks_index', false,
+    'dependent', (
+      SELECT min(COALESCE((SELECT pg_describe_object(CAST('pg_class' AS regclass), w.ev_class, 0) FROM pg_rewrite w
+                           WHERE w.oid = d.objid AND d.classid = CAST('pg_rewrite' AS regclass) AND w.ev_class <> c.id),
+                          pg_describe_object(d.classid, d.objid, d.objsubid))) FROM pg_depend d
+      WHERE ((d.refclassid = CAST('pg_class' AS regclass) AND d.refobjid = c.id)
+             OR (d.refclassid = CAST('pg_type' AS regclass) AND d.refobjid IN (SELECT id FROM types)))
+        AND d.deptype <> 'i'
+        AND NOT (d.classid = CAST('pg_class' AS regclass) AND EXISTS (SELECT 1 FROM pg_index i WHERE i.indexrelid = d.objid AND i.indrelid = c.id))
+        AND NOT (d.classid = CAST('pg_constraint' AS regclass)
+                 AND EXISTS (SELECT 1 FROM pg_constraint k WHERE k.oid = d.objid AND k.conrelid = c.id))
+        AND NOT (d.classid = CAST('pg_attrdef' AS regclass)
+                 AND EXISTS (SELECT 1 FROM pg_attrdef f WHERE f.oid = d.objid AND f.adrelid = c.id))))";
