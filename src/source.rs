@@ -10,7 +10,7 @@ use crate::catalog::trust::Trust;
 use crate::catalog::{self, Database, pieces};
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::board::Gauge;
-use crate::plan::copy_sql::{copy_out, quote_ident, quote_qualified};
+use crate::plan::copy_sql::{copy_out, copy_table_out, quote_ident, quote_literal, quote_qualified};
 use crate::plan::holders::Holder;
 use crate::plan::key::KeyColumn;
 use crate::plan::new_table::Definition;
@@ -205,6 +205,25 @@ impl Portion {
         };
         copy_out(columns, &self.relation, filter.as_deref(), binary)
     }
+
+    /// True where it may be one table, all of it.
+    fn may_be_a_table(&self) -> bool {
+        self.filter.is_none() && !self.has_parts
+    }
+}
+
+/// Whether a relation, quoted and qualified, is a table of which nothing inherits and whose rows are there: an older server gives no row of a table that
+/// is partitioned when it is copied by its name, and an external one is none to it. One row.
+fn is_one_table_sql(relation: &str, is_classic: bool) -> String {
+    let is_external = match is_classic {
+        true => " AND NOT EXISTS (SELECT 1 FROM pg_exttable x WHERE x.reloid = c.oid)",
+        false => "",
+    };
+    format!(
+        "SELECT c.relkind = 'r' AND NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid){is_external}
+         FROM pg_class c WHERE c.oid = CAST({} AS regclass)",
+        quote_literal(relation)
+    )
 }
 
 /// How big a portion is, and among whom a run's work is shared.
@@ -231,6 +250,8 @@ pub struct Reader {
     pub place: Place,
     /// that server is this one
     pub is_here: bool,
+    /// the unit that was begun last is read by its table's name
+    by_name: bool,
 }
 
 /// Makes a session one that reads at `place`; begins its transaction where there is a snapshot to be in.
@@ -244,13 +265,23 @@ pub fn begin_reading(session: &mut Session, place: &Place) -> Result<()> {
 }
 
 impl Reader {
+    /// A session that reads at `place`; `is_here`: that server is this one.
+    pub fn new(session: Session, place: Place, is_here: bool) -> Reader {
+        Reader {
+            session,
+            place,
+            is_here,
+            by_name: false,
+        }
+    }
+
     /// A unit is to be read, `portion`; `name` is what the administrator over there sees. Gives conditions that split it if it is big enough for
     /// several processes; none where it is not, or cannot be read so.
     pub fn begin_unit(&mut self, name: &str, portion: &Portion, size: Size<'_>) -> Result<Vec<String>> {
         let name = Session::application_name_sql(name);
         if self.place.snapshot.is_none() {
             self.session.begin(None)?;
-            self.session.batch(&name)?;
+            self.begin_here(&name, portion)?;
             return Ok(Vec::new());
         }
         let shares = size.shares;
@@ -262,7 +293,7 @@ impl Reader {
             let answer = self.session.query(&format!("{begin}; {sql}"))?;
             return pieces::by_blocks(&answer, shares);
         }
-        self.session.batch(&begin)?;
+        self.begin_here(&begin, portion)?;
         // What is said to be small is not asked about.
         let worth_asking = SMALLEST_UNIT.max(shares.each) / 2;
         if is_alone || size.bytes.is_some_and(|bytes| bytes < worth_asking) {
@@ -271,6 +302,39 @@ impl Reader {
         match size.cut {
             Some(cut) => pieces::cut(&mut self.session, cut, shares),
             None => pieces::pieces(&mut self.session, &portion.relation, shares),
+        }
+    }
+
+    /// Runs the statements that begin a unit. Of a server with segments the same message asks whether its relation is one table: by its name
+    /// the segments write its rows as COPY sends them, where those of a query are all written by the coordinator.
+    fn begin_here(&mut self, begin: &str, portion: &Portion) -> Result<()> {
+        let server = self.session.server();
+        self.by_name = server.is_greenplum() && portion.may_be_a_table();
+        if !self.by_name {
+            return self.session.batch(begin);
+        }
+        let sql = is_one_table_sql(&portion.relation, server.is_classic());
+        self.by_name = answer(&self.session.query(&format!("{begin}; {sql}"))?)?;
+        Ok(())
+    }
+
+    /// Sends the COPY of the unit that was begun, all of `portion`.
+    pub fn copy_all(
+        &mut self,
+        portion: &Portion,
+        columns: &[String],
+        binary: bool,
+        gauge: Gauge,
+    ) -> Result<CopyOut<'_>> {
+        let sql = self.copy_all_sql(portion, columns, binary);
+        self.copy(&sql, gauge)
+    }
+
+    /// That statement.
+    pub fn copy_all_sql(&self, portion: &Portion, columns: &[String], binary: bool) -> String {
+        match self.by_name && portion.may_be_a_table() {
+            true => copy_table_out(columns, &portion.relation, binary),
+            false => portion.copy_sql(columns, binary, None),
         }
     }
 

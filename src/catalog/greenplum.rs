@@ -121,7 +121,9 @@ fn partitions(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Vec<
 /// The bound of a partition as one text that is compared with itself later: from expressions for what pg_partition_rule holds, printed.
 fn bound_sql(is_default: &str, start: [&str; 2], end: [&str; 2], values: &str) -> String {
     let side = |word: &str, [value, inclusive]: [&str; 2]| {
-        format!("COALESCE('{word} (' || NULLIF({value}, '') || CASE WHEN {inclusive} THEN ') INCLUSIVE ' ELSE ') EXCLUSIVE ' END, '')")
+        format!(
+            "COALESCE('{word} (' || NULLIF({value}, '') || CASE WHEN {inclusive} THEN ') INCLUSIVE ' ELSE ') EXCLUSIVE ' END, '')"
+        )
     };
     format!(
         "CASE WHEN {is_default} THEN 'DEFAULT' ELSE {} || {} || COALESCE('VALUES (' || NULLIF({values}, '') || ')', '') END",

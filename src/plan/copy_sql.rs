@@ -38,7 +38,7 @@ pub fn quote_literal(value: &str) -> String {
 }
 
 /// The COPY that reads a unit. `relation` is quoted; `filter` is an SQL condition over the source's columns, none for all rows.
-/// Always a SELECT: `COPY name` of a partitioned table is an error on PostgreSQL and silently empty on Greenplum 6.
+/// A SELECT: `COPY name` of a partitioned table is an error on PostgreSQL and silently empty on Greenplum 6.
 pub fn copy_out(columns: &[String], relation: &str, filter: Option<&str>, binary: bool) -> String {
     let columns: Vec<String> = columns.iter().map(|c| quote_ident(c)).collect();
     let filter = filter.map(|f| format!(" WHERE {f}")).unwrap_or_default();
@@ -48,6 +48,13 @@ pub fn copy_out(columns: &[String], relation: &str, filter: Option<&str>, binary
         "COPY (SELECT {} FROM {relation}{filter}) TO STDOUT{format}",
         columns.join(", ")
     )
+}
+
+/// The COPY that reads all of one table, which is known to be one.
+pub fn copy_table_out(columns: &[String], table: &str, binary: bool) -> String {
+    let columns: Vec<String> = columns.iter().map(|c| quote_ident(c)).collect();
+    let format = if binary { " WITH BINARY" } else { "" };
+    format!("COPY {table} ({}) TO STDOUT{format}", columns.join(", "))
 }
 
 /// The COPY that loads `table`, quoted: rows with `condition`, of all that come. `freeze`: the table was made or emptied in the same transaction,
@@ -140,6 +147,16 @@ mod tests {
             copy_out(&columns, "\"public\".\"t\"", Some("(k >= 1)"), true),
             "COPY (SELECT \"id\", \"Name\" FROM \"public\".\"t\" WHERE (k >= 1)) TO STDOUT WITH BINARY"
         );
+    }
+
+    #[test]
+    fn a_table_is_read_by_its_name() {
+        let columns = ["id".to_owned(), "Name".to_owned()];
+        assert_eq!(
+            copy_table_out(&columns, "\"public\".\"t\"", true),
+            "COPY \"public\".\"t\" (\"id\", \"Name\") TO STDOUT WITH BINARY"
+        );
+        assert_eq!(copy_table_out(&columns[..1], "t", false), "COPY t (\"id\") TO STDOUT");
     }
 
     #[test]

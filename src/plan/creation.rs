@@ -1,6 +1,7 @@
 //! A partition that only the source has, as statements that create it here.
 
 use super::bound::Bound;
+use super::classic::Added;
 use super::copy_sql::quote_qualified;
 use super::key::KeyColumn;
 use super::tables::Relation;
@@ -16,8 +17,10 @@ pub struct Creation {
     pub parent_name: String,
     /// the source's partition
     pub source_relation: String,
-    /// the partition, then what is below it
+    /// the partition, then what is below it; of Greenplum before 7 the leaves, whose tables it makes itself
     pub tables: Vec<NewTable>,
+    /// what is added there
+    pub added: Option<Added>,
 }
 
 /// One table of it.

@@ -6,11 +6,12 @@
 //! partition is locked by whoever attaches one beside it: so all that the unit is, is told. What cannot be made so is a reason to truncate. Nothing is dropped with
 //! CASCADE.
 
-pub mod classic;
+pub mod clauses;
 pub mod stage;
+pub mod steps;
 
-use classic::Step;
 use serde::Deserialize;
+use steps::Step;
 
 /// A unit as its server's catalogs describe it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -260,9 +261,14 @@ pub fn obstacle(unit: &Described, copied: &[String]) -> Option<String> {
         format!("role \"{}\" owns neither it nor acts for who does", facts.role)
     } else if !facts.may_create {
         format!("role \"{}\" may not create tables in its schema", facts.role)
-    } else if facts.method != "heap" && (unit.shape.spread.is_none() || !["ao_row", "ao_column"].contains(&facts.method.as_str())) {
-        format!("its access method is {}, of which no table like it is made", facts.method)
-    } else if !unit.place.steps.is_empty() && classic::way("", &unit.place.steps).is_none() {
+    } else if facts.method != "heap"
+        && (unit.shape.spread.is_none() || !["ao_row", "ao_column"].contains(&facts.method.as_str()))
+    {
+        format!(
+            "its access method is {}, of which no table like it is made",
+            facts.method
+        )
+    } else if !unit.place.steps.is_empty() && steps::way("", &unit.place.steps).is_none() {
         "no name, rank or value tells it from the partitions beside it".to_owned()
     } else if facts.has_row_security {
         "it has row-level security".to_owned()

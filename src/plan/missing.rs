@@ -1,7 +1,8 @@
 //! Partitions that only the source has.
 
 use super::bound::Bound;
-use super::creation::{Creation, create};
+use super::classic::{self, Added};
+use super::creation::{Creation, NewTable, create};
 use super::hash::{greatest_common_divisor, least_common_multiple};
 use super::key::KeyColumn;
 use super::select::{Decision, decide};
@@ -16,6 +17,10 @@ use std::collections::HashMap;
 pub struct NewPartition<'a> {
     /// the table it becomes a partition of
     pub parent: &'a Relation,
+    /// how many levels are above its own
+    pub depth: usize,
+    /// the partition of that level that comes before it, or another one of them
+    pub beside: Option<&'a Relation>,
     /// the source's partition: its name, bound and partitions are taken over
     pub node: &'a Node<Relation>,
     /// partitions here at its level are partitioned as it is over there, so its own partitions come along
@@ -69,7 +74,7 @@ pub fn find<'a>(
 ) -> Result<Missing<'a>> {
     let mut missing = Missing::default();
     let sides = Compared { ranks, space, reach };
-    walk(target, source, &sides, None, &mut missing)?;
+    walk(target, source, &sides, (0, None), &mut missing)?;
     Ok(missing)
 }
 
@@ -81,12 +86,12 @@ struct Compared<'a> {
     reach: &'a Reach<'a>,
 }
 
-/// Walks both trees side by side, as long as their levels can be compared. `inherited` is the range of what is above.
+/// Walks both trees side by side, as long as their levels can be compared. `depth` levels are above, and `inherited` is the range of what is.
 fn walk<'a>(
     here: &'a Node<Relation>,
     there: &'a Node<Relation>,
     sides: &Compared<'_>,
-    inherited: Option<&LeafRange>,
+    (depth, inherited): (usize, Option<&LeafRange>),
     missing: &mut Missing<'a>,
 ) -> Result<()> {
     let (Some(level), Some(other)) = (&here.level, &there.level) else {
@@ -109,12 +114,13 @@ fn walk<'a>(
             inherited.cloned()
         };
         match by_place.get(place) {
-            Some(twin) => walk(twin, child, sides, range.as_ref(), missing)?,
+            Some(twin) => walk(twin, child, sides, (depth + 1, range.as_ref()), missing)?,
             // What a default partition has and this side does not take is told by `space`.
             None if matches!(place, Place::Default(_)) => {}
             None => {
                 let siblings = Siblings {
                     table: &here.table,
+                    depth,
                     level,
                     places: &ours,
                 };
@@ -128,8 +134,21 @@ fn walk<'a>(
 /// The partitions here among which one of the source's has no twin.
 struct Siblings<'n, 'p> {
     table: &'n Relation,
+    depth: usize,
     level: &'n Level<Relation>,
     places: &'p [Place],
+}
+
+impl<'n> Siblings<'n, '_> {
+    /// The one that comes before `place`, else the first after it. A default partition is none.
+    fn before(&self, place: &Place) -> Option<&'n Relation> {
+        let siblings = self.places.iter().zip(&self.level.children);
+        let siblings = siblings.filter(|(other, _)| !matches!(other, Place::Default(_)));
+        let (before, after): (Vec<_>, Vec<_>) = siblings.partition(|(other, _)| *other < place);
+        let nearest = before.into_iter().max_by_key(|(other, _)| *other);
+        let nearest = nearest.or_else(|| after.into_iter().min_by_key(|(other, _)| *other));
+        nearest.map(|(_, node)| &node.table)
+    }
 }
 
 /// Notes what becomes of `child`, a partition of the source without a twin here.
@@ -161,6 +180,8 @@ fn note<'a>(
         Room::Covered => {}
         Room::Free => missing.create.push(NewPartition {
             parent: here.table,
+            depth: here.depth,
+            beside: here.before(place),
             node: child,
             with_level: is_template(here.level, child),
             condition: space.bound_condition(here.level, bound)?,
@@ -320,39 +341,55 @@ fn is_template(level: &Level<Relation>, child: &Node<Relation>) -> bool {
 }
 
 impl<'a> NewPartition<'a> {
-    /// The statements that create it, with its own partitions where those here have some. `schema` is the table's.
-    pub fn creation(&self, schema: &str) -> Creation {
-        let mut tables = Vec::new();
-        let mut leaves = Vec::new();
-        create(
-            &self.parent.relation,
-            self.node,
-            self.with_level,
-            schema,
-            &mut tables,
-            &mut leaves,
-        );
+    /// The statements that create it, with its own partitions where those here have some. `schema` is the table's; `is_classic`: in the words of
+    /// Greenplum before 7.
+    pub fn creation(&self, schema: &str, is_classic: bool) -> Creation {
+        let (tables, added) = match is_classic {
+            false => (self.create(schema).0, None),
+            true => {
+                let beside = self.beside.map(|table| table.relation.clone());
+                let table = |(name, _): (String, _)| NewTable {
+                    name,
+                    sql: String::new(),
+                    keys: Vec::new(),
+                };
+                (
+                    self.leaves(schema, true).into_iter().map(table).collect(),
+                    Some(Added::new(self.node, self.with_level, beside)),
+                )
+            }
+        };
         Creation {
             parent: self.parent.oid,
             parent_name: self.parent.relation.clone(),
             source_relation: self.node.table.relation.clone(),
             tables,
+            added,
         }
     }
 
     /// The names of the leaves that come of it, quoted and qualified, with the source's node of each.
-    pub fn leaves(&self, schema: &str) -> Vec<(String, &'a Node<Relation>)> {
-        let mut tables = Vec::new();
+    pub fn leaves(&self, schema: &str, is_classic: bool) -> Vec<(String, &'a Node<Relation>)> {
+        if !is_classic {
+            return self.create(schema).1;
+        }
         let mut leaves = Vec::new();
-        create(
-            &self.parent.relation,
+        classic::tables(
+            &self.parent.name,
+            self.depth,
             self.node,
             self.with_level,
             schema,
-            &mut tables,
             &mut leaves,
         );
         leaves
+    }
+
+    fn create(&self, schema: &str) -> (Vec<NewTable>, Vec<(String, &'a Node<Relation>)>) {
+        let (mut tables, mut leaves) = (Vec::new(), Vec::new());
+        let parent = &self.parent.relation;
+        create(parent, self.node, self.with_level, schema, &mut tables, &mut leaves);
+        (tables, leaves)
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod bound;
 pub mod checksum;
+pub mod classic;
 pub mod collation;
 pub mod columns;
 pub mod constant;

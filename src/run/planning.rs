@@ -206,7 +206,7 @@ pub fn plan(
         request.create_missing,
         &mut partitions,
         &mut remarks,
-    );
+    )?;
     Ok(Plan {
         source_table: origin.table.clone(),
         source: tables.shape.clone(),

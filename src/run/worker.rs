@@ -324,11 +324,7 @@ impl Worker {
         self.board.count_serving();
         self.outage = 0;
         let is_here = xact::transaction(|| self.target.is_on_server(session.identity().unwrap_or_default()))?;
-        self.reader = Some(Reader {
-            session,
-            place,
-            is_here,
-        });
+        self.reader = Some(Reader::new(session, place, is_here));
         self.connect_target()
     }
 

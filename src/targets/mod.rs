@@ -165,6 +165,11 @@ impl Target {
         self.ask(|db| Ok(db.server().version))
     }
 
+    /// Whether partitions are made in the words of Greenplum before 7.
+    pub fn is_classic(&self) -> Result<bool> {
+        self.ask(|db| Ok(db.server().is_classic()))
+    }
+
     /// Encoding of its text, as client_encoding takes it: this database's, as a target elsewhere has the same.
     pub fn encoding(&self) -> String {
         backend::encoding()

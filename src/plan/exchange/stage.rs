@@ -1,6 +1,9 @@
 //! The statements that make a table like a unit, and put it into the unit's place.
 
-use super::{Column, Described, Grant, InTree, Shape, classic};
+use super::clauses::{
+    all_parameters, alter_column, column_sql, give, grantee, in_tablespace, storage_of, with_parameters,
+};
+use super::{Column, Described, InTree, Shape, steps};
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
 
 /// The table that is to take the place of a unit.
@@ -56,23 +59,20 @@ impl<'a> Stage<'a> {
         let unlogged = if shape.persistence == "u" { "UNLOGGED " } else { "" };
         let columns: Vec<String> = shape.columns.iter().map(column_sql).collect();
         let table = self.table();
-        let options = [
-            parameters(&shape.options, ""),
-            parameters(&shape.toast_options, "toast."),
-        ];
-        let options = options.concat();
         // How a table is stored over segments is said when it is made.
         let (storage, options) = match shape.spread.is_some() {
-            true => (self.storage(&options), Vec::new()),
-            false => (String::new(), options),
+            true => (storage_of(self.unit), Vec::new()),
+            false => (in_tablespace(shape.tablespace.as_deref()), all_parameters(shape)),
         };
         let mut all = vec![
             "SET LOCAL default_tablespace = ''".to_owned(),
             format!(
-                "CREATE {unlogged}TABLE {table} ({}){storage}{}{}",
+                "CREATE {unlogged}TABLE {table} ({}){storage}{}",
                 columns.join(", "),
-                in_tablespace(shape.tablespace.as_deref()),
-                shape.spread.as_ref().map_or_else(String::new, |spread| format!(" {}", spread.clause))
+                shape
+                    .spread
+                    .as_ref()
+                    .map_or_else(String::new, |spread| format!(" {}", spread.clause))
             ),
         ];
         let bound = self.unit.place.condition.as_ref().filter(|_| !self.is_checked_late());
@@ -107,17 +107,6 @@ impl<'a> Stage<'a> {
             all.push(format!("ALTER TABLE {table} OWNER TO {}", quote_ident(&shape.owner)));
         }
         all
-    }
-
-    /// Access method and storage parameters, as CREATE TABLE has them. Before 7 the parameters say both.
-    fn storage(&self, options: &[String]) -> String {
-        let method = &self.unit.facts.method;
-        let by_method = method != "heap" && !self.unit.shape.options.iter().any(|option| option.starts_with("appendonly="));
-        let using = if by_method { format!(" USING {}", quote_ident(method)) } else { String::new() };
-        match options {
-            [] => using,
-            options => format!("{using} WITH ({})", options.join(", ")),
-        }
     }
 
     fn bound(&self, condition: &str) -> String {
@@ -285,7 +274,7 @@ impl<'a> Stage<'a> {
         let place = &self.unit.place;
         let (table, unit) = (self.table(), self.unit_table());
         if let (Some(root), false) = (place.parents.last(), place.steps.is_empty()) {
-            let mut all = classic::exchange(root, &place.steps, &table).unwrap_or_default();
+            let mut all = steps::exchange(root, &place.steps, &table).unwrap_or_default();
             // The old one has its name now.
             all.push(format!("DROP TABLE {table} RESTRICT"));
             all.extend(self.rename_indexes("IF EXISTS "));
@@ -312,99 +301,4 @@ impl<'a> Stage<'a> {
         };
         indexes.map(rename).collect()
     }
-}
-
-/// `name = value` of each.
-fn parameters(options: &[String], prefix: &str) -> Vec<String> {
-    let one = |option: &String| {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        format!("{prefix}{} = {}", quote_ident(name), quote_literal(value))
-    };
-    options.iter().map(one).collect()
-}
-
-/// The definition of a key with the storage parameters of its index, which stand before what is said of its time.
-fn with_parameters(definition: &str, options: &[String]) -> String {
-    if options.is_empty() {
-        return definition.to_owned();
-    }
-    let key = definition.strip_suffix(" INITIALLY DEFERRED").unwrap_or(definition);
-    let key = key.strip_suffix(" DEFERRABLE").unwrap_or(key);
-    let time = &definition[key.len()..];
-    format!("{key} WITH ({}){time}", parameters(options, "").join(", "))
-}
-
-/// A column as CREATE TABLE has it.
-fn column_sql(column: &Column) -> String {
-    let mut sql = format!("{} {}", quote_ident(&column.name), column.type_sql);
-    if let Some(collation) = &column.collation {
-        sql += &format!(" COLLATE {collation}");
-    }
-    if let Some(name) = &column.not_null_name {
-        sql += &format!(" CONSTRAINT {}", quote_ident(name));
-    }
-    if column.not_null {
-        sql += " NOT NULL";
-    }
-    match (&column.default, column.generated.as_str()) {
-        (Some(expression), "s") => sql += &format!(" GENERATED ALWAYS AS ({expression}) STORED"),
-        (Some(expression), "v") => sql += &format!(" GENERATED ALWAYS AS ({expression}) VIRTUAL"),
-        (Some(expression), _) => sql += &format!(" DEFAULT {expression}"),
-        (None, _) => {}
-    }
-    if !column.encoding.is_empty() {
-        sql += &format!(" ENCODING ({})", parameters(&column.encoding, "").join(", "));
-    }
-    sql
-}
-
-/// What else a column is.
-fn alter_column(table: &str, column: &Column) -> Vec<String> {
-    let name = quote_ident(&column.name);
-    let mut actions = Vec::new();
-    let storage = column.storage.as_deref().and_then(|storage| match storage {
-        "p" => Some("PLAIN"),
-        "e" => Some("EXTERNAL"),
-        "x" => Some("EXTENDED"),
-        "m" => Some("MAIN"),
-        _ => None,
-    });
-    actions.extend(storage.map(|storage| format!("SET STORAGE {storage}")));
-    let compression = column.compression.as_deref().and_then(|method| match method {
-        "p" => Some("pglz"),
-        "l" => Some("lz4"),
-        _ => None,
-    });
-    actions.extend(compression.map(|method| format!("SET COMPRESSION {method}")));
-    actions.extend(column.statistics.map(|target| format!("SET STATISTICS {target}")));
-    if !column.options.is_empty() {
-        actions.push(format!("SET ({})", parameters(&column.options, "").join(", ")));
-    }
-    let mut all: Vec<String> = actions
-        .iter()
-        .map(|action| format!("ALTER TABLE {table} ALTER COLUMN {name} {action}"))
-        .collect();
-    if let Some(comment) = &column.comment {
-        let comment = quote_literal(comment);
-        all.push(format!("COMMENT ON COLUMN {table}.{name} IS {comment}"));
-    }
-    all
-}
-
-fn in_tablespace(name: Option<&str>) -> String {
-    name.map(|name| format!(" TABLESPACE {}", quote_ident(name)))
-        .unwrap_or_default()
-}
-
-fn grantee(grant: &Grant) -> String {
-    grant.to.as_deref().map_or_else(|| "PUBLIC".to_owned(), quote_ident)
-}
-
-fn give(grant: &Grant, columns: &str, table: &str) -> String {
-    let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
-    format!(
-        "GRANT {}{columns} ON TABLE {table} TO {}{option}",
-        grant.privilege,
-        grantee(grant)
-    )
 }

@@ -149,12 +149,13 @@ pub fn new_partitions(
     create: bool,
     partitions: &mut Vec<PlannedUnit>,
     remarks: &mut Vec<String>,
-) -> Vec<Creation> {
+) -> Result<Vec<Creation>> {
     let mut creations = Vec::new();
+    let is_classic = sides.at.is_classic()?;
     for new in &missing.create {
         // New partitions live in the root's schema, wherever their siblings have been moved to.
         let schema = &sides.target.schema;
-        for (name, node) in new.leaves(schema) {
+        for (name, node) in new.leaves(schema, is_classic) {
             partitions.push(PlannedUnit {
                 action: if create { Action::Create } else { Action::Missing },
                 decision: if new.range.is_some() {
@@ -173,7 +174,7 @@ pub fn new_partitions(
             });
         }
         if create {
-            creations.push(new.creation(schema));
+            creations.push(new.creation(schema, is_classic));
         }
     }
     if !create && !missing.create.is_empty() {
@@ -184,5 +185,5 @@ pub fn new_partitions(
             .collect();
         remarks.push(format!("partitions that only the source has: {}", names.join(", ")));
     }
-    creations
+    Ok(creations)
 }

@@ -64,7 +64,7 @@ pub fn replace(
                 team.load(|team| fill(local, what, &into, &ahead, &first, Some(team), reader))?
             }
             None => {
-                let copy_sql = what.portion.copy_sql(what.columns, what.binary, None);
+                let copy_sql = reader.copy_all_sql(what.portion, what.columns, what.binary);
                 fill(local, what, &into, &ahead, &copy_sql, None, reader)?
             }
         };

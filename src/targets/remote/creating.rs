@@ -2,11 +2,12 @@
 
 use super::portrait::{self, gone};
 use super::staging::until_locked;
-use super::{Access, Remote};
+use super::{Access, Remote, adding};
+use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_ident;
 use crate::plan::creation::Creation;
-use crate::plan::exchange::InTree;
+use crate::plan::exchange::{Described, InTree};
 use crate::targets::local;
 use crate::wire::Session;
 
@@ -27,6 +28,9 @@ fn in_transaction<T>(remote: &Remote, f: impl FnOnce(&mut Session, Access) -> Re
 pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<()> {
     let parent = &creation.parent_name;
     let create = |session: &mut Session, access: Access| {
+        if let Some(added) = &creation.added {
+            return adding::add(remote, session, creation, added, access.limits);
+        }
         let described = portrait::describe(session, parent)?.ok_or_else(|| gone(parent, remote.server()))?;
         let default = portrait::default_of(session, described.place.oid)?;
         // A default partition with all that is below it, as CREATE TABLE locks it.
@@ -57,6 +61,10 @@ pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<()> {
 pub fn drop_partition(remote: &Remote, name: &str, bound: &str) -> Result<String> {
     let drop = |session: &mut Session, access: Access| {
         let seen = portrait::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
+        if session.server().is_classic() {
+            check_bound(&seen, remote, name, bound)?;
+            return adding::drop(session, &seen, name, access.limits);
+        }
         let parent = seen.place.parents.first().map_or(name, String::as_str);
         // DROP TABLE locks a default partition beside it, too.
         let default = seen.place.default.as_ref();
@@ -64,15 +72,21 @@ pub fn drop_partition(remote: &Remote, name: &str, bound: &str) -> Result<String
         let lock = format!("LOCK TABLE ONLY {parent}, ONLY {name}{beside} IN ACCESS EXCLUSIVE MODE");
         until_locked(session, &lock, 3, access.limits)?;
         let now = portrait::describe(session, name)?.ok_or_else(|| gone(name, remote.server()))?;
-        if now.place.bounds_below(name, &remote.name()).as_deref() != Some(bound) {
-            return Err(Error::new(
-                sqlstate::OBJECT_IN_USE,
-                format!("{name} was attached or detached while the run was on"),
-            )
-            .hint("Run the same call again."));
-        }
+        check_bound(&now, remote, name, bound)?;
         session.batch(&format!("DROP TABLE {name} RESTRICT"))
     };
     in_transaction(remote, drop).map_err(|error| local::explain_drop(error, name))?;
     Ok(name.to_owned())
+}
+
+/// An error unless the partition has the bounds it was planned with.
+fn check_bound(now: &Described, remote: &Remote, name: &str, bound: &str) -> Result<()> {
+    if now.place.bounds_below(name, &remote.name()).as_deref() == Some(bound) {
+        return Ok(());
+    }
+    Err(Error::new(
+        sqlstate::OBJECT_IN_USE,
+        format!("{name} was attached or detached while the run was on"),
+    )
+    .hint("Run the same call again."))
 }

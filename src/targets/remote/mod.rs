@@ -10,6 +10,7 @@
 //! CopyData goes from socket to socket as it is (`wire/relay.rs`). One transaction over there replaces a unit; that it is done is recorded
 //! here after its commit, so a crash in between has it loaded once more, which changes nothing. One session holds the run's lock over there (`run_lock.rs`).
 
+mod adding;
 mod analyzing;
 mod creating;
 mod portrait;

@@ -1,7 +1,7 @@
-//! One question for all that the replacing of a unit rests on, to PostgreSQL 10 and later and what is made of it; `classic` has what Greenplum 6 is
+//! One question for all that the replacing of a unit rests on, to PostgreSQL 10 and later and what is made of it; `rules` has what Greenplum 6 is
 //! asked instead. It leaves no lock: what printing a partition's condition locks is let go with the savepoint around it.
 
-mod classic;
+mod rules;
 
 use crate::catalog::Database;
 use crate::catalog::server::Server;
@@ -20,7 +20,7 @@ const ABOVE: &str = "SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrel
 
 /// The unit, c; the tables above it; its row type with the array of it.
 fn unit(server: &Server, schema: &str, name: &str) -> String {
-    let above = if server.is_classic() { classic::ABOVE } else { ABOVE };
+    let above = if server.is_classic() { rules::ABOVE } else { ABOVE };
     format!(
         "WITH RECURSIVE c AS (
            SELECT r.*, r.oid AS id, n.oid AS schema_id, n.nspname
@@ -203,7 +203,7 @@ pub fn describe(session: &mut Session, unit_name: &str) -> Result<Option<Describ
     let (schema, name) = parts(unit_name)?;
     let server = session.server();
     let (place, facts) = match server.is_classic() {
-        true => (classic::place(), classic::FACTS),
+        true => (rules::place(), rules::FACTS),
         false => (PLACE.to_owned(), FACTS),
     };
     let sql = format!(

@@ -51,8 +51,7 @@ pub fn replace(
     };
     let way = what.replace.way(Way::Exchange, &what.unit.name, obstacle.as_deref())?;
     // What the source refuses has not cost a lock then.
-    let copy_sql = what.portion.copy_sql(what.columns, what.binary, None);
-    let rows_of_source = reader.copy(&copy_sql, what.gauge)?;
+    let rows_of_source = reader.copy_all(what.portion, what.columns, what.binary, what.gauge)?;
     what.gauge.take_piece();
     let (into, obstacle) = match way {
         Way::Exchange => make_stage(session, what, &unit)?,

@@ -145,8 +145,7 @@ pub fn show(
     unit: &str,
     limits: Limits,
 ) -> Result<()> {
-    until_locked(session, &stage.lock(), stage.locks(), limits)
-        .map_err(|error| named(error, session, unit))?;
+    until_locked(session, &stage.lock(), stage.locks(), limits).map_err(|error| named(error, session, unit))?;
     let now = portrait::describe(session, unit)?.ok_or_else(|| gone(unit, remote.server()))?;
     if now != *seen {
         return Err(Error::new(

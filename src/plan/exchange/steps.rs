@@ -28,7 +28,15 @@ impl Step {
             return Some(format!("FOR (RANK({rank}))"));
         }
         let values = constants(self.values.as_deref()?)?;
-        values.first().map(|value| format!("FOR ({value})"))
+        values.first().map(|value| format!("FOR ({})", without_cast(value)))
+    }
+}
+
+/// A constant as it is printed, without the name of its type: with one it is no constant to FOR.
+fn without_cast(value: &str) -> &str {
+    match value.rfind('\'') {
+        Some(end) => &value[..=end],
+        None => value.split_once("::").map_or(value, |(value, _)| value),
     }
 }
 
@@ -75,16 +83,25 @@ mod tests {
 
     #[test]
     fn a_partition_is_called_by_name_or_rank_or_value() {
-        let steps = [step("p\"1", Some(4), None), step("", None, Some("'a'::text, 'b'::text"))];
+        let steps = [
+            step("p\"1", Some(4), None),
+            step("", None, Some("'a'::text, 'b'::text")),
+        ];
         assert_eq!(
             exchange("\"s\".\"t\"", &steps, "\"s\".\"x\"").expect("statements"),
-            ["ALTER TABLE \"s\".\"t\" ALTER PARTITION \"p\"\"1\" EXCHANGE PARTITION FOR ('a'::text) WITH TABLE \"s\".\"x\" WITHOUT VALIDATION"]
+            [
+                "ALTER TABLE \"s\".\"t\" ALTER PARTITION \"p\"\"1\" EXCHANGE PARTITION FOR ('a') WITH TABLE \"s\".\"x\" WITHOUT VALIDATION"
+            ]
         );
         assert_eq!(
             exchange("t", &[step("", Some(2), None)], "x").expect("statements"),
             ["ALTER TABLE t EXCHANGE PARTITION FOR (RANK(2)) WITH TABLE x WITHOUT VALIDATION"]
         );
         assert_eq!(exchange("t", &[step("", None, None)], "x"), None);
+        let of_list = |values: &str| step("", None, Some(values)).called().expect("a name");
+        assert_eq!(of_list("NULL::text, 'b'::text"), "FOR (NULL)");
+        assert_eq!(of_list("'it''s::x'::character varying(9)"), "FOR ('it''s::x')");
+        assert_eq!(of_list("5, 6"), "FOR (5)");
     }
 
     #[test]

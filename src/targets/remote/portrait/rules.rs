@@ -8,8 +8,7 @@ pub const ABOVE: &str = "SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.in
      UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_inherits i ON i.inhrelid = a.id";
 
 /// Name of p in schema n, quoted and qualified.
-const NAME: &str =
-    "'\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(p.relname, '\"', '\"\"') || '\"'";
+const NAME: &str = "'\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(p.relname, '\"', '\"\"') || '\"'";
 
 /// [`InTree`](crate::plan::exchange::InTree) of c, as JSON. `parent` is the topmost table: it is the one that each exchange locks.
 pub fn place() -> String {

@@ -1,0 +1,284 @@
+//! Partitions in the words of Greenplum before 7: START, END and VALUES, added to a table that is altered, or split off its default partition. A
+//! partition has a name in its level; the name of its table follows from that.
+
+use super::bound::{Bound, End};
+use super::copy_sql::{quote_ident, quote_literal, quote_qualified};
+use super::tables::Relation;
+use super::tree::{Level, Node, Strategy};
+use crate::error::tame;
+
+/// Longest name of a table.
+const LONGEST_NAME: usize = 63;
+
+/// A partition to be added to a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// its name in its level
+    pub name: String,
+    /// its bound; None where there are no such words for it
+    pub bound: Option<String>,
+    /// the same as SPLIT DEFAULT PARTITION has it
+    pub split: Option<String>,
+    /// its own partitions, in parentheses; None: there are none, or none that could be written down
+    pub below: Option<String>,
+    /// the partition beside it that it is stored like, quoted and qualified
+    pub beside: Option<String>,
+}
+
+impl Added {
+    /// For the source's `node`; `deep`: with what is below it.
+    pub fn new(node: &Node<Relation>, deep: bool, beside: Option<String>) -> Added {
+        let name = part_name(&node.table.name);
+        let level = node.level.as_ref().filter(|_| deep);
+        Added {
+            bound: node.bound.as_ref().and_then(bound_sql),
+            split: node.bound.as_ref().and_then(split_sql),
+            below: level.and_then(|level| list(level, 1, &|_| String::new())),
+            name,
+            beside,
+        }
+    }
+}
+
+/// What a partition is called in its level: what its table's name has after `_prt_`, as Greenplum names tables, or all of that name.
+pub fn part_name(table: &str) -> String {
+    let part = table.rsplit_once("_prt_").map_or(table, |(_, part)| part);
+    tame(if part.is_empty() { table } else { part })
+}
+
+/// The name that the table of a partition gets: `depth` levels are above its own.
+pub fn table_name(parent: &str, depth: usize, part: &str) -> String {
+    let mut name = format!("{parent}_{}_prt_{part}", depth + 1);
+    while name.len() > LONGEST_NAME {
+        name.pop();
+    }
+    name
+}
+
+/// The tables that come of `node`, in schema `schema`: its own name, then those of the leaves, quoted and qualified, with the source's node of each.
+pub fn tables<'a>(
+    parent: &str,
+    depth: usize,
+    node: &'a Node<Relation>,
+    deep: bool,
+    schema: &str,
+    leaves: &mut Vec<(String, &'a Node<Relation>)>,
+) {
+    let name = table_name(parent, depth, &part_name(&node.table.name));
+    match node.level.as_ref().filter(|_| deep) {
+        Some(level) => {
+            let below = level.children.iter();
+            below.for_each(|child| tables(&name, depth + 1, child, deep, schema, leaves));
+        }
+        None => leaves.push((quote_qualified(schema, &name), node)),
+    }
+}
+
+/// What follows a partition's name, and says which rows are its own. A value is a literal of unknown type, which the server reads as the key's.
+fn bound_sql(bound: &Bound) -> Option<String> {
+    match bound {
+        Bound::Default => None,
+        Bound::Range(from, to) => {
+            let ends = [start(from)?, end(to)?];
+            let ends: Vec<String> = ends.into_iter().flatten().collect();
+            (!ends.is_empty()).then(|| ends.join(" "))
+        }
+        Bound::List(values) => Some(format!("VALUES ({})", list_values(values))),
+        Bound::Hash(..) => None,
+    }
+}
+
+/// What follows SPLIT DEFAULT PARTITION.
+fn split_sql(bound: &Bound) -> Option<String> {
+    match bound {
+        Bound::List(values) => Some(format!("AT ({})", list_values(values))),
+        bound => bound_sql(bound),
+    }
+}
+
+fn start(from: &[End]) -> Option<Option<String>> {
+    match from {
+        [End::Min] => Some(None),
+        [End::Value(value)] => Some(Some(format!("START ({}) INCLUSIVE", quote_literal(value)))),
+        _ => None,
+    }
+}
+
+fn end(to: &[End]) -> Option<Option<String>> {
+    match to {
+        [End::Max] => Some(None),
+        [End::Value(value)] => Some(Some(format!("END ({}) EXCLUSIVE", quote_literal(value)))),
+        _ => None,
+    }
+}
+
+fn list_values(values: &[Option<String>]) -> String {
+    let value = |value: &Option<String>| value.as_deref().map_or("NULL".to_owned(), quote_literal);
+    values.iter().map(value).collect::<Vec<_>>().join(", ")
+}
+
+/// The partitions of a level in parentheses, with all that is below them; `depth` levels are above it. `storage` says what is said of how one is
+/// stored, with a space before it. None where there are no words for one of them.
+fn list(level: &Level<Relation>, depth: usize, storage: &dyn Fn(&Relation) -> String) -> Option<String> {
+    let word = if depth == 0 { "PARTITION" } else { "SUBPARTITION" };
+    let one = |child: &Node<Relation>| {
+        let name = quote_ident(&part_name(&child.table.name));
+        let what = match child.bound.as_ref()? {
+            Bound::Default => format!("DEFAULT {word} {name}"),
+            bound => format!("{word} {name} {}", bound_sql(bound)?),
+        };
+        let below = match &child.level {
+            Some(below) => format!(" {}", list(below, depth + 1, storage)?),
+            None => String::new(),
+        };
+        Some(format!("{what}{}{below}", storage(&child.table)))
+    };
+    let children: Option<Vec<String>> = level.children.iter().map(one).collect();
+    let children = children.filter(|children| !children.is_empty())?;
+    Some(format!("({})", children.join(", ")))
+}
+
+/// PARTITION BY with all partitions, for CREATE TABLE. Every partition of a level has to be partitioned alike, or not at all. None where that is not
+/// so, or there are no words for one of them.
+pub fn partition_by(level: &Level<Relation>, storage: &dyn Fn(&Relation) -> String) -> Option<String> {
+    let mut by = Vec::new();
+    let mut now = vec![level];
+    while let Some(first) = now.first() {
+        let (strategy, key) = (first.strategy, key(first));
+        if strategy == Strategy::Hash
+            || now
+                .iter()
+                .any(|other| other.strategy != strategy || self::key(other) != key)
+        {
+            return None;
+        }
+        let word = if by.is_empty() { "PARTITION" } else { "SUBPARTITION" };
+        by.push(format!("{word} BY {} ({key})", strategy.sql()));
+        let children: Vec<&Node<Relation>> = now.iter().flat_map(|level| &level.children).collect();
+        let below: Vec<&Level<Relation>> = children.iter().filter_map(|child| child.level.as_ref()).collect();
+        if !below.is_empty() && below.len() < children.len() {
+            return None;
+        }
+        now = below;
+    }
+    Some(format!("{} {}", by.join(" "), list(level, 0, storage)?))
+}
+
+fn key(level: &Level<Relation>) -> String {
+    let columns: Vec<String> = level.columns.iter().map(|column| quote_ident(&column.name)).collect();
+    columns.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::key::KeyColumn;
+
+    fn node(name: &str, bound: Bound, level: Option<Level<Relation>>) -> Node<Relation> {
+        Node {
+            table: Relation {
+                name: name.to_owned(),
+                ..Relation::default()
+            },
+            bound: Some(bound),
+            level,
+        }
+    }
+
+    fn level(strategy: Strategy, key: &str, children: Vec<Node<Relation>>) -> Level<Relation> {
+        Level {
+            strategy,
+            columns: vec![KeyColumn {
+                name: key.to_owned(),
+                ..KeyColumn::default()
+            }],
+            plain: true,
+            children,
+        }
+    }
+
+    fn range(from: &str, to: End) -> Bound {
+        Bound::Range(vec![End::Value(from.to_owned())], vec![to])
+    }
+
+    fn regions() -> Level<Relation> {
+        let values = Bound::List(vec![Some("it's".to_owned()), None]);
+        level(
+            Strategy::List,
+            "region",
+            vec![
+                node("t_1_prt_a_2_prt_eu", values, None),
+                node("t_1_prt_a_2_prt_oth", Bound::Default, None),
+            ],
+        )
+    }
+
+    #[test]
+    fn a_table_with_its_levels_is_one_statement() {
+        let root = level(
+            Strategy::Range,
+            "d",
+            vec![
+                node(
+                    "t_1_prt_3",
+                    range("2016-01-01", End::Value("2016-02-01".into())),
+                    Some(regions()),
+                ),
+                node("t_2016_2", range("2016-02-01", End::Max), Some(regions())),
+            ],
+        );
+        let below = "(SUBPARTITION \"eu\" VALUES ('it''s', NULL), DEFAULT SUBPARTITION \"oth\")";
+        assert_eq!(
+            partition_by(&root, &|_| String::new()).expect("words"),
+            format!(
+                "PARTITION BY RANGE (\"d\") SUBPARTITION BY LIST (\"region\") \
+                 (PARTITION \"3\" START ('2016-01-01') INCLUSIVE END ('2016-02-01') EXCLUSIVE {below}, \
+                 PARTITION \"t_2016_2\" START ('2016-02-01') INCLUSIVE {below})"
+            )
+        );
+    }
+
+    #[test]
+    fn what_has_no_words_is_refused() {
+        let two = Bound::Range(vec![End::Min, End::Min], vec![End::Max, End::Max]);
+        assert_eq!(
+            partition_by(&level(Strategy::Range, "d", vec![node("a", two, None)]), &|_| {
+                String::new()
+            }),
+            None
+        );
+        let hash = level(Strategy::Hash, "d", vec![node("a", Bound::Hash(2, 0), None)]);
+        assert_eq!(partition_by(&hash, &|_| String::new()), None);
+        let uneven = vec![
+            node("a", range("1", End::Value("2".into())), Some(regions())),
+            node("b", range("2", End::Max), None),
+        ];
+        assert_eq!(
+            partition_by(&level(Strategy::Range, "d", uneven), &|_| String::new()),
+            None
+        );
+    }
+
+    #[test]
+    fn a_partition_is_added_or_split_off() {
+        let new = node("t_1_prt_a", range("1", End::Value("2".into())), Some(regions()));
+        let added = Added::new(&new, true, None);
+        assert_eq!(added.name, "a");
+        assert_eq!(
+            added.bound.as_deref(),
+            Some("START ('1') INCLUSIVE END ('2') EXCLUSIVE")
+        );
+        assert_eq!(added.split, added.bound);
+        assert!(
+            added
+                .below
+                .is_some_and(|below| below.starts_with("(SUBPARTITION \"eu\""))
+        );
+        let of_list = Added::new(&node("x", Bound::List(vec![Some("jp".into())]), None), false, None);
+        assert_eq!(of_list.split.as_deref(), Some("AT ('jp')"));
+        let mut leaves = Vec::new();
+        tables("t", 0, &new, true, "s", &mut leaves);
+        let names: Vec<&str> = leaves.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["\"s\".\"t_1_prt_a_2_prt_eu\"", "\"s\".\"t_1_prt_a_2_prt_oth\""]);
+    }
+}

@@ -1,0 +1,116 @@
+//! Adding and dropping partitions of Greenplum 6, where the table above all is altered.
+
+use super::portrait::{self, gone};
+use super::{Remote, staging};
+use crate::catalog::Database;
+use crate::error::{Error, Result};
+use crate::plan::classic::Added;
+use crate::plan::copy_sql::quote_ident;
+use crate::plan::creation::Creation;
+use crate::plan::exchange::Described;
+use crate::plan::exchange::clauses::storage_of;
+use crate::plan::exchange::steps;
+use crate::targets::loading::Limits;
+use crate::wire::Session;
+
+/// The default partition of a level.
+struct DefaultPartition {
+    name: String,
+    has_parts: bool,
+}
+
+/// Adds a partition to its table, or splits it off the default partition beside it. Inside a transaction.
+pub fn add(remote: &Remote, session: &mut Session, creation: &Creation, added: &Added, limits: Limits) -> Result<()> {
+    let parent = &creation.parent_name;
+    let above = portrait::describe(session, parent)?.ok_or_else(|| gone(parent, remote.server()))?;
+    let beside = match &added.beside {
+        Some(beside) => portrait::describe(session, beside)?,
+        None => None,
+    };
+    let default = default_partition(session, creation.parent)?;
+    let below = match has_template(session, remote.root_there()?, above.place.steps.len() + 1)? {
+        // What the template makes is the table's own wish; the source's others are added one by one then.
+        true => None,
+        false => added.below.as_deref(),
+    };
+    let sql = statement(parent, &above, added, default.as_ref(), beside.as_ref(), below)?;
+    lock(session, &above, parent, limits)?;
+    session.batch(&format!("{}{sql}", staging::plain_tables(session.server())))
+}
+
+/// Drops a partition, which was found to be the one that is meant. Inside a transaction.
+pub fn drop(session: &mut Session, unit: &Described, name: &str, limits: Limits) -> Result<()> {
+    let root = unit.place.parents.last().map_or(name, String::as_str);
+    let way = steps::way(root, &unit.place.steps);
+    let (alter, called) =
+        way.ok_or_else(|| Error::unsupported("no name, rank or value tells the partition from others"))?;
+    lock(session, unit, name, limits)?;
+    session.batch(&format!("{alter} DROP PARTITION {called}"))
+}
+
+fn lock(session: &mut Session, table: &Described, name: &str, limits: Limits) -> Result<()> {
+    let tables = table.place.parents.len() as u32 + 1;
+    staging::until_locked(session, &table.place.lock_from_the_top(name), tables, limits)
+}
+
+/// The statement that makes the partition. One that is split off is stored as the default partition is.
+fn statement(
+    parent: &str,
+    above: &Described,
+    added: &Added,
+    default: Option<&DefaultPartition>,
+    beside: Option<&Described>,
+    below: Option<&str>,
+) -> Result<String> {
+    let no_words = || {
+        Error::unsupported("before Greenplum 7 no statement adds such a partition")
+            .detail("A partition there is a range on one column, or a list.")
+            .hint("Pass create_missing => false to leave it out.")
+    };
+    let root = above.place.parents.last().map_or(parent, String::as_str);
+    let mut alter = format!("ALTER TABLE {root}");
+    for step in &above.place.steps {
+        let called = step.called().ok_or_else(no_words)?;
+        alter += &format!(" ALTER PARTITION {called}");
+    }
+    let name = quote_ident(&added.name);
+    let Some(default) = default else {
+        let bound = added.bound.as_deref().ok_or_else(no_words)?;
+        let storage = beside.map_or_else(String::new, storage_of);
+        let below = below.map_or_else(String::new, |below| format!(" {below}"));
+        return Ok(format!("{alter} ADD PARTITION {name} {bound}{storage}{below}"));
+    };
+    if default.has_parts {
+        return Err(Error::unsupported(format!(
+            "default partition \"{}\" beside it has partitions of its own, and Greenplum splits none that has",
+            default.name
+        ))
+        .hint("Add the partition by hand, after the default partition was dropped; or pass create_missing => false to leave its rows in the default partition."));
+    }
+    let split = added.split.as_deref().ok_or_else(no_words)?;
+    Ok(format!(
+        "{alter} SPLIT DEFAULT PARTITION {split} INTO (PARTITION {name}, DEFAULT PARTITION)"
+    ))
+}
+
+fn default_partition(session: &mut Session, parent: u32) -> Result<Option<DefaultPartition>> {
+    let rows = session.query(&format!(
+        "SELECT r.parname, EXISTS (SELECT 1 FROM pg_inherits b WHERE b.inhparent = r.parchildrelid)
+         FROM pg_partition_rule r JOIN pg_inherits i ON i.inhrelid = r.parchildrelid WHERE r.parisdefault AND i.inhparent = {parent}"
+    ))?;
+    let one = |row: &crate::row::Row| {
+        Ok(DefaultPartition {
+            name: row.string(0)?,
+            has_parts: row.is(1),
+        })
+    };
+    rows.first().map(one).transpose()
+}
+
+/// Whether partitions get their own partitions at `level` from a template.
+fn has_template(session: &mut Session, root: u32, level: usize) -> Result<bool> {
+    let rows = session.query(&format!(
+        "SELECT 1 FROM pg_partition q WHERE q.parrelid = {root} AND q.paristemplate AND q.parlevel = {level}"
+    ))?;
+    Ok(!rows.is_empty())
+}
