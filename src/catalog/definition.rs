@@ -84,6 +84,7 @@ fn columns(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
             not_null: row.is(3),
             default: None,
             collation,
+            encoding: Vec::new(),
         });
     }
     defaults(db, &literals, definition)

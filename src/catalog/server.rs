@@ -192,6 +192,19 @@ impl Server {
         self.catalog == Catalog::Greenplum
     }
 
+    /// Statements after which CREATE TABLE makes what it says for the rest of the transaction, whatever a role's settings are; but for default_tablespace.
+    pub fn plain_tables_sql(&self) -> String {
+        let of_version = match self.version {
+            120_000.. => "SET LOCAL default_table_access_method = heap",
+            _ => "SET LOCAL default_with_oids = off",
+        };
+        let of_segments = match self.is_greenplum() {
+            true => "; SET LOCAL gp_default_storage_options = ''",
+            false => "",
+        };
+        format!("{of_version}{of_segments}")
+    }
+
     /// Whether it has a setting that it was asked about.
     pub fn has_setting(&self, name: &str) -> bool {
         self.settings.contains(name)

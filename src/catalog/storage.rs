@@ -1,11 +1,12 @@
-//! Where and how a table's rows are kept, which is told and not copied.
+//! Where and how a table's rows are kept: told, and copied between servers with segments.
 
 use super::Database;
 use super::server::Product;
 use super::table::Found;
 use crate::error::Result;
-use crate::plan::copy_sql::quote_ident;
-use crate::plan::new_table::{Definition, storage_remarks};
+use crate::plan::copy_sql::quote_qualified;
+use crate::plan::new_table::Definition;
+use crate::plan::segments::{Distribution, TableStorage};
 
 /// How Greenplum and its forks spread rows over segments: gp_distribution_policy has a column attrnums before 6, distkey and policytype since.
 pub fn distribution(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {
@@ -35,16 +36,14 @@ pub fn distribution(db: &mut dyn Database, found: &Found, definition: &mut Defin
     let numbers = numbers.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
     let name = |number: &str| {
         let row = rows.iter().find(|row| row.text(2) == Some(number))?;
-        row.text(3).map(quote_ident)
+        row.owned(3)
     };
     let names: Vec<String> = numbers.filter_map(name).collect();
-    let clause = match (first.string(0)?.as_str(), names.is_empty()) {
-        ("r", _) => "REPLICATED".to_owned(),
-        (_, true) => "RANDOMLY".to_owned(),
-        (_, false) => format!("BY ({})", names.join(", ")),
-    };
-    let what = format!("distribution is not copied: DISTRIBUTED {clause}");
-    definition.left_out.push(what);
+    definition.distribution = Some(match (first.string(0)?.as_str(), names.is_empty()) {
+        ("r", _) => Distribution::Replicated,
+        (_, true) => Distribution::Randomly,
+        (_, false) => Distribution::By(names),
+    });
     Ok(())
 }
 
@@ -52,7 +51,7 @@ pub fn distribution(db: &mut dyn Database, found: &Found, definition: &mut Defin
 pub fn storage(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {
     let version = db.server().version;
     let method = if db.server().is_declarative() && version >= 120_000 {
-        "(SELECT 'USING ' || m.amname FROM pg_am m WHERE m.oid = c.relam AND m.amname <> 'heap')"
+        "(SELECT m.amname FROM pg_am m WHERE m.oid = c.relam AND m.amname <> 'heap')"
     } else {
         "CAST(NULL AS text)"
     };
@@ -63,24 +62,44 @@ pub fn storage(db: &mut dyn Database, found: &Found, definition: &mut Definition
     };
     let tree = found.tree(db.server());
     let rows = db.query(&format!(
-        "{tree} SELECT c.relname, {method}, array_to_string(c.reloptions, ', '),
+        "{tree} SELECT c.relname, n.nspname, {method}, array_to_string(c.reloptions, ', '),
            (SELECT s.spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace), {unlogged}
-         FROM tree JOIN pg_class c ON c.oid = tree.oid ORDER BY tree.parent IS NOT NULL, c.relname"
+         FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+         ORDER BY tree.parent IS NOT NULL, c.relname"
     ))?;
-    let mut tables = Vec::new();
     for row in &rows {
-        let unlogged = row.is(4).then(|| "UNLOGGED".to_owned());
-        let options = row.filled(2).map(|options| format!("WITH ({options})"));
-        let tablespace = row.filled(3).map(|space| format!("TABLESPACE {}", quote_ident(&space)));
-        let clauses: Vec<String> = [unlogged, row.filled(1), options, tablespace]
-            .into_iter()
-            .flatten()
-            .collect();
-        if !clauses.is_empty() {
-            tables.push((row.string(0)?, clauses.join(" ")));
+        let (name, schema) = (row.string(0)?, row.string(1)?);
+        let options = row.filled(3);
+        let options = options.iter().flat_map(|options| options.split(", "));
+        definition.storage.push(TableStorage {
+            relation: quote_qualified(&schema, &name),
+            name,
+            method: row.filled(2),
+            options: options.map(str::to_owned).collect(),
+            tablespace: row.filled(4),
+            unlogged: row.is(5),
+        });
+    }
+    match definition.storage.first() {
+        Some(root) if root.is_by_columns() => encodings(db, found, definition),
+        _ => Ok(()),
+    }
+}
+
+/// How each column is stored.
+fn encodings(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {
+    let rows = db.query(&format!(
+        "SELECT a.attname, array_to_string(e.attoptions, ', ') FROM pg_attribute_encoding e
+         JOIN pg_attribute a ON a.attrelid = e.attrelid AND a.attnum = e.attnum WHERE e.attrelid = {}",
+        found.oid
+    ))?;
+    for row in &rows {
+        let (name, options) = (row.name(0)?, row.filled(1).unwrap_or_default());
+        let column = definition.columns.iter_mut().find(|column| column.name == name);
+        if let Some(column) = column.filter(|_| !options.is_empty()) {
+            column.encoding = options.split(", ").map(str::to_owned).collect();
         }
     }
-    definition.left_out.extend(storage_remarks(&tables));
     Ok(())
 }
 

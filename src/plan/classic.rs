@@ -38,6 +38,11 @@ impl Added {
             beside,
         }
     }
+
+    /// True where its bound is a range.
+    pub fn has_range(&self) -> bool {
+        self.bound.as_ref().is_some_and(|bound| !bound.starts_with("VALUES"))
+    }
 }
 
 /// What a partition is called in its level: what its table's name has after `_prt_`, as Greenplum names tables, or all of that name.
@@ -88,11 +93,12 @@ fn bound_sql(bound: &Bound) -> Option<String> {
     }
 }
 
-/// What follows SPLIT DEFAULT PARTITION.
+/// What follows SPLIT DEFAULT PARTITION, which takes no range that is open.
 fn split_sql(bound: &Bound) -> Option<String> {
     match bound {
         Bound::List(values) => Some(format!("AT ({})", list_values(values))),
-        bound => bound_sql(bound),
+        Bound::Range(from, to) => Some(format!("{} {}", start(from)??, end(to)??)),
+        Bound::Default | Bound::Hash(..) => None,
     }
 }
 
@@ -276,6 +282,11 @@ mod tests {
         );
         let of_list = Added::new(&node("x", Bound::List(vec![Some("jp".into())]), None), false, None);
         assert_eq!(of_list.split.as_deref(), Some("AT ('jp')"));
+        let open = Added::new(&node("x", range("1", End::Max), None), false, None);
+        assert_eq!(
+            (open.bound.as_deref(), open.split),
+            (Some("START ('1') INCLUSIVE"), None)
+        );
         let mut leaves = Vec::new();
         tables("t", 0, &new, true, "s", &mut leaves);
         let names: Vec<&str> = leaves.iter().map(|(name, _)| name.as_str()).collect();

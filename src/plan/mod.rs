@@ -21,6 +21,7 @@ pub mod reading;
 pub mod region;
 pub mod replace;
 pub mod retry;
+pub mod segments;
 pub mod select;
 pub mod shares;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use super::creation::{self, NewTable};
+use super::segments::{Distribution, TableStorage};
 use super::tables::Relation;
 use super::tree::{Level, Node, Strategy};
 use std::collections::HashMap;
@@ -20,6 +21,10 @@ pub struct Definition {
     pub checks: Vec<Check>,
     /// of the table and its partitions, without those that a partition has from above
     pub indexes: Vec<Index>,
+    /// how its rows are spread, where there are segments
+    pub distribution: Option<Distribution>,
+    /// how the table and its partitions are stored
+    pub storage: Vec<TableStorage>,
     /// what cannot be copied, a clause each
     pub left_out: Vec<String>,
     /// why the partitioning has no counterpart here
@@ -41,6 +46,8 @@ pub struct ColumnDefinition {
     pub default: Option<String>,
     /// name of its collation, when that is not its type's own
     pub collation: Option<String>,
+    /// how it is stored, `name=value`, where columns are stored one by one
+    pub encoding: Vec<String>,
 }
 
 /// A CHECK constraint.
@@ -86,6 +93,8 @@ pub struct NewColumn<'a> {
     pub collation: Option<String>,
     /// the source's, if it is copied
     pub default: Option<&'a str>,
+    /// how it is stored, `name=value`, if that is copied
+    pub encoding: &'a [String],
 }
 
 /// How text sorts here.
@@ -202,7 +211,19 @@ fn column_sql(column: &NewColumn<'_>) -> String {
     if column.definition.not_null {
         sql.push_str(" NOT NULL");
     }
+    if !column.encoding.is_empty() {
+        sql = format!("{sql} ENCODING ({})", parameters(column.encoding).join(", "));
+    }
     sql
+}
+
+/// Parameters `name=value` as a statement has them.
+pub fn parameters(options: &[String]) -> Vec<String> {
+    let one = |option: &String| {
+        let (name, value) = option.split_once('=').unwrap_or((option, "true"));
+        format!("{} = {}", quote_ident(name), quote_literal(value))
+    };
+    options.iter().map(one).collect()
 }
 
 /// CREATE TABLE … PARTITION OF for everything below the root, parents first. `name` is the table's, `schema` its schema.
@@ -238,6 +259,15 @@ impl Check {
     pub fn sql(&self, relation: &str) -> String {
         format!(
             "ALTER TABLE {relation} ADD CONSTRAINT {} CHECK ({}) NOT VALID",
+            quote_ident(&self.name),
+            self.expression
+        )
+    }
+
+    /// Adds it to an empty table, once it has been examined.
+    pub fn sql_checked(&self, relation: &str) -> String {
+        format!(
+            "ALTER TABLE {relation} ADD CONSTRAINT {} CHECK ({})",
             quote_ident(&self.name),
             self.expression
         )
@@ -377,6 +407,7 @@ mod tests {
             type_sql: "character varying(8)".to_owned(),
             collation: Some("pg_catalog.\"C\"".to_owned()),
             default: definition.default.as_deref(),
+            encoding: &[],
         };
         let columns = [column];
         assert_eq!(

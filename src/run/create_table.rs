@@ -135,6 +135,7 @@ fn columns<'a>(
             type_sql: of_type.sql.clone(),
             collation,
             default: column.default.as_deref().filter(|_| of_type.of_others.is_none()),
+            encoding: &[],
         });
     }
     Ok((columns, remarks))
@@ -152,6 +153,7 @@ fn create(schema: &str, name: &str, table: &Table, definition: &Definition) -> R
     }
     table_like::create_partitions(&plan::partitions(&qualified, schema, &table.root))?;
     let names = plan::new_names(&qualified, schema, &table.root);
+    remarks.extend(definition.storage_left_out());
     remarks.extend(refused_checks(definition, &names, &columns, &types)?.into_values());
     remarks.extend(add_indexes(definition, &names)?);
     Ok((oid, remarks))

@@ -2,10 +2,12 @@
 //! CHECKs may do is found out by this server, and over there the same statements are run.
 
 use super::{columns, refused_checks};
+use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::xact;
 use crate::plan::copy_sql::quote_qualified;
-use crate::plan::new_table::{self as plan, Definition};
+use crate::plan::new_table::{self as plan, Check, Definition, NewColumn};
+use crate::plan::segments::{self, Made};
 use crate::plan::tables::Table;
 use crate::run::attach;
 use crate::settings;
@@ -26,7 +28,7 @@ pub fn create(
     definition: &Definition,
 ) -> Result<(u32, Vec<String>)> {
     let types = table_like::types(&definition.columns)?;
-    let (columns, mut remarks) = columns(table, definition, &types)?;
+    let (mut columns, mut remarks) = columns(table, definition, &types)?;
     let refused: HashMap<String, String> = xact::look(|| {
         let tried = quote_qualified(TRIAL, name);
         let sql = plan::table_sql(&tried, &columns, table.root.level.as_ref());
@@ -38,32 +40,96 @@ pub fn create(
         let names = plan::new_names(&tried, TRIAL, &table.root);
         refused_checks(definition, &names, &columns, &types)
     })?;
+    let checks = definition.checks.iter();
+    let checks: Vec<&Check> = checks.filter(|check| !refused.contains_key(&check.name)).collect();
     let qualified = quote_qualified(schema, name);
-    let names = plan::new_names(&qualified, schema, &table.root);
-    let mut statements = vec![plan::table_sql(&qualified, &columns, table.root.level.as_ref())];
-    statements.extend(plan::defaults_sql(&qualified, &columns));
-    let partitions = plan::partitions(&qualified, schema, &table.root);
-    statements.extend(partitions.into_iter().map(|partition| partition.sql));
-    let checks = definition
-        .checks
-        .iter()
-        .filter(|check| !refused.contains_key(&check.name));
-    for (check, relation) in checks.filter_map(|check| Some((check, names.get(&check.relation)?))) {
-        statements.extend([check.sql(relation), check.validate_sql(relation)]);
-    }
-    let indexes = definition.indexes.iter();
-    let indexes = indexes.filter_map(|index| Some(index.sql(names.get(&index.relation)?)));
-    statements.extend(indexes);
     let session = open_to_write(
         server,
         "cgpsync create table",
         settings::connect_timeout(),
         settings::lock_timeout_ms(),
     )?;
-    let (session, ()) = session.and_then(|session| run(session, &statements, &qualified))?;
+    let (session, made) = session.and_then(|session| {
+        let made = match session.server().is_greenplum() {
+            true => on_segments(session, (schema, name), table, definition, &mut columns, &checks)?,
+            false => like_here((schema, name), table, definition, &columns, &checks),
+        };
+        run(session, &made.statements, &qualified)?;
+        Ok(made)
+    })?;
     session.end();
+    remarks.extend(made.remarks);
     remarks.extend(refused.into_values());
     Ok((attach::attach(&qualified, server, Some(&qualified))?, remarks))
+}
+
+/// The statements for a PostgreSQL server: those that make it here.
+fn like_here(
+    (schema, name): (&str, &str),
+    table: &Table,
+    definition: &Definition,
+    columns: &[NewColumn<'_>],
+    checks: &[&Check],
+) -> Made {
+    let qualified = quote_qualified(schema, name);
+    let names = plan::new_names(&qualified, schema, &table.root);
+    let mut statements = vec![plan::table_sql(&qualified, columns, table.root.level.as_ref())];
+    statements.extend(plan::defaults_sql(&qualified, columns));
+    let partitions = plan::partitions(&qualified, schema, &table.root);
+    statements.extend(partitions.into_iter().map(|partition| partition.sql));
+    for (check, relation) in checks
+        .iter()
+        .filter_map(|check| Some((check, names.get(&check.relation)?)))
+    {
+        statements.extend([check.sql(relation), check.validate_sql(relation)]);
+    }
+    let indexes = definition.indexes.iter();
+    let indexes = indexes.filter_map(|index| Some(index.sql(names.get(&index.relation)?)));
+    statements.extend(indexes);
+    Made {
+        statements,
+        remarks: definition.storage_left_out(),
+    }
+}
+
+/// The same for a server with segments.
+fn on_segments<'a>(
+    session: &mut Session,
+    (schema, name): (&str, &str),
+    table: &Table,
+    definition: &'a Definition,
+    columns: &mut [NewColumn<'a>],
+    checks: &[&Check],
+) -> Result<Made> {
+    let rows = session.query("SELECT amname FROM pg_catalog.pg_am")?;
+    let methods: Vec<String> = rows.iter().map(|row| row.string(0)).collect::<Result<_>>()?;
+    for column in columns.iter_mut().filter(|_| definition.distribution.is_some()) {
+        column.encoding = &column.definition.encoding;
+    }
+    let is_classic = session.server().is_classic();
+    let has_method = |method: &str| methods.iter().any(|known| known == method);
+    let mut made = segments::make(
+        (schema, name),
+        &table.root,
+        definition,
+        columns,
+        is_classic,
+        &has_method,
+    )?;
+    let qualified = quote_qualified(schema, name);
+    made.statements.extend(plan::defaults_sql(&qualified, columns));
+    for check in checks {
+        match check.relation == table.root.table.relation {
+            true => made.statements.push(check.sql_checked(&qualified)),
+            false => made.remarks.push(format!(
+                "CHECK constraint \"{}\" is not copied: it is one of a partition only",
+                check.name
+            )),
+        }
+    }
+    // Of the role's settings these would make another table of it.
+    made.statements.insert(0, session.server().plain_tables_sql());
+    Ok(made)
 }
 
 fn run(session: &mut Session, statements: &[String], name: &str) -> Result<()> {

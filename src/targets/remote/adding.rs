@@ -35,7 +35,7 @@ pub fn add(remote: &Remote, session: &mut Session, creation: &Creation, added: &
     };
     let sql = statement(parent, &above, added, default.as_ref(), beside.as_ref(), below)?;
     lock(session, &above, parent, limits)?;
-    session.batch(&format!("{}{sql}", staging::plain_tables(session.server())))
+    session.batch(&format!("{}; {sql}", session.server().plain_tables_sql()))
 }
 
 /// Drops a partition, which was found to be the one that is meant. Inside a transaction.
@@ -80,14 +80,13 @@ fn statement(
         let below = below.map_or_else(String::new, |below| format!(" {below}"));
         return Ok(format!("{alter} ADD PARTITION {name} {bound}{storage}{below}"));
     };
-    if default.has_parts {
-        return Err(Error::unsupported(format!(
-            "default partition \"{}\" beside it has partitions of its own, and Greenplum splits none that has",
-            default.name
-        ))
-        .hint("Add the partition by hand, after the default partition was dropped; or pass create_missing => false to leave its rows in the default partition."));
-    }
-    let split = added.split.as_deref().ok_or_else(no_words)?;
+    let is_list_below = !above.place.steps.is_empty() && !added.has_range();
+    let split = added.split.as_deref().filter(|_| !default.has_parts && !is_list_below);
+    let split = split.ok_or_else(|| {
+        Error::unsupported(format!("it cannot be split off default partition \"{}\" beside it", default.name))
+            .detail("Before Greenplum 7 no default partition is split that has partitions of its own, nor one of a list below another level; and no open range is split off.")
+            .hint("Pass create_missing => false to leave its rows in the default partition; or drop that, add the partition and a default partition again, and sync from the start.")
+    })?;
     Ok(format!(
         "{alter} SPLIT DEFAULT PARTITION {split} INTO (PARTITION {name}, DEFAULT PARTITION)"
     ))

@@ -3,7 +3,6 @@
 use super::portrait::{self, gone};
 use super::{Remote, run_lock};
 use crate::catalog::Database;
-use crate::catalog::server::Server;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{background, wait};
 use crate::plan::exchange::Described;
@@ -24,7 +23,7 @@ const ABANDONED: &str = "5s";
 
 /// Makes the table and gives its OID. Why that cannot be, if so: nothing is left of it then.
 pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<std::result::Result<u32, String>> {
-    session.batch(&format!("{}SAVEPOINT stage", plain_tables(session.server())))?;
+    session.batch(&format!("{}; SAVEPOINT stage", session.server().plain_tables_sql()))?;
     let made = session
         .batch(&stage.create().join("; "))
         .and_then(|()| portrait::made(session, &stage.table()))
@@ -48,19 +47,6 @@ pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<std::result::Res
         Err(_) => "ROLLBACK TO SAVEPOINT stage; RELEASE SAVEPOINT stage",
     })?;
     Ok(made)
-}
-
-/// Of the role's settings these would make another table of a statement, and default_tablespace.
-pub fn plain_tables(server: &Server) -> String {
-    let of_version = match server.version {
-        120_000.. => "SET LOCAL default_table_access_method = heap; ",
-        _ => "SET LOCAL default_with_oids = off; ",
-    };
-    let of_segments = match server.is_greenplum() {
-        true => "SET LOCAL gp_default_storage_options = ''; ",
-        false => "",
-    };
-    format!("{of_version}{of_segments}")
 }
 
 /// True for errors that the same statement gives whenever it is tried: access rules, syntax, and what is not supported.

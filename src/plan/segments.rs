@@ -1,0 +1,416 @@
+//! A table like the source's on a server with segments: where its rows go and how they are stored is said when it is made.
+
+use super::classic;
+use super::copy_sql::{quote_ident, quote_qualified};
+use super::creation;
+use super::new_table::{Definition, Index, NewColumn, parameters, storage_remarks, table_sql};
+use super::tables::Relation;
+use super::tree::Node;
+use crate::error::{Error, Result};
+
+/// How rows are spread over segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Distribution {
+    /// by the hash of columns
+    By(Vec<String>),
+    /// in turn
+    Randomly,
+    /// all of them on each
+    Replicated,
+}
+
+impl Distribution {
+    /// As CREATE TABLE has it.
+    pub fn sql(&self) -> String {
+        match self {
+            Distribution::By(columns) => format!("DISTRIBUTED BY ({})", idents(columns)),
+            Distribution::Randomly => "DISTRIBUTED RANDOMLY".to_owned(),
+            Distribution::Replicated => "DISTRIBUTED REPLICATED".to_owned(),
+        }
+    }
+
+    /// True where rows that are alike by `columns` are on one segment, as an index that is unique needs them.
+    fn holds_together(&self, columns: &[(String, bool, bool)]) -> bool {
+        match self {
+            Distribution::By(key) => key.iter().all(|name| columns.iter().any(|(column, ..)| column == name)),
+            Distribution::Randomly => false,
+            Distribution::Replicated => true,
+        }
+    }
+}
+
+fn idents(columns: &[String]) -> String {
+    let idents: Vec<String> = columns.iter().map(|column| quote_ident(column)).collect();
+    idents.join(", ")
+}
+
+/// How the source stores a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableStorage {
+    /// quoted, qualified
+    pub relation: String,
+    /// relname
+    pub name: String,
+    /// access method, where it is another than heap
+    pub method: Option<String>,
+    /// storage parameters, `name=value`
+    pub options: Vec<String>,
+    /// tablespace, where it is not the database's
+    pub tablespace: Option<String>,
+    /// it does not survive a crash
+    pub unlogged: bool,
+}
+
+impl TableStorage {
+    /// True where columns are stored one by one.
+    pub fn is_by_columns(&self) -> bool {
+        self.method.as_deref() == Some("ao_column") || self.options.iter().any(|option| option == "orientation=column")
+    }
+
+    /// What a table on another server with segments does not have alike.
+    fn of_its_server(&self) -> TableStorage {
+        TableStorage {
+            method: None,
+            options: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// All of it, for people.
+    fn clauses(&self) -> String {
+        let unlogged = self.unlogged.then(|| "UNLOGGED".to_owned());
+        let method = self.method.as_ref().map(|method| format!("USING {method}"));
+        let options = (!self.options.is_empty()).then(|| format!("WITH ({})", self.options.join(", ")));
+        let tablespace = self
+            .tablespace
+            .as_ref()
+            .map(|space| format!("TABLESPACE {}", quote_ident(space)));
+        let clauses: Vec<String> = [unlogged, method, options, tablespace].into_iter().flatten().collect();
+        clauses.join(" ")
+    }
+
+    /// WITH, as every server with segments reads it: the older words say what later ones call an access method.
+    fn with_sql(&self) -> String {
+        let older = match self.method.as_deref() {
+            Some("ao_row") => &["appendonly=true"][..],
+            Some("ao_column") => &["appendonly=true", "orientation=column"],
+            _ => &[],
+        };
+        let options = older
+            .iter()
+            .map(|option| (*option).to_owned())
+            .chain(self.options.iter().cloned());
+        match parameters(&options.collect::<Vec<String>>()).join(", ") {
+            none if none.is_empty() => none,
+            options => format!(" WITH ({options})"),
+        }
+    }
+}
+
+impl Definition {
+    /// What a server without segments does not keep, a clause each.
+    pub fn storage_left_out(&self) -> Vec<String> {
+        let distribution = self.distribution.as_ref();
+        let distribution =
+            distribution.map(|distribution| format!("distribution is not copied: {}", distribution.sql()));
+        distribution
+            .into_iter()
+            .chain(self.storage_remarks(TableStorage::clone))
+            .collect()
+    }
+
+    /// What is told of storage of which `not_kept` is not kept.
+    fn storage_remarks(&self, not_kept: fn(&TableStorage) -> TableStorage) -> Vec<String> {
+        let all = self.storage.iter().map(not_kept);
+        let all = all.map(|storage| (storage.name.clone(), storage.clauses()));
+        let told: Vec<(String, String)> = all.filter(|(_, clauses)| !clauses.is_empty()).collect();
+        storage_remarks(&told)
+    }
+}
+
+/// The statements that make a table, and what is told of it.
+pub struct Made {
+    /// in their order
+    pub statements: Vec<String>,
+    /// a clause each
+    pub remarks: Vec<String>,
+}
+
+/// The table `name` of `schema` with its partitions and indexes, for a server with segments; `is_classic`: before Greenplum 7. `has_method` tells which
+/// access methods of indexes it has.
+pub fn make(
+    (schema, name): (&str, &str),
+    root: &Node<Relation>,
+    definition: &Definition,
+    columns: &[NewColumn<'_>],
+    is_classic: bool,
+    has_method: &dyn Fn(&str) -> bool,
+) -> Result<Made> {
+    let mut remarks = Vec::new();
+    let distribution = distribution(definition, &mut remarks);
+    let qualified = quote_qualified(schema, name);
+    // A server of another kind stores in other ways.
+    let is_alike = definition.distribution.is_some();
+    remarks.extend(definition.storage_remarks(match is_alike {
+        true => TableStorage::of_its_server,
+        false => TableStorage::clone,
+    }));
+    let storage = |table: &Relation| {
+        let found = definition
+            .storage
+            .iter()
+            .find(|storage| storage.relation == table.relation);
+        found
+            .filter(|_| is_alike)
+            .map(TableStorage::with_sql)
+            .unwrap_or_default()
+    };
+    let mut statements = match (&root.level, is_classic) {
+        (Some(level), true) => {
+            let by = classic::partition_by(level, &storage).ok_or_else(|| {
+                Error::unsupported("the partitioning of the source table cannot be declared before Greenplum 7")
+                    .detail("A level there is RANGE on one column or LIST, and all partitions of a level have the same levels below them.")
+                    .hint("Create the table there by hand, with partitions or without, and attach it: a sync fits the rows in.")
+            })?;
+            let table = table_sql(&qualified, columns, None);
+            vec![format!("{table}{} {} {by}", storage(&root.table), distribution.sql())]
+        }
+        (level, _) => {
+            let table = table_sql(&qualified, columns, level.as_ref());
+            let first = format!("{table}{} {}", storage(&root.table), distribution.sql());
+            [first]
+                .into_iter()
+                .chain(declared(&qualified, schema, root, &storage))
+                .collect()
+        }
+    };
+    for index in definition
+        .indexes
+        .iter()
+        .filter(|index| index.relation == root.table.relation)
+    {
+        match why_no_index(index, &distribution, is_classic, has_method) {
+            None => statements.push(index.sql(&qualified)),
+            Some(reason) => remarks.push(format!("index \"{}\" is not copied: {reason}", index.name)),
+        }
+    }
+    let of_partitions = definition
+        .indexes
+        .iter()
+        .filter(|index| index.relation != root.table.relation);
+    remarks.extend(
+        of_partitions.map(|index| format!("index \"{}\" is not copied: it is one of a partition only", index.name)),
+    );
+    Ok(Made { statements, remarks })
+}
+
+/// As the source's, else by its primary key, else randomly.
+fn distribution(definition: &Definition, remarks: &mut Vec<String>) -> Distribution {
+    if let Some(distribution) = &definition.distribution {
+        return distribution.clone();
+    }
+    let mut keys = definition
+        .indexes
+        .iter()
+        .filter(|index| index.constraint == Some("PRIMARY KEY"));
+    if let Some(key) = keys.next() {
+        return Distribution::By(key.columns.iter().map(|(column, ..)| column.clone()).collect());
+    }
+    remarks.push("the table is DISTRIBUTED RANDOMLY: the source's has no distribution, and no primary key".to_owned());
+    Distribution::Randomly
+}
+
+/// Partitions that are tables of their own.
+fn declared(name: &str, schema: &str, root: &Node<Relation>, storage: &dyn Fn(&Relation) -> String) -> Vec<String> {
+    let (mut tables, mut leaves) = (Vec::new(), Vec::new());
+    for child in root.level.iter().flat_map(|level| &level.children) {
+        creation::create(name, child, true, schema, &mut tables, &mut leaves);
+    }
+    let with_storage = |table: &creation::NewTable| {
+        let leaf = leaves.iter().find(|(leaf, _)| *leaf == table.name);
+        format!(
+            "{}{}",
+            table.sql,
+            leaf.map_or_else(String::new, |(_, node)| storage(&node.table))
+        )
+    };
+    tables.iter().map(with_storage).collect()
+}
+
+/// Why an index cannot be made, as a clause.
+fn why_no_index(
+    index: &Index,
+    distribution: &Distribution,
+    is_classic: bool,
+    has_method: &dyn Fn(&str) -> bool,
+) -> Option<String> {
+    if !has_method(&index.method) {
+        return Some(format!("there is no access method \"{}\" there", index.method));
+    }
+    if is_classic && !index.included.is_empty() {
+        return Some("INCLUDE is of later servers".to_owned());
+    }
+    let is_unique = index.unique || index.constraint.is_some();
+    (is_unique && !distribution.holds_together(&index.columns)).then(|| {
+        format!(
+            "it is unique, and rows that it would compare are not on one segment: {}",
+            distribution.sql()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::bound::{Bound, End};
+    use crate::plan::key::KeyColumn;
+    use crate::plan::new_table::ColumnDefinition;
+    use crate::plan::tree::{Level, Strategy};
+
+    fn relation(name: &str) -> Relation {
+        Relation {
+            name: name.to_owned(),
+            relation: quote_qualified("s", name),
+            ..Relation::default()
+        }
+    }
+
+    fn months() -> Node<Relation> {
+        let range = Bound::Range(
+            vec![End::Value("2016-01-01".into())],
+            vec![End::Value("2016-02-01".into())],
+        );
+        let leaf = Node {
+            table: relation("t_1_prt_jan"),
+            bound: Some(range),
+            level: None,
+        };
+        let column = KeyColumn {
+            name: "d".to_owned(),
+            ..KeyColumn::default()
+        };
+        Node {
+            table: relation("t"),
+            bound: None,
+            level: Some(Level {
+                strategy: Strategy::Range,
+                columns: vec![column],
+                plain: true,
+                children: vec![leaf],
+            }),
+        }
+    }
+
+    fn index(name: &str, constraint: Option<&'static str>, columns: &[&str]) -> Index {
+        Index {
+            relation: quote_qualified("s", "t"),
+            name: name.to_owned(),
+            method: "btree".to_owned(),
+            unique: constraint.is_some(),
+            constraint,
+            columns: columns
+                .iter()
+                .map(|column| ((*column).to_owned(), false, false))
+                .collect(),
+            ..Index::default()
+        }
+    }
+
+    fn column(definition: &ColumnDefinition) -> NewColumn<'_> {
+        NewColumn {
+            definition,
+            type_sql: "date".to_owned(),
+            collation: None,
+            default: None,
+            encoding: &[],
+        }
+    }
+
+    fn definition() -> ColumnDefinition {
+        ColumnDefinition {
+            name: "d".to_owned(),
+            ..ColumnDefinition::default()
+        }
+    }
+
+    #[test]
+    fn a_table_of_a_greenplum_keeps_distribution_and_storage() {
+        let storage = |name: &str, options: &[&str], method: Option<&str>| TableStorage {
+            relation: quote_qualified("s", name),
+            name: name.to_owned(),
+            method: method.map(str::to_owned),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+            ..TableStorage::default()
+        };
+        let table = Definition {
+            distribution: Some(Distribution::By(vec!["id".to_owned(), "d".to_owned()])),
+            storage: vec![
+                storage("t", &["appendonly=true"], None),
+                storage("t_1_prt_jan", &["compresstype=zlib"], Some("ao_column")),
+            ],
+            ..Definition::default()
+        };
+        let d = definition();
+        let made =
+            |is_classic| make(("n", "x"), &months(), &table, &[column(&d)], is_classic, &|_| true).expect("statements");
+        assert_eq!(
+            made(true).statements,
+            [
+                "CREATE TABLE \"n\".\"x\" (\"d\" date) WITH (\"appendonly\" = 'true') DISTRIBUTED BY (\"id\", \"d\") \
+              PARTITION BY RANGE (\"d\") (PARTITION \"jan\" START ('2016-01-01') INCLUSIVE END ('2016-02-01') EXCLUSIVE \
+              WITH (\"appendonly\" = 'true', \"orientation\" = 'column', \"compresstype\" = 'zlib'))"
+            ]
+        );
+        assert_eq!(
+            made(false).statements,
+            [
+                "CREATE TABLE \"n\".\"x\" (\"d\" date) PARTITION BY RANGE (\"d\") WITH (\"appendonly\" = 'true') DISTRIBUTED BY (\"id\", \"d\")",
+                "CREATE TABLE \"n\".\"t_1_prt_jan\" PARTITION OF \"n\".\"x\" FOR VALUES FROM ('2016-01-01') TO ('2016-02-01') \
+                 WITH (\"appendonly\" = 'true', \"orientation\" = 'column', \"compresstype\" = 'zlib')",
+            ]
+        );
+        assert_eq!(made(true).remarks, Vec::<String>::new());
+        assert_eq!(
+            table.storage_left_out(),
+            [
+                "distribution is not copied: DISTRIBUTED BY (\"id\", \"d\")",
+                "storage of t is not copied: WITH (appendonly=true)",
+                "storage of t_1_prt_jan is not copied: USING ao_column WITH (compresstype=zlib)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_table_of_postgresql_is_spread_by_its_primary_key_or_randomly() {
+        let d = definition();
+        let mut table = Definition {
+            indexes: vec![
+                index("t_pkey", Some("PRIMARY KEY"), &["d"]),
+                index("t_u", Some("UNIQUE"), &["id"]),
+            ],
+            ..Definition::default()
+        };
+        let make = |table: &Definition| {
+            make(("n", "x"), &months(), table, &[column(&d)], true, &|_| true).expect("statements")
+        };
+        let made = make(&table);
+        assert!(
+            made.statements[0].contains(") DISTRIBUTED BY (\"d\") PARTITION BY"),
+            "{:?}",
+            made.statements
+        );
+        assert_eq!(
+            made.statements[1],
+            "ALTER TABLE \"n\".\"x\" ADD CONSTRAINT \"t_pkey\" PRIMARY KEY (\"d\")"
+        );
+        assert!(
+            made.remarks[0].starts_with("index \"t_u\" is not copied: it is unique"),
+            "{:?}",
+            made.remarks
+        );
+        table.indexes.clear();
+        let made = make(&table);
+        assert!(made.statements[0].contains(" DISTRIBUTED RANDOMLY "));
+        assert!(made.remarks[0].contains("DISTRIBUTED RANDOMLY"));
+    }
+}
