@@ -143,10 +143,7 @@ fn checks(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> 
     let tree = if db.server().is_declarative() {
         found.tree(db.server())
     } else {
-        format!(
-            "WITH tree AS (SELECT CAST({} AS oid) AS oid, CAST(NULL AS oid) AS parent)",
-            found.oid
-        )
+        found.alone()
     };
     let inherited = if version >= 80_400 {
         "tree.parent IS NULL OR k.coninhcount = 0"
@@ -185,22 +182,28 @@ fn checks(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> 
 }
 
 fn indexes(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {
-    if !db.server().is_postgresql() {
+    let server = db.server();
+    let is_told = server.is_postgresql() || (server.is_greenplum() && server.version >= 90_400);
+    if !is_told {
         let rows = db.query(&format!(
             "SELECT c.relname FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid = {} ORDER BY 1",
             found.oid
         ))?;
         for row in &rows {
             let what = format!(
-                "index \"{}\" is not copied: only those of PostgreSQL 10 and later are",
+                "index \"{}\" is not copied: only those of PostgreSQL 10, Greenplum 6 and later are",
                 row.string(0)?
             );
             definition.left_out.push(what);
         }
         return Ok(());
     }
-    let version = db.server().version;
-    let tree = found.tree(db.server());
+    let version = server.version;
+    // What Greenplum 6 has of an index on a partition is nobody's but its table's.
+    let (tree, of_its_own) = match server.is_declarative() {
+        true => (found.tree(server), "tree.parent IS NULL OR NOT i.relispartition"),
+        false => (found.alone(), "true"),
+    };
     let keys = if version >= 110_000 {
         "x.indnkeyatts"
     } else {
@@ -225,7 +228,7 @@ fn indexes(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
          CROSS JOIN LATERAL generate_series(0, x.indnatts - 1) AS o(n)
          LEFT JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[o.n]
          LEFT JOIN pg_opclass p ON o.n < {keys} AND p.oid = x.indclass[o.n]
-         WHERE tree.parent IS NULL OR NOT i.relispartition
+         WHERE {of_its_own}
          ORDER BY tree.parent IS NOT NULL, n.nspname, c.relname, NOT x.indisprimary, i.relname, x.indexrelid, o.n"
     ))?;
     for rows in rows.chunk_by(|a, b| a.text(0) == b.text(0)) {

@@ -74,6 +74,14 @@ impl Found {
         format!("WITH tree AS (SELECT CAST({root} AS oid) AS oid, CAST(NULL AS oid) AS parent{below})")
     }
 
+    /// The same of the table alone.
+    pub fn alone(&self) -> String {
+        format!(
+            "WITH tree AS (SELECT CAST({} AS oid) AS oid, CAST(NULL AS oid) AS parent)",
+            self.oid
+        )
+    }
+
     fn read(row: &Row) -> Result<Found> {
         Ok(Found {
             oid: row.need(0)?,

@@ -177,7 +177,12 @@ pub fn make(
         }
         (level, _) => {
             let table = table_sql(&qualified, columns, level.as_ref());
-            let first = format!("{table}{} {}", storage(&root.table), distribution.sql());
+            // A partitioned table has no storage from 7 on: each partition says its own.
+            let own = match level {
+                Some(_) => String::new(),
+                None => storage(&root.table),
+            };
+            let first = format!("{table}{own} {}", distribution.sql());
             [first]
                 .into_iter()
                 .chain(declared(&qualified, schema, root, &storage))
@@ -364,7 +369,7 @@ mod tests {
         assert_eq!(
             made(false).statements,
             [
-                "CREATE TABLE \"n\".\"x\" (\"d\" date) PARTITION BY RANGE (\"d\") WITH (\"appendonly\" = 'true') DISTRIBUTED BY (\"id\", \"d\")",
+                "CREATE TABLE \"n\".\"x\" (\"d\" date) PARTITION BY RANGE (\"d\") DISTRIBUTED BY (\"id\", \"d\")",
                 "CREATE TABLE \"n\".\"t_1_prt_jan\" PARTITION OF \"n\".\"x\" FOR VALUES FROM ('2016-01-01') TO ('2016-02-01') \
                  WITH (\"appendonly\" = 'true', \"orientation\" = 'column', \"compresstype\" = 'zlib')",
             ]
