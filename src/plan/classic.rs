@@ -21,13 +21,11 @@ pub struct Added {
     pub split: Option<String>,
     /// its own partitions, in parentheses; None: there are none, or none that could be written down
     pub below: Option<String>,
-    /// the partition beside it that it is stored like, quoted and qualified
-    pub beside: Option<String>,
 }
 
 impl Added {
     /// For the source's `node`; `deep`: with what is below it.
-    pub fn new(node: &Node<Relation>, deep: bool, beside: Option<String>) -> Added {
+    pub fn new(node: &Node<Relation>, deep: bool) -> Added {
         let name = part_name(&node.table.name);
         let level = node.level.as_ref().filter(|_| deep);
         Added {
@@ -35,7 +33,6 @@ impl Added {
             split: node.bound.as_ref().and_then(split_sql),
             below: level.and_then(|level| list(level, 1, &|_| String::new())),
             name,
-            beside,
         }
     }
 
@@ -268,7 +265,7 @@ mod tests {
     #[test]
     fn a_partition_is_added_or_split_off() {
         let new = node("t_1_prt_a", range("1", End::Value("2".into())), Some(regions()));
-        let added = Added::new(&new, true, None);
+        let added = Added::new(&new, true);
         assert_eq!(added.name, "a");
         assert_eq!(
             added.bound.as_deref(),
@@ -280,9 +277,9 @@ mod tests {
                 .below
                 .is_some_and(|below| below.starts_with("(SUBPARTITION \"eu\""))
         );
-        let of_list = Added::new(&node("x", Bound::List(vec![Some("jp".into())]), None), false, None);
+        let of_list = Added::new(&node("x", Bound::List(vec![Some("jp".into())]), None), false);
         assert_eq!(of_list.split.as_deref(), Some("AT ('jp')"));
-        let open = Added::new(&node("x", range("1", End::Max), None), false, None);
+        let open = Added::new(&node("x", range("1", End::Max), None), false);
         assert_eq!(
             (open.bound.as_deref(), open.split),
             (Some("START ('1') INCLUSIVE"), None)

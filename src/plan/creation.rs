@@ -19,6 +19,8 @@ pub struct Creation {
     pub source_relation: String,
     /// the partition, then what is below it; of Greenplum before 7 the leaves, whose tables it makes itself
     pub tables: Vec<NewTable>,
+    /// the partition beside it that it is stored like where that has to be said, quoted and qualified
+    pub beside: Option<String>,
     /// what is added there
     pub added: Option<Added>,
 }

@@ -347,7 +347,6 @@ impl<'a> NewPartition<'a> {
         let (tables, added) = match is_classic {
             false => (self.create(schema).0, None),
             true => {
-                let beside = self.beside.map(|table| table.relation.clone());
                 let table = |(name, _): (String, _)| NewTable {
                     name,
                     sql: String::new(),
@@ -355,7 +354,7 @@ impl<'a> NewPartition<'a> {
                 };
                 (
                     self.leaves(schema, true).into_iter().map(table).collect(),
-                    Some(Added::new(self.node, self.with_level, beside)),
+                    Some(Added::new(self.node, self.with_level)),
                 )
             }
         };
@@ -364,6 +363,7 @@ impl<'a> NewPartition<'a> {
             parent_name: self.parent.relation.clone(),
             source_relation: self.node.table.relation.clone(),
             tables,
+            beside: self.beside.map(|table| table.relation.clone()),
             added,
         }
     }

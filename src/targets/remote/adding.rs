@@ -3,9 +3,10 @@
 use super::portrait::{self, gone};
 use super::{Remote, staging};
 use crate::catalog::Database;
+use crate::catalog::table::heirs_sql;
 use crate::error::{Error, Result};
 use crate::plan::classic::Added;
-use crate::plan::copy_sql::quote_ident;
+use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use crate::plan::creation::Creation;
 use crate::plan::exchange::Described;
 use crate::plan::exchange::clauses::storage_of;
@@ -23,10 +24,7 @@ struct DefaultPartition {
 pub fn add(remote: &Remote, session: &mut Session, creation: &Creation, added: &Added, limits: Limits) -> Result<()> {
     let parent = &creation.parent_name;
     let above = portrait::describe(session, parent)?.ok_or_else(|| gone(parent, remote.server()))?;
-    let beside = match &added.beside {
-        Some(beside) => portrait::describe(session, beside)?,
-        None => None,
-    };
+    let beside = stored_like(session, creation)?;
     let default = default_partition(session, creation.parent)?;
     let below = match has_template(session, remote.root_there()?, above.place.steps.len() + 1)? {
         // What the template makes is the table's own wish; the source's others are added one by one then.
@@ -36,6 +34,25 @@ pub fn add(remote: &Remote, session: &mut Session, creation: &Creation, added: &
     let sql = statement(parent, &above, added, default.as_ref(), beside.as_ref(), below)?;
     lock(session, &above, parent, limits)?;
     session.batch(&format!("{}; {sql}", session.server().plain_tables_sql()))
+}
+
+/// The partition, without partitions of its own, that one which is created is stored like; none where nothing has to be said of that.
+pub fn stored_like(session: &mut Session, creation: &Creation) -> Result<Option<Described>> {
+    let Some(beside) = creation.beside.as_ref().filter(|_| session.server().is_greenplum()) else {
+        return Ok(None);
+    };
+    let tree = heirs_sql(
+        &format!("CAST({} AS regclass)", quote_literal(beside)),
+        session.server().is_declarative(),
+    );
+    let rows = session.query(&format!(
+        "{tree} SELECT n.nspname, c.relname FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) ORDER BY c.oid LIMIT 1"
+    ))?;
+    match rows.first() {
+        Some(row) => portrait::describe(session, &quote_qualified(&row.string(0)?, &row.string(1)?)),
+        None => Ok(None),
+    }
 }
 
 /// Drops a partition, which was found to be the one that is meant. Inside a transaction.

@@ -7,6 +7,7 @@ use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_ident;
 use crate::plan::creation::Creation;
+use crate::plan::exchange::clauses::storage_of;
 use crate::plan::exchange::{Described, InTree};
 use crate::targets::local;
 use crate::wire::Session;
@@ -46,8 +47,12 @@ pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<()> {
         );
         until_locked(session, &lock, (above.len() + tables.len()) as u32, access.limits)?;
         let owner = &described.shape.owner;
+        let beside = adding::stored_like(session, creation)?;
+        let storage = beside.as_ref().map_or_else(String::new, storage_of);
         for table in &creation.tables {
-            session.batch(&table.sql)?;
+            // What has partitions has no rows of its own.
+            let storage = if table.keys.is_empty() { &*storage } else { "" };
+            session.batch(&format!("{}{storage}", table.sql))?;
             if *owner != described.facts.role {
                 session.batch(&format!("ALTER TABLE {} OWNER TO {}", table.name, quote_ident(owner)))?;
             }

@@ -191,7 +191,9 @@ const FACTS: &str = "json_build_object(
              OR (d.refclassid = CAST('pg_type' AS regclass) AND d.refobjid IN (SELECT id FROM types)))
         AND NOT (d.classid = CAST('pg_class' AS regclass)
                  AND (d.objid IN (c.id, c.reltoastrelid)
-                      OR EXISTS (SELECT 1 FROM pg_index i WHERE i.indexrelid = d.objid AND i.indrelid = c.id)))
+                      OR EXISTS (SELECT 1 FROM pg_index i WHERE i.indexrelid = d.objid AND i.indrelid = c.id)
+                      -- What Greenplum keeps of an append-optimized table.
+                      OR EXISTS (SELECT 1 FROM pg_class o JOIN pg_namespace n ON n.oid = o.relnamespace WHERE o.oid = d.objid AND n.nspname = 'pg_aoseg')))
         AND NOT (d.classid = CAST('pg_type' AS regclass) AND d.objid IN (SELECT id FROM types))
         AND NOT (d.classid = CAST('pg_constraint' AS regclass)
                  AND EXISTS (SELECT 1 FROM pg_constraint k WHERE k.oid = d.objid AND k.conrelid = c.id))
