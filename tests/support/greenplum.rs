@@ -325,9 +325,12 @@ impl Clusters {
         let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get(0);
         let cancel = client.cancel_token();
         let sql = self.statement(arguments);
-        let thread = std::thread::spawn(move || match refusal(client.query(&sql, &[])) {
+        let thread = std::thread::spawn(move || match client.query(&sql, &[]) {
             Ok(rows) => Ok(rows.len()),
-            Err(error) => Err(format!("{} {}", error.code().code(), words(&error))),
+            Err(error) => Err(error.as_db_error().map_or_else(
+                || error.to_string(),
+                |of_server| format!("{} {}", of_server.code().code(), words(of_server)),
+            )),
         });
         Background { pid, cancel, thread }
     }
