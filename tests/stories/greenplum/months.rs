@@ -14,7 +14,7 @@ fn adorn(clusters: &Clusters) {
          COMMENT ON INDEX own_key IS 'an index'; COMMENT ON TABLE persons_1_prt_2 IS 'it''s \\ February';
          COMMENT ON COLUMN persons_1_prt_2.note IS 'a note';
          ALTER TABLE persons_1_prt_2 ALTER note SET STATISTICS 250, ALTER note SET STORAGE EXTERNAL, ALTER name SET STATISTICS 0;
-         ALTER TABLE persons_1_prt_2 ALTER note SET DEFAULT 'none', ADD CONSTRAINT own_check CHECK (note <> 'no');
+         ALTER TABLE persons ALTER note SET DEFAULT 'none'; ALTER TABLE persons ADD CONSTRAINT own_check CHECK (note <> 'no');
          COMMENT ON CONSTRAINT own_check ON persons_1_prt_2 IS 'a check';
          GRANT SELECT ON persons TO {reader}; GRANT INSERT ON persons_1_prt_2 TO {reader} WITH GRANT OPTION;
          GRANT UPDATE (name) ON persons_1_prt_2 TO {reader}; GRANT SELECT ON persons_1_prt_2 TO PUBLIC"
