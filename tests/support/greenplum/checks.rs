@@ -49,7 +49,7 @@ impl Clusters {
         self.target.sql("DROP TABLE again");
     }
 
-    /// Asserts that nothing of a run is left on the target: no table, no session, no lock.
+    /// Asserts that no table of a run is left on the target.
     pub fn nothing_is_left(&self) {
         let tables = "SELECT count(*) FROM pg_class WHERE relname LIKE '%\\_cgpsync\\_%'
                       AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())";
