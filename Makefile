@@ -1,8 +1,8 @@
 # PG=18 or PG_CONFIG=/path/to/pg_config choose the server, 15 before others otherwise; SOURCE_PG or SOURCE_PG_CONFIG that of the tests' sources.
 SHELL := bash
-.PHONY: demo test bench faults property fuzz package test-package lint install clean
+.PHONY: demo test test-greenplum bench faults property fuzz package test-package lint install clean
 .DEFAULT_GOAL := test
-export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG KEEP TARGET FUZZ_SECONDS FOR SEED CASES ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
+export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG SOURCE_GP TARGET_GP KEEP TARGET FUZZ_SECONDS FOR SEED CASES ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
 
 # Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with; TARGET=remote has three: the target has no extension.
 demo:
@@ -11,6 +11,10 @@ demo:
 # Every test. ARGS go to the stories, e.g. make test ARGS=cancel
 test:
 	@tests/run.sh $(ARGS)
+
+# The stories between two real Greenplum clusters: SOURCE_GP='host=… port=… user=… dbname=…' TARGET_GP='…'. What they make there they remove.
+test-greenplum:
+	@tests/greenplum.sh $(ARGS)
 
 # How fast, beside the other ways: throwaway clusters, a release build, under ten minutes. SCALE=1 is the full size, RESULTS=FILE
 # writes what it prints to a file. SETS, WAYS, ROUNDS, PARALLELISM: see tests/README.md.

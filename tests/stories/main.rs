@@ -48,6 +48,7 @@ mod faults_target;
 mod files;
 mod first_sync;
 mod fixtures;
+mod greenplum;
 mod hostile_catalogs;
 mod hostile_endless;
 mod hostile_names;

@@ -9,6 +9,7 @@ pub mod dice;
 pub mod events;
 pub mod fake;
 pub mod fixture;
+pub mod greenplum;
 pub mod needs;
 pub mod partitionings;
 pub mod pki;
