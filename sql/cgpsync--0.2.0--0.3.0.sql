@@ -239,7 +239,10 @@ SELECT r.run_id, r.table_name, r.source, r.status,
        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) r.started_at AS elapsed,
        pg_catalog.date_trunc('second', pg_catalog.clock_timestamp()
            OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => live.seconds_left)) AS eta,
-       u.workers, u.copying
+       u.workers, u.copying,
+       (SELECT pg_catalog.array_agg(pg_catalog.regexp_replace(a.query, '^run [0-9]+: ', '') ORDER BY a.pid) FROM pg_catalog.pg_stat_activity a
+        WHERE (a.pid OPERATOR(pg_catalog.=) r.coordinator_pid OR a.pid OPERATOR(pg_catalog.=) ANY (u.pids))
+          AND a.query OPERATOR(pg_catalog.~) '^run [0-9]+: .*: waiting for server ') AS waiting
 FROM cgpsync_run r
 LEFT JOIN LATERAL (SELECT * FROM _cgpsync_live(r.run_id) f WHERE f.unit IS NULL) live ON true
 CROSS JOIN LATERAL (
@@ -247,6 +250,7 @@ CROSS JOIN LATERAL (
            pg_catalog.sum(p.estimated_bytes) FILTER (WHERE p.status OPERATOR(pg_catalog.<>) 'skipped') AS estimated_bytes,
            pg_catalog.min(p.started_at) AS began,
            pg_catalog.count(*) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS workers,
+           pg_catalog.array_agg(p.worker_pid) FILTER (WHERE p.status OPERATOR(pg_catalog.=) 'copying') AS pids,
            pg_catalog.array_agg(pg_catalog.format('%s: %s of about %s (process %s)', pg_catalog.regexp_replace(
                                                       p.partition, '[\u0001-\u001F\u007F-\u009F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]', ' ', 'g'), pg_catalog.pg_size_pretty(f.bytes),
                                                   COALESCE(pg_catalog.pg_size_pretty(p.estimated_bytes), '?'), p.worker_pid)

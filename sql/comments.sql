@@ -151,3 +151,4 @@ COMMENT ON COLUMN cgpsync_progress.elapsed IS 'time since then';
 COMMENT ON COLUMN cgpsync_progress.eta IS 'when it will end at this pace';
 COMMENT ON COLUMN cgpsync_progress.workers IS 'workers that are copying';
 COMMENT ON COLUMN cgpsync_progress.copying IS 'what each of them is copying';
+COMMENT ON COLUMN cgpsync_progress.waiting IS 'what processes wait for that no lock tells of: a server lets their statements wait, as in a resource queue or group';

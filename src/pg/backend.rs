@@ -3,6 +3,7 @@
 use super::spi;
 use crate::error::{Error, Result, tame};
 use pgrx::pg_sys;
+use std::cell::RefCell;
 use std::ffi::CStr;
 
 /// OID of the role whose privileges apply now (current_user).
@@ -190,8 +191,32 @@ pub fn with_local_settings<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
+thread_local! {
+    /// What `show_activity` shows last.
+    static ACTIVITY: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Shows what this process waits for beside what it does, if that is shown.
+pub fn show_waiting(what: &str) {
+    if let Some(activity) = ACTIVITY.with_borrow(Clone::clone) {
+        report_activity(Some(&format!("{activity}: {what}")));
+    }
+}
+
+/// Shows what it does, as before.
+pub fn show_waited() {
+    if let Some(activity) = ACTIVITY.with_borrow(Clone::clone) {
+        report_activity(Some(&activity));
+    }
+}
+
 /// Shows `activity` as this process's query in pg_stat_activity and ps, or that it is idle.
 pub fn show_activity(activity: Option<&str>) {
+    ACTIVITY.set(activity.map(str::to_owned));
+    report_activity(activity);
+}
+
+fn report_activity(activity: Option<&str>) {
     let text = activity.and_then(|a| std::ffi::CString::new(tame(a)).ok());
     let (state, pointer) = match &text {
         Some(text) => (pg_sys::BackendState::STATE_RUNNING, text.as_ptr()),

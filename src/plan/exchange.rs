@@ -304,3 +304,6 @@ pub fn obstacle(unit: &Described, copied: &[String]) -> Option<String> {
     };
     Some(reason)
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,9 @@ impl Request {
 
     /// Where the source is. Inside a transaction.
     pub fn endpoint(&self) -> Result<Endpoint> {
-        xact::look(|| mapping::endpoint(&self.source, Side::Source, self.connect_timeout()))
+        let mut endpoint = xact::look(|| mapping::endpoint(&self.source, Side::Source, self.connect_timeout()))?;
+        endpoint.patience = Duration::from_millis(self.lock_timeout_ms.max(0) as u64);
+        Ok(endpoint)
     }
 
     /// How long to wait after attempt number `attempt` has failed with `error`; None when there is to be no other one.

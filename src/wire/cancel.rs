@@ -6,6 +6,7 @@ use super::polling::block_on;
 use super::socket::{self, Plain};
 use super::stream::{AsItIs, Stream};
 use super::tls::{Answer, Connector};
+use super::waiting::Waiting;
 use crate::error::Result;
 use crate::pg::{report, wait};
 use socket2::SockAddr;
@@ -65,7 +66,7 @@ impl Canceller {
         let stream = Stream::new(socket);
         stream.stay();
         let cancel = self.token.cancel_query_raw(stream.clone(), AsItIs);
-        let _ = block_on(fd, &stream, Some(deadline), |_| Ok(()), cancel)?;
+        let _ = block_on(fd, &stream, Some(deadline), |_| Ok(()), &mut Waiting::new(None), cancel)?;
         Ok(Some(CancelRequest { fd, stream }))
     }
 }
@@ -81,6 +82,7 @@ impl CancelRequest {
             stream,
             Some(deadline),
             |_| Ok(()),
+            &mut Waiting::new(None),
             poll_fn(|_| stream.poll_end()),
         )
     }

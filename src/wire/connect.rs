@@ -10,6 +10,7 @@ use super::polling::block_on;
 use super::socket::{self, Plain};
 use super::stream::{AsItIs, Stream};
 use super::tls::{self, Answer, Connector};
+use super::waiting::Waiting;
 use crate::error::{Error, Result, Side, sqlstate, tame};
 use socket2::SockAddr;
 use std::os::fd::AsRawFd;
@@ -155,13 +156,19 @@ impl Login<'_> {
         let stream = Stream::new(socket);
         let config = self.config(connector.is_some());
         let started = config.connect_raw(stream.clone(), AsItIs);
-        let (client, connection): (Client, Connection) =
-            block_on(fd, &stream, Some(self.deadline), |_| Ok(()), started)
-                .map_err(|e| e.within(&what))?
-                .map_err(|e| Refusal {
-                    encryption_matters: is_refusal(&e) && !stream.is_authenticated(),
-                    error: login_error(&e, endpoint.side, &what),
-                })?;
+        let (client, connection): (Client, Connection) = block_on(
+            fd,
+            &stream,
+            Some(self.deadline),
+            |_| Ok(()),
+            &mut Waiting::new(None),
+            started,
+        )
+        .map_err(|e| e.within(&what))?
+        .map_err(|e| Refusal {
+            encryption_matters: is_refusal(&e) && !stream.is_authenticated(),
+            error: login_error(&e, endpoint.side, &what),
+        })?;
         let own_certificate = certificate_sent && endpoint.tls.certificate_of_mapping;
         if endpoint.must_authenticate && !stream.password_requested() && !own_certificate {
             return Err(Error::new(sqlstate::PASSWORD_REQUIRED, "password is required")

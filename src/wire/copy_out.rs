@@ -7,6 +7,7 @@ use super::frames::Data;
 use super::polling::TICK;
 use super::session::Session;
 use super::stream::Stream;
+use super::waiting::Waiting;
 use crate::error::{Error, Result, tame};
 use crate::pg::board::Gauge;
 use crate::pg::{copy, wait};
@@ -44,7 +45,10 @@ impl Session {
             rows_shown: 0,
             frames_shown: 0,
         };
+        let server = copy.session.name().to_owned();
+        let mut waiting = Waiting::new(Some(&*server).filter(|_| copy.session.link.has_segments));
         while !copy.look()? && !copy.stream.has_copy_begun() {
+            waiting.look();
             copy.sleep();
         }
         Ok(copy)

@@ -196,6 +196,8 @@ pub struct Endpoint {
     pub must_authenticate: bool,
     /// limit for opening the connection, authentication included
     pub connect_timeout: Duration,
+    /// longest wait for a place in a queue of its server's; zero: none
+    pub patience: Duration,
     /// None: keepalives off
     pub keepalive: Option<Keepalive>,
     /// limit for sent data to stay unacknowledged; None: the system's
@@ -251,6 +253,7 @@ impl Endpoint {
             password: None,
             must_authenticate: true,
             connect_timeout,
+            patience: Duration::ZERO,
             keepalive: Some(Keepalive {
                 idle: Duration::from_secs(10),
                 interval: Duration::from_secs(5),

@@ -6,6 +6,7 @@ use super::errors::remote_error;
 use super::polling::block_on;
 use super::stream::Stream;
 use super::tls::Connector;
+use super::waiting::{Waiting, is_prompt};
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::wait;
 use crate::row::Row;
@@ -60,6 +61,7 @@ impl Link {
             &self.stream,
             deadline,
             |cx| move_messages(connection, endpoint, cx),
+            &mut Waiting::new(Some(&*endpoint.server).filter(|_| self.has_segments && is_prompt(sql))),
             self.client.simple_query(sql),
         )?;
         self.rows_of(answer)
@@ -70,9 +72,13 @@ impl Link {
         let Endpoint { side, server, .. } = &self.endpoint;
         let messages = answer.map_err(|e| {
             let error = remote_error(&e, *side, &format!("server \"{server}\""));
-            Error {
-                is_final: error.is_final && !self.has_segments,
-                ..error
+            let is_final = error.is_final && !self.has_segments;
+            let error = Error { is_final, ..error };
+            match self.has_segments && error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE {
+                true if error.detail.is_none() => {
+                    error.detail("It may have waited for a place in a resource queue or group, too.")
+                }
+                _ => error,
             }
         })?;
         let mut rows = Vec::new();

@@ -17,6 +17,7 @@ mod link;
 pub mod mapping;
 mod pins;
 mod polling;
+mod prompt;
 mod query;
 mod refusals;
 mod relay;
@@ -24,6 +25,7 @@ pub mod session;
 mod socket;
 pub mod stream;
 pub mod tls;
+mod waiting;
 mod writing;
 
 pub use pins::BACKEND;

@@ -1,6 +1,7 @@
 //! Futures without a runtime: polled between two waits on the server's latch.
 
 use super::stream::Stream;
+use super::waiting::Waiting;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::wait;
 use std::future::Future;
@@ -56,6 +57,7 @@ pub fn block_on<F: Future>(
     stream: &Stream,
     deadline: Option<Instant>,
     mut background: impl FnMut(&mut Context<'_>) -> Result<()>,
+    waiting: &mut Waiting<'_>,
     future: F,
 ) -> Result<F::Output> {
     let mut future = pin!(future);
@@ -63,6 +65,7 @@ pub fn block_on<F: Future>(
         if let Poll::Ready(value) = step(&mut background, future.as_mut())? {
             return Ok(value);
         }
+        waiting.look();
         let left = deadline.map_or(TICK, |d| d.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             return Err(Error::new(sqlstate::CANNOT_CONNECT, "timeout expired"));

@@ -6,6 +6,7 @@ use super::errors::io_error;
 use super::polling::TICK;
 use super::session::Session;
 use super::stream::Stream;
+use super::waiting::Waiting;
 use crate::error::{Error, Result, tame};
 use crate::pg::wait;
 
@@ -23,7 +24,10 @@ impl Session {
     pub fn copy_in(&mut self, sql: &str) -> Result<CopyIn<'_>> {
         let stream = self.start_copy_in(sql);
         let mut copy = CopyIn { session: self, stream };
+        let server = copy.session.name().to_owned();
+        let mut waiting = Waiting::new(Some(&*server).filter(|_| copy.session.link.has_segments));
         while !copy.has_ended()? {
+            waiting.look();
             if copy.stream.has_copy_begun() {
                 return Ok(copy);
             }

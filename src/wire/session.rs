@@ -11,7 +11,7 @@ use super::refusals::{listens_alike, no_transaction, other_server, snapshot_gone
 use super::stream::Stream;
 use crate::catalog::Database;
 use crate::catalog::server::{self, Server};
-use crate::error::{Error, Result, Side, sqlstate, tame};
+use crate::error::{Error, Result, Side, tame};
 use crate::pg::{report, wait};
 use crate::plan::copy_sql::quote_literal;
 use crate::row::Row;
@@ -63,7 +63,9 @@ impl Session {
         };
         let (session, ()) = session.and_then(|session| {
             let names = PINNED.iter().map(|(name, ..)| *name);
-            session.described = server::identify(&session.query_promptly(&server::question(names))?);
+            // What gives a session no server of its own has to do so for this; from here on only a server's own queue is waited for.
+            session.query_promptly("SHOW server_version")?;
+            session.described = server::identify(&session.query_in_turn(&server::question(names))?);
             session.described.shared_snapshot = endpoint.shared_snapshot;
             session.link.has_segments = session.described.has_segments();
             session.pins = Pins::new(
@@ -95,7 +97,7 @@ impl Session {
             90_100.. => "REPEATABLE READ",
             _ => "SERIALIZABLE",
         };
-        self.query_promptly(&format!("BEGIN ISOLATION LEVEL {level} READ ONLY"))
+        self.query_in_turn(&format!("BEGIN ISOLATION LEVEL {level} READ ONLY"))
             .map_err(no_transaction)?;
         if let Some(snapshot) = snapshot
             && let Err(refusal) = self.batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
@@ -114,7 +116,7 @@ impl Session {
     pub(super) fn pin(&mut self, is_in_snapshot: bool) -> Result<()> {
         self.query_promptly(&self.pins.sql())?;
         // In a message of its own, which something that shares out statements would send elsewhere.
-        let rows = self.query(&self.pins.question())?;
+        let rows = self.query_in_turn(&self.pins.question())?;
         let answer = rows.first().ok_or_else(|| Error::protocol("no answer"))?;
         let (backend, identity) = self.pins.check(answer.texts(), self.name())?;
         self.backend = Some(backend);
@@ -272,32 +274,6 @@ impl Session {
     /// Runs statements that give no rows.
     pub fn batch(&mut self, sql: &str) -> Result<()> {
         self.query(sql).map(|_| ())
-    }
-
-    /// Runs statements which the server answers at once, unless a pooler has no server for them and keeps them waiting. They have longer than
-    /// a connection, as the first statements have Greenplum start processes on all of its segments, and may wait in a queue.
-    pub(super) fn query_promptly(&mut self, sql: &str) -> Result<Vec<Row>> {
-        let limit = self.link.endpoint.connect_timeout.saturating_mul(6);
-        let deadline = Instant::now().checked_add(limit);
-        let result = self.link.ask(sql, deadline);
-        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        result.map_err(|error| match error.sqlstate.as_str() {
-            sqlstate::CANNOT_CONNECT if is_late && !error.is_remote() => Error {
-                side: self.side(),
-                ..self.kept_waiting(limit)
-            },
-            _ => error,
-        })
-    }
-
-    fn kept_waiting(&self, limit: Duration) -> Error {
-        let name = self.name();
-        Error::new(
-            sqlstate::TOO_MANY_CONNECTIONS,
-            format!("server \"{name}\" does not answer within {} s", limit.as_secs()),
-        )
-        .detail("It lets statements wait, as a pooler does whose connections are all taken, or a queue that is full.")
-        .hint("Make room there, or raise connect_timeout: sync with parallelism n takes up to n + 1 connections, verify up to n.")
     }
 
     /// Begins `sql`; nothing is sent before the first `poll`.

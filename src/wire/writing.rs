@@ -29,7 +29,7 @@ impl Session {
     /// another process answers than before.
     pub fn begin_to_write(&mut self) -> Result<()> {
         let before = self.backend.take();
-        self.query_promptly("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        self.query_in_turn("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             .map_err(no_transaction)?;
         self.pin(false)?;
         self.batch(MEANINGS)?;

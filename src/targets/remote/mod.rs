@@ -156,6 +156,7 @@ impl Remote {
     /// Where its server is, as the acting role's user mapping says. Inside a transaction.
     pub fn endpoint(&self) -> Result<Endpoint> {
         let mut endpoint = mapping::endpoint(&self.elsewhere.server, Side::Target, self.access.connect_timeout)?;
+        endpoint.patience = Duration::from_millis(self.access.lock_timeout_ms.max(0) as u64);
         endpoint.reached = self.held.borrow().as_ref().and_then(|held| held.peer);
         Ok(endpoint)
     }
@@ -329,7 +330,8 @@ impl Remote {
 
 /// A session in the calling backend that may write on `server`, as the acting role's user mapping says. `name` becomes application_name.
 pub fn open_to_write(server: &str, name: &str, connect_timeout: Duration, lock_timeout_ms: i32) -> Result<Session> {
-    let endpoint = mapping::endpoint(server, Side::Target, connect_timeout)?;
+    let mut endpoint = mapping::endpoint(server, Side::Target, connect_timeout)?;
+    endpoint.patience = Duration::from_millis(lock_timeout_ms.max(0) as u64);
     let session = Session::open_here(&endpoint, name, &backend::encoding(), &backend::timezone()?)?;
     let (session, ()) = session.and_then(|session| {
         check_server(session)?;
