@@ -191,6 +191,7 @@ impl Login<'_> {
             endpoint: endpoint.clone(),
             warning: None,
             has_segments: false,
+            may_queue: true,
         })
     }
 

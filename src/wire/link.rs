@@ -43,6 +43,8 @@ pub struct Link {
     pub endpoint: Endpoint,
     /// what the caller should know of the connection
     pub warning: Option<String>,
+    /// it may have a queue for statements, as far as is known
+    pub may_queue: bool,
     /// it speaks for many servers: what ends a session of theirs may pass, as if it were this one
     pub has_segments: bool,
 }
@@ -61,7 +63,7 @@ impl Link {
             &self.stream,
             deadline,
             |cx| move_messages(connection, endpoint, cx),
-            &mut Waiting::new(Some(&*endpoint.server).filter(|_| self.has_segments && is_prompt(sql))),
+            &mut Waiting::new(Some(&*endpoint.server).filter(|_| self.may_queue && is_prompt(sql))),
             self.client.simple_query(sql),
         )?;
         self.rows_of(answer)

@@ -2,7 +2,6 @@
 
 use super::refusals::queued;
 use super::session::Session;
-use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::row::Row;
 use std::time::{Duration, Instant};
@@ -27,8 +26,7 @@ impl Session {
     /// The same, where the server itself may have a queue: it is waited for no longer than a lock is.
     pub(super) fn query_in_turn(&mut self, sql: &str) -> Result<Vec<Row>> {
         let patience = self.link.endpoint.patience;
-        let may_queue = self.link.has_segments || self.server().version == 0;
-        if patience.is_zero() || !may_queue {
+        if patience.is_zero() || !self.link.may_queue {
             return self.query_promptly(sql);
         }
         let deadline = Instant::now() + patience;

@@ -68,6 +68,7 @@ impl Session {
             session.described = server::identify(&session.query_in_turn(&server::question(names))?);
             session.described.shared_snapshot = endpoint.shared_snapshot;
             session.link.has_segments = session.described.has_segments();
+            session.link.may_queue = session.link.has_segments;
             session.pins = Pins::new(
                 session.described.version,
                 |name| session.described.has_setting(name),

@@ -65,10 +65,9 @@ fn is_synced(tree: &Tree) {
     clusters.attach(tree.name);
     let before = clusters.target.portrait();
     for round in 0..2 {
-        let (units, notices) = clusters.told(&format!("'{}', '{}', 2", tree.name, tree.end));
-        if round == 0 {
-            assert_eq!(units.len(), tree.leaves, "{units:?} {notices}");
-        }
+        let all = format!("'{}', '{}', 2, since => '19000101'", tree.name, tree.end);
+        let (units, notices) = clusters.told(&all);
+        assert_eq!(units.len(), tree.leaves, "{round}: {units:?} {notices}");
         clusters.all_exchanged_beside_a_default();
         clusters.same_rows(tree.name, "true");
         assert_eq!(clusters.target.portrait(), before);

@@ -84,7 +84,7 @@ fn one_in_the_background_is_watched_waited_for_and_cancelled() {
         .connect()
         .batch_execute(&format!("SELECT * FROM cgpsync_wait({run})"));
     let error = refusal(waited).expect_err("it was cancelled");
-    assert_eq!(error.code().code(), "57014", "{error:?}");
+    assert_eq!(error.code().code(), "57P01", "{error:?}");
     reader.batch_execute("COMMIT").expect("the end");
     assert_eq!(clusters.target.content("persons", "true"), "0 0");
     let run = clusters.between.text(start);
@@ -109,11 +109,9 @@ fn a_failed_one_is_resumed() {
     );
     clusters.target.sql("ALTER TABLE persons DROP CONSTRAINT few");
     let (units, notices) = clusters.told("'persons', '20170315', 2");
-    let skipped = |name: &str| units.contains(&(name.to_owned(), "skipped".to_owned()));
-    assert!(
-        skipped("persons_1_prt_1") && skipped("persons_1_prt_3"),
-        "{units:?} {notices}"
-    );
+    // The third one has the end in it, so it is taken each time.
+    let skipped = ("persons_1_prt_1".to_owned(), "skipped".to_owned());
+    assert!(units.contains(&skipped), "{units:?} {notices}");
     clusters.same_rows("persons", "born < '2017-04-01'");
 }
 

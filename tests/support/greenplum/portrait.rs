@@ -17,7 +17,7 @@ const PORTRAIT: &str = "
        LEFT JOIN (SELECT attrelid AS relation, attnum AS number, attoptions FROM pg_attribute_encoding) e ON relation = attrelid AND number = attnum
        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
       (SELECT string_agg(concat_ws(' ', conname, contype, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint')), E'\\n' ORDER BY conname)
-       FROM pg_constraint WHERE conrelid = c.oid),
+       FROM pg_constraint WHERE conrelid = c.oid AND {constraints}),
       (SELECT string_agg(concat_ws(' ', pg_get_indexdef(indexrelid), indisclustered, indisvalid, s.spcname, obj_description(indexrelid, 'pg_class')), E'\\n' ORDER BY r.relname)
        FROM pg_index JOIN pg_class r ON r.oid = indexrelid LEFT JOIN pg_tablespace s ON s.oid = r.reltablespace WHERE indrelid = c.oid))
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace";
@@ -36,7 +36,7 @@ impl Greenplum {
                                                      FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid)",
             )
         };
-        let leaves = PORTRAIT.replace("{storage}", storage).replace("{default}", default);
+        let leaves = portrait(storage, default, "true");
         let roots = format!(
             "{partitioning} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT 1 FROM pg_inherits h WHERE h.inhrelid = c.oid)
@@ -55,6 +55,22 @@ impl Greenplum {
         lines.join("\n")
     }
 
+    /// All leaves, but for what their bounds are: the same range may be written in several ways.
+    pub fn leaves_but_for_bounds(&self) -> String {
+        let (storage, default) = if self.version == 6 {
+            ("c.relstorage", "adsrc")
+        } else {
+            (
+                "(SELECT amname FROM pg_am m WHERE m.oid = c.relam)",
+                "pg_get_expr(adbin, adrelid)",
+            )
+        };
+        let leaves = portrait(storage, default, "contype <> 'c'");
+        self.text(&format!(
+            "SELECT string_agg(l.p, E'\\n') FROM ({leaves} WHERE {LEAVES} ORDER BY c.relname) l(p)"
+        ))
+    }
+
     /// The names of the leaves.
     pub fn leaves(&self) -> String {
         self.text(&format!(
@@ -66,4 +82,11 @@ impl Greenplum {
     pub fn oid(&self, relation: &str) -> String {
         self.text(&format!("SELECT '{relation}'::regclass::oid"))
     }
+}
+
+fn portrait(storage: &str, default: &str, constraints: &str) -> String {
+    PORTRAIT
+        .replace("{storage}", storage)
+        .replace("{default}", default)
+        .replace("{constraints}", constraints)
 }
