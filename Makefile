@@ -1,8 +1,8 @@
 # PG=18 or PG_CONFIG=/path/to/pg_config choose the server, 15 before others otherwise; SOURCE_PG or SOURCE_PG_CONFIG that of the tests' sources.
 SHELL := bash
-.PHONY: demo test test-greenplum bench faults property fuzz package test-package lint install clean
+.PHONY: demo test test-greenplum bench bench-greenplum faults property fuzz package test-package lint install clean
 .DEFAULT_GOAL := test
-export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG SOURCE_GP TARGET_GP KEEP TARGET FUZZ_SECONDS FOR SEED CASES ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS
+export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG SOURCE_GP TARGET_GP KEEP TARGET FUZZ_SECONDS FOR SEED CASES ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS ROWS LEAVES
 
 # Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with; TARGET=remote has three: the target has no extension.
 demo:
@@ -25,6 +25,10 @@ bench:
 # SEED, KILLS and ROUNDS: see the script.
 faults:
 	@tests/faults.sh
+
+# How fast between two real Greenplum clusters, beside psql in pipes. ROWS, LEAVES, ROUNDS, PARALLELISM: see the script.
+bench-greenplum:
+	@tests/bench_greenplum.sh
 
 # Random schemas, rows and calls against a plain model: FOR (600) seconds. SEED, CASES and ALL: see
 # the script.

@@ -5,8 +5,8 @@ use super::server::Product;
 use super::table::Found;
 use crate::error::Result;
 use crate::plan::copy_sql::quote_qualified;
+use crate::plan::distribution::{Distribution, TableStorage};
 use crate::plan::new_table::Definition;
-use crate::plan::segments::{Distribution, TableStorage};
 
 /// How Greenplum and its forks spread rows over segments: gp_distribution_policy has a column attrnums before 6, distkey and policytype since.
 pub fn distribution(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {

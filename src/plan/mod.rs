@@ -10,6 +10,7 @@ pub mod constant;
 pub mod constraint;
 pub mod copy_sql;
 pub mod creation;
+pub mod distribution;
 pub mod end;
 pub mod exchange;
 pub mod hash;

@@ -3,7 +3,7 @@
 
 use super::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use super::creation::{self, NewTable};
-use super::segments::{Distribution, TableStorage};
+use super::distribution::{Distribution, TableStorage, parameters};
 use super::tables::Relation;
 use super::tree::{Level, Node, Strategy};
 use std::collections::HashMap;
@@ -212,18 +212,9 @@ fn column_sql(column: &NewColumn<'_>) -> String {
         sql.push_str(" NOT NULL");
     }
     if !column.encoding.is_empty() {
-        sql = format!("{sql} ENCODING ({})", parameters(column.encoding).join(", "));
+        sql = format!("{sql} ENCODING ({})", parameters(column.encoding, "").join(", "));
     }
     sql
-}
-
-/// Parameters `name=value` as a statement has them.
-pub fn parameters(options: &[String]) -> Vec<String> {
-    let one = |option: &String| {
-        let (name, value) = option.split_once('=').unwrap_or((option, "true"));
-        format!("{} = {}", quote_ident(name), quote_literal(value))
-    };
-    options.iter().map(one).collect()
 }
 
 /// CREATE TABLE … PARTITION OF for everything below the root, parents first. `name` is the table's, `schema` its schema.

@@ -1,111 +1,13 @@
 //! A table like the source's on a server with segments: where its rows go and how they are stored is said when it is made.
 
 use super::classic;
-use super::copy_sql::{quote_ident, quote_qualified};
+use super::copy_sql::quote_qualified;
 use super::creation;
-use super::new_table::{Definition, Index, NewColumn, parameters, storage_remarks, table_sql};
+use super::distribution::{Distribution, TableStorage};
+use super::new_table::{Definition, Index, NewColumn, storage_remarks, table_sql};
 use super::tables::Relation;
-use super::tree::Node;
+use super::tree::{Level, Node, Strategy};
 use crate::error::{Error, Result};
-
-/// How rows are spread over segments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Distribution {
-    /// by the hash of columns
-    By(Vec<String>),
-    /// in turn
-    Randomly,
-    /// all of them on each
-    Replicated,
-}
-
-impl Distribution {
-    /// As CREATE TABLE has it.
-    pub fn sql(&self) -> String {
-        match self {
-            Distribution::By(columns) => format!("DISTRIBUTED BY ({})", idents(columns)),
-            Distribution::Randomly => "DISTRIBUTED RANDOMLY".to_owned(),
-            Distribution::Replicated => "DISTRIBUTED REPLICATED".to_owned(),
-        }
-    }
-
-    /// True where rows that are alike by `columns` are on one segment, as an index that is unique needs them.
-    fn holds_together(&self, columns: &[(String, bool, bool)]) -> bool {
-        match self {
-            Distribution::By(key) => key.iter().all(|name| columns.iter().any(|(column, ..)| column == name)),
-            Distribution::Randomly => false,
-            Distribution::Replicated => true,
-        }
-    }
-}
-
-fn idents(columns: &[String]) -> String {
-    let idents: Vec<String> = columns.iter().map(|column| quote_ident(column)).collect();
-    idents.join(", ")
-}
-
-/// How the source stores a table.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TableStorage {
-    /// quoted, qualified
-    pub relation: String,
-    /// relname
-    pub name: String,
-    /// access method, where it is another than heap
-    pub method: Option<String>,
-    /// storage parameters, `name=value`
-    pub options: Vec<String>,
-    /// tablespace, where it is not the database's
-    pub tablespace: Option<String>,
-    /// it does not survive a crash
-    pub unlogged: bool,
-}
-
-impl TableStorage {
-    /// True where columns are stored one by one.
-    pub fn is_by_columns(&self) -> bool {
-        self.method.as_deref() == Some("ao_column") || self.options.iter().any(|option| option == "orientation=column")
-    }
-
-    /// What a table on another server with segments does not have alike.
-    fn of_its_server(&self) -> TableStorage {
-        TableStorage {
-            method: None,
-            options: Vec::new(),
-            ..self.clone()
-        }
-    }
-
-    /// All of it, for people.
-    fn clauses(&self) -> String {
-        let unlogged = self.unlogged.then(|| "UNLOGGED".to_owned());
-        let method = self.method.as_ref().map(|method| format!("USING {method}"));
-        let options = (!self.options.is_empty()).then(|| format!("WITH ({})", self.options.join(", ")));
-        let tablespace = self
-            .tablespace
-            .as_ref()
-            .map(|space| format!("TABLESPACE {}", quote_ident(space)));
-        let clauses: Vec<String> = [unlogged, method, options, tablespace].into_iter().flatten().collect();
-        clauses.join(" ")
-    }
-
-    /// WITH, as every server with segments reads it: the older words say what later ones call an access method.
-    fn with_sql(&self) -> String {
-        let older = match self.method.as_deref() {
-            Some("ao_row") => &["appendonly=true"][..],
-            Some("ao_column") => &["appendonly=true", "orientation=column"],
-            _ => &[],
-        };
-        let options = older
-            .iter()
-            .map(|option| (*option).to_owned())
-            .chain(self.options.iter().cloned());
-        match parameters(&options.collect::<Vec<String>>()).join(", ") {
-            none if none.is_empty() => none,
-            options => format!(" WITH ({options})"),
-        }
-    }
-}
 
 impl Definition {
     /// What a server without segments does not keep, a clause each.
@@ -165,12 +67,18 @@ pub fn make(
             .map(TableStorage::with_sql)
             .unwrap_or_default()
     };
+    let refusal = |detail: &str| {
+        Error::unsupported("the partitioning of the source table cannot be declared there")
+            .detail(detail)
+            .hint("Create the table there by hand, with partitions or without, and attach it: a sync fits the rows in.")
+    };
+    if !root.level.as_ref().is_none_or(has_words) {
+        return Err(refusal("A level of a Greenplum is RANGE on one column, or LIST."));
+    }
     let mut statements = match (&root.level, is_classic) {
         (Some(level), true) => {
             let by = classic::partition_by(level, &storage).ok_or_else(|| {
-                Error::unsupported("the partitioning of the source table cannot be declared before Greenplum 7")
-                    .detail("A level there is RANGE on one column or LIST, and all partitions of a level have the same levels below them.")
-                    .hint("Create the table there by hand, with partitions or without, and attach it: a sync fits the rows in.")
+                refusal("Before Greenplum 7 all partitions of a level have the same levels below them.")
             })?;
             let table = table_sql(&qualified, columns, None);
             vec![format!("{table}{} {} {by}", storage(&root.table), distribution.sql())]
@@ -189,24 +97,55 @@ pub fn make(
                 .collect()
         }
     };
-    for index in definition
-        .indexes
-        .iter()
-        .filter(|index| index.relation == root.table.relation)
-    {
-        match why_no_index(index, &distribution, is_classic, has_method) {
-            None => statements.push(index.sql(&qualified)),
+    statements.extend(indexes(
+        &qualified,
+        root,
+        definition,
+        &distribution,
+        is_classic,
+        has_method,
+        &mut remarks,
+    ));
+    Ok(Made { statements, remarks })
+}
+
+/// The statements for the table's indexes; those of partitions are told.
+fn indexes(
+    name: &str,
+    root: &Node<Relation>,
+    definition: &Definition,
+    distribution: &Distribution,
+    is_classic: bool,
+    has_method: &dyn Fn(&str) -> bool,
+    remarks: &mut Vec<String>,
+) -> Vec<String> {
+    let mut statements = Vec::new();
+    for index in &definition.indexes {
+        let reason = match index.relation == root.table.relation {
+            true => why_no_index(index, distribution, is_classic, has_method),
+            false => Some("it is one of a partition only".to_owned()),
+        };
+        match reason {
+            None => statements.push(index.sql(name)),
             Some(reason) => remarks.push(format!("index \"{}\" is not copied: {reason}", index.name)),
         }
     }
-    let of_partitions = definition
-        .indexes
-        .iter()
-        .filter(|index| index.relation != root.table.relation);
-    remarks.extend(
-        of_partitions.map(|index| format!("index \"{}\" is not copied: it is one of a partition only", index.name)),
-    );
-    Ok(Made { statements, remarks })
+    statements
+}
+
+/// True where a level and those below it are what each Greenplum has.
+fn has_words(level: &Level<Relation>) -> bool {
+    let is_known = match level.strategy {
+        Strategy::Range => level.columns.len() == 1,
+        Strategy::List => true,
+        Strategy::Hash => false,
+    };
+    is_known
+        && level
+            .children
+            .iter()
+            .filter_map(|child| child.level.as_ref())
+            .all(has_words)
 }
 
 /// As the source's, else by its primary key, else randomly.
@@ -270,7 +209,6 @@ mod tests {
     use crate::plan::bound::{Bound, End};
     use crate::plan::key::KeyColumn;
     use crate::plan::new_table::ColumnDefinition;
-    use crate::plan::tree::{Level, Strategy};
 
     fn relation(name: &str) -> Relation {
         Relation {
@@ -417,5 +355,14 @@ mod tests {
         let made = make(&table);
         assert!(made.statements[0].contains(" DISTRIBUTED RANDOMLY "));
         assert!(made.remarks[0].contains("DISTRIBUTED RANDOMLY"));
+        let mut hash = months();
+        hash.level.as_mut().expect("a level").strategy = Strategy::Hash;
+        for is_classic in [true, false] {
+            let refused = super::make(("n", "x"), &hash, &table, &[column(&d)], is_classic, &|_| true);
+            assert_eq!(
+                refused.err().map(|error| error.sqlstate),
+                Some(crate::error::sqlstate::FEATURE_NOT_SUPPORTED.to_owned())
+            );
+        }
     }
 }

@@ -58,6 +58,16 @@ pub fn snapshot_gone(error: Error) -> Error {
     )
 }
 
+/// The error of a statement that its server has let wait for as long as a lock is waited for, though it asks for none.
+pub fn queued(server: &str, limit: Duration) -> Error {
+    Error::new(
+        sqlstate::LOCK_NOT_AVAILABLE,
+        format!("server \"{server}\" has let a statement wait for {:.1} s", limit.as_secs_f64()),
+    )
+    .detail("It asks for no lock: so waits what has no place in a resource queue or resource group, whose statements are all taken.")
+    .hint("Look at gp_toolkit.gp_resqueue_status or gp_toolkit.gp_resgroup_status there and make room, or raise cgpsync.lock_timeout: sync with parallelism n takes up to n + 1 places.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::listens_alike;
@@ -79,14 +89,4 @@ mod tests {
         ));
         assert!(!listens_alike("", ""));
     }
-}
-
-/// The error of a statement that its server has let wait for as long as a lock is waited for, though it asks for none.
-pub fn queued(server: &str, limit: Duration) -> Error {
-    Error::new(
-        sqlstate::LOCK_NOT_AVAILABLE,
-        format!("server \"{server}\" has let a statement wait for {:.1} s", limit.as_secs_f64()),
-    )
-    .detail("It asks for no lock: so waits what has no place in a resource queue or resource group, whose statements are all taken.")
-    .hint("Look at gp_toolkit.gp_resqueue_status or gp_toolkit.gp_resgroup_status there and make room, or raise cgpsync.lock_timeout: sync with parallelism n takes up to n + 1 places.")
 }

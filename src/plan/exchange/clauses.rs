@@ -2,6 +2,7 @@
 
 use super::{Column, Described, Grant, Shape};
 use crate::plan::copy_sql::{quote_ident, quote_literal};
+use crate::plan::distribution::parameters;
 
 /// Access method, storage parameters and tablespace of a table on a server with segments, as CREATE TABLE has them, with a space before each. Before 7
 /// the parameters say what the method is.
@@ -27,15 +28,6 @@ pub fn all_parameters(shape: &Shape) -> Vec<String> {
         parameters(&shape.toast_options, "toast."),
     ]
     .concat()
-}
-
-/// `name = value` of each.
-pub fn parameters(options: &[String], prefix: &str) -> Vec<String> {
-    let one = |option: &String| {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        format!("{prefix}{} = {}", quote_ident(name), quote_literal(value))
-    };
-    options.iter().map(one).collect()
 }
 
 /// The definition of a key with the storage parameters of its index, which stand before what is said of its time.

@@ -280,8 +280,17 @@ fn lock_for_all_segments(remote: &Remote, session: &mut Session, what: &What<'_>
     staging::wait_for_turn(remote, session)?;
     let name = &what.unit.name;
     let tables = unit.place.parents.len() as u32 + 1;
-    staging::until_locked(session, &unit.place.lock_from_the_top(name), tables, what.limits)
-        .map_err(|error| staging::named(error, session, name))
+    let locked = staging::until_locked(session, &unit.place.lock_from_the_top(name), tables, what.limits);
+    locked.map_err(|error| match error.sqlstate.as_str() {
+        sqlstate::LOCK_NOT_AVAILABLE if !error.is_remote() => {
+            let error = staging::named(error, session, name);
+            Error {
+                message: "the partition could not be truncated: others kept it or a table above it locked".to_owned(),
+                ..error
+            }
+        }
+        _ => error,
+    })
 }
 
 /// Fails if the unit holds rows whose range the source has no partition for any more.
