@@ -271,6 +271,7 @@ WHERE (r.status OPERATOR(pg_catalog.=) 'planning'
                                             WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
       AND l.classid OPERATOR(pg_catalog.=) 1667723379::pg_catalog.oid AND l.objid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid
       AND l.objsubid OPERATOR(pg_catalog.=) 2);
+COMMENT ON COLUMN cgpsync_progress.waiting IS 'what processes wait for that no lock tells of: a server lets their statements wait, as in a resource queue or group';
 
 -- The end of this script, whatever comes to it: owner and privileges of the functions that were
 -- dropped go to those of the same name, those of cgpsync_sync also to the procedure. A grant comes

@@ -3,9 +3,10 @@
 
 use super::bound::{Bound, End};
 use super::copy_sql::{quote_ident, quote_literal, quote_qualified};
+use super::exchange::steps::Step;
 use super::tables::Relation;
 use super::tree::{Level, Node, Strategy};
-use crate::error::tame;
+use crate::error::{Error, Result, tame};
 
 /// Longest name of a table.
 const LONGEST_NAME: usize = 63;
@@ -118,6 +119,51 @@ fn end(to: &[End]) -> Option<Option<String>> {
 fn list_values(values: &[Option<String>]) -> String {
     let value = |value: &Option<String>| value.as_deref().map_or("NULL".to_owned(), quote_literal);
     values.iter().map(value).collect::<Vec<_>>().join(", ")
+}
+
+/// The default partition of a level.
+pub struct DefaultPartition {
+    /// its name there
+    pub name: String,
+    /// it has partitions of its own
+    pub has_parts: bool,
+}
+
+/// The statement that makes a partition at the end of `steps` below table `root`: it is added, or split off the default partition beside it and then stored as
+/// that is. `storage` is what is said of how it is stored, with a space before it. An error where there is no such statement.
+pub fn add_sql(
+    root: &str,
+    steps: &[Step],
+    added: &Added,
+    default: Option<&DefaultPartition>,
+    storage: &str,
+    below: Option<&str>,
+) -> Result<String> {
+    let no_words = || {
+        Error::unsupported("before Greenplum 7 no statement adds such a partition")
+            .detail("A partition there is a range on one column, or a list.")
+            .hint("Pass create_missing => false to leave it out.")
+    };
+    let mut alter = format!("ALTER TABLE {root}");
+    for step in steps {
+        alter += &format!(" ALTER PARTITION {}", step.called().ok_or_else(no_words)?);
+    }
+    let name = quote_ident(&added.name);
+    let Some(default) = default else {
+        let bound = added.bound.as_deref().ok_or_else(no_words)?;
+        let below = below.map_or_else(String::new, |below| format!(" {below}"));
+        return Ok(format!("{alter} ADD PARTITION {name} {bound}{storage}{below}"));
+    };
+    let is_list_below = !steps.is_empty() && !added.has_range();
+    let split = added.split.as_deref().filter(|_| !default.has_parts && !is_list_below);
+    let split = split.ok_or_else(|| {
+        Error::unsupported(format!("it cannot be split off default partition \"{}\" beside it", default.name))
+            .detail("Before Greenplum 7 no default partition is split that has partitions of its own, nor one of a list below another level; and no open range is split off.")
+            .hint("Pass create_missing => false to leave its rows in the default partition; or drop that, add the partition and a default partition again, and sync from the start.")
+    })?;
+    Ok(format!(
+        "{alter} SPLIT DEFAULT PARTITION {split} INTO (PARTITION {name}, DEFAULT PARTITION)"
+    ))
 }
 
 /// The partitions of a level in parentheses, with all that is below them; `depth` levels are above it. `storage` says what is said of how one is
@@ -260,6 +306,49 @@ mod tests {
             partition_by(&level(Strategy::Range, "d", uneven), &|_| String::new()),
             None
         );
+    }
+
+    #[test]
+    fn the_statements_that_add_and_split() {
+        let of_range = Added::new(&node("t_1_prt_b", range("1", End::Value("2".into())), None), false);
+        let of_list = Added::new(&node("jp", Bound::List(vec![Some("jp".into())]), None), false);
+        let open = Added::new(&node("last", range("1", End::Max), None), false);
+        let year = Step {
+            name: "y".to_owned(),
+            is_default: false,
+            rank: Some(1),
+            values: None,
+        };
+        let default = |has_parts| DefaultPartition {
+            name: "rest".to_owned(),
+            has_parts,
+        };
+        let sql = |steps: &[Step], added: &Added, default: Option<DefaultPartition>| {
+            add_sql("\"s\".\"t\"", steps, added, default.as_ref(), " WITH (x)", Some("(y)")).ok()
+        };
+        assert_eq!(
+            sql(&[], &of_range, None).as_deref(),
+            Some("ALTER TABLE \"s\".\"t\" ADD PARTITION \"b\" START ('1') INCLUSIVE END ('2') EXCLUSIVE WITH (x) (y)")
+        );
+        assert_eq!(
+            sql(&[], &of_list, Some(default(false))).as_deref(),
+            Some(
+                "ALTER TABLE \"s\".\"t\" SPLIT DEFAULT PARTITION AT ('jp') INTO (PARTITION \"jp\", DEFAULT PARTITION)"
+            )
+        );
+        let year = std::slice::from_ref(&year);
+        assert_eq!(
+            sql(year, &of_range, Some(default(false))).as_deref(),
+            Some(
+                "ALTER TABLE \"s\".\"t\" ALTER PARTITION \"y\" SPLIT DEFAULT PARTITION START ('1') INCLUSIVE END ('2') EXCLUSIVE \
+                  INTO (PARTITION \"b\", DEFAULT PARTITION)"
+            )
+        );
+        assert!(sql(year, &of_list, None).is_some());
+        assert_eq!(sql(year, &of_list, Some(default(false))), None);
+        assert_eq!(sql(&[], &of_range, Some(default(true))), None);
+        assert_eq!(sql(&[], &open, Some(default(false))), None);
+        assert!(sql(&[], &open, None).is_some_and(|sql| sql.contains("START ('1') INCLUSIVE WITH")));
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl TableStorage {
     /// What a table on another server with segments does not have alike.
     pub fn of_its_server(&self) -> TableStorage {
         TableStorage {
-            method: None,
+            // What the older words have no name for is kept as a heap.
+            method: self.method.clone().filter(|method| !method.starts_with("ao_")),
             options: Vec::new(),
             ..self.clone()
         }

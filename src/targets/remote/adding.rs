@@ -5,7 +5,7 @@ use super::{Remote, staging};
 use crate::catalog::Database;
 use crate::catalog::table::heirs_sql;
 use crate::error::{Error, Result};
-use crate::plan::classic::Added;
+use crate::plan::classic::{Added, DefaultPartition, add_sql};
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use crate::plan::creation::Creation;
 use crate::plan::exchange::Described;
@@ -13,12 +13,6 @@ use crate::plan::exchange::clauses::storage_of;
 use crate::plan::exchange::steps;
 use crate::targets::loading::Limits;
 use crate::wire::Session;
-
-/// The default partition of a level.
-struct DefaultPartition {
-    name: String,
-    has_parts: bool,
-}
 
 /// Adds a partition to its table, or splits it off the default partition beside it. Inside a transaction.
 pub fn add(remote: &Remote, session: &mut Session, creation: &Creation, added: &Added, limits: Limits) -> Result<()> {
@@ -31,7 +25,9 @@ pub fn add(remote: &Remote, session: &mut Session, creation: &Creation, added: &
         true => None,
         false => added.below.as_deref(),
     };
-    let sql = statement(parent, &above, added, default.as_ref(), beside.as_ref(), below)?;
+    let storage = beside.as_ref().map_or_else(String::new, storage_of);
+    let root = above.place.parents.last().unwrap_or(parent);
+    let sql = add_sql(root, &above.place.steps, added, default.as_ref(), &storage, below)?;
     lock(session, &above, parent, limits)?;
     session.batch(&format!("{}; {sql}", session.server().plain_tables_sql()))
 }
@@ -68,45 +64,6 @@ pub fn drop(session: &mut Session, unit: &Described, name: &str, limits: Limits)
 fn lock(session: &mut Session, table: &Described, name: &str, limits: Limits) -> Result<()> {
     let tables = table.place.parents.len() as u32 + 1;
     staging::until_locked(session, &table.place.lock_from_the_top(name), tables, limits)
-}
-
-/// The statement that makes the partition. One that is split off is stored as the default partition is.
-fn statement(
-    parent: &str,
-    above: &Described,
-    added: &Added,
-    default: Option<&DefaultPartition>,
-    beside: Option<&Described>,
-    below: Option<&str>,
-) -> Result<String> {
-    let no_words = || {
-        Error::unsupported("before Greenplum 7 no statement adds such a partition")
-            .detail("A partition there is a range on one column, or a list.")
-            .hint("Pass create_missing => false to leave it out.")
-    };
-    let root = above.place.parents.last().map_or(parent, String::as_str);
-    let mut alter = format!("ALTER TABLE {root}");
-    for step in &above.place.steps {
-        let called = step.called().ok_or_else(no_words)?;
-        alter += &format!(" ALTER PARTITION {called}");
-    }
-    let name = quote_ident(&added.name);
-    let Some(default) = default else {
-        let bound = added.bound.as_deref().ok_or_else(no_words)?;
-        let storage = beside.map_or_else(String::new, storage_of);
-        let below = below.map_or_else(String::new, |below| format!(" {below}"));
-        return Ok(format!("{alter} ADD PARTITION {name} {bound}{storage}{below}"));
-    };
-    let is_list_below = !above.place.steps.is_empty() && !added.has_range();
-    let split = added.split.as_deref().filter(|_| !default.has_parts && !is_list_below);
-    let split = split.ok_or_else(|| {
-        Error::unsupported(format!("it cannot be split off default partition \"{}\" beside it", default.name))
-            .detail("Before Greenplum 7 no default partition is split that has partitions of its own, nor one of a list below another level; and no open range is split off.")
-            .hint("Pass create_missing => false to leave its rows in the default partition; or drop that, add the partition and a default partition again, and sync from the start.")
-    })?;
-    Ok(format!(
-        "{alter} SPLIT DEFAULT PARTITION {split} INTO (PARTITION {name}, DEFAULT PARTITION)"
-    ))
 }
 
 fn default_partition(session: &mut Session, parent: u32) -> Result<Option<DefaultPartition>> {
