@@ -6,7 +6,7 @@ use crate::catalog::Database;
 use crate::catalog::table::heirs_sql;
 use crate::error::{Error, Result};
 use crate::plan::classic::{Added, DefaultPartition, add_sql};
-use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
+use crate::plan::copy_sql::{quote_literal, quote_qualified};
 use crate::plan::creation::Creation;
 use crate::plan::exchange::Described;
 use crate::plan::exchange::clauses::storage_of;
