@@ -26,7 +26,7 @@ clear_both
 
 for table in big other; do
     make="CREATE TABLE $schema.$table (id bigint, name varchar(64), d date, ts timestamp, amount numeric(12,2), code int, note text, flag boolean)
-          DISTRIBUTED BY (id) PARTITION BY RANGE (d) (START (date '2016-01-01') END (date '2016-01-01' + $leaves) EVERY (INTERVAL '1 day'))"
+          DISTRIBUTED BY (id) PARTITION BY RANGE (d) (START (date '2016-01-01') END (date '$(date -d "2016-01-01 + $leaves days" +%F)') EVERY (INTERVAL '1 day'))"
     for cluster in "$SOURCE_GP" "$TARGET_GP"; do
         gp "$cluster" -c "CREATE SCHEMA $schema" 2>/dev/null || true
         gp "$cluster" -c "$make"

@@ -47,8 +47,9 @@ pub fn tree(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Option
                     name: name.clone(),
                     readable: row.is(11),
                     bytes: row.number(12),
-                    foreign: row.text(14) == Some("x"),
-                    bound: row.owned(15),
+                    foreign: row.text(15) == Some("x"),
+                    bound: row.owned(16),
+                    part: row.owned(14).filter(|part| !part.is_empty()),
                 },
                 bound: bound(row, columns, &values),
                 level: is_parent.then(|| level(depth(row) + 1)).flatten(),
@@ -93,20 +94,17 @@ fn partitions(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Vec<
     let written = match trust {
         Trust::Everybody => "CAST(NULL AS text), CAST(NULL AS text)".to_owned(),
         Trust::OwnRole | Trust::BuiltIn => {
-            let bound = bound_sql(
-                "p.partitionisdefault",
-                ["p.partitionrangestart", "p.partitionstartinclusive"],
-                ["p.partitionrangeend", "p.partitionendinclusive"],
-                "p.partitionlistvalues",
-            );
-            format!("c.relstorage, {bound}")
+            format!(
+                "c.relstorage, (SELECT {} FROM pg_partition_rule r WHERE r.parchildrelid = c.oid)",
+                bound_of_rule("r")
+            )
         }
     };
     db.query(&format!(
         "SELECT p.partitionschemaname, p.partitiontablename, p.parentpartitiontablename, p.partitiontype, p.partitionlevel,
                 p.partitionisdefault, p.partitionrangestart, p.partitionstartinclusive, p.partitionrangeend, p.partitionendinclusive,
                 p.partitionlistvalues, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'), {BYTES}, c.oid,
-                {written}
+                p.partitionname, {written}
          FROM pg_partitions p
          JOIN pg_namespace n ON n.nspname = p.partitionschemaname
          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.partitiontablename
@@ -118,28 +116,31 @@ fn partitions(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Vec<
     ))
 }
 
-/// The bound of a partition as one text that is compared with itself later: from expressions for what pg_partition_rule holds, printed.
-fn bound_sql(is_default: &str, start: [&str; 2], end: [&str; 2], values: &str) -> String {
-    let side = |word: &str, [value, inclusive]: [&str; 2]| {
-        format!(
-            "COALESCE('{word} (' || NULLIF({value}, '') || CASE WHEN {inclusive} THEN ') INCLUSIVE ' ELSE ') EXCLUSIVE ' END, '')"
-        )
-    };
+/// The bound that rule `r`, pg_partition_rule, gives a partition, as one text that is compared with itself later. A default partition has what those beside it
+/// leave, so it is told by them.
+pub fn bound_of_rule(r: &str) -> String {
     format!(
-        "CASE WHEN {is_default} THEN 'DEFAULT' ELSE {} || {} || COALESCE('VALUES (' || NULLIF({values}, '') || ')', '') END",
-        side("START", start),
-        side("END", end)
+        "CASE WHEN {r}.parisdefault THEN 'DEFAULT ' || COALESCE((
+           SELECT md5(string_agg({}, '; ' ORDER BY s.parruleord)) FROM pg_partition_rule s
+           WHERE s.paroid = {r}.paroid AND s.parparentrule = {r}.parparentrule AND NOT s.parisdefault), '') ELSE {} END",
+        bound_sql("s"),
+        bound_sql(r)
     )
 }
 
-/// The same of rule `r`, pg_partition_rule.
-pub fn bound_of_rule(r: &str) -> String {
-    let printed = |what: &str| format!("pg_get_expr({r}.{what}, {r}.parchildrelid)");
-    bound_sql(
-        &format!("{r}.parisdefault"),
-        [&printed("parrangestart"), &format!("{r}.parrangestartincl")],
-        [&printed("parrangeend"), &format!("{r}.parrangeendincl")],
-        &printed("parlistvalues"),
+fn bound_sql(r: &str) -> String {
+    let printed = |what: &str| format!("NULLIF(pg_get_expr({r}.{what}, {r}.parchildrelid), '')");
+    let side = |word: &str, value: &str, inclusive: &str| {
+        format!(
+            "COALESCE('{word} (' || {} || CASE WHEN {r}.{inclusive} THEN ') INCLUSIVE ' ELSE ') EXCLUSIVE ' END, '')",
+            printed(value)
+        )
+    };
+    format!(
+        "{} || {} || COALESCE('VALUES (' || {} || ')', '')",
+        side("START", "parrangestart", "parrangestartincl"),
+        side("END", "parrangeend", "parrangeendincl"),
+        printed("parlistvalues")
     )
 }
 

@@ -82,7 +82,7 @@ pub fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
     format!(
         "SELECT 'version', CAST(version() AS text), 0
          UNION ALL SELECT 'number', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'server_version_num'
-         UNION ALL SELECT 'setting', CAST(name AS text), 0 FROM pg_settings WHERE name IN ({}, 'gp_role', 'gp_session_role')
+         UNION ALL SELECT 'setting', CAST(name AS text), 0 FROM pg_settings WHERE name IN ({}, 'gp_role', 'gp_session_role', 'gp_enable_exchange_default_partition')
          UNION ALL SELECT 'timezone', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'TimeZone'
          UNION ALL SELECT 'catalog', CAST(c.relname AS text), 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            WHERE n.nspname = 'pg_catalog' AND c.relname IN ('pg_partition_rule', 'pg_partitions', 'pg_partitioned_table')
@@ -166,7 +166,15 @@ fn product(text: &str, is_greenplum: bool) -> Product {
     Product::Other
 }
 
+/// Settings that pg_settings does not show on some Greenplum, and that exist where SHOW knows them.
+pub const HIDDEN: &[&str] = &["sql_inheritance", "gp_use_legacy_hashops"];
+
 impl Server {
+    /// It has a setting that pg_settings does not show.
+    pub fn add_setting(&mut self, name: &str) {
+        self.settings.insert(name.to_owned());
+    }
+
     /// Whether a function of `FUNCTIONS` exists there and may be called.
     pub fn has_function(&self, name: &str) -> bool {
         self.functions.contains(name)
@@ -202,7 +210,11 @@ impl Server {
             true => "; SET LOCAL gp_default_storage_options = ''",
             false => "",
         };
-        format!("{of_version}{of_segments}")
+        let hash = match self.has_setting("gp_use_legacy_hashops") {
+            true => "; SET LOCAL gp_use_legacy_hashops = off",
+            false => "",
+        };
+        format!("{of_version}{of_segments}{hash}")
     }
 
     /// Whether it has a setting that it was asked about.

@@ -15,7 +15,7 @@ pub fn distribution(db: &mut dyn Database, found: &Found, definition: &mut Defin
     }
     let rows = db.query(
         "SELECT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE n.nspname = 'pg_catalog' AND c.relname = 'gp_distribution_policy' AND a.attname IN ('attrnums', 'distkey', 'policytype')
+         WHERE n.nspname = 'pg_catalog' AND c.relname = 'gp_distribution_policy' AND a.attname IN ('attrnums', 'distkey', 'policytype', 'distclass')
          ORDER BY 1",
     )?;
     let has = |name: &str| rows.iter().any(|row| row.text(0) == Some(name));
@@ -24,9 +24,14 @@ pub fn distribution(db: &mut dyn Database, found: &Found, definition: &mut Defin
         (false, true) => "attrnums",
         _ => return Ok(()),
     };
+    let classes = if has("distclass") {
+        "d.distclass"
+    } else {
+        "CAST(NULL AS text)"
+    };
     let policy = if has("policytype") { "d.policytype" } else { "'p'" };
     let rows = db.query(&format!(
-        "SELECT {policy}, d.{key}, a.attnum, a.attname FROM gp_distribution_policy d
+        "SELECT {policy}, d.{key}, a.attnum, a.attname, {classes} FROM gp_distribution_policy d
          LEFT JOIN pg_attribute a ON a.attrelid = d.localoid AND a.attnum > 0 WHERE d.localoid = {}",
         found.oid
     ))?;
@@ -39,12 +44,37 @@ pub fn distribution(db: &mut dyn Database, found: &Found, definition: &mut Defin
         row.owned(3)
     };
     let names: Vec<String> = numbers.filter_map(name).collect();
+    let classes = own_classes(db, first.text(4).unwrap_or_default())?;
+    let names: Vec<(String, Option<String>)> = names
+        .into_iter()
+        .zip(classes.into_iter().chain(std::iter::repeat(None)))
+        .collect();
     definition.distribution = Some(match (first.string(0)?.as_str(), names.is_empty()) {
         ("r", _) => Distribution::Replicated,
         (_, true) => Distribution::Randomly,
         (_, false) => Distribution::By(names),
     });
     Ok(())
+}
+
+/// Names of operator classes, whose OIDs are in `list`, as far as they are built in and not what a column has without being told.
+fn own_classes(db: &mut dyn Database, list: &str) -> Result<Vec<Option<String>>> {
+    let oids: Vec<u32> = list.split(' ').filter_map(|oid| oid.parse().ok()).collect();
+    if oids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let texts: Vec<String> = oids.iter().map(u32::to_string).collect();
+    let rows = db.query(&format!(
+        "SELECT o.oid, o.opcname FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace
+         WHERE o.oid IN ({}) AND NOT o.opcdefault AND n.nspname = 'pg_catalog'",
+        texts.join(", ")
+    ))?;
+    let name = |oid: &u32| {
+        rows.iter()
+            .find(|row| row.number(0) == Some(*oid))
+            .and_then(|row| row.owned(1))
+    };
+    Ok(oids.iter().map(name).collect())
 }
 
 /// Access method, storage parameters, tablespace, UNLOGGED.

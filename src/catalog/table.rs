@@ -51,6 +51,7 @@ impl Found {
                 readable: true,
                 bytes: self.bytes,
                 bound: None,
+                part: None,
             },
             bound: None,
             level,

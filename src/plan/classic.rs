@@ -27,7 +27,7 @@ pub struct Added {
 impl Added {
     /// For the source's `node`; `deep`: with what is below it.
     pub fn new(node: &Node<Relation>, deep: bool) -> Added {
-        let name = part_name(&node.table.name);
+        let name = part_name(&node.table);
         let level = node.level.as_ref().filter(|_| deep);
         Added {
             bound: node.bound.as_ref().and_then(bound_sql),
@@ -43,9 +43,14 @@ impl Added {
     }
 }
 
-/// What a partition is called in its level: what its table's name has after `_prt_`, as Greenplum names tables, or all of that name.
-pub fn part_name(table: &str) -> String {
-    let part = table.rsplit_once("_prt_").map_or(table, |(_, part)| part);
+/// What a partition is called in its level: as the source calls it there, else what its table's name has after `_prt_`, as Greenplum names tables, or all
+/// of that name.
+pub fn part_name(partition: &Relation) -> String {
+    if let Some(part) = &partition.part {
+        return tame(part);
+    }
+    let table = &partition.name;
+    let part = table.rsplit_once("_prt_").map_or(table.as_str(), |(_, part)| part);
     tame(if part.is_empty() { table } else { part })
 }
 
@@ -67,7 +72,7 @@ pub fn tables<'a>(
     schema: &str,
     leaves: &mut Vec<(String, &'a Node<Relation>)>,
 ) {
-    let name = table_name(parent, depth, &part_name(&node.table.name));
+    let name = table_name(parent, depth, &part_name(&node.table));
     match node.level.as_ref().filter(|_| deep) {
         Some(level) => {
             let below = level.children.iter();
@@ -171,7 +176,7 @@ pub fn add_sql(
 fn list(level: &Level<Relation>, depth: usize, storage: &dyn Fn(&Relation) -> String) -> Option<String> {
     let word = if depth == 0 { "PARTITION" } else { "SUBPARTITION" };
     let one = |child: &Node<Relation>| {
-        let name = quote_ident(&part_name(&child.table.name));
+        let name = quote_ident(&part_name(&child.table));
         let what = match child.bound.as_ref()? {
             Bound::Default => format!("DEFAULT {word} {name}"),
             bound => format!("{word} {name} {}", bound_sql(bound)?),

@@ -25,6 +25,13 @@ pub struct Creation {
     pub added: Option<Added>,
 }
 
+impl Creation {
+    /// Names of its tables, as planned.
+    pub fn names(&self) -> Vec<String> {
+        self.tables.iter().map(|table| table.name.clone()).collect()
+    }
+}
+
 /// One table of it.
 #[derive(Debug)]
 pub struct NewTable {

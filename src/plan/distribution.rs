@@ -5,8 +5,8 @@ use super::copy_sql::{quote_ident, quote_literal};
 /// How rows are spread over segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Distribution {
-    /// by the hash of columns
-    By(Vec<String>),
+    /// by the hash of columns, each with an operator class where that is not its type's own
+    By(Vec<(String, Option<String>)>),
     /// in turn
     Randomly,
     /// all of them on each
@@ -17,7 +17,16 @@ impl Distribution {
     /// As CREATE TABLE has it.
     pub fn sql(&self) -> String {
         match self {
-            Distribution::By(columns) => format!("DISTRIBUTED BY ({})", idents(columns)),
+            Distribution::By(columns) => {
+                let one = |(column, class): &(String, Option<String>)| {
+                    let class = class
+                        .as_ref()
+                        .map_or_else(String::new, |class| format!(" {}", quote_ident(class)));
+                    format!("{}{class}", quote_ident(column))
+                };
+                let columns: Vec<String> = columns.iter().map(one).collect();
+                format!("DISTRIBUTED BY ({})", columns.join(", "))
+            }
             Distribution::Randomly => "DISTRIBUTED RANDOMLY".to_owned(),
             Distribution::Replicated => "DISTRIBUTED REPLICATED".to_owned(),
         }
@@ -26,16 +35,13 @@ impl Distribution {
     /// True where rows that are alike by `columns` are on one segment, as an index that is unique needs them.
     pub fn holds_together(&self, columns: &[(String, bool, bool)]) -> bool {
         match self {
-            Distribution::By(key) => key.iter().all(|name| columns.iter().any(|(column, ..)| column == name)),
+            Distribution::By(key) => key
+                .iter()
+                .all(|(name, _)| columns.iter().any(|(column, ..)| column == name)),
             Distribution::Randomly => false,
             Distribution::Replicated => true,
         }
     }
-}
-
-fn idents(columns: &[String]) -> String {
-    let idents: Vec<String> = columns.iter().map(|column| quote_ident(column)).collect();
-    idents.join(", ")
 }
 
 /// How the source stores a table.
@@ -56,6 +62,12 @@ pub struct TableStorage {
 }
 
 impl TableStorage {
+    /// True where rows are only added.
+    pub fn is_append_optimized(&self) -> bool {
+        self.method.as_deref().is_some_and(|method| method.starts_with("ao_"))
+            || self.options.iter().any(|option| option == "appendonly=true")
+    }
+
     /// True where columns are stored one by one.
     pub fn is_by_columns(&self) -> bool {
         self.method.as_deref() == Some("ao_column") || self.options.iter().any(|option| option == "orientation=column")

@@ -171,6 +171,11 @@ impl InTree {
         format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "))
     }
 
+    /// It is a default partition of Greenplum before 7, which exchanges one only where that is allowed.
+    pub fn is_classic_default(&self) -> bool {
+        self.steps.last().is_some_and(|step| step.is_default)
+    }
+
     /// The bounds of `unit`, which this is, and of those above it up to `table`, as a plan has them; None where it is not below that.
     pub fn bounds_below(&self, unit: &str, table: &str) -> Option<String> {
         let mut chain = std::iter::once(unit).chain(self.parents.iter().map(String::as_str));

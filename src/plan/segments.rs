@@ -57,15 +57,25 @@ pub fn make(
         true => TableStorage::of_its_server,
         false => TableStorage::clone,
     }));
+    let mut roots = definition
+        .storage
+        .iter()
+        .filter(|storage| storage.relation == root.table.relation);
+    let is_append_optimized = is_alike && roots.any(TableStorage::is_append_optimized);
     let storage = |table: &Relation| {
         let found = definition
             .storage
             .iter()
             .find(|storage| storage.relation == table.relation);
-        found
+        let own = found
             .filter(|_| is_alike)
             .map(TableStorage::with_sql)
-            .unwrap_or_default()
+            .unwrap_or_default();
+        // What says nothing is stored as the table above.
+        match own.is_empty() && is_classic && table.relation != root.table.relation && is_append_optimized {
+            true => " WITH (\"appendonly\" = 'false')".to_owned(),
+            false => own,
+        }
     };
     let refusal = |detail: &str| {
         Error::unsupported("the partitioning of the source table cannot be declared there")
@@ -158,7 +168,7 @@ fn distribution(definition: &Definition, remarks: &mut Vec<String>) -> Distribut
         .iter()
         .filter(|index| index.constraint == Some("PRIMARY KEY"));
     if let Some(key) = keys.next() {
-        return Distribution::By(key.columns.iter().map(|(column, ..)| column.clone()).collect());
+        return Distribution::By(key.columns.iter().map(|(column, ..)| (column.clone(), None)).collect());
     }
     remarks.push("the table is DISTRIBUTED RANDOMLY: the source's has no distribution, and no primary key".to_owned());
     Distribution::Randomly
@@ -286,7 +296,10 @@ mod tests {
             ..TableStorage::default()
         };
         let table = Definition {
-            distribution: Some(Distribution::By(vec!["id".to_owned(), "d".to_owned()])),
+            distribution: Some(Distribution::By(vec![
+                ("id".to_owned(), Some("cdbhash_int4_ops".to_owned())),
+                ("d".to_owned(), None),
+            ])),
             storage: vec![
                 storage("t", &["appendonly=true"], None),
                 storage("t_1_prt_jan", &["compresstype=zlib"], Some("ao_column")),
@@ -299,7 +312,7 @@ mod tests {
         assert_eq!(
             made(true).statements,
             [
-                "CREATE TABLE \"n\".\"x\" (\"d\" date) WITH (\"appendonly\" = 'true') DISTRIBUTED BY (\"id\", \"d\") \
+                "CREATE TABLE \"n\".\"x\" (\"d\" date) WITH (\"appendonly\" = 'true') DISTRIBUTED BY (\"id\" \"cdbhash_int4_ops\", \"d\") \
               PARTITION BY RANGE (\"d\") (PARTITION \"jan\" START ('2016-01-01') INCLUSIVE END ('2016-02-01') EXCLUSIVE \
               WITH (\"appendonly\" = 'true', \"orientation\" = 'column', \"compresstype\" = 'zlib'))"
             ]
@@ -307,7 +320,7 @@ mod tests {
         assert_eq!(
             made(false).statements,
             [
-                "CREATE TABLE \"n\".\"x\" (\"d\" date) PARTITION BY RANGE (\"d\") DISTRIBUTED BY (\"id\", \"d\")",
+                "CREATE TABLE \"n\".\"x\" (\"d\" date) PARTITION BY RANGE (\"d\") DISTRIBUTED BY (\"id\" \"cdbhash_int4_ops\", \"d\")",
                 "CREATE TABLE \"n\".\"t_1_prt_jan\" PARTITION OF \"n\".\"x\" FOR VALUES FROM ('2016-01-01') TO ('2016-02-01') \
                  WITH (\"appendonly\" = 'true', \"orientation\" = 'column', \"compresstype\" = 'zlib')",
             ]
@@ -316,7 +329,7 @@ mod tests {
         assert_eq!(
             table.storage_left_out(),
             [
-                "distribution is not copied: DISTRIBUTED BY (\"id\", \"d\")",
+                "distribution is not copied: DISTRIBUTED BY (\"id\" \"cdbhash_int4_ops\", \"d\")",
                 "storage of t is not copied: WITH (appendonly=true)",
                 "storage of t_1_prt_jan is not copied: USING ao_column WITH (compresstype=zlib)",
             ]

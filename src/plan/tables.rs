@@ -25,6 +25,8 @@ pub struct Relation {
     pub bytes: Option<i64>,
     /// its bound, as its server prints it, of a table that is written; None for the root
     pub bound: Option<String>,
+    /// what it is called in its level, where that is something else than its table's name
+    pub part: Option<String>,
 }
 
 /// A table that is replaced as a whole: a partition of the target without partitions of its own, or all of the target.

@@ -255,10 +255,10 @@ impl Target {
         self.ask(|db| Storage::of(db, oids))
     }
 
-    /// Creates a partition and what is below it. Inside a transaction here; elsewhere in one of its own.
-    pub fn create_partition(&self, creation: &Creation) -> Result<()> {
+    /// Creates a partition and what is below it; gives the names of its tables, quoted and qualified. Inside a transaction here; elsewhere in one of its own.
+    pub fn create_partition(&self, creation: &Creation) -> Result<Vec<String>> {
         match self {
-            Target::Local(local) => local.create_partition(creation),
+            Target::Local(local) => local.create_partition(creation).map(|()| creation.names()),
             Target::Remote(remote) => remote.create_partition(creation),
         }
     }

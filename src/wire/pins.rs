@@ -40,6 +40,8 @@ pub const PINNED: &[(&str, &str, Look)] = &[
     ("session_timeout", "0", Look::Never),
     // Compiling a statement about catalogs takes longer than running it.
     ("jit", "off", Look::Never),
+    // Off, a table has no rows of those that inherit, as partitions do before PostgreSQL 10.
+    ("sql_inheritance", "on", Look::Same),
     // A policy that hides rows would make the copy silently partial: refuse instead, as pg_dump does.
     ("row_security", "off", Look::Same),
 ];

@@ -11,7 +11,7 @@ use super::refusals::{listens_alike, no_transaction, other_server, snapshot_gone
 use super::stream::Stream;
 use crate::catalog::Database;
 use crate::catalog::server::{self, Server};
-use crate::error::{Error, Result, Side, tame};
+use crate::error::{Error, Result, Side, sqlstate, tame};
 use crate::pg::{report, wait};
 use crate::plan::copy_sql::quote_literal;
 use crate::row::Row;
@@ -66,6 +66,7 @@ impl Session {
             // What gives a session no server of its own has to do so for this; from here on only a server's own queue is waited for.
             session.query_promptly("SHOW server_version")?;
             session.described = server::identify(&session.query_in_turn(&server::question(names))?);
+            session.find_hidden_settings()?;
             session.described.shared_snapshot = endpoint.shared_snapshot;
             session.link.has_segments = session.described.has_segments();
             session.link.may_queue = session.link.has_segments;
@@ -79,6 +80,23 @@ impl Session {
             Ok(())
         })?;
         Ok(session)
+    }
+
+    /// Outside of a transaction, where a refusal does no harm.
+    fn find_hidden_settings(&mut self) -> Result<()> {
+        let hidden = if self.described.is_greenplum() {
+            server::HIDDEN
+        } else {
+            &[]
+        };
+        for name in hidden {
+            match self.query_promptly(&format!("SHOW {name}")) {
+                Ok(_) => self.described.add_setting(name),
+                Err(error) if error.is_remote() && error.sqlstate == sqlstate::UNDEFINED_OBJECT => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The same in the caller's own backend, which is told what there is to tell.

@@ -231,6 +231,11 @@ impl<'a> Stage<'a> {
         text.replace(&self.own, &self.name)
     }
 
+    /// See [`InTree::is_classic_default`].
+    pub fn is_classic_default(&self) -> bool {
+        self.unit.place.is_classic_default()
+    }
+
     /// OID of the table above the unit.
     pub fn parent(&self) -> Option<u32> {
         self.unit.place.parent
@@ -274,7 +279,7 @@ impl<'a> Stage<'a> {
         let place = &self.unit.place;
         let (table, unit) = (self.table(), self.unit_table());
         if let (Some(root), false) = (place.parents.last(), place.steps.is_empty()) {
-            let mut all = steps::exchange(root, &place.steps, &table).unwrap_or_default();
+            let mut all: Vec<String> = steps::exchange(root, &place.steps, &table).into_iter().collect();
             // The old one has its name now.
             all.push(format!("DROP TABLE {table} RESTRICT"));
             all.extend(self.rename_indexes("IF EXISTS "));

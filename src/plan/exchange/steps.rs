@@ -50,22 +50,13 @@ pub fn way(root: &str, steps: &[Step]) -> Option<(String, String)> {
     Some((sql, last.called()?))
 }
 
-/// The statements that put `table` into the place of the partition, and the other way round. Its rows are known to be in place: each was checked
+/// The statement that puts `table` into the place of the partition, and the other way round. Its rows are known to be in place: each was checked
 /// by the partition's own constraint when it was loaded.
-pub fn exchange(root: &str, steps: &[Step], table: &str) -> Option<Vec<String>> {
+pub fn exchange(root: &str, steps: &[Step], table: &str) -> Option<String> {
     let (alter, called) = way(root, steps)?;
-    let mut all = Vec::new();
-    if steps.last().is_some_and(|step| step.is_default) {
-        // A default partition is loaded from the rows that no other one takes.
-        all.push(
-            "SELECT set_config(s.name, 'on', true) FROM pg_settings s WHERE s.name = 'gp_enable_exchange_default_partition'"
-                .to_owned(),
-        );
-    }
-    all.push(format!(
+    Some(format!(
         "{alter} EXCHANGE PARTITION {called} WITH TABLE {table} WITHOUT VALIDATION"
-    ));
-    Some(all)
+    ))
 }
 
 #[cfg(test)]
@@ -89,32 +80,16 @@ mod tests {
         ];
         assert_eq!(
             exchange("\"s\".\"t\"", &steps, "\"s\".\"x\"").expect("statements"),
-            [
-                "ALTER TABLE \"s\".\"t\" ALTER PARTITION \"p\"\"1\" EXCHANGE PARTITION FOR ('a') WITH TABLE \"s\".\"x\" WITHOUT VALIDATION"
-            ]
+            "ALTER TABLE \"s\".\"t\" ALTER PARTITION \"p\"\"1\" EXCHANGE PARTITION FOR ('a') WITH TABLE \"s\".\"x\" WITHOUT VALIDATION"
         );
         assert_eq!(
             exchange("t", &[step("", Some(2), None)], "x").expect("statements"),
-            ["ALTER TABLE t EXCHANGE PARTITION FOR (RANK(2)) WITH TABLE x WITHOUT VALIDATION"]
+            "ALTER TABLE t EXCHANGE PARTITION FOR (RANK(2)) WITH TABLE x WITHOUT VALIDATION"
         );
         assert_eq!(exchange("t", &[step("", None, None)], "x"), None);
         let of_list = |values: &str| step("", None, Some(values)).called().expect("a name");
         assert_eq!(of_list("NULL::text, 'b'::text"), "FOR (NULL)");
         assert_eq!(of_list("'it''s::x'::character varying(9)"), "FOR ('it''s::x')");
         assert_eq!(of_list("5, 6"), "FOR (5)");
-    }
-
-    #[test]
-    fn a_default_partition_may_be_exchanged_for_the_transaction() {
-        let default = Step {
-            is_default: true,
-            ..step("other", None, None)
-        };
-        let statements = exchange("t", &[default], "x").expect("statements");
-        assert!(statements[0].contains("gp_enable_exchange_default_partition"));
-        assert_eq!(
-            statements[1],
-            "ALTER TABLE t EXCHANGE PARTITION \"other\" WITH TABLE x WITHOUT VALIDATION"
-        );
     }
 }

@@ -18,17 +18,17 @@ impl Run {
             self.check_termination()?;
             let created_now = xact::transaction(|| {
                 self.request.limit_lock_waits()?;
-                self.target.create_partition(creation)?;
-                let names: Vec<String> = creation.tables.iter().map(|table| display_name(&table.name)).collect();
+                let tables = self.target.create_partition(creation)?;
+                let names: Vec<String> = tables.iter().map(|table| display_name(table)).collect();
                 let note = format!("created partition {} as the source has it", names.join(", "));
-                self.store.add_message(self.id, &note)
+                self.store.add_message(self.id, &note)?;
+                Ok(tables)
             });
             let parent = Unit {
                 name: creation.parent_name.clone(),
                 oid: Some(creation.parent),
             };
-            created_now.map_err(|error| self.target.name_lock_holders(error, &parent))?;
-            created.extend(creation.tables.iter().map(|table| table.name.clone()));
+            created.extend(created_now.map_err(|error| self.target.name_lock_holders(error, &parent))?);
         }
         Ok(created)
     }

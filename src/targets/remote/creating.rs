@@ -26,7 +26,7 @@ fn in_transaction<T>(remote: &Remote, f: impl FnOnce(&mut Session, Access) -> Re
 }
 
 /// See [`crate::targets::Target::create_partition`].
-pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<()> {
+pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<Vec<String>> {
     let parent = &creation.parent_name;
     let create = |session: &mut Session, access: Access| {
         if let Some(added) = &creation.added {
@@ -56,8 +56,11 @@ pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<()> {
             if *owner != described.facts.role {
                 session.batch(&format!("ALTER TABLE {} OWNER TO {}", table.name, quote_ident(owner)))?;
             }
+            if let Some(beside) = beside.as_ref().filter(|_| table.keys.is_empty()) {
+                adding::encode_like(session, &table.name, beside)?;
+            }
         }
-        Ok(())
+        Ok(creation.names())
     };
     in_transaction(remote, create).map_err(|error| local::explain_creation(error, creation))
 }

@@ -239,7 +239,7 @@ impl Remote {
     }
 
     /// See [`super::Target::create_partition`].
-    pub fn create_partition(&self, creation: &Creation) -> Result<()> {
+    pub fn create_partition(&self, creation: &Creation) -> Result<Vec<String>> {
         creating::create_partition(self, creation)
     }
 

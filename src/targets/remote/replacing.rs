@@ -135,6 +135,13 @@ fn load(
         Into::Unit => what.unit.name.clone(),
     };
     let unlike = other_defaults(remote, session, what, unit)?;
+    if session.server().is_classic() && matches!(into, Into::Unit) && !unlike.is_empty() {
+        return Err(Error::unsupported(format!(
+            "columns that are not copied have other defaults in {} than in the table, and Greenplum 6 alters none of a partition",
+            what.unit.name
+        ))
+        .hint("Name the columns in columns => ARRAY[...] as well, or map the calling role to the table's owner there: then it is exchanged."));
+    }
     set_defaults(
         session,
         &table,
@@ -299,7 +306,13 @@ fn check_vanished(session: &mut Session, what: &What<'_>) -> Result<()> {
     let name = &what.unit.name;
     let rows = session.query(&Session::question(&format!(
         "SELECT EXISTS (SELECT 1 FROM ONLY {name} WHERE {condition})"
-    )))?;
+    )));
+    let rows = rows.map_err(|error| match error.sqlstate.as_str() {
+        sqlstate::INSUFFICIENT_PRIVILEGE => error.hint(format!(
+            "GRANT SELECT ON {name} there: whether it holds rows of a range that has vanished from the source has to be known."
+        )),
+        _ => error,
+    })?;
     match rows.first().is_some_and(|row| row.is(0)) {
         true => Err(holds_vanished(name, condition)),
         false => Ok(()),
@@ -321,9 +334,13 @@ fn other_defaults(remote: &Remote, session: &mut Session, what: &What<'_>, unit:
     }
     let table = remote.table_there()?;
     let names = defaults::of_unit(session, table, unit.place.oid, what.columns)?;
+    let is_identity = match session.server().is_classic() {
+        true => "false",
+        false => "a.attidentity <> ''",
+    };
     let default_of = |session: &mut Session, oid: u32, name: &String| {
         let rows = session.query(&format!(
-            "SELECT pg_get_expr(d.adbin, d.adrelid), a.attidentity <> '' FROM pg_attribute a
+            "SELECT pg_get_expr(d.adbin, d.adrelid), {is_identity} FROM pg_attribute a
              LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
              WHERE a.attrelid = {oid} AND a.attname = {}",
             quote_literal(name)

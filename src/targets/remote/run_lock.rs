@@ -226,6 +226,14 @@ pub fn one_at_a_time(parent: u32) -> String {
     )
 }
 
+/// The same as a question that does not wait.
+pub fn try_one_at_a_time(parent: u32) -> String {
+    format!(
+        "SELECT pg_try_advisory_xact_lock({}, {})",
+        CLASS_OF_UNITS as i32, parent as i32
+    )
+}
+
 fn try_lock(session: &mut Session, held: &Held, sql: &str) -> Result<bool> {
     let rows = session.query(&format!("SELECT {sql}, {BACKEND}"))?;
     let row = rows.first().ok_or_else(|| Error::protocol("no answer"))?;

@@ -16,14 +16,21 @@ use std::time::{Duration, Instant};
 
 /// Longest attempt to lock a parent: whoever reads any of its partitions waits behind it.
 const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
-/// Longest statement that waits for a turn.
-const A_TURN: Duration = Duration::from_secs(10);
+/// Between two looks whether it is a unit's turn.
+const SHORTEST_TURN: Duration = Duration::from_millis(5);
+const LONGEST_TURN: Duration = Duration::from_millis(100);
 /// How long the parent stays locked when this end is not heard of any more.
 const ABANDONED: &str = "5s";
 
 /// Makes the table and gives its OID. Why that cannot be, if so: nothing is left of it then.
 pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<std::result::Result<u32, String>> {
-    session.batch(&format!("{}; SAVEPOINT stage", session.server().plain_tables_sql()))?;
+    let server = session.server();
+    // A default partition is loaded from the rows that no other one takes.
+    let default = match stage.is_classic_default() && server.has_setting("gp_enable_exchange_default_partition") {
+        true => "SET LOCAL gp_enable_exchange_default_partition = on; ",
+        false => "",
+    };
+    session.batch(&format!("{}; {default}SAVEPOINT stage", server.plain_tables_sql()))?;
     let made = session
         .batch(&stage.create().join("; "))
         .and_then(|()| portrait::made(session, &stage.table()))
@@ -103,22 +110,19 @@ pub fn queue(remote: &Remote, session: &mut Session, stage: &Stage<'_>, limits: 
 /// no end to it but the run's.
 pub fn wait_for_turn(remote: &Remote, session: &mut Session) -> Result<()> {
     let root = remote.root_there()?;
-    let turn = run_lock::one_at_a_time(root);
+    // A statement that waited would keep a place in a queue from those that it waits for.
+    let turn = run_lock::try_one_at_a_time(root);
+    let mut pause = SHORTEST_TURN;
     loop {
-        let waited = session.batch(&format!(
-            "SAVEPOINT turn; SET LOCAL lock_timeout = {}; {turn}",
-            A_TURN.as_millis()
-        ));
-        match waited {
-            Ok(()) => return session.batch("RELEASE SAVEPOINT turn"),
-            Err(error) if error.is_remote() && error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE => {
-                session.batch("ROLLBACK TO SAVEPOINT turn; RELEASE SAVEPOINT turn")?;
-            }
-            Err(error) => return Err(error),
+        let rows = session.query(&turn)?;
+        if rows.first().is_some_and(|row| row.is(0)) {
+            return Ok(());
         }
         if background::termination_requested() {
             return Err(Error::new(sqlstate::ADMIN_SHUTDOWN, "the worker was terminated"));
         }
+        wait::wait(None, pause);
+        pause = (pause * 2).min(LONGEST_TURN);
     }
 }
 
@@ -131,21 +135,45 @@ pub fn show(
     unit: &str,
     limits: Limits,
 ) -> Result<()> {
-    until_locked(session, &stage.lock(), stage.locks(), limits).map_err(|error| named(error, session, unit))?;
-    let now = portrait::describe(session, unit)?.ok_or_else(|| gone(unit, remote.server()))?;
-    if now != *seen {
-        return Err(Error::new(
+    let mut is_as_seen = |session: &mut Session| {
+        let now = portrait::describe(session, unit)?.ok_or_else(|| gone(unit, remote.server()))?;
+        if now == *seen {
+            return Ok(());
+        }
+        Err(Error::new(
             sqlstate::OBJECT_IN_USE,
             format!("{unit} was altered while it was to be replaced"),
         )
-        .hint("Run the same call again."));
-    }
+        .hint("Run the same call again."))
+    };
+    let locked = locked_and(
+        session,
+        &stage.lock(),
+        stage.locks(),
+        limits,
+        LONGEST_ATTEMPT,
+        &mut is_as_seen,
+    );
+    locked.map_err(|error| named(error, session, unit))?;
     // In one message: nobody waits for the way there and back in between.
     session.batch(&format!("{}; COMMIT", stage.take_place().join("; ")))
 }
 
-/// Locks `tables` with `lock`, in attempts that are short for whoever queues behind them.
+/// Locks `tables` with `lock`, in attempts that are short for whoever queues behind them. What comes after waits for other locks as long as any does.
 pub fn until_locked(session: &mut Session, lock: &str, tables: u32, limits: Limits) -> Result<()> {
+    locked_and(session, lock, tables, limits, limits.attempt, &mut |_| Ok(()))
+}
+
+/// The same with a look at what is locked, which belongs to the attempt: a question may have to wait in a queue of its server's. `afterwards`: how long
+/// statements may wait once all is locked; zero: for ever.
+fn locked_and(
+    session: &mut Session,
+    lock: &str,
+    tables: u32,
+    limits: Limits,
+    afterwards: Duration,
+    look: &mut dyn FnMut(&mut Session) -> Result<()>,
+) -> Result<()> {
     let longest = match limits.attempt.is_zero() {
         true => LONGEST_ATTEMPT,
         false => limits.attempt.min(LONGEST_ATTEMPT),
@@ -157,7 +185,7 @@ pub fn until_locked(session: &mut Session, lock: &str, tables: u32, limits: Limi
         }
         let (patience, pause) = lock_attempt(attempt, longest);
         // Each of the tables may have to be waited for.
-        if try_lock(session, lock, patience / tables.max(1))? {
+        if try_lock(session, lock, patience / tables.max(1), afterwards, look)? {
             break;
         }
         if !limits.total.is_zero() && begin.elapsed() + pause > limits.total {
@@ -188,7 +216,13 @@ fn in_vain(why: &str) -> Error {
     .final_one()
 }
 
-fn try_lock(session: &mut Session, lock: &str, patience: Duration) -> Result<bool> {
+fn try_lock(
+    session: &mut Session,
+    lock: &str,
+    patience: Duration,
+    afterwards: Duration,
+    look: &mut dyn FnMut(&mut Session) -> Result<()>,
+) -> Result<bool> {
     let milliseconds = patience.as_millis().max(1);
     // Greenplum 6 has no such limit: there keepalives find out.
     let abandoned = match session.server().has_setting("idle_in_transaction_session_timeout") {
@@ -196,9 +230,10 @@ fn try_lock(session: &mut Session, lock: &str, patience: Duration) -> Result<boo
         false => String::new(),
     };
     let locked = session.batch(&format!(
-        "SAVEPOINT show; SET LOCAL lock_timeout = {milliseconds}; {abandoned}{lock}"
+        "SAVEPOINT show; SET LOCAL lock_timeout = {milliseconds}; {abandoned}{lock}; SET LOCAL lock_timeout = {}",
+        afterwards.as_millis()
     ));
-    match locked {
+    match locked.and_then(|()| look(session)) {
         Ok(()) => Ok(true),
         Err(error)
             if error.is_remote()
