@@ -82,7 +82,7 @@ pub fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
     format!(
         "SELECT 'version', CAST(version() AS text), 0
          UNION ALL SELECT 'number', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'server_version_num'
-         UNION ALL SELECT 'setting', CAST(name AS text), 0 FROM pg_settings WHERE name IN ({}, 'gp_role', 'gp_session_role', 'gp_enable_exchange_default_partition')
+         UNION ALL SELECT 'setting', CAST(name AS text), 0 FROM pg_settings WHERE name IN ({}, 'gp_role', 'gp_session_role', 'gp_enable_exchange_default_partition', 'gp_autostats_mode')
          UNION ALL SELECT 'timezone', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'TimeZone'
          UNION ALL SELECT 'catalog', CAST(c.relname AS text), 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            WHERE n.nspname = 'pg_catalog' AND c.relname IN ('pg_partition_rule', 'pg_partitions', 'pg_partitioned_table')
@@ -200,6 +200,16 @@ impl Server {
         self.catalog == Catalog::Greenplum
     }
 
+    /// Statements for a transaction that writes, each with a semicolon before it: a COPY gathers no statistics by itself, as they are gathered afterwards where
+    /// they are wanted; and a distribution is told, and made, by the operator classes that it names.
+    pub fn writing_sql(&self) -> String {
+        let set = |name: &str, value: &str| match self.has_setting(name) {
+            true => format!("; SET LOCAL {name} = {value}"),
+            false => String::new(),
+        };
+        set("gp_autostats_mode", "none") + &set("gp_use_legacy_hashops", "off")
+    }
+
     /// Statements after which CREATE TABLE makes what it says for the rest of the transaction, whatever a role's settings are; but for default_tablespace.
     pub fn plain_tables_sql(&self) -> String {
         let of_version = match self.version {
@@ -210,11 +220,7 @@ impl Server {
             true => "; SET LOCAL gp_default_storage_options = ''",
             false => "",
         };
-        let hash = match self.has_setting("gp_use_legacy_hashops") {
-            true => "; SET LOCAL gp_use_legacy_hashops = off",
-            false => "",
-        };
-        format!("{of_version}{of_segments}{hash}")
+        format!("{of_version}{of_segments}")
     }
 
     /// Whether it has a setting that it was asked about.

@@ -245,6 +245,21 @@ pub struct Facts {
     pub dependent: Option<String>,
 }
 
+impl Described {
+    /// What is another one than in `before`, in a few words.
+    pub fn differing_from(&self, before: &Described) -> &'static str {
+        if self.place != before.place {
+            "another place among the partitions"
+        } else if self.indexes != before.indexes {
+            "other indexes"
+        } else if self.shape != before.shape {
+            "other columns, constraints, storage or grants"
+        } else {
+            "other rights, or what depends on it"
+        }
+    }
+}
+
 impl Shape {
     /// Columns that are neither among those `copied` nor computed.
     pub fn left_out<'a>(&'a self, copied: &'a [String]) -> impl Iterator<Item = &'a Column> {

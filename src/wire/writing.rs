@@ -21,9 +21,6 @@ const LOOK_FOR_CLIENT: &[(&str, &str)] = &[("client_connection_check_interval", 
 /// Settings of a transaction that writes, whatever the role has over there: text is read as it was meant.
 const MEANINGS: &str = "SET LOCAL array_nulls = on; SET LOCAL xmloption = content";
 
-/// Has a COPY gather no statistics by itself: where they are wanted they are gathered afterwards.
-const NO_STATISTICS: &str = "SET LOCAL gp_autostats_mode = none";
-
 impl Session {
     /// Begins a transaction that writes, with settings of its own as above. What was set for the session has to hold in it: an error where
     /// another process answers than before.
@@ -32,10 +29,8 @@ impl Session {
         self.query_in_turn("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             .map_err(no_transaction)?;
         self.pin(false)?;
-        self.batch(MEANINGS)?;
-        if self.server().is_greenplum() {
-            self.batch(NO_STATISTICS)?;
-        }
+        let sql = format!("{MEANINGS}{}", self.server().writing_sql());
+        self.batch(&sql)?;
         match before.is_none() || before == self.backend {
             true => Ok(()),
             false => Err(self.is_no_session()),

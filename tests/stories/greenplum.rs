@@ -10,6 +10,7 @@ mod killed;
 mod levels;
 mod months;
 mod newer;
+mod odd_tables;
 mod other_ends;
 mod queues;
 mod quoted;

@@ -144,6 +144,7 @@ pub fn show(
             sqlstate::OBJECT_IN_USE,
             format!("{unit} was altered while it was to be replaced"),
         )
+        .detail(format!("It has {} now.", now.differing_from(seen)))
         .hint("Run the same call again."))
     };
     let locked = locked_and(
