@@ -81,9 +81,10 @@ pub fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
     let functions: Vec<String> = FUNCTIONS.iter().map(|name| format!("'{name}'")).collect();
     format!(
         "SELECT 'version', CAST(version() AS text), 0
-         UNION ALL SELECT 'number', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'server_version_num'
-         UNION ALL SELECT 'setting', CAST(name AS text), 0 FROM pg_settings WHERE name IN ({}, 'gp_role', 'gp_session_role', 'gp_enable_exchange_default_partition', 'gp_autostats_mode')
-         UNION ALL SELECT 'timezone', CAST(setting AS text), 0 FROM pg_settings WHERE name = 'TimeZone'
+         UNION ALL SELECT CASE name WHEN 'server_version_num' THEN 'number' WHEN 'TimeZone' THEN 'timezone' ELSE 'setting' END,
+           CASE WHEN name IN ('server_version_num', 'TimeZone') THEN CAST(setting AS text) ELSE CAST(name AS text) END, 0
+           FROM pg_settings WHERE name IN ({}, 'server_version_num', 'TimeZone', 'gp_role', 'gp_session_role',
+                                           'gp_enable_exchange_default_partition', 'gp_autostats_mode')
          UNION ALL SELECT 'catalog', CAST(c.relname AS text), 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            WHERE n.nspname = 'pg_catalog' AND c.relname IN ('pg_partition_rule', 'pg_partitions', 'pg_partitioned_table')
          UNION ALL SELECT 'catalog', CAST(a.attname AS text), 0 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid

@@ -57,30 +57,9 @@ pub fn make(
         true => TableStorage::of_its_server,
         false => TableStorage::clone,
     }));
-    let mut roots = definition
-        .storage
-        .iter()
-        .filter(|storage| storage.relation == root.table.relation);
-    let is_append_optimized = is_alike && roots.any(TableStorage::is_append_optimized);
-    let storage = |table: &Relation| {
-        let found = definition
-            .storage
-            .iter()
-            .find(|storage| storage.relation == table.relation);
-        let own = found
-            .filter(|_| is_alike)
-            .map(TableStorage::with_sql)
-            .unwrap_or_default();
-        // What says nothing is stored as the table above.
-        match own.is_empty() && is_classic && table.relation != root.table.relation && is_append_optimized {
-            true => " WITH (\"appendonly\" = 'false')".to_owned(),
-            false => own,
-        }
-    };
-    let refusal = |detail: &str| {
-        Error::unsupported("the partitioning of the source table cannot be declared there")
-            .detail(detail)
-            .hint("Create the table there by hand, with partitions or without, and attach it: a sync fits the rows in.")
+    let storage = |table: &Relation| match is_alike {
+        true => storage_sql(definition, root, table, is_classic),
+        false => String::new(),
     };
     if !root.level.as_ref().is_none_or(has_words) {
         return Err(refusal("A level of a Greenplum is RANGE on one column, or LIST."));
@@ -117,6 +96,42 @@ pub fn make(
         &mut remarks,
     ));
     Ok(Made { statements, remarks })
+}
+
+/// How `table`, the source's root or below it, is stored, with a space before it.
+fn storage_sql(definition: &Definition, root: &Node<Relation>, table: &Relation, is_classic: bool) -> String {
+    let of = |relation: &str| definition.storage.iter().find(|storage| storage.relation == relation);
+    let own = of(&table.relation).map(TableStorage::with_sql).unwrap_or_default();
+    let is_below = table.relation != root.table.relation;
+    // What says nothing would be stored as the table above.
+    match own.is_empty()
+        && is_classic
+        && is_below
+        && of(&root.table.relation).is_some_and(TableStorage::is_append_optimized)
+    {
+        true => " WITH (\"appendonly\" = 'false')".to_owned(),
+        false => own,
+    }
+}
+
+fn refusal(detail: &str) -> Error {
+    Error::unsupported("the partitioning of the source table cannot be declared there")
+        .detail(detail)
+        .hint("Create the table there by hand, with partitions or without, and attach it: a sync fits the rows in.")
+}
+
+/// What is told of encodings that partitions from 7 on do not get from the table above.
+pub fn encodings_left_out(root: &Node<Relation>, columns: &[NewColumn<'_>], is_classic: bool) -> Option<String> {
+    let encoded = columns.iter().filter(|column| !column.definition.encoding.is_empty());
+    let names: Vec<String> = encoded
+        .map(|column| format!("\"{}\"", column.definition.name))
+        .collect();
+    (!is_classic && root.level.is_some() && !names.is_empty()).then(|| {
+        format!(
+            "encodings of columns {} are not copied: partitions there have those of their storage parameters",
+            names.join(", ")
+        )
+    })
 }
 
 /// The statements for the table's indexes; those of partitions are told.

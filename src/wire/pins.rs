@@ -46,6 +46,17 @@ pub const PINNED: &[(&str, &str, Look)] = &[
     ("row_security", "off", Look::Same),
 ];
 
+/// Settings of a session that holds something over there: keepalives of that end, in seconds, and no end for being idle.
+pub const IN_TOUCH: &[(&str, &str)] = &[
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
+    ("idle_session_timeout", "0"),
+];
+/// The same while a statement is at work, which keepalives do not end: how often the server looks, since 14. Not every system lets it.
+pub const LOOK_FOR_CLIENT: &[(&str, &str)] = &[("client_connection_check_interval", "10s")];
+
 /// Settings of one server's sessions.
 #[derive(Debug, Clone, Default)]
 pub struct Pins {

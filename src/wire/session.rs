@@ -5,7 +5,7 @@ use super::connect::connect;
 use super::endpoint::Endpoint;
 use super::frames::{Copy, Data};
 use super::link::Link;
-use super::pins::{self, BACKEND, PINNED, Pins};
+use super::pins::{self, BACKEND, IN_TOUCH, LOOK_FOR_CLIENT, PINNED, Pins};
 use super::query::Running;
 use super::refusals::{listens_alike, no_transaction, other_server, snapshot_gone};
 use super::stream::Stream;
@@ -62,7 +62,8 @@ impl Session {
             running: None,
         };
         let (session, ()) = session.and_then(|session| {
-            let names = PINNED.iter().map(|(name, ..)| *name);
+            let held = IN_TOUCH.iter().chain(LOOK_FOR_CLIENT).map(|(name, _)| *name);
+            let names = PINNED.iter().map(|(name, ..)| *name).chain(held);
             // What gives a session no server of its own has to do so for this; from here on only a server's own queue is waited for.
             session.query_promptly("SHOW server_version")?;
             session.described = server::identify(&session.query_in_turn(&server::question(names))?);

@@ -1,22 +1,11 @@
 //! A session that writes over there, and holds something between its transactions: settings and locks of its own, so all of them have to be in one process.
 
-use super::pins::BACKEND;
+use super::pins::{BACKEND, IN_TOUCH, LOOK_FOR_CLIENT};
 use super::refusals::{no_transaction, shared_out};
 use super::session::Session;
 use crate::catalog::Database;
 use crate::error::{Error, Result};
 use crate::pg::report;
-
-/// Settings of a session that holds something over there: keepalives of that end, in seconds, and no end for being idle.
-const IN_TOUCH: &[(&str, &str)] = &[
-    ("tcp_keepalives_idle", "10"),
-    ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "3"),
-    ("tcp_user_timeout", "30000"),
-    ("idle_session_timeout", "0"),
-];
-/// The same while a statement is at work, which keepalives do not end: how often the server looks, since 14. Not every system lets it.
-const LOOK_FOR_CLIENT: &[(&str, &str)] = &[("client_connection_check_interval", "10s")];
 
 /// Settings of a transaction that writes, whatever the role has over there: text is read as it was meant.
 const MEANINGS: &str = "SET LOCAL array_nulls = on; SET LOCAL xmloption = content";
@@ -62,15 +51,12 @@ impl Session {
 
     /// Settings to the session's end, of which its server may not have every one.
     fn set_those_there_are(&mut self, settings: &[(&str, &str)]) -> Result<()> {
-        let values: Vec<String> = settings
-            .iter()
-            .map(|(name, value)| format!("('{name}', '{value}')"))
-            .collect();
-        self.batch(&format!(
-            "SELECT pg_catalog.set_config(s.name, v.value, false)
-             FROM (VALUES {}) AS v(name, value) JOIN pg_catalog.pg_settings s ON s.name = v.name",
-            values.join(", ")
-        ))
+        let there = settings.iter().filter(|(name, _)| self.server().has_setting(name));
+        let set: Vec<String> = there.map(|(name, value)| format!("SET {name} = '{value}'")).collect();
+        match set.is_empty() {
+            true => Ok(()),
+            false => self.batch(&set.join("; ")),
+        }
     }
 
     /// Ends a session politely that is in no transaction.

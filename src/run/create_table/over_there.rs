@@ -103,10 +103,14 @@ fn on_segments<'a>(
 ) -> Result<Made> {
     let rows = session.query("SELECT amname FROM pg_catalog.pg_am")?;
     let methods: Vec<String> = rows.iter().map(|row| row.string(0)).collect::<Result<_>>()?;
-    for column in columns.iter_mut().filter(|_| definition.distribution.is_some()) {
+    let is_classic = session.server().is_classic();
+    let encodings = definition
+        .distribution
+        .is_some()
+        .then(|| segments::encodings_left_out(&table.root, columns, is_classic));
+    for column in columns.iter_mut().filter(|_| encodings == Some(None)) {
         column.encoding = &column.definition.encoding;
     }
-    let is_classic = session.server().is_classic();
     let has_method = |method: &str| methods.iter().any(|known| known == method);
     let mut made = segments::make(
         (schema, name),
@@ -116,6 +120,7 @@ fn on_segments<'a>(
         is_classic,
         &has_method,
     )?;
+    made.remarks.extend(encodings.flatten());
     let qualified = quote_qualified(schema, name);
     made.statements.extend(plan::defaults_sql(&qualified, columns));
     for check in checks {

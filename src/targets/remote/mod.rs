@@ -13,6 +13,7 @@
 mod adding;
 mod analyzing;
 mod creating;
+mod filling;
 mod portrait;
 mod replacing;
 mod run_lock;

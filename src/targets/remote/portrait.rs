@@ -216,6 +216,15 @@ pub fn describe(session: &mut Session, unit_name: &str) -> Result<Option<Describ
     ask(session, &sql)
 }
 
+/// What tells more quickly than all of it whether a unit is as it was; None where nothing does.
+pub fn stamp(session: &mut Session, oid: u32) -> Result<Option<String>> {
+    if !session.server().is_classic() {
+        return Ok(None);
+    }
+    let rows = session.query(&rules::stamp(oid))?;
+    Ok(rows.first().and_then(|row| row.owned(0)))
+}
+
 /// The shape of a table that was made, and its OID.
 pub fn made(session: &mut Session, table: &str) -> Result<(Shape, u32)> {
     let (schema, name) = parts(table)?;

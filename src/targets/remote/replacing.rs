@@ -1,12 +1,13 @@
 //! Replacing the rows of one unit over there, in one transaction: afterwards the unit holds exactly what the source sent, or the transaction is undone
 //! and it holds what it held.
 
+use super::filling::{other_defaults, set_defaults};
 use super::portrait::{self, gone, parts};
 use super::{Remote, staging};
-use crate::catalog::{Database, defaults};
+use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::xact;
-use crate::plan::copy_sql::{copy_in, quote_ident, quote_literal};
+use crate::plan::copy_sql::{copy_in, quote_ident};
 use crate::plan::exchange::stage::Stage;
 use crate::plan::exchange::{Described, obstacle};
 use crate::plan::replace::{Replace, Way};
@@ -40,7 +41,7 @@ pub fn replace(
     what.gauge.begin();
     let mut session = remote.session()?;
     let session = &mut *session;
-    let unit = begin(remote, session, what, &name)?;
+    let (unit, stamp) = begin(remote, session, what, &name)?;
     let obstacle = match what.replace {
         Replace::Truncate => None,
         _ => match obstacle(&unit, what.columns) {
@@ -67,7 +68,7 @@ pub fn replace(
         way: into.way(),
         processes: 1,
         remark: None,
-        storage: commit(remote, session, what, &unit, &into)?,
+        storage: commit(remote, session, what, (&unit, stamp.as_deref()), &into)?,
         obstacle,
     };
     xact::transaction(|| record(&loaded))?;
@@ -96,15 +97,21 @@ impl Into<'_> {
 }
 
 /// Begins the transaction, one of the run, and looks at the unit, which is what was planned.
-fn begin(remote: &Remote, session: &mut Session, what: &What<'_>, name: &str) -> Result<Described> {
+fn begin(remote: &Remote, session: &mut Session, what: &What<'_>, name: &str) -> Result<(Described, Option<String>)> {
     session.begin_to_write()?;
     session.batch(&Session::application_name_sql(name))?;
     remote.join(session)?;
+    // Before all is asked: what changes in between is another stamp later.
+    let stamp = match what.unit.oid {
+        Some(oid) => portrait::stamp(session, oid)?,
+        None => None,
+    };
     let unit = portrait::describe(session, &what.unit.name)?.ok_or_else(|| gone(&what.unit.name, remote.server()))?;
     check_planned(remote, what, &unit)?;
     check_filter(remote, session, what)?;
     check_vanished(session, what)?;
-    Ok(unit)
+    let stamp = stamp.filter(|_| what.unit.oid == Some(unit.place.oid));
+    Ok((unit, stamp))
 }
 
 /// Makes the table that is to take the unit's place. Where a table like the unit cannot be made the unit itself is loaded, for the reason that is given.
@@ -174,7 +181,7 @@ fn commit(
     remote: &Remote,
     session: &mut Session,
     what: &What<'_>,
-    unit: &Described,
+    (unit, stamp): (&Described, Option<&str>),
     into: &Into<'_>,
 ) -> Result<Storage> {
     match into {
@@ -189,7 +196,7 @@ fn commit(
             let storage = storage_of(session, *oid)?;
             let queued = staging::queue(remote, session, stage, what.limits);
             queued.map_err(|error| into.in_units_terms(error))?;
-            staging::show(remote, session, stage, unit, &what.unit.name, what.limits)?;
+            staging::show(remote, session, stage, (unit, stamp), &what.unit.name, what.limits)?;
             Ok(storage)
         }
     }
@@ -293,6 +300,9 @@ fn lock_for_all_segments(remote: &Remote, session: &mut Session, what: &What<'_>
             let error = staging::named(error, session, name);
             Error {
                 message: "the partition could not be truncated: others kept it or a table above it locked".to_owned(),
+                detail: error
+                    .detail
+                    .map(|detail| detail.replace("; what was loaded is given up", "")),
                 ..error
             }
         }
@@ -317,69 +327,6 @@ fn check_vanished(session: &mut Session, what: &What<'_>) -> Result<()> {
         true => Err(holds_vanished(name, condition)),
         false => Ok(()),
     }
-}
-
-/// A column that is not copied and that the unit fills otherwise than the table of the call.
-struct Unlike {
-    name: String,
-    /// expressions; None: no default
-    of_table: Option<String>,
-    of_unit: Option<String>,
-}
-
-/// Columns of the unit that get the table's default instead of the unit's own.
-fn other_defaults(remote: &Remote, session: &mut Session, what: &What<'_>, unit: &Described) -> Result<Vec<Unlike>> {
-    if what.unit.name == remote.name() || unit.shape.left_out(what.columns).next().is_none() {
-        return Ok(Vec::new());
-    }
-    let table = remote.table_there()?;
-    let names = defaults::of_unit(session, table, unit.place.oid, what.columns)?;
-    let is_identity = match session.server().is_classic() {
-        true => "false",
-        false => "a.attidentity <> ''",
-    };
-    let default_of = |session: &mut Session, oid: u32, name: &String| {
-        let rows = session.query(&format!(
-            "SELECT pg_get_expr(d.adbin, d.adrelid), {is_identity} FROM pg_attribute a
-             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-             WHERE a.attrelid = {oid} AND a.attname = {}",
-            quote_literal(name)
-        ))?;
-        let row = rows.first().ok_or_else(|| Error::protocol("no column"))?;
-        match row.is(1) {
-            true => Err(Error::unsupported(format!(
-                "column \"{name}\" of {} is not copied and an identity of one table only",
-                what.unit.name
-            ))
-            .hint("Name it in columns as well, or give it a default instead.")),
-            false => Ok(row.owned(0)),
-        }
-    };
-    let one = |name: String| {
-        Ok(Unlike {
-            of_table: default_of(session, table, &name)?,
-            of_unit: default_of(session, unit.place.oid, &name)?,
-            name,
-        })
-    };
-    names.into_iter().map(one).collect()
-}
-
-/// Gives columns other defaults; the transaction shows nobody.
-fn set_defaults<'a>(
-    session: &mut Session,
-    table: &str,
-    columns: impl Iterator<Item = (&'a String, &'a Option<String>)>,
-) -> Result<()> {
-    for (name, default) in columns {
-        let action = match default {
-            Some(expression) => format!("SET DEFAULT {expression}"),
-            None => "DROP DEFAULT".to_owned(),
-        };
-        let name = quote_ident(name);
-        session.batch(&format!("ALTER TABLE ONLY {table} ALTER COLUMN {name} {action}"))?;
-    }
-    Ok(())
 }
 
 /// The number of rows loaded, if all that were sent are there, or were left out by the condition.

@@ -131,11 +131,14 @@ pub fn show(
     remote: &Remote,
     session: &mut Session,
     stage: &Stage<'_>,
-    seen: &Described,
+    (seen, stamp): (&Described, Option<&str>),
     unit: &str,
     limits: Limits,
 ) -> Result<()> {
     let mut is_as_seen = |session: &mut Session| {
+        if stamp.is_some() && portrait::stamp(session, seen.place.oid)?.as_deref() == stamp {
+            return Ok(());
+        }
         let now = portrait::describe(session, unit)?.ok_or_else(|| gone(unit, remote.server()))?;
         if now == *seen {
             return Ok(());

@@ -67,3 +67,32 @@ pub const FACTS: &str = "json_build_object(
                  AND EXISTS (SELECT 1 FROM pg_constraint k WHERE k.oid = d.objid AND k.conrelid = c.id))
         AND NOT (d.classid = CAST('pg_attrdef' AS regclass)
                  AND EXISTS (SELECT 1 FROM pg_attrdef f WHERE f.oid = d.objid AND f.adrelid = c.id))))";
+
+/// A text that is another one when what [`PLACE`](place), [`FACTS`] and the shape tell of the table with this OID may be. It is asked for with the table
+/// locked, where all of that would take the tenfold: which rows of the catalogs there are of it, and which partitions beside it and above.
+pub fn stamp(oid: u32) -> String {
+    let rows = |catalog: &str, column: &str| {
+        format!("SELECT '{catalog} ' || t.xmin || ' ' || t.ctid AS v FROM {catalog} t WHERE t.{column} = {oid}")
+    };
+    let catalogs = [
+        ("pg_class", "oid"),
+        ("pg_attribute", "attrelid"),
+        ("pg_attrdef", "adrelid"),
+        ("pg_index", "indrelid"),
+        ("pg_constraint", "conrelid"),
+        ("pg_description", "objoid"),
+        ("pg_depend", "refobjid"),
+        ("pg_inherits", "inhrelid"),
+        ("pg_attribute_encoding", "attrelid"),
+        ("gp_distribution_policy", "localoid"),
+    ];
+    let rows: Vec<String> = catalogs.iter().map(|(catalog, column)| rows(catalog, column)).collect();
+    format!(
+        "SELECT md5(string_agg(s.v, ' ' ORDER BY s.v)) FROM (
+           {}
+           UNION ALL SELECT 'partitions ' || count(*) || ' ' || sum(CAST(hashtext(r.oid || ' ' || r.parname || ' ' || r.parruleord) AS bigint))
+           FROM pg_partition_rule r JOIN pg_partition q ON q.oid = r.paroid
+           WHERE q.parrelid = (SELECT o.parrelid FROM pg_partition o JOIN pg_partition_rule own ON own.paroid = o.oid WHERE own.parchildrelid = {oid})) s",
+        rows.join(" UNION ALL ")
+    )
+}
