@@ -121,15 +121,16 @@ fn partitions(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Vec<
 pub fn bound_of_rule(r: &str) -> String {
     format!(
         "CASE WHEN {r}.parisdefault THEN 'DEFAULT ' || COALESCE((
-           SELECT md5(string_agg({}, '; ' ORDER BY s.parruleord)) FROM pg_partition_rule s
-           WHERE s.paroid = {r}.paroid AND s.parparentrule = {r}.parparentrule AND NOT s.parisdefault), '') ELSE {} END",
+           SELECT md5(string_agg(b.text, '; ' ORDER BY b.text)) FROM (SELECT {} AS text FROM pg_partition_rule s
+             WHERE s.paroid = {r}.paroid AND s.parparentrule = {r}.parparentrule AND NOT s.parisdefault) b), '') ELSE {} END",
         bound_sql("s"),
         bound_sql(r)
     )
 }
 
 fn bound_sql(r: &str) -> String {
-    let printed = |what: &str| format!("NULLIF(pg_get_expr({r}.{what}, {r}.parchildrelid), '')");
+    // A constant needs no table to be printed, and one that is being exchanged has none for a moment.
+    let printed = |what: &str| format!("NULLIF(pg_get_expr({r}.{what}, 0), '')");
     let side = |word: &str, value: &str, inclusive: &str| {
         format!(
             "COALESCE('{word} (' || {} || CASE WHEN {r}.{inclusive} THEN ') INCLUSIVE ' ELSE ') EXCLUSIVE ' END, '')",

@@ -13,7 +13,7 @@
 mod adding;
 mod analyzing;
 mod creating;
-mod filling;
+mod own_defaults;
 mod portrait;
 mod replacing;
 mod run_lock;

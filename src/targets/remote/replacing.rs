@@ -1,7 +1,7 @@
 //! Replacing the rows of one unit over there, in one transaction: afterwards the unit holds exactly what the source sent, or the transaction is undone
 //! and it holds what it held.
 
-use super::filling::{other_defaults, set_defaults};
+use super::own_defaults::{other_defaults, set_defaults};
 use super::portrait::{self, gone, parts};
 use super::{Remote, staging};
 use crate::catalog::Database;

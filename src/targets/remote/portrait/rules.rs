@@ -32,7 +32,7 @@ pub fn place() -> String {
                        'rank', CASE WHEN q.parkind = 'r' AND NOT r.parisdefault THEN
                                  (SELECT count(*) FROM pg_partition_rule s WHERE s.paroid = r.paroid AND s.parparentrule = r.parparentrule
                                     AND NOT s.parisdefault AND s.parruleord <= r.parruleord) END,
-                       'values', pg_get_expr(r.parlistvalues, r.parchildrelid)) ORDER BY q.parlevel), '[]')
+                       'values', pg_get_expr(r.parlistvalues, 0)) ORDER BY q.parlevel), '[]')
                      FROM pg_partition_rule r JOIN pg_partition q ON q.oid = r.paroid
                      WHERE r.parchildrelid = c.id OR r.parchildrelid IN (SELECT a.id FROM above a)))"
     )
