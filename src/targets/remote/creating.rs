@@ -1,7 +1,7 @@
 //! Creating partitions over there that the source has, and dropping those that it has no more. Each is a transaction of its own there.
 
 use super::portrait::{self, gone};
-use super::staging::until_locked;
+use super::staging::{named, until_locked};
 use super::{Access, Remote, adding};
 use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
@@ -45,7 +45,8 @@ pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<Vec<Stri
             InTree::read_lock(&above),
             tables.join(", ")
         );
-        until_locked(session, &lock, (above.len() + tables.len()) as u32, access.limits)?;
+        until_locked(session, &lock, (above.len() + tables.len()) as u32, access.limits)
+            .map_err(|error| named(error, session, parent))?;
         let owner = &described.shape.owner;
         let beside = adding::stored_like(session, creation)?;
         let storage = beside.as_ref().map_or_else(String::new, storage_of);

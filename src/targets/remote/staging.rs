@@ -19,6 +19,8 @@ const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
 /// Between two looks whether it is a unit's turn.
 const SHORTEST_TURN: Duration = Duration::from_millis(5);
 const LONGEST_TURN: Duration = Duration::from_millis(100);
+/// How often a table is looked for that is there but for a moment.
+const LOOKS_FOR_A_NAME: usize = 20;
 /// How long the parent stays locked when this end is not heard of any more.
 const ABANDONED: &str = "5s";
 
@@ -66,8 +68,20 @@ pub fn rows_in_the_way(session: &mut Session, unit: &Described) -> Result<Option
     let Some(default) = &unit.place.default else {
         return Ok(None);
     };
-    let rows = session.query(&Session::question(&format!("SELECT EXISTS (SELECT 1 FROM {default})")))?;
-    let holds_rows = rows.first().is_some_and(|row| row.is(0));
+    let question = Session::question(&format!("SELECT EXISTS (SELECT 1 FROM {default})"));
+    let mut rows = session.query(&question);
+    for _ in 0..LOOKS_FOR_A_NAME {
+        // Greenplum looks for the name before it waits for who is just exchanging what is called so.
+        match &rows {
+            Err(error) if error.is_remote() && error.sqlstate == sqlstate::UNDEFINED_TABLE => {
+                session.undo()?;
+                wait::wait(None, LONGEST_TURN);
+                rows = session.query(&question);
+            }
+            _ => break,
+        }
+    }
+    let holds_rows = rows?.first().is_some_and(|row| row.is(0));
     Ok(holds_rows.then(|| {
         format!("default partition {default} beside it holds rows, which would be looked through with all locked")
     }))

@@ -39,7 +39,7 @@ const LIST_FIRST: Tree = Tree {
     name: "list_range",
     table: "CREATE TABLE list_range (id int, region text, d date) WITH (appendonly = true, orientation = column) DISTRIBUTED BY (id)
             PARTITION BY LIST (region) SUBPARTITION BY RANGE (d)
-            (PARTITION eu VALUES ('de', 'fr') (SUBPARTITION old END (date '2016-01-01'), SUBPARTITION young START (date '2016-01-01')),
+            (PARTITION eu VALUES ('de', 'fr') (SUBPARTITION early END (date '2016-01-01'), SUBPARTITION late START (date '2016-01-01')),
              PARTITION us VALUES ('us') (SUBPARTITION all_of_it START (date '2015-01-01') END (date '2017-01-01')))",
     rows: "INSERT INTO list_range SELECT g, (ARRAY['de', 'fr', 'us'])[1 + g % 3], date '2015-07-01' + g % 366 FROM generate_series(1, 3000) g",
     end: "20161231",

@@ -62,5 +62,5 @@ fn a_partition_with_such_a_name_is_created() {
     clusters.attach("\"T 1\"");
     clusters.copied("'\"T 1\"', '20160229', 2");
     clusters.same_rows("\"T 1\"", "true");
-    assert_eq!(clusters.target.portrait(), clusters.source.portrait());
+    clusters.same_portraits();
 }

@@ -9,6 +9,13 @@ impl Clusters {
         assert_eq!(here, there, "{table}: {filter}");
     }
 
+    /// Asserts that all tables are the same on both, whose catalogs tell it in the same words if they are of one version.
+    pub fn same_portraits(&self) {
+        if self.target.version == self.source.version {
+            assert_eq!(self.target.portrait(), self.source.portrait());
+        }
+    }
+
     /// Asserts that the last run has exchanged all it has copied.
     pub fn all_exchanged(&self) {
         let reasons = self
