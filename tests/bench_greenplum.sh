@@ -91,13 +91,16 @@ awk '{ n[$2]++; v[$2, n[$2]] = $3 }
 # The longest of a reader's queries, milliseconds, while $1 is synced.
 longest() {
     local reader
-    (while :; do echo "SELECT count(*) FROM $schema.big WHERE d = '2016-01-03' AND id < 100;"; done) \
-        | gp "$TARGET_GP" -c '\timing on' -f - 2>/dev/null | awk '/^Time:/ { if ($2 > most) most = $2; n++ } { if (n % 20 == 0) { print most, n; fflush() } }' >"$dir/reader" &
+    rm -f "$dir/stop"
+    while [ ! -e "$dir/stop" ]; do echo "SELECT count(*) FROM $schema.big WHERE d = '2016-01-03' AND id < 100;"; done 2>/dev/null \
+        | gp "$TARGET_GP" -c '\timing on' -f - >"$dir/reader" 2>/dev/null &
     reader=$!
     sync "$1"
+    touch "$dir/stop"
+    # What is in the pipe still is not waited for.
     kill "$reader" 2>/dev/null || true
     wait "$reader" 2>/dev/null || true
-    tail -n 1 "$dir/reader" | awk '{ printf "%.0f ms of %d queries", $1, $2 }'
+    awk '/^Time:/ { if ($2 > most) most = $2; n++ } END { printf "%.0f ms of %d queries", most, n }' "$dir/reader"
 }
 for round in $(seq "$rounds"); do
     echo "$round longest query of a reader of the table: $(longest big); while another table is synced: $(longest other)"
