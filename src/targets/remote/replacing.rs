@@ -299,10 +299,7 @@ fn lock_for_all_segments(remote: &Remote, session: &mut Session, what: &What<'_>
         sqlstate::LOCK_NOT_AVAILABLE if !error.is_remote() => {
             let error = staging::named(error, session, name);
             Error {
-                message: "the partition could not be truncated: others kept it or a table above it locked".to_owned(),
-                detail: error
-                    .detail
-                    .map(|detail| detail.replace("; what was loaded is given up", "")),
+                message: format!("the partition could not be truncated: {}", error.message),
                 ..error
             }
         }

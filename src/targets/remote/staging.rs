@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
 /// Between two looks whether it is a unit's turn.
 const SHORTEST_TURN: Duration = Duration::from_millis(5);
-const LONGEST_TURN: Duration = Duration::from_millis(100);
+const LONGEST_TURN: Duration = Duration::from_millis(20);
 /// How often a table is looked for that is there but for a moment.
-const LOOKS_FOR_A_NAME: usize = 20;
+const LOOKS_FOR_A_NAME: usize = 100;
 /// How long the parent stays locked when this end is not heard of any more.
 const ABANDONED: &str = "5s";
 
@@ -172,7 +172,7 @@ pub fn show(
         LONGEST_ATTEMPT,
         &mut is_as_seen,
     );
-    locked.map_err(|error| named(error, session, unit))?;
+    locked.map_err(|error| named(given_up(error), session, unit))?;
     // In one message: nobody waits for the way there and back in between.
     session.batch(&format!("{}; COMMIT", stage.take_place().join("; ")))
 }
@@ -207,13 +207,15 @@ fn locked_and(
             break;
         }
         if !limits.total.is_zero() && begin.elapsed() + pause > limits.total {
-            return Err(
-                in_vain("others kept the partition or its parent locked").detail(format!(
-                    "{} attempts to lock them in {:.1} s; what was loaded is given up.",
-                    attempt + 1,
-                    begin.elapsed().as_secs_f64()
-                )),
-            );
+            return Err(Error {
+                message: "others kept the partition or its parent locked".to_owned(),
+                ..in_vain("")
+            }
+            .detail(format!(
+                "{} attempts to lock them in {:.1} s.",
+                attempt + 1,
+                begin.elapsed().as_secs_f64()
+            )));
         }
         let end = Instant::now() + pause;
         while Instant::now() < end {
@@ -222,6 +224,18 @@ fn locked_and(
         session.check_alive()?;
     }
     Ok(())
+}
+
+/// The error of a lock that was not to be had once all was loaded.
+fn given_up(error: Error) -> Error {
+    if error.sqlstate != sqlstate::LOCK_NOT_AVAILABLE || error.is_remote() {
+        return error;
+    }
+    let detail = error.detail.as_ref().map(|detail| detail.trim_end_matches('.'));
+    Error {
+        detail: detail.map(|detail| format!("{detail}; what was loaded is given up.")),
+        ..in_vain(&error.message)
+    }
 }
 
 /// Not worth another attempt: it would load everything again to meet the same readers.
