@@ -35,10 +35,10 @@ for table in big other; do
         (g % 1000000) / 100.0, g % 1000, repeat('x', (g % 90)::int), g % 2 = 0 FROM generate_series(1, $rows) g" -c "ANALYZE $schema.$table"
 done
 
-# The server between.
+# The server between, which nobody reaches but by its own socket: so no port can be taken.
 "${as_user[@]}" cp -a "$dir/template" "$dir/between"
-port=$((20000 + RANDOM % 20000))
-"${as_user[@]}" "$bin/pg_ctl" -D "$dir/between" -l "$dir/between.log" -w -o "-p $port -k $dir -c max_worker_processes=32" start >/dev/null
+port=5432
+"${as_user[@]}" "$bin/pg_ctl" -D "$dir/between" -l "$dir/between.log" -w -o "-p $port -k $dir -c listen_addresses='' -c max_worker_processes=32" start >/dev/null
 trap 'clear_both || true; "${as_user[@]}" "$bin/pg_ctl" -D "$dir/between" -m immediate stop >/dev/null; leave_ground' EXIT
 between() { PGOPTIONS="-c client_min_messages=warning ${settings:-}" "$bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -h "$dir" -p "$port" -U postgres postgres "$@"; }
 # options CONNECTION PATTERN: those of its words whose names are like it, as OPTIONS has them.
