@@ -201,11 +201,7 @@ impl Readers {
 
     /// Waits until each has got `more` answers.
     pub fn until_each_has_read(&self, more: usize) {
-        let before: Vec<usize> = self.counts.iter().map(|c| c.load(Ordering::SeqCst)).collect();
-        poll("every reader has read", SOON, || {
-            let now = self.counts.iter().map(|c| c.load(Ordering::SeqCst));
-            now.zip(&before).all(|(now, before)| now >= before + more)
-        });
+        until_each_has_read(&self.counts, more);
     }
 
     /// Stops them; asserts that none has seen anything odd. The longest that any query took.
@@ -278,4 +274,13 @@ pub fn old_snapshot(cluster: &Cluster) -> Client {
         .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
         .expect("a snapshot");
     client
+}
+
+/// Waits until each of those who count has counted `more`.
+pub fn until_each_has_read(counts: &[Arc<AtomicUsize>], more: usize) {
+    let before: Vec<usize> = counts.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+    poll("every reader has read", SOON, || {
+        let now = counts.iter().map(|count| count.load(Ordering::SeqCst));
+        now.zip(&before).all(|(now, before)| now >= before + more)
+    });
 }

@@ -36,6 +36,17 @@ fn reading(clusters: &Clusters) -> String {
     statement
 }
 
+/// Syncs the first month, which is a leaf of the source's.
+fn a_leaf_is_read_by_its_name(clusters: &Clusters) {
+    let run = clusters.in_background("'persons', '20170115', 1", "");
+    let statement = reading(clusters);
+    assert!(
+        statement.contains("persons_1_prt_1") && !statement.starts_with("COPY (SELECT"),
+        "{statement}"
+    );
+    run.join().expect("a sync");
+}
+
 /// So slow that somebody can look on.
 const SLOWLY: &str = "cgpsync.max_rate = '50kB'";
 const FASTER: &str = "ALTER SYSTEM SET cgpsync.max_rate = 0";
@@ -44,13 +55,7 @@ const FASTER: &str = "ALTER SYSTEM SET cgpsync.max_rate = 0";
 #[ignore = "needs real clusters: make test-greenplum"]
 fn a_whole_leaf_is_read_by_its_name() {
     let clusters = local("leaf_here", SLOWLY, MONTHS);
-    let run = clusters.in_background("'persons', '20170115', 1", "");
-    let statement = reading(&clusters);
-    assert!(
-        statement.contains("persons_1_prt_1") && !statement.starts_with("COPY (SELECT"),
-        "{statement}"
-    );
-    run.join().expect("a sync");
+    a_leaf_is_read_by_its_name(&clusters);
     same_here(&clusters, "persons", "born < '2017-02-01'");
 }
 
@@ -61,13 +66,7 @@ fn so_it_is_for_a_target_elsewhere() {
     clusters.both(PERSONS);
     clusters.source.sql(&births(3000));
     clusters.attach("persons");
-    let run = clusters.in_background("'persons', '20170115', 1", "");
-    let statement = reading(&clusters);
-    assert!(
-        statement.contains("persons_1_prt_1") && !statement.starts_with("COPY (SELECT"),
-        "{statement}"
-    );
-    run.join().expect("a sync");
+    a_leaf_is_read_by_its_name(&clusters);
     clusters.same_rows("persons", "born < '2017-02-01'");
 }
 

@@ -2,7 +2,7 @@
 
 use super::Greenplum;
 use crate::support::clock::Clock;
-use crate::support::{SOON, poll};
+use crate::support::swapped::until_each_has_read;
 use postgres::{Client, SimpleQueryMessage};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -67,11 +67,7 @@ impl Readers {
 
     /// Waits until each has got `more` answers.
     pub fn until_each_has_read(&self, more: usize) {
-        let before: Vec<usize> = self.counts.iter().map(|count| count.load(Ordering::SeqCst)).collect();
-        poll("every reader has read", SOON, || {
-            let now = self.counts.iter().map(|count| count.load(Ordering::SeqCst));
-            now.zip(&before).all(|(now, before)| now >= before + more)
-        });
+        until_each_has_read(&self.counts, more);
     }
 
     /// Stops them; asserts that none has seen anything odd. The longest that any query took.
