@@ -164,11 +164,14 @@ impl InTree {
         }
     }
 
-    /// The statement that locks all tables above `unit`, which this is, from the top, and it, each by itself.
-    pub fn lock_from_the_top(&self, unit: &str) -> String {
-        let tables = self.parents.iter().rev().map(String::as_str).chain([unit]);
+    /// The statement that locks all tables above `unit`, which this is, from the top, it, and the partition `beside` or below it, each by itself; and how many
+    /// they are.
+    pub fn lock_from_the_top(&self, unit: &str, beside: Option<&str>) -> (String, u32) {
+        let above = self.parents.iter().rev().map(String::as_str);
+        let tables = above.chain([unit]).chain(beside);
         let tables: Vec<String> = tables.map(|table| format!("ONLY {table}")).collect();
-        format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "))
+        let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "));
+        (lock, tables.len() as u32)
     }
 
     /// It is a default partition of Greenplum before 7, which exchanges one only where that is allowed.

@@ -134,7 +134,7 @@ impl Request {
     /// Where the source is. Inside a transaction.
     pub fn endpoint(&self) -> Result<Endpoint> {
         let mut endpoint = xact::look(|| mapping::endpoint(&self.source, Side::Source, self.connect_timeout()))?;
-        endpoint.patience = Duration::from_millis(self.lock_timeout_ms.max(0) as u64);
+        endpoint.patience = self.limits().attempt;
         Ok(endpoint)
     }
 

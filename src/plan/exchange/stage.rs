@@ -245,7 +245,7 @@ impl<'a> Stage<'a> {
     pub fn lock(&self) -> String {
         let place = &self.unit.place;
         if !place.steps.is_empty() {
-            return place.lock_from_the_top(&self.unit_table());
+            return place.lock_from_the_top(&self.unit_table(), None).0;
         }
         let parent = place.parents.first().map(String::as_str);
         let unit = self.unit_table();
@@ -269,7 +269,7 @@ impl<'a> Stage<'a> {
     pub fn locks(&self) -> u32 {
         let place = &self.unit.place;
         if !place.steps.is_empty() {
-            return place.steps.len() as u32 + 1;
+            return place.lock_from_the_top(&self.unit_table(), None).1;
         }
         1 + u32::from(!place.parents.is_empty()) + u32::from(place.default.is_some()) + self.above().len() as u32
     }

@@ -12,6 +12,7 @@ use crate::plan::exchange::Described;
 use crate::plan::exchange::clauses::storage_of;
 use crate::plan::exchange::stage::Stage;
 use crate::plan::exchange::steps;
+use crate::row::Row;
 use crate::targets::loading::Limits;
 use crate::wire::Session;
 
@@ -37,22 +38,13 @@ pub fn add(
     let root = above.place.parents.last().unwrap_or(parent);
     let split = default.as_ref().map(|(default, _)| default);
     let sql = add_sql(root, &above.place.steps, &added, split, &storage, below)?;
-    let before = leaves(session, creation.parent)?;
+    let tree = tree_below(session.server(), creation.parent);
+    let before = leaves(session, &tree)?;
     // All of the default partition is written anew.
-    let (mut lock, mut tables) = (
-        above.place.lock_from_the_top(parent),
-        above.place.parents.len() as u32 + 1,
-    );
-    if let Some((_, table)) = &default {
-        lock = lock.replace(
-            " IN ACCESS EXCLUSIVE MODE",
-            &format!(", ONLY {table} IN ACCESS EXCLUSIVE MODE"),
-        );
-        tables += 1;
-    }
-    staging::until_locked(session, &lock, tables, limits).map_err(|error| staging::named(error, session, parent))?;
+    let beside_it = default.as_ref().map(|(_, table)| table.as_str());
+    lock(session, &above, (parent, beside_it), limits)?;
     session.batch(&format!("{}; {sql}", session.server().plain_tables_sql()))?;
-    let mut made = leaves(session, creation.parent)?;
+    let mut made = leaves(session, &tree)?;
     made.retain(|leaf| !before.contains(leaf));
     // What was split off has rows, which are the source's affair when they are replaced.
     if let (Some(beside), None) = (&beside, &default) {
@@ -76,14 +68,19 @@ fn free_name(session: &mut Session, parent: u32, added: &Added) -> Result<Added>
     })
 }
 
-/// The leaves below a table, quoted and qualified.
-fn leaves(session: &mut Session, table: u32) -> Result<Vec<String>> {
-    let tree = tree_below(session.server(), table);
+/// Locks what is above a table or partition from the top, it, and the partition beside it or below.
+fn lock(session: &mut Session, table: &Described, (name, beside): (&str, Option<&str>), limits: Limits) -> Result<()> {
+    let (lock, tables) = table.place.lock_from_the_top(name, beside);
+    staging::until_locked(session, &lock, tables, limits).map_err(|error| staging::named(error, session, name))
+}
+
+/// The leaves of `tree`, a clause that defines it, quoted and qualified, from the first that was made.
+fn leaves(session: &mut Session, tree: &str) -> Result<Vec<String>> {
     let rows = session.query(&format!(
         "{tree} SELECT n.nspname, c.relname FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE tree.parent IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) ORDER BY c.oid"
+         WHERE NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) ORDER BY c.oid"
     ))?;
-    let name = |row: &crate::row::Row| Ok(quote_qualified(&row.string(0)?, &row.string(1)?));
+    let name = |row: &Row| Ok(quote_qualified(&row.string(0)?, &row.string(1)?));
     rows.iter().map(name).collect()
 }
 
@@ -121,12 +118,8 @@ pub fn stored_like(session: &mut Session, creation: &Creation) -> Result<Option<
         &format!("CAST({} AS regclass)", quote_literal(beside)),
         session.server().is_declarative(),
     );
-    let rows = session.query(&format!(
-        "{tree} SELECT n.nspname, c.relname FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) ORDER BY c.oid LIMIT 1"
-    ))?;
-    match rows.first() {
-        Some(row) => portrait::describe(session, &quote_qualified(&row.string(0)?, &row.string(1)?)),
+    match leaves(session, &tree)?.first() {
+        Some(leaf) => portrait::describe(session, leaf),
         None => Ok(None),
     }
 }
@@ -134,9 +127,7 @@ pub fn stored_like(session: &mut Session, creation: &Creation) -> Result<Option<
 /// Drops a partition, which was found to be the one that is meant; with what is above it and has no other. Inside a transaction.
 pub fn drop(session: &mut Session, unit: &Described, name: &str, limits: Limits) -> Result<()> {
     let (parents, steps) = (&unit.place.parents, &unit.place.steps);
-    let tables = parents.len() as u32 + 1;
-    staging::until_locked(session, &unit.place.lock_from_the_top(name), tables, limits)
-        .map_err(|error| staging::named(error, session, name))?;
+    lock(session, unit, (name, None), limits)?;
     let mut alone = 0;
     for parent in parents {
         let rows = session.query(&format!(
@@ -169,7 +160,7 @@ fn default_partition(session: &mut Session, parent: u32) -> Result<Option<(Defau
          JOIN pg_class c ON c.oid = r.parchildrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE r.parisdefault AND i.inhparent = {parent}"
     ))?;
-    let one = |row: &crate::row::Row| {
+    let one = |row: &Row| {
         let default = DefaultPartition {
             name: row.string(0)?,
             has_parts: row.is(1),

@@ -157,7 +157,7 @@ impl Remote {
     /// Where its server is, as the acting role's user mapping says. Inside a transaction.
     pub fn endpoint(&self) -> Result<Endpoint> {
         let mut endpoint = mapping::endpoint(&self.elsewhere.server, Side::Target, self.access.connect_timeout)?;
-        endpoint.patience = Duration::from_millis(self.access.lock_timeout_ms.max(0) as u64);
+        endpoint.patience = self.access.limits.attempt;
         endpoint.reached = self.held.borrow().as_ref().and_then(|held| held.peer);
         Ok(endpoint)
     }

@@ -293,8 +293,8 @@ fn empty(remote: &Remote, session: &mut Session, what: &What<'_>, seen: &Describ
 fn lock_for_all_segments(remote: &Remote, session: &mut Session, what: &What<'_>, unit: &Described) -> Result<()> {
     staging::wait_for_turn(remote, session)?;
     let name = &what.unit.name;
-    let tables = unit.place.parents.len() as u32 + 1;
-    let locked = staging::until_locked(session, &unit.place.lock_from_the_top(name), tables, what.limits);
+    let (lock, tables) = unit.place.lock_from_the_top(name, None);
+    let locked = staging::until_locked(session, &lock, tables, what.limits);
     locked.map_err(|error| match error.sqlstate.as_str() {
         sqlstate::LOCK_NOT_AVAILABLE if !error.is_remote() => {
             let error = staging::named(error, session, name);

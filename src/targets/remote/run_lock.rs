@@ -16,6 +16,7 @@ use crate::plan::copy_sql::quote_literal;
 use crate::row::Row;
 use crate::wire::{BACKEND, Session, shared_out};
 use serde::{Deserialize, Serialize};
+use std::cell::Ref;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -95,26 +96,23 @@ impl Remote {
         self.held.replace(Some(held));
     }
 
+    fn relied_on(&self) -> Result<Ref<'_, Held>> {
+        Ref::filter_map(self.held.borrow(), Option::as_ref).map_err(|_| Error::internal("no lock is relied on"))
+    }
+
     /// OID of the topmost table.
     pub fn root_there(&self) -> Result<u32> {
-        let held = self.held.borrow();
-        held.as_ref()
-            .map(|held| held.root)
-            .ok_or_else(|| Error::internal("no lock is relied on"))
+        Ok(self.relied_on()?.root)
     }
 
     /// OID of the table of the call.
     pub fn table_there(&self) -> Result<u32> {
-        let held = self.held.borrow();
-        held.as_ref()
-            .map(|held| held.table)
-            .ok_or_else(|| Error::internal("no lock is relied on"))
+        Ok(self.relied_on()?.table)
     }
 
     /// Makes the transaction one of the run: nobody begins another before its end. An error unless the run's lock is still held.
     pub fn join(&self, session: &mut Session) -> Result<()> {
-        let held = self.held.borrow();
-        let held = held.as_ref().ok_or_else(|| Error::internal("no lock is relied on"))?;
+        let held = self.relied_on()?;
         if session.backend() == Some(held.pid.as_str()) {
             return Err(shared_out(format!(
                 "server \"{}\" gives two sessions of a run one process",
