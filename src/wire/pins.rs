@@ -102,14 +102,12 @@ impl Pins {
         }
     }
 
-    /// SET LOCAL statements.
-    pub fn sql(&self) -> String {
-        let sql: Vec<String> = self
-            .settings
-            .iter()
-            .map(|(name, value, _)| format!("SET LOCAL {name} = {}", quote_literal(value)))
-            .collect();
-        sql.join("; ")
+    /// Statements that set them: `set` is SET or SET LOCAL.
+    pub fn sql(&self, set: &str) -> String {
+        set_all(
+            set,
+            self.settings.iter().map(|(name, value, _)| (*name, value.as_str())),
+        )
     }
 
     fn looked_at(&self) -> impl Iterator<Item = &(&'static str, String, Look)> {
@@ -147,6 +145,13 @@ impl Pins {
     }
 }
 
+/// Statements that set `settings`: `set` is SET or SET LOCAL.
+pub fn set_all<'a>(set: &str, settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let one = |(name, value)| format!("{set} {name} = {}", quote_literal(value));
+    let sql: Vec<String> = settings.into_iter().map(one).collect();
+    sql.join("; ")
+}
+
 /// What answers is not one session for as long as a transaction lasts.
 pub fn not_one_session(server: &str) -> Error {
     Error::unsupported(format!("server \"{server}\" does not keep a transaction in one session"))
@@ -181,13 +186,13 @@ mod tests {
     #[test]
     fn everything_is_local_and_what_new_segments_do_not_inherit_is_first() {
         let pins = Pins::new(90_426, |name| name != "jit", None, "UTF8", "UTC");
-        let sql = pins.sql();
+        let sql = pins.sql("SET LOCAL");
         assert!(sql.starts_with("SET LOCAL extra_float_digits = '3'; "));
         assert!(sql.split("; ").all(|statement| statement.starts_with("SET LOCAL ")));
         assert!(!sql.contains("jit"));
         assert!(
             Pins::new(80_323, |_| true, None, "UTF8", "UTC")
-                .sql()
+                .sql("SET LOCAL")
                 .contains("extra_float_digits = '2'")
         );
     }

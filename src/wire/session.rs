@@ -15,6 +15,7 @@ use crate::error::{Error, Result, Side, sqlstate, tame};
 use crate::pg::{report, wait};
 use crate::plan::copy_sql::quote_literal;
 use crate::row::Row;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -30,13 +31,17 @@ pub struct Session {
     /// which server this is
     described: Server,
     /// what its settings are within a transaction
-    pins: Pins,
+    pub(super) pins: Pins,
     /// the process over there that the transaction was begun in
     pub(super) backend: Option<String>,
     /// the server that it must be; from the first transaction on the one that it was
     expected: Option<String>,
     /// the statement under way that `poll` asks for
     running: Option<Running>,
+    /// its settings, those of transactions that write among them, are the session's own
+    pub(super) keeps_settings: bool,
+    /// statements that it has planned
+    pub(super) prepared: HashSet<&'static str>,
 }
 
 impl Database for Session {
@@ -60,6 +65,8 @@ impl Session {
             backend: None,
             expected: None,
             running: None,
+            keeps_settings: false,
+            prepared: HashSet::new(),
         };
         let (session, ()) = session.and_then(|session| {
             let held = IN_TOUCH.iter().chain(LOOK_FOR_CLIENT).map(|(name, _)| *name);
@@ -134,7 +141,9 @@ impl Session {
 
     /// Sets the transaction's settings and looks at them, and at who answers.
     pub(super) fn pin(&mut self, is_in_snapshot: bool) -> Result<()> {
-        self.query_promptly(&self.pins.sql())?;
+        if !self.keeps_settings {
+            self.query_promptly(&self.pins.sql("SET LOCAL"))?;
+        }
         // In a message of its own, which something that shares out statements would send elsewhere.
         let rows = self.query_in_turn(&self.pins.question())?;
         let answer = rows.first().ok_or_else(|| Error::protocol("no answer"))?;

@@ -1,14 +1,12 @@
 //! A session that writes over there, and holds something between its transactions: settings and locks of its own, so all of them have to be in one process.
 
-use super::pins::{BACKEND, IN_TOUCH, LOOK_FOR_CLIENT};
+use super::pins::{BACKEND, IN_TOUCH, LOOK_FOR_CLIENT, set_all};
 use super::refusals::{no_transaction, shared_out};
 use super::session::Session;
 use crate::catalog::Database;
+use crate::catalog::server::Server;
 use crate::error::{Error, Result};
 use crate::pg::report;
-
-/// Settings of a transaction that writes, whatever the role has over there: text is read as it was meant.
-const MEANINGS: &str = "SET LOCAL array_nulls = on; SET LOCAL xmloption = content";
 
 impl Session {
     /// Begins a transaction that writes, with settings of its own as above. What was set for the session has to hold in it: an error where
@@ -18,12 +16,39 @@ impl Session {
         self.query_in_turn("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             .map_err(no_transaction)?;
         self.pin(false)?;
-        let sql = format!("{MEANINGS}{}", self.server().writing_sql());
-        self.batch(&sql)?;
+        if !self.keeps_settings {
+            self.batch(&set_all("SET LOCAL", self.server().writing_settings()))?;
+        }
         match before.is_none() || before == self.backend {
             true => Ok(()),
             false => Err(self.is_no_session()),
         }
+    }
+
+    /// Has the session keep the settings of its transactions, those that write, too: each segment of a server that has them is told of every SET. For one
+    /// that is known to be in one process, and in no transaction. They are looked at in each transaction all the same.
+    pub fn keep_settings(&mut self) -> Result<()> {
+        let set = [self.pins.sql("SET"), set_all("SET", self.server().writing_settings())];
+        self.query_promptly(&set.join("; "))?;
+        self.keeps_settings = true;
+        Ok(())
+    }
+
+    /// Whether it does so.
+    pub fn keeps_settings(&self) -> bool {
+        self.keeps_settings
+    }
+
+    /// Has the session plan `statement` once, to be executed by its `name` again and again: types of its parameters in parentheses, AS, and what it is. For
+    /// one that is known to be in one process.
+    pub fn prepare(&mut self, name: &'static str, statement: impl FnOnce(&Server) -> String) -> Result<()> {
+        if self.prepared.contains(name) {
+            return Ok(());
+        }
+        let statement = statement(self.server());
+        self.batch(&format!("PREPARE {name} {statement}"))?;
+        self.prepared.insert(name);
+        Ok(())
     }
 
     /// The process over there that answers outside of transactions.
@@ -52,10 +77,9 @@ impl Session {
     /// Settings to the session's end, of which its server may not have every one.
     fn set_those_there_are(&mut self, settings: &[(&str, &str)]) -> Result<()> {
         let there = settings.iter().filter(|(name, _)| self.server().has_setting(name));
-        let set: Vec<String> = there.map(|(name, value)| format!("SET {name} = '{value}'")).collect();
-        match set.is_empty() {
-            true => Ok(()),
-            false => self.batch(&set.join("; ")),
+        match set_all("SET", there.copied()) {
+            none if none.is_empty() => Ok(()),
+            set => self.batch(&set),
         }
     }
 

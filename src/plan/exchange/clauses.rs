@@ -1,6 +1,6 @@
 //! Clauses of the statements that make a table like a unit.
 
-use super::{Column, Described, Grant, Shape};
+use super::{Check, Column, Described, Grant, Shape};
 use crate::plan::copy_sql::{quote_ident, quote_literal};
 use crate::plan::distribution::parameters;
 
@@ -39,6 +39,11 @@ pub fn with_parameters(definition: &str, options: &[String]) -> String {
     let key = key.strip_suffix(" DEFERRABLE").unwrap_or(key);
     let time = &definition[key.len()..];
     format!("{key} WITH ({}){time}", parameters(options, "").join(", "))
+}
+
+/// A CHECK constraint as CREATE TABLE and ALTER TABLE have it.
+pub fn check_sql(check: &Check) -> String {
+    format!("CONSTRAINT {} {}", quote_ident(&check.name), check.definition)
 }
 
 /// A column as CREATE TABLE has it.

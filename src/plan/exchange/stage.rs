@@ -1,9 +1,9 @@
 //! The statements that make a table like a unit, and put it into the unit's place.
 
 use super::clauses::{
-    all_parameters, alter_column, column_sql, give, grantee, in_tablespace, storage_of, with_parameters,
+    all_parameters, alter_column, check_sql, column_sql, give, grantee, in_tablespace, storage_of, with_parameters,
 };
-use super::{Column, Described, InTree, Shape, steps};
+use super::{Check, Column, Described, InTree, Shape, steps};
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
 
 /// The table that is to take the place of a unit.
@@ -57,8 +57,13 @@ impl<'a> Stage<'a> {
     pub fn create(&self) -> Vec<String> {
         let shape = &self.unit.shape;
         let unlogged = if shape.persistence == "u" { "UNLOGGED " } else { "" };
-        let columns: Vec<String> = shape.columns.iter().map(column_sql).collect();
         let table = self.table();
+        // What is part of the statement is no statement of its own, which each segment would be told of. There a constraint that is NOT VALID would be valid.
+        let is_part = |check: &&Check| !check.definition.ends_with(" NOT VALID");
+        let columns = shape.columns.iter().map(column_sql);
+        let parts: Vec<String> = columns
+            .chain(shape.checks.iter().filter(is_part).map(check_sql))
+            .collect();
         // How a table is stored over segments is said when it is made.
         let (storage, options) = match shape.spread.is_some() {
             true => (storage_of(self.unit), Vec::new()),
@@ -68,7 +73,7 @@ impl<'a> Stage<'a> {
             "SET LOCAL default_tablespace = ''".to_owned(),
             format!(
                 "CREATE {unlogged}TABLE {table} ({}){storage}{}",
-                columns.join(", "),
+                parts.join(", "),
                 shape
                     .spread
                     .as_ref()
@@ -78,13 +83,11 @@ impl<'a> Stage<'a> {
         let bound = self.unit.place.condition.as_ref().filter(|_| !self.is_checked_late());
         all.extend(bound.map(|condition| self.bound(condition)));
         for check in &shape.checks {
-            let name = quote_ident(&check.name);
-            all.push(format!(
-                "ALTER TABLE {table} ADD CONSTRAINT {name} {}",
-                check.definition
-            ));
+            if !is_part(&check) {
+                all.push(format!("ALTER TABLE {table} ADD {}", check_sql(check)));
+            }
             if let Some(comment) = &check.comment {
-                let comment = quote_literal(comment);
+                let (name, comment) = (quote_ident(&check.name), quote_literal(comment));
                 all.push(format!("COMMENT ON CONSTRAINT {name} ON {table} IS {comment}"));
             }
         }

@@ -132,8 +132,6 @@ fn on_segments<'a>(
             )),
         }
     }
-    // Of the role's settings these would make another table of it.
-    made.statements.insert(0, session.server().plain_tables_sql());
     Ok(made)
 }
 

@@ -43,7 +43,7 @@ pub fn add(
     // All of the default partition is written anew.
     let beside_it = default.as_ref().map(|(_, table)| table.as_str());
     lock(session, &above, (parent, beside_it), limits)?;
-    session.batch(&format!("{}; {sql}", session.server().plain_tables_sql()))?;
+    session.batch(&sql)?;
     let mut made = leaves(session, &tree)?;
     made.retain(|leaf| !before.contains(leaf));
     // What was split off has rows, which are the source's affair when they are replaced.

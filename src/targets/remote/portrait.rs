@@ -1,5 +1,6 @@
 //! One question for all that the replacing of a unit rests on, to PostgreSQL 10 and later and what is made of it; `rules` has what Greenplum 6 is
-//! asked instead. It leaves no lock: what printing a partition's condition locks is let go with the savepoint around it.
+//! asked instead. It leaves no lock: what printing a partition's condition locks is let go with the savepoint around it. A session asks it for each of its
+//! units, and for what it makes for them, so it is planned once: on a 9.4 that takes longer by far than the answer.
 
 mod rules;
 
@@ -7,10 +8,9 @@ use crate::catalog::Database;
 use crate::catalog::server::Server;
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::plan::copy_sql::{quote_literal, quote_qualified, split_name};
-use crate::plan::exchange::{Described, Shape};
+use crate::plan::exchange::Described;
 use crate::row::Row;
 use crate::wire::Session;
-use serde::de::DeserializeOwned;
 
 /// The tables above unit c.
 const ABOVE: &str = "SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrelid = c.id
@@ -18,19 +18,17 @@ const ABOVE: &str = "SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrel
            UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_class p ON p.oid = a.id AND p.relispartition
              JOIN pg_inherits i ON i.inhrelid = a.id";
 
-/// The unit, c; the tables above it; its row type with the array of it.
-fn unit(server: &Server, schema: &str, name: &str) -> String {
+/// The unit, c, whose schema and name are parameters; the tables above it; its row type with the array of it.
+fn unit(server: &Server) -> String {
     let above = if server.is_classic() { rules::ABOVE } else { ABOVE };
     format!(
         "WITH RECURSIVE c AS (
            SELECT r.*, r.oid AS id, n.oid AS schema_id, n.nspname
-           FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE n.nspname = {} AND r.relname = {}),
+           FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE n.nspname = $1 AND r.relname = $2),
          above(id, n) AS ({above}),
          types AS (
            SELECT t.oid AS id FROM c JOIN pg_type t ON t.oid = c.reltype
-           UNION ALL SELECT t.typarray FROM c JOIN pg_type t ON t.oid = c.reltype)",
-        quote_literal(schema),
-        quote_literal(name)
+           UNION ALL SELECT t.typarray FROM c JOIN pg_type t ON t.oid = c.reltype)"
     )
 }
 
@@ -158,7 +156,7 @@ const INDEXES: &str = "(
 /// [`Facts`](crate::plan::exchange::Facts) of c, as JSON.
 const FACTS: &str = "json_build_object(
     'method', COALESCE((SELECT m.amname FROM pg_am m WHERE m.oid = c.relam), 'heap'),
-    'role', current_user,
+    'role', $3,
     'is_owner', pg_has_role(c.relowner, 'USAGE')
                 AND COALESCE((SELECT pg_has_role(p.relowner, 'USAGE') FROM above a JOIN pg_class p ON p.oid = a.id WHERE a.n = 1), true),
     'may_create', has_schema_privilege(c.schema_id, 'CREATE'),
@@ -200,52 +198,17 @@ const FACTS: &str = "json_build_object(
         AND NOT (d.classid = CAST('pg_attrdef' AS regclass)
                  AND EXISTS (SELECT 1 FROM pg_attrdef f WHERE f.oid = d.objid AND f.adrelid = c.id))))";
 
-/// The unit, quoted and qualified, as it is now. None where it is not there.
-pub fn describe(session: &mut Session, unit_name: &str) -> Result<Option<Described>> {
-    let (schema, name) = parts(unit_name)?;
-    let server = session.server();
-    let (place, facts) = match server.is_classic() {
-        true => (rules::place(), rules::FACTS),
-        false => (PLACE.to_owned(), FACTS),
-    };
-    let sql = format!(
-        "{} SELECT json_build_object('shape', {}, 'place', {place}, 'indexes', {INDEXES}, 'facts', {facts}) FROM c",
-        unit(server, &schema, &name),
-        shape(server)
-    );
-    ask(session, &sql)
-}
-
-/// What tells more quickly than all of it whether a unit is as it was; None where nothing does.
-pub fn stamp(session: &mut Session, oid: u32) -> Result<Option<String>> {
-    if !session.server().is_classic() {
-        return Ok(None);
-    }
-    let rows = session.query(&rules::stamp(oid))?;
-    Ok(rows.first().and_then(|row| row.owned(0)))
-}
-
-/// The shape of a table that was made, and its OID.
-pub fn made(session: &mut Session, table: &str) -> Result<(Shape, u32)> {
+/// A unit or a table that was made, quoted and qualified, as it is now. None where it is not there.
+pub fn describe(session: &mut Session, table: &str) -> Result<Option<Described>> {
     let (schema, name) = parts(table)?;
+    session.prepare("cgpsync_describe", statement)?;
+    // An argument: Greenplum plans a statement anew each time that calls a stable function of constants.
     let sql = format!(
-        "{} SELECT json_build_array({}, CAST(c.id AS bigint)) FROM c",
-        unit(session.server(), &schema, &name),
-        shape(session.server())
+        "EXECUTE cgpsync_describe({}, {}, current_user)",
+        quote_literal(&schema),
+        quote_literal(&name)
     );
-    ask(session, &sql)?.ok_or_else(|| Error::internal(format!("{table} is not there")))
-}
-
-/// Schema and name of a table, quoted and qualified.
-pub fn parts(table: &str) -> Result<(String, String)> {
-    match split_name(table) {
-        Some((Some(schema), name)) => Ok((schema, name)),
-        _ => Err(Error::internal(format!("{table} is no qualified name"))),
-    }
-}
-
-fn ask<T: DeserializeOwned>(session: &mut Session, sql: &str) -> Result<Option<T>> {
-    let rows = session.query(&Session::question(sql))?;
+    let rows = session.query(&Session::question(&sql))?;
     let read = |row: &Row| {
         serde_json::from_str(&row.string(0)?).map_err(|error| {
             let text = format!(
@@ -256,6 +219,37 @@ fn ask<T: DeserializeOwned>(session: &mut Session, sql: &str) -> Result<Option<T
         })
     };
     rows.first().map(read).transpose()
+}
+
+/// The question: schema, name, and who asks.
+fn statement(server: &Server) -> String {
+    let (place, facts) = match server.is_classic() {
+        true => (rules::place(), rules::FACTS),
+        false => (PLACE.to_owned(), FACTS),
+    };
+    format!(
+        "(name, name, name) AS {} SELECT json_build_object('shape', {}, 'place', {place}, 'indexes', {INDEXES}, 'facts', {facts}) FROM c",
+        unit(server),
+        shape(server)
+    )
+}
+
+/// What tells more quickly than all of it whether a unit is as it was; None where nothing does.
+pub fn stamp(session: &mut Session, oid: u32) -> Result<Option<String>> {
+    if !session.server().is_classic() {
+        return Ok(None);
+    }
+    session.prepare("cgpsync_stamp", |_| rules::stamp())?;
+    let rows = session.query(&format!("EXECUTE cgpsync_stamp({oid})"))?;
+    Ok(rows.first().and_then(|row| row.owned(0)))
+}
+
+/// Schema and name of a table, quoted and qualified.
+pub fn parts(table: &str) -> Result<(String, String)> {
+    match split_name(table) {
+        Some((Some(schema), name)) => Ok((schema, name)),
+        _ => Err(Error::internal(format!("{table} is no qualified name"))),
+    }
 }
 
 /// The default partition of a table.

@@ -98,6 +98,7 @@ impl Into<'_> {
 
 /// Begins the transaction, one of the run, and looks at the unit, which is what was planned.
 fn begin(remote: &Remote, session: &mut Session, what: &What<'_>, name: &str) -> Result<(Described, Option<String>)> {
+    remote.keep_settings(session)?;
     session.begin_to_write()?;
     session.batch(&Session::application_name_sql(name))?;
     remote.join(session)?;

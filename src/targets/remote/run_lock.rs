@@ -113,12 +113,7 @@ impl Remote {
     /// Makes the transaction one of the run: nobody begins another before its end. An error unless the run's lock is still held.
     pub fn join(&self, session: &mut Session) -> Result<()> {
         let held = self.relied_on()?;
-        if session.backend() == Some(held.pid.as_str()) {
-            return Err(shared_out(format!(
-                "server \"{}\" gives two sessions of a run one process",
-                self.server()
-            )));
-        }
+        self.check_process(session.backend(), &held)?;
         let [of_table, of_run] = held.keys();
         let rows = session.query(&format!(
             "SELECT pg_try_advisory_xact_lock_shared({of_run}) AND pg_try_advisory_xact_lock_shared({of_table}) AND EXISTS (
@@ -135,6 +130,27 @@ impl Remote {
                     self.server()
                 ),
             )),
+        }
+    }
+
+    /// Has the session, in no transaction, keep its settings, unless it does: what would be set in a pooler's connection would be others' afterwards.
+    pub fn keep_settings(&self, session: &mut Session) -> Result<()> {
+        if session.keeps_settings() {
+            return Ok(());
+        }
+        let process = session.process()?;
+        self.check_process(process.as_deref(), &*self.relied_on()?)?;
+        session.keep_settings()
+    }
+
+    /// An error if process `process` over there, a session's, is the one that holds the lock.
+    fn check_process(&self, process: Option<&str>, held: &Held) -> Result<()> {
+        match process == Some(held.pid.as_str()) {
+            false => Ok(()),
+            true => Err(shared_out(format!(
+                "server \"{}\" gives two sessions of a run one process",
+                self.server()
+            ))),
         }
     }
 

@@ -32,19 +32,19 @@ pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<std::result::Res
         true => "SET LOCAL gp_enable_exchange_default_partition = on; ",
         false => "",
     };
-    session.batch(&format!("{}; {default}SAVEPOINT stage", server.plain_tables_sql()))?;
+    session.batch(&format!("{default}SAVEPOINT stage"))?;
     let made = session
         .batch(&stage.create().join("; "))
-        .and_then(|()| portrait::made(session, &stage.table()))
-        .and_then(|(shape, oid)| match stage.grant(&shape) {
-            none if none.is_empty() => Ok((shape, oid)),
+        .and_then(|()| seen(session, stage))
+        .and_then(|made| match stage.grant(&made.shape) {
+            none if none.is_empty() => Ok(made),
             grants => {
                 session.batch(&grants.join("; "))?;
-                portrait::made(session, &stage.table())
+                seen(session, stage)
             }
         });
     let made = match made {
-        Ok((shape, oid)) => stage.difference(&shape).map_or(Ok(oid), Err),
+        Ok(made) => stage.difference(&made.shape).map_or(Ok(made.place.oid), Err),
         Err(error) if error.is_remote() && is_about_definitions(&error) => {
             Err(format!("a table like it cannot be made ({})", error.message))
         }
@@ -56,6 +56,12 @@ pub fn make(session: &mut Session, stage: &Stage<'_>) -> Result<std::result::Res
         Err(_) => "ROLLBACK TO SAVEPOINT stage; RELEASE SAVEPOINT stage",
     })?;
     Ok(made)
+}
+
+/// The table that was made.
+fn seen(session: &mut Session, stage: &Stage<'_>) -> Result<Described> {
+    let table = stage.table();
+    portrait::describe(session, &table)?.ok_or_else(|| Error::internal(format!("{table} is not there")))
 }
 
 /// True for errors that the same statement gives whenever it is tried: access rules, syntax, and what is not supported.

@@ -41,7 +41,7 @@ pub fn place() -> String {
 /// [`Facts`](crate::plan::exchange::Facts) of c, as JSON. What depends internally on it goes with it: files of its own, its row type.
 pub const FACTS: &str = "json_build_object(
     'method', CASE c.relstorage WHEN 'h' THEN 'heap' WHEN 'a' THEN 'ao_row' WHEN 'c' THEN 'ao_column' ELSE CAST(c.relstorage AS text) END,
-    'role', current_user,
+    'role', $3,
     'is_owner', pg_has_role(c.relowner, 'USAGE')
                 AND NOT EXISTS (SELECT 1 FROM above a JOIN pg_class p ON p.oid = a.id WHERE NOT pg_has_role(p.relowner, 'USAGE')),
     'may_create', has_schema_privilege(c.schema_id, 'CREATE'),
@@ -68,11 +68,11 @@ pub const FACTS: &str = "json_build_object(
         AND NOT (d.classid = CAST('pg_attrdef' AS regclass)
                  AND EXISTS (SELECT 1 FROM pg_attrdef f WHERE f.oid = d.objid AND f.adrelid = c.id))))";
 
-/// A text that is another one when what [`PLACE`](place), [`FACTS`] and the shape tell of the table with this OID may be. It is asked for with the table
-/// locked, where all of that would take the tenfold: which rows of the catalogs there are of it, and which partitions beside it and above.
-pub fn stamp(oid: u32) -> String {
+/// The question for a text that is another one when what [`place`], [`FACTS`] and the shape tell of the table with an OID may be. It is asked with the table
+/// locked, where all of that would take longer by far: which rows of the catalogs there are of it, and which partitions beside it and above.
+pub fn stamp() -> String {
     let rows = |catalog: &str, column: &str| {
-        format!("SELECT '{catalog} ' || t.xmin || ' ' || t.ctid AS v FROM {catalog} t WHERE t.{column} = {oid}")
+        format!("SELECT '{catalog} ' || t.xmin || ' ' || t.ctid AS v FROM {catalog} t WHERE t.{column} = $1")
     };
     let catalogs = [
         ("pg_class", "oid"),
@@ -88,11 +88,11 @@ pub fn stamp(oid: u32) -> String {
     ];
     let rows: Vec<String> = catalogs.iter().map(|(catalog, column)| rows(catalog, column)).collect();
     format!(
-        "SELECT md5(string_agg(s.v, ' ' ORDER BY s.v)) FROM (
+        "(oid) AS SELECT md5(string_agg(s.v, ' ' ORDER BY s.v)) FROM (
            {}
            UNION ALL SELECT 'partitions ' || count(*) || ' ' || sum(CAST(hashtext(r.oid || ' ' || r.parname || ' ' || r.parruleord) AS bigint))
            FROM pg_partition_rule r JOIN pg_partition q ON q.oid = r.paroid
-           WHERE q.parrelid = (SELECT o.parrelid FROM pg_partition o JOIN pg_partition_rule own ON own.paroid = o.oid WHERE own.parchildrelid = {oid})) s",
+           WHERE q.parrelid = (SELECT o.parrelid FROM pg_partition o JOIN pg_partition_rule own ON own.paroid = o.oid WHERE own.parchildrelid = $1)) s",
         rows.join(" UNION ALL ")
     )
 }
