@@ -20,7 +20,8 @@ ALTER TABLE cgpsync_run
     ADD COLUMN source_server text,
     ADD COLUMN source_peer text,
     ADD COLUMN column_types text[],
-    ADD COLUMN target_session jsonb;
+    ADD COLUMN target_session jsonb,
+    ADD COLUMN source_known jsonb;
 ALTER TABLE cgpsync_run_partition
     ALTER COLUMN source_relation DROP NOT NULL,
     ALTER COLUMN relation DROP NOT NULL,
@@ -50,6 +51,7 @@ COMMENT ON COLUMN cgpsync_run.remembered IS
     'end_tm that this run left in sync_table; null if it left that alone';
 COMMENT ON COLUMN cgpsync_run.target_session IS
     'internal: of a table on another server, the session there that holds the run''s lock';
+COMMENT ON COLUMN cgpsync_run.source_known IS 'internal: what the run''s first session has learned of the source''s server';
 COMMENT ON COLUMN cgpsync_run_partition.relation IS
     'the partition, if it is of this database';
 COMMENT ON COLUMN cgpsync_run_partition.target_relation IS

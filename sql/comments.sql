@@ -84,6 +84,7 @@ COMMENT ON COLUMN cgpsync_run.source_server IS
 COMMENT ON COLUMN cgpsync_run.column_types IS 'internal: the types of these columns here when planned: OID and name';
 COMMENT ON COLUMN cgpsync_run.target_session IS
     'internal: of a table on another server, the session there that holds the run''s lock';
+COMMENT ON COLUMN cgpsync_run.source_known IS 'internal: what the run''s first session has learned of the source''s server';
 COMMENT ON COLUMN cgpsync_run.source_peer IS
     'network address that was reached first, and that the other sessions are opened to; null for a Unix socket';
 COMMENT ON COLUMN cgpsync_run.remembered IS

@@ -45,7 +45,8 @@ CREATE TABLE cgpsync_run (
     source_server   text,
     source_peer     text,
     column_types    text[],
-    target_session  jsonb
+    target_session  jsonb,
+    source_known    jsonb
 );
 CREATE INDEX cgpsync_run_table_name_idx ON cgpsync_run (table_name, run_id);
 CREATE INDEX cgpsync_run_relation_idx ON cgpsync_run (relation, run_id);

@@ -1,10 +1,11 @@
 //! Which server a session has reached, told by queries that no server refuses: nothing is called or set that it might not have.
 
 use crate::row::Row;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// Who made it, as far as that changes what can be relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Product {
     /// PostgreSQL and what is sold as it
     PostgreSql,
@@ -20,7 +21,7 @@ pub enum Product {
 }
 
 /// Where partitions are described.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Catalog {
     /// pg_partitioned_table and relpartbound: PostgreSQL 10 and later, Greenplum 7, Cloudberry
     Declarative,
@@ -34,7 +35,7 @@ pub enum Catalog {
 }
 
 /// What is known of the server.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Server {
     /// server_version_num as far as SQL goes: 150020 for PostgreSQL 15.20, 90426 for Greenplum 6
     pub version: u32,
@@ -84,7 +85,7 @@ pub fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
          UNION ALL SELECT CASE name WHEN 'server_version_num' THEN 'number' WHEN 'TimeZone' THEN 'timezone' ELSE 'setting' END,
            CASE WHEN name IN ('server_version_num', 'TimeZone') THEN CAST(setting AS text) ELSE CAST(name AS text) END, 0
            FROM pg_settings WHERE name IN ({}, 'server_version_num', 'TimeZone', 'gp_role', 'gp_session_role',
-                                           'gp_enable_exchange_default_partition', 'gp_autostats_mode', 'plan_cache_mode')
+                                           'gp_enable_exchange_default_partition', 'gp_autostats_mode', 'plan_cache_mode', 'random_page_cost')
          UNION ALL SELECT 'catalog', CAST(c.relname AS text), 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            WHERE n.nspname = 'pg_catalog' AND c.relname IN ('pg_partition_rule', 'pg_partitions', 'pg_partitioned_table')
          UNION ALL SELECT 'catalog', CAST(a.attname AS text), 0 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -172,6 +173,7 @@ const WHERE_THEY_ARE: &[(&str, &str)] = &[
     ("gp_autostats_mode", "none"),
     ("gp_use_legacy_hashops", "off"),
     ("plan_cache_mode", "force_generic_plan"),
+    ("random_page_cost", "1.1"),
 ];
 
 /// Settings that pg_settings does not show on some Greenplum, and that exist where SHOW knows them.
@@ -210,7 +212,8 @@ impl Server {
 
     /// Settings of transactions that write, whatever the role has over there: text is read as it was meant; CREATE TABLE makes what it says, but for
     /// default_tablespace; a COPY gathers no statistics by itself, as they are gathered afterwards where they are wanted; a distribution is told, and made, by
-    /// the operator classes that it names. And with segments a statement that is prepared is planned once, not five times: 9.4 takes long for that.
+    /// the operator classes that it names. And with segments a statement that is prepared is planned once, not five times, as
+    /// 9.4 takes long for that, and catalogs, which may have millions of rows, are looked up by their indexes: the default there is to scan them.
     pub fn writing_settings(&self) -> Vec<(&'static str, &'static str)> {
         let plain_tables = match self.version {
             120_000.. => ("default_table_access_method", "heap"),
@@ -257,6 +260,15 @@ impl Server {
     /// True where one server answers for all that is asked: those that spread a table over segments report what becomes of these.
     pub fn has_segments(&self) -> bool {
         !matches!(self.product, Product::PostgreSql | Product::OpenGauss)
+    }
+
+    /// Which server this is, as an expression whose value no setting of the session changes. None where it does not tell.
+    pub fn mark_sql(&self) -> Option<String> {
+        let started = "CAST(pg_catalog.floor(pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000) AS bigint)";
+        let listens =
+            "COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()), '') || ' ' || pg_catalog.current_setting('port')";
+        self.identity_sql()
+            .map(|_| format!("{listens} || ' ' || CAST({started} AS text)"))
     }
 
     /// Which server this is, as an expression: where it listens and since when. A standby and its primary share a system identifier. None

@@ -23,7 +23,7 @@ use crate::settings;
 use crate::source::clock::{self, Clock};
 use crate::source::{self, Place};
 use crate::targets::{Held, Target};
-use crate::wire::Session;
+use crate::wire::{Known, Session};
 use keeper::Renewal;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -57,6 +57,8 @@ struct Run {
     source: String,
     /// where the run reads
     place: Place,
+    /// what is known of the server
+    source_known: Option<Known>,
     /// who holds the run's lock on a target elsewhere
     held: Option<Held>,
     /// a session that did so is to be replaced: when to try, and how often it was
@@ -109,6 +111,7 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         keeper: None,
         source: String::new(),
         place: Place::default(),
+        source_known: None,
         held: None,
         hold_again: None,
         renewal: None,
@@ -175,6 +178,7 @@ impl Run {
                 origin: &plan.origin,
                 message: Some(remarks.as_str()).filter(|text| !text.is_empty()),
                 board: board.handle(),
+                source_known: self.source_known.as_ref(),
                 held: self.held.as_ref(),
             };
             self.store.set_planned(self.id, &planned, &units)
@@ -221,6 +225,7 @@ impl Run {
         let result = report::catch(|| {
             let clock = clock::read(&mut keeper)?;
             let place = source::begin_shared(&mut keeper)?;
+            self.source_known = keeper.known()?;
             // What this session looks at it would have locked for as long as it holds the snapshot.
             let plan = keeper.look(|keeper| self.plan_all(keeper, &clock, &place))?;
             Ok((plan, place))

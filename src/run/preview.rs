@@ -14,7 +14,8 @@ use crate::plan::copy_sql::display_name;
 use crate::plan::select::Decision;
 use crate::source::clock;
 use crate::targets;
-use crate::wire::Session;
+use crate::wire::endpoint::Endpoint;
+use crate::wire::{Known, Session};
 use std::collections::HashSet;
 
 /// A partition and what would happen to it.
@@ -84,7 +85,18 @@ fn plan(request: &Request) -> Result<(Plan, bool)> {
         let source = Session::open_here(&endpoint, name, &encoding, &timezone)?;
         let (source, plan) = source.and_then(|source| {
             // What there is to tell of the connection was told.
-            let open = || Session::open(&endpoint, name, &encoding, &timezone);
+            let open = |known: Option<&Known>| {
+                let known = known.cloned();
+                Session::open(
+                    &Endpoint {
+                        known,
+                        ..endpoint.clone()
+                    },
+                    name,
+                    &encoding,
+                    &timezone,
+                )
+            };
             refuse_shared_out(target, source, open)?;
             source.limit_lock_waits(request.lock_timeout_ms);
             let clock = clock::read(source)?;

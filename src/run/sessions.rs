@@ -9,21 +9,23 @@ use crate::error::Result;
 use crate::pg::{report, xact};
 use crate::source::Place;
 use crate::targets::{Remote, Target};
-use crate::wire::Session;
+use crate::wire::{Known, Session};
 use std::time::Duration;
 
-/// Opens a session of run `id`, at the address of `place` if the run has found one, and with less than the server's time for connecting if `limit`
-/// is less. It waits for locks as long as the run's workers do here. Outside of a transaction.
+/// Opens a session of run `id`, at the address of `place` if the run has found one, on the server that is `known`, if it still is, and with less than the
+/// server's time for connecting if `limit` is less. It waits for locks as long as the run's workers do here. Outside of a transaction.
 pub fn open_for_run(
     request: &Request,
     id: i64,
     target: &Target,
     limit: Duration,
     place: Option<&Place>,
+    known: Option<&Known>,
 ) -> Result<Session> {
     let (mut endpoint, timezone) = xact::transaction(|| Ok((request.endpoint()?, target.timezone()?)))?;
     endpoint.connect_timeout = endpoint.connect_timeout.min(limit);
     endpoint.reached = place.and_then(|place| place.peer);
+    endpoint.known = known.cloned();
     let session = Session::open(&endpoint, &format!("cgpsync run {id}"), &target.encoding(), &timezone)?;
     let (session, ()) = session.and_then(|session| {
         session.limit_lock_waits(request.lock_timeout_ms);
@@ -38,9 +40,9 @@ pub fn open_for_run(
 
 /// The first session of run `id`, which is to plan it. Outside of a transaction.
 pub fn open_to_plan(request: &Request, id: i64, target: &Target) -> Result<Session> {
-    let session = open_for_run(request, id, target, Duration::MAX, None)?;
+    let session = open_for_run(request, id, target, Duration::MAX, None, None)?;
     let (session, ()) = session.and_then(|session| {
-        let open = || open_for_run(request, id, target, Duration::MAX, None);
+        let open = |known: Option<&Known>| open_for_run(request, id, target, Duration::MAX, None, known);
         refuse_shared_out(target, session, open)
     })?;
     Ok(session)
@@ -48,7 +50,11 @@ pub fn open_to_plan(request: &Request, id: i64, target: &Target) -> Result<Sessi
 
 /// Refuses a source that shares out its connections by transactions where the target is another server's, which is refused for the same: a
 /// run between two servers has one rule for both. `source` is in no transaction; `open` opens another session like it.
-pub fn refuse_shared_out(target: &Target, source: &mut Session, open: impl FnOnce() -> Result<Session>) -> Result<()> {
+pub fn refuse_shared_out(
+    target: &Target,
+    source: &mut Session,
+    open: impl FnOnce(Option<&Known>) -> Result<Session>,
+) -> Result<()> {
     // openGauss itself may give the sessions that are in no transaction to threads of a pool.
     if target.elsewhere().is_none() || source.server().product == Product::OpenGauss {
         return Ok(());
@@ -57,7 +63,8 @@ pub fn refuse_shared_out(target: &Target, source: &mut Session, open: impl FnOnc
     // of several, gives the first session two.
     let seen = [source.process()?, source.process()?];
     let peer = source.peer();
-    let (second, is_shared) = open()?.and_then(|second| {
+    let known = source.known()?;
+    let (second, is_shared) = open(known.as_ref())?.and_then(|second| {
         let is_same = seen.contains(&second.process()?) && second.peer() == peer;
         Ok(is_same || seen[0] != seen[1])
     })?;

@@ -319,7 +319,15 @@ impl Worker {
         if let Some(reader) = self.disconnect() {
             reader.session.close();
         }
-        let session = open_for_run(&self.run.request, self.id, &self.target, Duration::MAX, Some(&place))?;
+        let known = self.run.source_known.as_ref();
+        let session = open_for_run(
+            &self.run.request,
+            self.id,
+            &self.target,
+            Duration::MAX,
+            Some(&place),
+            known,
+        )?;
         let (session, ()) = session.and_then(|session| source::begin_reading(session, &place))?;
         self.board.count_serving();
         self.outage = 0;

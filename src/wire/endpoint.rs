@@ -2,6 +2,7 @@
 
 pub mod encryption;
 
+use super::known::Known;
 use crate::error::{Error, Result, Side, sqlstate};
 use encryption::{Binding, Mode, TlsOptions, Version};
 use std::fmt;
@@ -208,6 +209,8 @@ pub struct Endpoint {
     pub shared_snapshot: Option<bool>,
     /// the one address to connect to, where the host's name may lead to others
     pub reached: Option<SocketAddr>,
+    /// what is known of the server that was reached before
+    pub known: Option<Known>,
 }
 
 /// When TCP gives a silent peer up: idle + interval * count.
@@ -267,6 +270,7 @@ impl Endpoint {
             tls: TlsOptions::default(),
             shared_snapshot: None,
             reached: None,
+            known: None,
         };
         let (mut hostaddr, mut host_given) = (None, false);
         for (place, options) in [(Place::Server, server_options), (Place::UserMapping, mapping_options)] {

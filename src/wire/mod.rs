@@ -13,6 +13,7 @@ pub mod endpoint;
 mod errors;
 mod flow;
 pub mod frames;
+mod known;
 mod link;
 pub mod mapping;
 mod pins;
@@ -28,6 +29,7 @@ pub mod tls;
 mod waiting;
 mod writing;
 
+pub use known::Known;
 pub use pins::BACKEND;
 pub use refusals::{listens_alike, not_one_server, other_server, shared_out};
 pub use session::Session;

@@ -5,13 +5,13 @@ use super::connect::connect;
 use super::endpoint::Endpoint;
 use super::frames::{Copy, Data};
 use super::link::Link;
-use super::pins::{self, BACKEND, IN_TOUCH, LOOK_FOR_CLIENT, PINNED, Pins};
+use super::pins::{self, BACKEND, Pins};
 use super::query::Running;
 use super::refusals::{listens_alike, no_transaction, other_server, snapshot_gone};
 use super::stream::Stream;
 use crate::catalog::Database;
-use crate::catalog::server::{self, Server};
-use crate::error::{Error, Result, Side, sqlstate, tame};
+use crate::catalog::server::Server;
+use crate::error::{Error, Result, Side, tame};
 use crate::pg::{report, wait};
 use crate::plan::copy_sql::quote_literal;
 use crate::row::Row;
@@ -29,7 +29,7 @@ const UNDO: &str = "ROLLBACK TO SAVEPOINT question; RELEASE SAVEPOINT question";
 pub struct Session {
     pub(super) link: Link,
     /// which server this is
-    described: Server,
+    pub(super) described: Server,
     /// what its settings are within a transaction
     pub(super) pins: Pins,
     /// the process over there that the transaction was begun in
@@ -69,12 +69,7 @@ impl Session {
             prepared: HashSet::new(),
         };
         let (session, ()) = session.and_then(|session| {
-            let held = IN_TOUCH.iter().chain(LOOK_FOR_CLIENT).map(|(name, _)| *name);
-            let names = PINNED.iter().map(|(name, ..)| *name).chain(held);
-            // What gives a session no server of its own has to do so for this; from here on only a server's own queue is waited for.
-            session.query_promptly("SHOW server_version")?;
-            session.described = server::identify(&session.query_in_turn(&server::question(names))?);
-            session.find_hidden_settings()?;
+            session.find_out()?;
             session.described.shared_snapshot = endpoint.shared_snapshot;
             session.link.has_segments = session.described.has_segments();
             session.link.may_queue = session.link.has_segments;
@@ -88,23 +83,6 @@ impl Session {
             Ok(())
         })?;
         Ok(session)
-    }
-
-    /// Outside of a transaction, where a refusal does no harm.
-    fn find_hidden_settings(&mut self) -> Result<()> {
-        let hidden = if self.described.is_greenplum() {
-            server::HIDDEN
-        } else {
-            &[]
-        };
-        for name in hidden {
-            match self.query_promptly(&format!("SHOW {name}")) {
-                Ok(_) => self.described.add_setting(name),
-                Err(error) if error.is_remote() && error.sqlstate == sqlstate::UNDEFINED_OBJECT => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// The same in the caller's own backend, which is told what there is to tell.

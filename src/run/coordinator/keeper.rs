@@ -146,7 +146,16 @@ impl Run {
     /// A new session with a new snapshot, which becomes the run's, on the server that was reached before, if that answers. False if the source table
     /// is not what was planned with: a relation that was replaced meanwhile is still there in the old plan.
     fn new_keeper(&mut self) -> Result<bool> {
-        let open = |place: Option<&Place>| open_for_run(&self.request, self.id, &self.target, RENEWAL_TIMEOUT, place);
+        let open = |place: Option<&Place>| {
+            open_for_run(
+                &self.request,
+                self.id,
+                &self.target,
+                RENEWAL_TIMEOUT,
+                place,
+                self.source_known.as_ref(),
+            )
+        };
         let keeper = match open(Some(&self.place)) {
             Err(error) if !error.is_cancel() && self.place.peer.is_some() => open(None)?,
             keeper => keeper?,

@@ -11,6 +11,7 @@ use crate::run::request::Request;
 use crate::source::{Place, Portion};
 use crate::targets::Held;
 use crate::targets::loading::Storage;
+use crate::wire::Known;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -139,6 +140,8 @@ pub struct RunInfo {
     pub board: i64,
     /// how its work is shared
     pub shares: Shares,
+    /// what was known of the source when the run began
+    pub source_known: Option<Known>,
 }
 
 /// Counts of a run's units.
@@ -237,6 +240,8 @@ pub struct Planned<'a> {
     pub place: &'a Place,
     /// what is read
     pub origin: &'a Origin,
+    /// what is known of the source
+    pub source_known: Option<&'a Known>,
     /// who holds the run's lock on a target elsewhere
     pub held: Option<&'a Held>,
     /// remark for the user

@@ -191,13 +191,19 @@ impl Store {
         let columns = serde_json::to_string(planned.columns).map_err(json)?;
         let types = serde_json::to_string(planned.types).map_err(json)?;
         let held = planned.held.map(serde_json::to_string).transpose().map_err(json)?;
+        let known = planned
+            .source_known
+            .map(serde_json::to_string)
+            .transpose()
+            .map_err(json)?;
         self.write(
             "UPDATE @.cgpsync_run SET status = $15, source_table = $2, end_tm = $3, watermark = $4,
                     columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7,
                     message = NULLIF(concat_ws(E'\\n', message, $8), ''), units = $9::int, source_address = $10,
                     board = $11::bigint, source_system = $12, source_database = $13, point = $14,
                     source_server = $16, source_peer = $17,
-                    column_types = ARRAY(SELECT jsonb_array_elements_text($18::jsonb)), target_session = $19::jsonb
+                    column_types = ARRAY(SELECT jsonb_array_elements_text($18::jsonb)), target_session = $19::jsonb,
+                    source_known = $20::jsonb
              WHERE run_id = $1::bigint",
             &[
                 Some(&id),
@@ -219,6 +225,7 @@ impl Store {
                 planned.place.peer.map(|peer| peer.to_string()).as_deref(),
                 Some(&types),
                 held.as_deref(),
+                known.as_deref(),
             ],
         )?;
         self.insert_units(run_id, units, planned.held.is_some())
@@ -350,7 +357,7 @@ impl Store {
             "SELECT arguments, to_jsonb(columns), format, board,
                     (SELECT COALESCE(sum(COALESCE(p.estimated_bytes, (p.cut ->> 'bytes')::bigint)), 0)::bigint
                      FROM @.cgpsync_run_partition p WHERE p.run_id = $1::bigint AND p.status <> 'skipped'),
-                    to_jsonb(column_types)
+                    to_jsonb(column_types), source_known
              FROM @.cgpsync_run WHERE run_id = $1::bigint",
             &[Some(&run_id.to_string())],
         )?;
@@ -358,6 +365,7 @@ impl Store {
             .first()
             .ok_or_else(|| Error::internal(format!("run {run_id} is gone")))?;
         let parse = |e: serde_json::Error| Error::internal(e.to_string());
+        let source_known = row.text(6).map(serde_json::from_str).transpose().map_err(parse)?;
         let request: Request = serde_json::from_str(&row.string(0)?).map_err(parse)?;
         let processes = request.parallelism.max(1) as u32;
         let bytes: i64 = row.need(4)?;
@@ -371,6 +379,7 @@ impl Store {
                 processes,
                 each: bytes / i64::from(processes),
             },
+            source_known,
         })
     }
 }

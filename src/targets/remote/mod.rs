@@ -158,7 +158,10 @@ impl Remote {
     pub fn endpoint(&self) -> Result<Endpoint> {
         let mut endpoint = mapping::endpoint(&self.elsewhere.server, Side::Target, self.access.connect_timeout)?;
         endpoint.patience = self.access.limits.attempt;
-        endpoint.reached = self.held.borrow().as_ref().and_then(|held| held.peer);
+        if let Some(held) = &*self.held.borrow() {
+            endpoint.reached = held.peer;
+            endpoint.known = held.known.clone();
+        }
         Ok(endpoint)
     }
 

@@ -14,7 +14,7 @@ use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::wait;
 use crate::plan::copy_sql::quote_literal;
 use crate::row::Row;
-use crate::wire::{BACKEND, Session, shared_out};
+use crate::wire::{BACKEND, Known, Session, shared_out};
 use serde::{Deserialize, Serialize};
 use std::cell::Ref;
 use std::hash::{BuildHasher, RandomState};
@@ -44,6 +44,8 @@ pub struct Held {
     pub table: u32,
     /// the run's number there
     pub run: u32,
+    /// what is known of the server
+    pub known: Option<Known>,
 }
 
 impl Held {
@@ -71,6 +73,7 @@ impl Remote {
                 pid: session.backend().unwrap_or_default().to_owned(),
                 root,
                 table,
+                known: session.known()?,
                 run: match &before {
                     Some(before) => before.run,
                     None => RandomState::new().hash_one(0u8) as u32,
