@@ -313,7 +313,7 @@ impl Reader {
         if !self.by_name {
             return self.session.batch(begin);
         }
-        let sql = is_one_table_sql(&portion.relation, server.is_classic());
+        let sql = Session::question(&is_one_table_sql(&portion.relation, server.is_classic()));
         self.by_name = answer(&self.session.query(&format!("{begin}; {sql}"))?)?;
         Ok(())
     }

@@ -211,9 +211,9 @@ impl Server {
     }
 
     /// Settings of transactions that write, whatever the role has over there: text is read as it was meant; CREATE TABLE makes what it says, but for
-    /// default_tablespace; a COPY gathers no statistics by itself, as they are gathered afterwards where they are wanted; a distribution is told, and made, by
-    /// the operator classes that it names. And with segments a statement that is prepared is planned once, not five times, as
-    /// 9.4 takes long for that, and catalogs, which may have millions of rows, are looked up by their indexes: the default there is to scan them.
+    /// default_tablespace. With segments, a COPY gathers no statistics by itself, as they are gathered afterwards where they are wanted; a distribution is told,
+    /// and made, by the operator classes that it names; what is prepared is planned once, not five times, as a 9.4 takes long for that; and catalogs, which
+    /// may have millions of rows, are looked up by their indexes, where the default is to scan them.
     pub fn writing_settings(&self) -> Vec<(&'static str, &'static str)> {
         let plain_tables = match self.version {
             120_000.. => ("default_table_access_method", "heap"),

@@ -46,7 +46,8 @@ impl Session {
             return Ok(());
         }
         let statement = statement(self.server());
-        self.batch(&format!("PREPARE {name} {statement}"))?;
+        // What it names would be locked to the transaction's end; the statement itself is not the transaction's.
+        self.batch(&Session::question(&format!("PREPARE {name} {statement}")))?;
         self.prepared.insert(name);
         Ok(())
     }

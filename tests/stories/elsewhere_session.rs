@@ -132,3 +132,36 @@ fn a_statement_over_there_does_not_outlive_its_client_for_long() {
     run.join().expect_err("the server has gone");
     poll("nobody is left over there", SOON, || trio.text(ours) == "0");
 }
+
+/// Who maintains catalogs, as by VACUUM FULL pg_class or REINDEX DATABASE, would wait for the load, and everybody else for him.
+#[test]
+fn a_load_keeps_no_catalog_locked() {
+    let trio = Trio::with("", "cgpsync.max_rate = '1MB'", "");
+    let columns = "i int, v text, note text";
+    let partition = "PARTITION BY RANGE (i); CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10000)";
+    trio.both(&format!("CREATE TABLE t ({columns} DEFAULT 'none') {partition}"));
+    trio.there.sql("ALTER TABLE t_1 ALTER note SET DEFAULT 'its own'");
+    trio.pair
+        .source
+        .sql("INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(1, 2000) g");
+    trio.attach("t");
+    let locked = "SELECT string_agg(DISTINCT l.relation::regclass::text, ', ') FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                  JOIN pg_class c ON c.oid = l.relation
+                  WHERE a.application_name LIKE 'cgpsync%' AND l.locktype = 'relation' AND c.relnamespace = 'pg_catalog'::regnamespace";
+    for more in ["", ", columns => ARRAY['i', 'v']", ", replace => 'truncate'"] {
+        let run = trio
+            .pair
+            .sync_in_background(&format!("'t', '10000', 1, source => 'src', since => '0'{more}"));
+        poll("the target takes rows", SOON, || {
+            trio.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event = 'ClientRead'")
+                == "1"
+        });
+        assert_eq!(trio.text(locked), "", "{more}");
+        assert_eq!(trio.pair.source.text(locked), "", "{more}");
+        let mut other = trio.there.connect();
+        for statement in ["SET lock_timeout = '10s'", "VACUUM FULL pg_class"] {
+            other.batch_execute(statement).expect("nobody is waited for");
+        }
+        run.join().expect("the run succeeds");
+    }
+}

@@ -29,6 +29,11 @@ pub fn other_defaults(
         return Ok(Vec::new());
     }
     let table = remote.table_there()?;
+    // Catalogs are not kept locked for as long as the unit is loaded.
+    session.look(|session| unlike(session, what, unit, table))
+}
+
+fn unlike(session: &mut Session, what: &What<'_>, unit: &Described, table: u32) -> Result<Vec<Unlike>> {
     let names = defaults::of_unit(session, table, unit.place.oid, what.columns)?;
     let is_identity = match session.server().is_classic() {
         true => "false",

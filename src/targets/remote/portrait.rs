@@ -200,15 +200,40 @@ const FACTS: &str = "json_build_object(
 
 /// A unit or a table that was made, quoted and qualified, as it is now. None where it is not there.
 pub fn describe(session: &mut Session, table: &str) -> Result<Option<Described>> {
+    let sql = describe_sql(session, table)?;
+    let rows = session.query(&Session::question(&sql))?;
+    read(session, rows.first())
+}
+
+/// The same of a unit, whose OID was `oid`, with its [`stamp`] from before: what changes in between is another stamp later.
+pub fn describe_stamped(
+    session: &mut Session,
+    unit: &str,
+    oid: Option<u32>,
+) -> Result<(Option<Described>, Option<String>)> {
+    let Some(stamp) = oid.map(|oid| stamp_sql(session, oid)).transpose()?.flatten() else {
+        return Ok((describe(session, unit)?, None));
+    };
+    let describe = describe_sql(session, unit)?;
+    let rows = session.query(&Session::question(&format!("{stamp}; {describe}")))?;
+    let stamp = rows.first().and_then(|row| row.owned(0));
+    let unit = read(session, rows.get(1))?;
+    let stamp = stamp.filter(|_| unit.as_ref().is_some_and(|unit| Some(unit.place.oid) == oid));
+    Ok((unit, stamp))
+}
+
+fn describe_sql(session: &mut Session, table: &str) -> Result<String> {
     let (schema, name) = parts(table)?;
     session.prepare("cgpsync_describe", statement)?;
     // An argument: Greenplum plans a statement anew each time that calls a stable function of constants.
-    let sql = format!(
+    Ok(format!(
         "EXECUTE cgpsync_describe({}, {}, current_user)",
         quote_literal(&schema),
         quote_literal(&name)
-    );
-    let rows = session.query(&Session::question(&sql))?;
+    ))
+}
+
+fn read(session: &Session, row: Option<&Row>) -> Result<Option<Described>> {
     let read = |row: &Row| {
         serde_json::from_str(&row.string(0)?).map_err(|error| {
             let text = format!(
@@ -218,7 +243,7 @@ pub fn describe(session: &mut Session, table: &str) -> Result<Option<Described>>
             Error::protocol(text).detail(format!("{}.", tame(&error.to_string())))
         })
     };
-    rows.first().map(read).transpose()
+    row.map(read).transpose()
 }
 
 /// The question: schema, name, and who asks.
@@ -236,12 +261,19 @@ fn statement(server: &Server) -> String {
 
 /// What tells more quickly than all of it whether a unit is as it was; None where nothing does.
 pub fn stamp(session: &mut Session, oid: u32) -> Result<Option<String>> {
+    let Some(sql) = stamp_sql(session, oid)? else {
+        return Ok(None);
+    };
+    let rows = session.query(&sql)?;
+    Ok(rows.first().and_then(|row| row.owned(0)))
+}
+
+fn stamp_sql(session: &mut Session, oid: u32) -> Result<Option<String>> {
     if !session.server().is_classic() {
         return Ok(None);
     }
     session.prepare("cgpsync_stamp", |_| rules::stamp())?;
-    let rows = session.query(&format!("EXECUTE cgpsync_stamp({oid})"))?;
-    Ok(rows.first().and_then(|row| row.owned(0)))
+    Ok(Some(format!("EXECUTE cgpsync_stamp({oid})")))
 }
 
 /// Schema and name of a table, quoted and qualified.

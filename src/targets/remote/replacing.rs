@@ -102,16 +102,11 @@ fn begin(remote: &Remote, session: &mut Session, what: &What<'_>, name: &str) ->
     session.begin_to_write()?;
     session.batch(&Session::application_name_sql(name))?;
     remote.join(session)?;
-    // Before all is asked: what changes in between is another stamp later.
-    let stamp = match what.unit.oid {
-        Some(oid) => portrait::stamp(session, oid)?,
-        None => None,
-    };
-    let unit = portrait::describe(session, &what.unit.name)?.ok_or_else(|| gone(&what.unit.name, remote.server()))?;
+    let (unit, stamp) = portrait::describe_stamped(session, &what.unit.name, what.unit.oid)?;
+    let unit = unit.ok_or_else(|| gone(&what.unit.name, remote.server()))?;
     check_planned(remote, what, &unit)?;
     check_filter(remote, session, what)?;
     check_vanished(session, what)?;
-    let stamp = stamp.filter(|_| what.unit.oid == Some(unit.place.oid));
     Ok((unit, stamp))
 }
 

@@ -3,7 +3,8 @@
 //! The coordinator's session holds an advisory lock in SHARE mode to its end, which it has had EXCLUSIVE for a moment: so nobody else had any. Each
 //! transaction that replaces something takes it in SHARE mode too and looks whether the coordinator's is still there. So whoever begins another run finds
 //! those of the one before, whose coordinator may be gone, and waits for the last of their commits. A second lock, of the run's own number, tells
-//! its sessions from others: a coordinator that has lost its session takes the lock again beside them.
+//! its sessions from others: a coordinator that has lost its session takes the lock again beside them. A third one, of a number of its own, is held by the
+//! coordinator's session alone: that it is not to be had tells the others that it is there, without a look at pg_locks, for which each segment would be asked.
 //!
 //! The lock is that of the topmost table. Any role that may connect could take it: that keeps runs away and does nothing else.
 
@@ -12,7 +13,6 @@ use crate::catalog::Database;
 use crate::catalog::server::Server;
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::wait;
-use crate::plan::copy_sql::quote_literal;
 use crate::row::Row;
 use crate::wire::{BACKEND, Known, Session, shared_out};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 const CLASS: u32 = crate::pg::lock::CLASS;
 const CLASS_OF_RUNS: u32 = CLASS + 1;
 const CLASS_OF_UNITS: u32 = CLASS + 2;
+const CLASS_OF_HOLDERS: u32 = CLASS + 3;
 /// How long a run waits for one that is just ending.
 const CLEAR: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -44,14 +45,21 @@ pub struct Held {
     pub table: u32,
     /// the run's number there
     pub run: u32,
+    /// the session's own
+    pub holder: u32,
     /// what is known of the server
     pub known: Option<Known>,
 }
 
 impl Held {
-    /// Of the table, and of the run.
-    fn keys(&self) -> [String; 2] {
-        [(CLASS, self.root), (CLASS_OF_RUNS, self.run)].map(|(class, key)| format!("{}, {}", class as i32, key as i32))
+    /// Of the table, of the run, and of the session that holds them.
+    fn keys(&self) -> [String; 3] {
+        let keys = [
+            (CLASS, self.root),
+            (CLASS_OF_RUNS, self.run),
+            (CLASS_OF_HOLDERS, self.holder),
+        ];
+        keys.map(|(class, key)| format!("{}, {}", class as i32, key as i32))
     }
 }
 
@@ -76,8 +84,9 @@ impl Remote {
                 known: session.known()?,
                 run: match &before {
                     Some(before) => before.run,
-                    None => RandomState::new().hash_one(0u8) as u32,
+                    None => random(),
                 },
+                holder: random(),
             })
         })?;
         let deadline = Instant::now() + CLEAR;
@@ -117,12 +126,10 @@ impl Remote {
     pub fn join(&self, session: &mut Session) -> Result<()> {
         let held = self.relied_on()?;
         self.check_process(session.backend(), &held)?;
-        let [of_table, of_run] = held.keys();
+        let [of_table, of_run, of_holder] = held.keys();
         let rows = session.query(&format!(
-            "SELECT pg_try_advisory_xact_lock_shared({of_run}) AND pg_try_advisory_xact_lock_shared({of_table}) AND EXISTS (
-               SELECT 1 FROM pg_locks l WHERE {} AND l.mode = 'ShareLock' AND CAST(l.pid AS text) = {})",
-            locks(session, CLASS, held.root),
-            quote_literal(&held.pid)
+            "SELECT pg_try_advisory_xact_lock_shared({of_run}) AND pg_try_advisory_xact_lock_shared({of_table})
+               AND NOT pg_try_advisory_xact_lock_shared({of_holder})"
         ))?;
         match rows.first().is_some_and(|row| row.is(0)) {
             true => Ok(()),
@@ -204,12 +211,13 @@ fn locks(session: &Session, class: u32, key: u32) -> String {
 
 /// Takes the lock where nobody has it. Outside of a transaction: it is the session's.
 fn take(session: &mut Session, held: &Held) -> Result<bool> {
-    let [of_table, of_run] = held.keys();
+    let [of_table, of_run, of_holder] = held.keys();
     if !try_lock(session, held, &format!("pg_catalog.pg_try_advisory_lock({of_table})"))? {
         return Ok(false);
     }
     session.batch(&format!(
-        "SELECT pg_catalog.pg_advisory_lock_shared({of_run}); SELECT pg_catalog.pg_advisory_lock_shared({of_table});
+        "SELECT pg_catalog.pg_advisory_lock({of_holder});
+         SELECT pg_catalog.pg_advisory_lock_shared({of_run}); SELECT pg_catalog.pg_advisory_lock_shared({of_table});
          SELECT pg_catalog.pg_advisory_unlock({of_table})"
     ))?;
     Ok(true)
@@ -217,11 +225,12 @@ fn take(session: &mut Session, held: &Held) -> Result<bool> {
 
 /// Takes the lock beside sessions of the same run, and nobody else's.
 fn take_again(session: &mut Session, held: &Held) -> Result<bool> {
-    let [of_table, of_run] = held.keys();
-    let try_both = format!(
-        "pg_catalog.pg_try_advisory_lock_shared({of_run}) AND pg_catalog.pg_try_advisory_lock_shared({of_table})"
+    let [of_table, of_run, of_holder] = held.keys();
+    let try_all = format!(
+        "pg_catalog.pg_try_advisory_lock({of_holder}) AND pg_catalog.pg_try_advisory_lock_shared({of_run})
+           AND pg_catalog.pg_try_advisory_lock_shared({of_table})"
     );
-    let is_shared = try_lock(session, held, &try_both)?;
+    let is_shared = try_lock(session, held, &try_all)?;
     let others = session.query(&format!(
         "SELECT 1 FROM pg_catalog.pg_locks l WHERE {}
            AND l.pid NOT IN (SELECT l.pid FROM pg_catalog.pg_locks l WHERE {})",
@@ -249,6 +258,10 @@ pub fn try_one_at_a_time(parent: u32) -> String {
         "SELECT pg_try_advisory_xact_lock({}, {})",
         CLASS_OF_UNITS as i32, parent as i32
     )
+}
+
+fn random() -> u32 {
+    RandomState::new().hash_one(0u8) as u32
 }
 
 fn try_lock(session: &mut Session, held: &Held, sql: &str) -> Result<bool> {

@@ -180,3 +180,30 @@ fn one_that_lets_go_of_the_root_is_waited_for_and_no_other_waits_long() {
     assert_eq!(clusters.last_run("max(attempts)", "true"), "1");
     clusters.same_rows("events", "true");
 }
+
+/// Who maintains catalogs would wait for the load, and everybody else for him. What CREATE TABLE writes it keeps locked.
+#[test]
+#[ignore = "needs real clusters: make test-greenplum"]
+fn a_load_keeps_no_catalog_locked() {
+    let clusters = Clusters::with("catalogs", "cgpsync.max_rate = '500kB'");
+    clusters.both("CREATE TABLE events (id int, k int, note text) DISTRIBUTED BY (id) PARTITION BY RANGE (k) (START (0) END (20) EVERY (10))");
+    clusters
+        .source
+        .sql("INSERT INTO events SELECT g, g % 20, repeat('x', 1000) FROM generate_series(1, 2000) g");
+    clusters.attach("events");
+    let locked = "SELECT COALESCE(string_agg(DISTINCT c.relname, ', '), '') FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+                  JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+                  WHERE l.gp_segment_id = -1 AND a.application_name LIKE 'cgpsync run%' AND l.mode = 'AccessShareLock' AND n.nspname = 'pg_catalog'";
+    for more in ["", ", columns => ARRAY['id', 'k']"] {
+        let run = clusters.in_background(&format!("'events', '19', 1, since => '0'{more}"), "");
+        poll("the target takes rows", SOON, || {
+            clusters
+                .target
+                .text("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'cgpsync run%' AND query LIKE 'COPY%'")
+                != "0"
+        });
+        assert_eq!(clusters.target.text(locked), "", "{more}");
+        assert_eq!(clusters.source.text(locked), "", "{more}");
+        run.join().expect("the run succeeds");
+    }
+}
