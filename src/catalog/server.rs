@@ -85,7 +85,7 @@ pub fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
          UNION ALL SELECT CASE name WHEN 'server_version_num' THEN 'number' WHEN 'TimeZone' THEN 'timezone' ELSE 'setting' END,
            CASE WHEN name IN ('server_version_num', 'TimeZone') THEN CAST(setting AS text) ELSE CAST(name AS text) END, 0
            FROM pg_settings WHERE name IN ({}, 'server_version_num', 'TimeZone', 'gp_role', 'gp_session_role',
-                                           'gp_enable_exchange_default_partition', 'gp_autostats_mode', 'plan_cache_mode', 'random_page_cost')
+                                           'gp_enable_exchange_default_partition', 'gp_autostats_mode', 'plan_cache_mode', 'random_page_cost', 'enable_hashjoin')
          UNION ALL SELECT 'catalog', CAST(c.relname AS text), 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            WHERE n.nspname = 'pg_catalog' AND c.relname IN ('pg_partition_rule', 'pg_partitions', 'pg_partitioned_table')
          UNION ALL SELECT 'catalog', CAST(a.attname AS text), 0 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -174,6 +174,7 @@ const WHERE_THEY_ARE: &[(&str, &str)] = &[
     ("gp_use_legacy_hashops", "off"),
     ("plan_cache_mode", "force_generic_plan"),
     ("random_page_cost", "1.1"),
+    ("enable_hashjoin", "off"),
 ];
 
 /// Settings that pg_settings does not show on some Greenplum, and that exist where SHOW knows them.
@@ -213,7 +214,7 @@ impl Server {
     /// Settings of transactions that write, whatever the role has over there: text is read as it was meant; CREATE TABLE makes what it says, but for
     /// default_tablespace. With segments, a COPY gathers no statistics by itself, as they are gathered afterwards where they are wanted; a distribution is told,
     /// and made, by the operator classes that it names; what is prepared is planned once, not five times, as a 9.4 takes long for that; and catalogs, which
-    /// may have millions of rows, are looked up by their indexes, where the default is to scan them.
+    /// may have millions of rows, are looked up by their indexes, where the default is to scan them: a hash join alone takes a millisecond for its table.
     pub fn writing_settings(&self) -> Vec<(&'static str, &'static str)> {
         let plain_tables = match self.version {
             120_000.. => ("default_table_access_method", "heap"),

@@ -12,25 +12,18 @@ use crate::plan::exchange::Described;
 use crate::row::Row;
 use crate::wire::Session;
 
-/// The tables above unit c.
-const ABOVE: &str = "SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrelid = c.id
-           WHERE c.relispartition AND NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false)
-           UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_class p ON p.oid = a.id AND p.relispartition
-             JOIN pg_inherits i ON i.inhrelid = a.id";
-
 /// The unit, c, whose schema and name are parameters; the tables above it; its row type with the array of it.
-fn unit(server: &Server) -> String {
-    let above = if server.is_classic() { rules::ABOVE } else { ABOVE };
-    format!(
-        "WITH RECURSIVE c AS (
-           SELECT r.*, r.oid AS id, n.oid AS schema_id, n.nspname
-           FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE n.nspname = $1 AND r.relname = $2),
-         above(id, n) AS ({above}),
-         types AS (
-           SELECT t.oid AS id FROM c JOIN pg_type t ON t.oid = c.reltype
-           UNION ALL SELECT t.typarray FROM c JOIN pg_type t ON t.oid = c.reltype)"
-    )
-}
+const UNIT: &str = "WITH RECURSIVE c AS (
+       SELECT r.*, r.oid AS id, n.oid AS schema_id, n.nspname
+       FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE n.nspname = $1 AND r.relname = $2),
+     above(id, n) AS (
+       SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrelid = c.id
+       WHERE c.relispartition AND NOT COALESCE(CAST(to_jsonb(i) ->> 'inhdetachpending' AS boolean), false)
+       UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_class p ON p.oid = a.id AND p.relispartition
+         JOIN pg_inherits i ON i.inhrelid = a.id),
+     types AS (
+       SELECT t.oid AS id FROM c JOIN pg_type t ON t.oid = c.reltype
+       UNION ALL SELECT t.typarray FROM c JOIN pg_type t ON t.oid = c.reltype)";
 
 /// The names of a role and of what it was granted, of an ACL of c's owner.
 fn grants(acl: &str) -> String {
@@ -248,13 +241,12 @@ fn read(session: &Session, row: Option<&Row>) -> Result<Option<Described>> {
 
 /// The question: schema, name, and who asks.
 fn statement(server: &Server) -> String {
-    let (place, facts) = match server.is_classic() {
-        true => (rules::place(), rules::FACTS),
-        false => (PLACE.to_owned(), FACTS),
+    let (unit, place, facts) = match server.is_classic() {
+        true => (rules::UNIT, rules::place(), rules::FACTS),
+        false => (UNIT, PLACE.to_owned(), FACTS),
     };
     format!(
-        "(name, name, name) AS {} SELECT json_build_object('shape', {}, 'place', {place}, 'indexes', {INDEXES}, 'facts', {facts}) FROM c",
-        unit(server),
+        "(name, name, name) AS {unit} SELECT json_build_object('shape', {}, 'place', {place}, 'indexes', {INDEXES}, 'facts', {facts}) FROM c",
         shape(server)
     )
 }

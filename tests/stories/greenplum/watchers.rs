@@ -186,7 +186,7 @@ fn one_that_lets_go_of_the_root_is_waited_for_and_no_other_waits_long() {
 #[ignore = "needs real clusters: make test-greenplum"]
 fn a_load_keeps_no_catalog_locked() {
     let clusters = Clusters::with("catalogs", "cgpsync.max_rate = '500kB'");
-    clusters.both("CREATE TABLE events (id int, k int, note text) DISTRIBUTED BY (id) PARTITION BY RANGE (k) (START (0) END (20) EVERY (10))");
+    clusters.both("CREATE TABLE events (id int, k int, note text, version int) DISTRIBUTED BY (id) PARTITION BY RANGE (k) (START (0) END (20) EVERY (10))");
     clusters
         .source
         .sql("INSERT INTO events SELECT g, g % 20, repeat('x', 1000) FROM generate_series(1, 2000) g");
@@ -194,7 +194,7 @@ fn a_load_keeps_no_catalog_locked() {
     let locked = "SELECT COALESCE(string_agg(DISTINCT c.relname, ', '), '') FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
                   JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
                   WHERE l.gp_segment_id = -1 AND a.application_name LIKE 'cgpsync run%' AND l.mode = 'AccessShareLock' AND n.nspname = 'pg_catalog'";
-    for more in ["", ", columns => ARRAY['id', 'k']"] {
+    for more in ["", ", columns => ARRAY['id', 'k', 'note']"] {
         let run = clusters.in_background(&format!("'events', '19', 1, since => '0'{more}"), "");
         poll("the target takes rows", SOON, || {
             clusters

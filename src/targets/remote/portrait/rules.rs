@@ -2,10 +2,15 @@
 
 use crate::catalog::greenplum::bound_of_rule;
 
-/// The tables above unit c.
-pub const ABOVE: &str = "SELECT i.inhparent, 1 FROM c JOIN pg_inherits i ON i.inhrelid = c.id
-     WHERE EXISTS (SELECT 1 FROM pg_partition_rule r WHERE r.parchildrelid = c.id)
-     UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_inherits i ON i.inhrelid = a.id";
+/// The unit, c, whose schema and name are parameters, with the tables above it, from the nearest: each mention of a query would be planned and run by itself.
+pub const UNIT: &str = "WITH RECURSIVE u AS (
+       SELECT r.oid AS id FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE n.nspname = $1 AND r.relname = $2),
+     above(id, n) AS (
+       SELECT i.inhparent, 1 FROM u JOIN pg_inherits i ON i.inhrelid = u.id JOIN pg_partition_rule r ON r.parchildrelid = u.id
+       UNION ALL SELECT i.inhparent, a.n + 1 FROM above a JOIN pg_inherits i ON i.inhrelid = a.id),
+     c AS (
+       SELECT r.*, r.oid AS id, n.oid AS schema_id, n.nspname, ARRAY(SELECT a.id FROM above a ORDER BY a.n) AS above
+       FROM u JOIN pg_class r ON r.oid = u.id JOIN pg_namespace n ON n.oid = r.relnamespace OFFSET 0)";
 
 /// Name of p in schema n, quoted and qualified.
 const NAME: &str = "'\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(p.relname, '\"', '\"\"') || '\"'";
@@ -17,13 +22,14 @@ pub fn place() -> String {
     format!(
         "json_build_object(
            'oid', CAST(c.id AS bigint),
-           'parent', (SELECT CAST(a.id AS bigint) FROM above a ORDER BY a.n DESC LIMIT 1),
+           'parent', CAST(c.above[array_upper(c.above, 1)] AS bigint),
            'parents', (SELECT COALESCE(json_agg({NAME} ORDER BY a.n), '[]')
-                       FROM above a JOIN pg_class p ON p.oid = a.id JOIN pg_namespace n ON n.oid = p.relnamespace),
+                       FROM generate_series(1, array_upper(c.above, 1)) AS a(n) JOIN pg_class p ON p.oid = c.above[a.n]
+                       JOIN pg_namespace n ON n.oid = p.relnamespace),
            'readable', CAST('[]' AS json),
            'bound', (SELECT {bound} FROM pg_partition_rule r WHERE r.parchildrelid = c.id),
            'bounds', (SELECT COALESCE(json_agg({bound} ORDER BY a.n), '[]')
-                      FROM above a JOIN pg_partition_rule r ON r.parchildrelid = a.id),
+                      FROM generate_series(1, array_upper(c.above, 1)) AS a(n) JOIN pg_partition_rule r ON r.parchildrelid = c.above[a.n]),
            'condition', CAST(NULL AS text),
            'default', CAST(NULL AS text),
            'steps', (SELECT COALESCE(json_agg(json_build_object(
@@ -34,25 +40,26 @@ pub fn place() -> String {
                                     AND NOT s.parisdefault AND s.parruleord <= r.parruleord) END,
                        'values', pg_get_expr(r.parlistvalues, 0)) ORDER BY q.parlevel), '[]')
                      FROM pg_partition_rule r JOIN pg_partition q ON q.oid = r.paroid
-                     WHERE r.parchildrelid = c.id OR r.parchildrelid IN (SELECT a.id FROM above a)))"
+                     WHERE r.parchildrelid = ANY (c.id || c.above)))"
     )
 }
 
-/// [`Facts`](crate::plan::exchange::Facts) of c, as JSON. What depends internally on it goes with it: files of its own, its row type.
+/// [`Facts`](crate::plan::exchange::Facts) of c, as JSON. What depends internally on it goes with it: files of its own, its row type. EXISTS among other
+/// conditions would be planned twice.
 pub const FACTS: &str = "json_build_object(
     'method', CASE c.relstorage WHEN 'h' THEN 'heap' WHEN 'a' THEN 'ao_row' WHEN 'c' THEN 'ao_column' ELSE CAST(c.relstorage AS text) END,
     'role', $3,
     'is_owner', pg_has_role(c.relowner, 'USAGE')
-                AND NOT EXISTS (SELECT 1 FROM above a JOIN pg_class p ON p.oid = a.id WHERE NOT pg_has_role(p.relowner, 'USAGE')),
+                AND COALESCE((SELECT bool_and(pg_has_role(p.relowner, 'USAGE')) FROM pg_class p WHERE p.oid = ANY (c.above)), true),
     'may_create', has_schema_privilege(c.schema_id, 'CREATE'),
     'may_write', has_table_privilege(c.id, 'INSERT') AND has_table_privilege(c.id, 'TRUNCATE'),
     'has_policies', false,
     'has_row_security', false,
-    'has_foreign_keys', EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conrelid = c.id AND k.contype = 'f'),
-    'is_heir', NOT EXISTS (SELECT 1 FROM above) AND EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.id),
+    'has_foreign_keys', (SELECT count(*) FROM pg_constraint k WHERE k.conrelid = c.id AND k.contype = 'f') > 0,
+    'is_heir', c.above = '{}' AND (SELECT count(*) FROM pg_inherits i WHERE i.inhrelid = c.id) > 0,
     'is_bound_otherwise', c.reloftype <> 0 OR c.relhasoids
-      OR EXISTS (SELECT 1 FROM pg_seclabel s WHERE s.classoid = CAST('pg_class' AS regclass) AND s.objoid = c.id)
-      OR EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = CAST('pg_class' AS regclass) AND d.objid = c.id AND d.deptype = 'e'),
+      OR (SELECT count(*) FROM pg_seclabel s WHERE s.classoid = CAST('pg_class' AS regclass) AND s.objoid = c.id) > 0
+      OR (SELECT count(*) FROM pg_depend d WHERE d.classid = CAST('pg_class' AS regclass) AND d.objid = c.id AND d.deptype = 'e') > 0,
     'is_published', false,
     'lacks_index', false,
     'dependent', (
@@ -60,13 +67,13 @@ pub const FACTS: &str = "json_build_object(
                            WHERE w.oid = d.objid AND d.classid = CAST('pg_rewrite' AS regclass) AND w.ev_class <> c.id),
                           pg_describe_object(d.classid, d.objid, d.objsubid))) FROM pg_depend d
       WHERE ((d.refclassid = CAST('pg_class' AS regclass) AND d.refobjid = c.id)
-             OR (d.refclassid = CAST('pg_type' AS regclass) AND d.refobjid IN (SELECT id FROM types)))
+             OR (d.refclassid = CAST('pg_type' AS regclass) AND d.refobjid = ANY (c.reltype || ARRAY(SELECT t.typarray FROM pg_type t WHERE t.oid = c.reltype))))
         AND d.deptype <> 'i'
-        AND NOT (d.classid = CAST('pg_class' AS regclass) AND EXISTS (SELECT 1 FROM pg_index i WHERE i.indexrelid = d.objid AND i.indrelid = c.id))
-        AND NOT (d.classid = CAST('pg_constraint' AS regclass)
-                 AND EXISTS (SELECT 1 FROM pg_constraint k WHERE k.oid = d.objid AND k.conrelid = c.id))
-        AND NOT (d.classid = CAST('pg_attrdef' AS regclass)
-                 AND EXISTS (SELECT 1 FROM pg_attrdef f WHERE f.oid = d.objid AND f.adrelid = c.id))))";
+        AND CASE d.classid
+              WHEN CAST('pg_class' AS regclass) THEN (SELECT count(*) FROM pg_index i WHERE i.indexrelid = d.objid AND i.indrelid = c.id) = 0
+              WHEN CAST('pg_constraint' AS regclass) THEN (SELECT count(*) FROM pg_constraint k WHERE k.oid = d.objid AND k.conrelid = c.id) = 0
+              WHEN CAST('pg_attrdef' AS regclass) THEN (SELECT count(*) FROM pg_attrdef f WHERE f.oid = d.objid AND f.adrelid = c.id) = 0
+              ELSE true END))";
 
 /// The question for a text that is another one when what [`place`], [`FACTS`] and the shape tell of the table with an OID may be. It is asked with the table
 /// locked, where all of that would take longer by far: which rows of the catalogs there are of it, and which partitions beside it and above.
