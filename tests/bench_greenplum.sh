@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How fast cgpsync is between two real Greenplum clusters, which SOURCE_GP and TARGET_GP lead to as for test-greenplum, beside psql in pipes: the way of old
 # scripts (TRUNCATE, text, a query) and the fastest there is (binary, COPY of the leaf by its name, TRUNCATE and COPY … FREEZE in one transaction). Each way
-# has the same partitions, as many at a time, in turn; nothing is analyzed. At the end a session reads the table while it is synced, and while another one
+# asks for the partitions and has as many at a time, in turn; nothing is analyzed. At the end a session reads the table while it is synced, and while another one
 # is: how long its longest query took. ROWS of all partitions (2000000), LEAVES (14), ROUNDS (3), PARALLELISM (4).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -57,19 +57,25 @@ done
 between -c "SELECT cgpsync_attach('$schema.big', 'dr'), cgpsync_attach('$schema.other', 'dr')" >/dev/null
 
 export SOURCE_GP TARGET_GP bin schema
-names=$(gp "$SOURCE_GP" -c "SELECT partitiontablename FROM pg_partitions WHERE schemaname = '$schema' AND tablename = 'big' ORDER BY 1" 2>/dev/null \
-    || gp "$SOURCE_GP" -c "SELECT relid::regclass FROM pg_partition_tree('$schema.big') WHERE isleaf")
-names=${names//$schema./}
+leaves_6="SELECT partitiontablename FROM pg_partitions WHERE schemaname = '$schema' AND tablename = 'big' ORDER BY 1"
+leaves_7="SELECT c.relname FROM pg_partition_tree('$schema.big') t JOIN pg_class c ON c.oid = t.relid WHERE t.isleaf"
+if gp "$SOURCE_GP" -c "$leaves_6" >/dev/null 2>&1; then
+    ask=$leaves_6
+else
+    ask=$leaves_7
+fi
+# A script has to find the partitions as well.
+names() { gp "$SOURCE_GP" -c "$ask"; }
 psql_text() {
     # shellcheck disable=SC2016 # the inner shell's
-    xargs -P "$parallelism" -I{} bash -c 'set -eo pipefail
-        "$bin/psql" -X -q "$SOURCE_GP" -c "COPY (SELECT * FROM $schema.{}) TO STDOUT" | "$bin/psql" -X -q "$TARGET_GP" -c "TRUNCATE $schema.{}" -c "COPY $schema.{} FROM STDIN"' <<<"$names"
+    names | xargs -P "$parallelism" -I{} bash -c 'set -eo pipefail
+        "$bin/psql" -X -q "$SOURCE_GP" -c "COPY (SELECT * FROM $schema.{}) TO STDOUT" | "$bin/psql" -X -q "$TARGET_GP" -c "TRUNCATE $schema.{}" -c "COPY $schema.{} FROM STDIN"'
 }
 psql_binary() {
     # shellcheck disable=SC2016 # the inner shell's
-    xargs -P "$parallelism" -I{} bash -c 'set -eo pipefail
+    names | xargs -P "$parallelism" -I{} bash -c 'set -eo pipefail
         "$bin/psql" -X -q "$SOURCE_GP" -c "COPY $schema.{} TO STDOUT (FORMAT binary)" \
-            | "$bin/psql" -X -q -1 "$TARGET_GP" -c "SET gp_autostats_mode = none" -c "TRUNCATE $schema.{}" -c "COPY $schema.{} FROM STDIN (FORMAT binary, FREEZE)"' <<<"$names"
+            | "$bin/psql" -X -q -1 "$TARGET_GP" -c "SET gp_autostats_mode = none" -c "TRUNCATE $schema.{}" -c "COPY $schema.{} FROM STDIN (FORMAT binary, FREEZE)"'
 }
 sync() { settings='-c cgpsync.analyze_partitions=off' between -c "SELECT count(*) FROM cgpsync_sync('$schema.$1', '20200101', $parallelism, source => 'prod', since => '1990')" >/dev/null; }
 cgpsync() { sync big; }

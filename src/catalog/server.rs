@@ -55,6 +55,15 @@ pub struct Server {
     pub shared_snapshot: Option<bool>,
 }
 
+/// What a session has learned of its server, for others of the same role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// which server, as [`Server::mark_sql`] has it
+    pub mark: String,
+    /// what it is
+    pub server: Server,
+}
+
 /// The end of an identity ([`Server::identity_sql`]), which is the same at whatever address the server was reached.
 pub const LISTENS_SQL: &str = "', port ' || pg_catalog.current_setting('port')
     || ', started ' || CAST(pg_catalog.pg_postmaster_start_time() AS text)";

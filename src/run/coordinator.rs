@@ -4,28 +4,26 @@ mod changes;
 mod hold;
 mod keeper;
 mod parents;
+mod plans;
 
 use super::outlook::Outlook;
-use super::planning::{self, Plan};
+use super::planning::Plan;
 use super::process::prepare_session;
-use super::request::{Request, retry_remark};
-use super::sessions::open_to_plan;
+use super::request::Request;
 use super::state::Store;
 use super::state::rows::Planned;
 use super::state::status::RunState;
+use crate::catalog::server::Known;
 use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::board::Board;
 use crate::pg::handoff::Handoff;
 use crate::pg::{backend, report, wait, xact};
-use crate::plan::retry;
 use crate::settings;
-use crate::source::clock::{self, Clock};
-use crate::source::{self, Place};
+use crate::source::Place;
 use crate::targets::{Held, Target};
-use crate::wire::{Known, Session};
+use crate::wire::Session;
 use keeper::Renewal;
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// How often rows and processes are looked at; a worker's end wakes the coordinator at once.
@@ -166,6 +164,8 @@ impl Run {
             board.gauge(number as i32 + 1).done();
         }
         xact::transaction(|| {
+            // After a crash the run is over, planned or not; each unit's commit makes this one last.
+            backend::set_config("synchronous_commit", "off", true)?;
             let planned = Planned {
                 source_table: &plan.source_table,
                 end_tm: plan.end_tm.as_deref(),
@@ -195,73 +195,6 @@ impl Run {
         self.finish(&plan)
     }
 
-    /// Plans, again after a failure that may pass; but a source that could never be reached is an error at once, as that is what a wrong
-    /// address looks like.
-    fn plan(&mut self) -> Result<Plan> {
-        let mut attempt = 1;
-        let mut reached = false;
-        loop {
-            let error = match self.try_plan(&mut reached) {
-                Ok(plan) => return Ok(plan),
-                Err(error) => error,
-            };
-            let delay = self.request.next_attempt(&error, attempt);
-            let Some(delay) = delay.filter(|_| reached || retry::is_server_busy(&error)) else {
-                return Err(error);
-            };
-            self.let_go();
-            let remark = format!("planning: {}", retry_remark(&error, attempt, delay));
-            xact::transaction(|| self.store.add_message(self.id, &remark))?;
-            self.sleep(delay)?;
-            attempt += 1;
-        }
-    }
-
-    /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
-    fn try_plan(&mut self, reached: &mut bool) -> Result<Plan> {
-        self.hold_target()?;
-        let mut keeper = open_to_plan(&self.request, self.id, &self.target)?;
-        *reached = true;
-        let result = report::catch(|| {
-            let clock = clock::read(&mut keeper)?;
-            let place = source::begin_shared(&mut keeper)?;
-            self.source_known = keeper.known()?;
-            // What this session looks at it would have locked for as long as it holds the snapshot.
-            let plan = keeper.look(|keeper| self.plan_all(keeper, &clock, &place))?;
-            Ok((plan, place))
-        });
-        // Kept in any case: an interrupted query over there has to be stopped.
-        self.keeper = Some(keeper);
-        let (plan, place) = result?;
-        if place.snapshot.is_none()
-            && let Some(keeper) = self.keeper.take()
-        {
-            // There is nothing to hold open.
-            keeper.close();
-        }
-        self.place = place;
-        Ok(plan)
-    }
-
-    fn plan_all(&self, keeper: &mut Session, clock: &Clock, place: &Place) -> Result<Plan> {
-        let mut created = HashSet::new();
-        let mut plan = self.plan_with(keeper, clock, &created)?;
-        // What is created may make others comparable that are missing too: the default partitions of both sides, once they take the
-        // same rows. Each round makes tables of the source's names, so it ends.
-        while !plan.creations.is_empty() {
-            created.extend(self.create_partitions(&plan)?);
-            plan = self.plan_with(keeper, clock, &created)?;
-        }
-        if place.snapshot.is_none() {
-            plan.note_states(keeper)?;
-            plan.remarks.push(
-                "the source has no snapshot that sessions can share: each partition is read in one of its own"
-                    .to_owned(),
-            );
-        }
-        Ok(plan)
-    }
-
     fn sleep(&self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -269,15 +202,6 @@ impl Run {
             wait::wait(None, TICK.min(end.saturating_duration_since(Instant::now())));
         }
         Ok(())
-    }
-
-    fn plan_with(&self, keeper: &mut Session, clock: &Clock, created: &HashSet<String>) -> Result<Plan> {
-        xact::transaction(|| {
-            backend::set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
-            self.request.limit_lock_waits()?;
-            let (request, target, store) = (&self.request, &self.target, &self.store);
-            target.look(|| planning::plan(request, target, store, keeper, clock, created))
-        })
     }
 
     /// Starts `wanted` workers, or as many as there are free slots.

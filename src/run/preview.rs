@@ -7,6 +7,7 @@ use super::sessions::{refuse_shared_out, with_target};
 use super::state::Store;
 use super::{WARNING, caller};
 use crate::catalog::Database;
+use crate::catalog::server::Known;
 use crate::error::{Result, tame_whole};
 use crate::pg::{backend, report};
 use crate::plan::bound::End;
@@ -14,8 +15,8 @@ use crate::plan::copy_sql::display_name;
 use crate::plan::select::Decision;
 use crate::source::clock;
 use crate::targets;
+use crate::wire::Session;
 use crate::wire::endpoint::Endpoint;
-use crate::wire::{Known, Session};
 use std::collections::HashSet;
 
 /// A partition and what would happen to it.

@@ -4,12 +4,12 @@ use super::WARNING;
 use super::request::Request;
 use super::state::Store;
 use crate::catalog::Database;
-use crate::catalog::server::Product;
+use crate::catalog::server::{Known, Product};
 use crate::error::Result;
 use crate::pg::{report, xact};
 use crate::source::Place;
 use crate::targets::{Remote, Target};
-use crate::wire::{Known, Session};
+use crate::wire::Session;
 use std::time::Duration;
 
 /// Opens a session of run `id`, at the address of `place` if the run has found one, on the server that is `known`, if it still is, and with less than the

@@ -2,7 +2,7 @@
 
 pub mod encryption;
 
-use super::known::Known;
+use crate::catalog::server::Known;
 use crate::error::{Error, Result, Side, sqlstate};
 use encryption::{Binding, Mode, TlsOptions, Version};
 use std::fmt;

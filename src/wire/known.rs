@@ -2,17 +2,8 @@
 
 use super::pins::{IN_TOUCH, LOOK_FOR_CLIENT, PINNED};
 use super::session::Session;
-use crate::catalog::server::{self, Server};
+use crate::catalog::server::{self, Known};
 use crate::error::{Result, sqlstate};
-use serde::{Deserialize, Serialize};
-
-/// What a session has learned of its server, for others of the same role.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
-    /// which server, as [`Server::mark_sql`] has it
-    mark: String,
-    server: Server,
-}
 
 impl Session {
     /// What it has learned; None where the server does not tell which one it is.

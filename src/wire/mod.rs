@@ -29,7 +29,6 @@ pub mod tls;
 mod waiting;
 mod writing;
 
-pub use known::Known;
 pub use pins::BACKEND;
 pub use refusals::{listens_alike, not_one_server, other_server, shared_out};
 pub use session::Session;

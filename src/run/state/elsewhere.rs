@@ -1,7 +1,7 @@
 //! What is on record of a target on another server.
 
-use super::Store;
 use super::rows::Load;
+use super::{Store, to_json};
 use crate::error::{Error, Result};
 use crate::targets::Held;
 use crate::targets::loading::instant;
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 impl Store {
     /// From here on another session holds the run's lock on a target elsewhere.
     pub fn set_held(&self, run_id: i64, held: &Held) -> Result<()> {
-        let held = serde_json::to_string(held).map_err(|e| Error::internal(e.to_string()))?;
+        let held = to_json(held)?;
         self.write(
             "UPDATE @.cgpsync_run SET target_session = $2::jsonb WHERE run_id = $1::bigint",
             &[Some(&run_id.to_string()), Some(&held)],
@@ -40,7 +40,7 @@ impl Store {
 
     /// What the last run that has loaded each of `partitions` has left there, of a table on another server that `table` stands for: by their names, as an exchange gives them other OIDs.
     pub fn last_loads_elsewhere(&self, table: u32, partitions: &[&str]) -> Result<HashMap<String, Load>> {
-        let names = serde_json::to_string(partitions).map_err(|e| Error::internal(e.to_string()))?;
+        let names = to_json(partitions)?;
         let rows = self.read(
             &format!(
                 "SELECT DISTINCT ON (p.target_relation) p.target_relation, p.target_oid, p.file_number, {}, p.rows

@@ -100,6 +100,10 @@ pub fn shown_name(oid: u32) -> Result<String> {
         .map_or_else(|| oid.to_string(), str::to_owned))
 }
 
+fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::internal(e.to_string()))
+}
+
 /// A place from its three columns.
 fn place(row: &Row, [snapshot, server, peer]: [usize; 3]) -> Place {
     Place {

@@ -1,6 +1,7 @@
 //! What goes into cgpsync's tables and comes out of them.
 
 use super::status::UnitState;
+use crate::catalog::server::Known;
 use crate::error::{Error, Result, tame_whole};
 use crate::plan::copy_sql::display_name;
 use crate::plan::end::{Moment, is_word};
@@ -11,7 +12,6 @@ use crate::run::request::Request;
 use crate::source::{Place, Portion};
 use crate::targets::Held;
 use crate::targets::loading::Storage;
-use crate::wire::Known;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;

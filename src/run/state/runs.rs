@@ -2,7 +2,7 @@
 
 use super::rows::{NewUnit, Planned, RunInfo};
 use super::status::RunState;
-use super::{SHOWN_NAME, Store, place, shown_name};
+use super::{SHOWN_NAME, Store, place, shown_name, to_json};
 use crate::error::{Error, Result, sqlstate, tame, tame_remark};
 use crate::pg::{backend, lock, wait};
 use crate::plan::shares::Shares;
@@ -31,7 +31,7 @@ impl Store {
             since: shown(&request.since),
             ..request.clone()
         };
-        let arguments = serde_json::to_string(&shown).map_err(|e| Error::internal(e.to_string()))?;
+        let arguments = to_json(&shown)?;
         let rows = self.write(
             "INSERT INTO @.cgpsync_run (table_name, relation, status, source, source_table, end_tm, since, parallelism, role_name,
                                         coordinator_pid, arguments)
@@ -187,15 +187,10 @@ impl Store {
     /// The plan's results: run and units are running and pending afterwards.
     pub fn set_planned(&self, run_id: i64, planned: &Planned<'_>, units: &[&NewUnit]) -> Result<()> {
         let id = run_id.to_string();
-        let json = |e: serde_json::Error| Error::internal(e.to_string());
-        let columns = serde_json::to_string(planned.columns).map_err(json)?;
-        let types = serde_json::to_string(planned.types).map_err(json)?;
-        let held = planned.held.map(serde_json::to_string).transpose().map_err(json)?;
-        let known = planned
-            .source_known
-            .map(serde_json::to_string)
-            .transpose()
-            .map_err(json)?;
+        let columns = to_json(planned.columns)?;
+        let types = to_json(planned.types)?;
+        let held = planned.held.map(to_json).transpose()?;
+        let known = planned.source_known.map(to_json).transpose()?;
         self.write(
             "UPDATE @.cgpsync_run SET status = $15, source_table = $2, end_tm = $3, watermark = $4,
                     columns = ARRAY(SELECT jsonb_array_elements_text($5::jsonb)), format = $6, snapshot = $7,
@@ -234,13 +229,12 @@ impl Store {
     /// Inserts the units of a plan, in one statement, however many there are.
     fn insert_units(&self, run_id: i64, units: &[&NewUnit], is_elsewhere: bool) -> Result<()> {
         let id = run_id.to_string();
-        let json = |e: serde_json::Error| Error::internal(e.to_string());
         let wanted = units.len();
         let units: Vec<Value> = units
             .iter()
             .map(|unit| unit.to_record(is_elsewhere))
             .collect::<Result<_>>()?;
-        let units = serde_json::to_string(&units).map_err(json)?;
+        let units = to_json(&units)?;
         let inserted = self.write(
             &format!(
                 "INSERT INTO @.cgpsync_run_partition

@@ -31,11 +31,11 @@ fn grants(acl: &str) -> String {
         "(SELECT COALESCE(json_agg(json_build_object('to', g.role, 'privilege', g.privilege_type, 'grantable', g.is_grantable,
                                                      'by_owner', g.grantor = c.relowner)
                                    ORDER BY g.role NULLS FIRST, g.privilege_type, g.grantor), '[]')
-          FROM (SELECT x.*, w.rolname AS role FROM aclexplode({acl}) x LEFT JOIN pg_roles w ON w.oid = x.grantee) g)"
+          FROM (SELECT x.*, CASE WHEN x.grantee <> 0 THEN pg_get_userbyid(x.grantee) END AS role FROM aclexplode({acl}) x) g)"
     )
 }
 
-/// [`Shape`] of c, as JSON. Of options of columns those that a statement can set: a server may keep marks of its own among them.
+/// [`Shape`](crate::plan::exchange::Shape) of c, as JSON. Of options of columns those that a statement can set: a server may keep marks of its own among them.
 fn shape(server: &Server) -> String {
     let (of_table, of_column) = (
         grants("COALESCE(c.relacl, acldefault('r', c.relowner))"),

@@ -10,11 +10,11 @@
 
 use super::{Remote, check_writable};
 use crate::catalog::Database;
-use crate::catalog::server::Server;
+use crate::catalog::server::{Known, Server};
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::wait;
 use crate::row::Row;
-use crate::wire::{BACKEND, Known, Session, shared_out};
+use crate::wire::{BACKEND, Session, shared_out};
 use serde::{Deserialize, Serialize};
 use std::cell::Ref;
 use std::hash::{BuildHasher, RandomState};

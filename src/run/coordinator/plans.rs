@@ -1,0 +1,91 @@
+//! Planning a run: once, or again after what may pass, or after partitions were created.
+
+use super::Run;
+use crate::error::Result;
+use crate::pg::{backend, report, xact};
+use crate::plan::retry;
+use crate::run::planning::{self, Plan};
+use crate::run::request::retry_remark;
+use crate::run::sessions::open_to_plan;
+use crate::source::clock::{self, Clock};
+use crate::source::{self, Place};
+use crate::wire::Session;
+use std::collections::HashSet;
+
+impl Run {
+    /// Plans, again after a failure that may pass; but a source that could never be reached is an error at once, as that is what a wrong
+    /// address looks like.
+    pub(super) fn plan(&mut self) -> Result<Plan> {
+        let mut attempt = 1;
+        let mut reached = false;
+        loop {
+            let error = match self.try_plan(&mut reached) {
+                Ok(plan) => return Ok(plan),
+                Err(error) => error,
+            };
+            let delay = self.request.next_attempt(&error, attempt);
+            let Some(delay) = delay.filter(|_| reached || retry::is_server_busy(&error)) else {
+                return Err(error);
+            };
+            self.let_go();
+            let remark = format!("planning: {}", retry_remark(&error, attempt, delay));
+            xact::transaction(|| self.store.add_message(self.id, &remark))?;
+            self.sleep(delay)?;
+            attempt += 1;
+        }
+    }
+
+    /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
+    fn try_plan(&mut self, reached: &mut bool) -> Result<Plan> {
+        self.hold_target()?;
+        let mut keeper = open_to_plan(&self.request, self.id, &self.target)?;
+        *reached = true;
+        let result = report::catch(|| {
+            let clock = clock::read(&mut keeper)?;
+            let place = source::begin_shared(&mut keeper)?;
+            self.source_known = keeper.known()?;
+            // What this session looks at it would have locked for as long as it holds the snapshot.
+            let plan = keeper.look(|keeper| self.plan_all(keeper, &clock, &place))?;
+            Ok((plan, place))
+        });
+        // Kept in any case: an interrupted query over there has to be stopped.
+        self.keeper = Some(keeper);
+        let (plan, place) = result?;
+        if place.snapshot.is_none()
+            && let Some(keeper) = self.keeper.take()
+        {
+            // There is nothing to hold open.
+            keeper.close();
+        }
+        self.place = place;
+        Ok(plan)
+    }
+
+    fn plan_all(&self, keeper: &mut Session, clock: &Clock, place: &Place) -> Result<Plan> {
+        let mut created = HashSet::new();
+        let mut plan = self.plan_with(keeper, clock, &created)?;
+        // What is created may make others comparable that are missing too: the default partitions of both sides, once they take the
+        // same rows. Each round makes tables of the source's names, so it ends.
+        while !plan.creations.is_empty() {
+            created.extend(self.create_partitions(&plan)?);
+            plan = self.plan_with(keeper, clock, &created)?;
+        }
+        if place.snapshot.is_none() {
+            plan.note_states(keeper)?;
+            plan.remarks.push(
+                "the source has no snapshot that sessions can share: each partition is read in one of its own"
+                    .to_owned(),
+            );
+        }
+        Ok(plan)
+    }
+
+    fn plan_with(&self, keeper: &mut Session, clock: &Clock, created: &HashSet<String>) -> Result<Plan> {
+        xact::transaction(|| {
+            backend::set_config("DateStyle", &format!("ISO, {}", self.request.date_order), true)?;
+            self.request.limit_lock_waits()?;
+            let (request, target, store) = (&self.request, &self.target, &self.store);
+            target.look(|| planning::plan(request, target, store, keeper, clock, created))
+        })
+    }
+}
