@@ -64,6 +64,36 @@ pub struct Known {
     pub server: Server,
 }
 
+/// Most bytes of what is known of a server: it has said all of that itself.
+const MOST_KNOWN: usize = 16 * 1024;
+
+impl Known {
+    /// True where it can be kept: short, and without control characters.
+    pub fn is_plain(&self) -> bool {
+        let Server {
+            functions,
+            settings,
+            schemas,
+            timezone,
+            ..
+        } = &self.server;
+        let names = functions
+            .iter()
+            .chain(settings)
+            .chain(schemas)
+            .chain(timezone)
+            .chain([&self.mark]);
+        let mut size = 0;
+        for name in names {
+            size += name.len();
+            if size > MOST_KNOWN || name.contains(char::is_control) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
 /// The end of an identity ([`Server::identity_sql`]), which is the same at whatever address the server was reached.
 pub const LISTENS_SQL: &str = "', port ' || pg_catalog.current_setting('port')
     || ', started ' || CAST(pg_catalog.pg_postmaster_start_time() AS text)";
@@ -293,6 +323,19 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_at_length_or_oddly_is_not_kept() {
+        let known = |setting: &str| {
+            let mut server = Server::of_version(150_000);
+            server.add_setting(setting);
+            let mark = "127.0.0.1 5432 1".to_owned();
+            Known { mark, server }
+        };
+        assert!(known("jit").is_plain());
+        assert!(!known("j\0it").is_plain());
+        assert!(!known(&"j".repeat(MOST_KNOWN)).is_plain());
+    }
 
     #[test]
     fn version_texts_tell_the_product() {

@@ -14,7 +14,7 @@ impl Session {
         let rows = self.query_in_turn(&format!("SELECT {question}"))?;
         let mark = rows.first().and_then(|row| row.owned(0));
         let server = self.described.clone();
-        Ok(mark.map(|mark| Known { mark, server }))
+        Ok(mark.map(|mark| Known { mark, server }).filter(Known::is_plain))
     }
 
     /// Finds out which server this is. Outside of a transaction.

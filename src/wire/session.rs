@@ -15,7 +15,7 @@ use crate::error::{Error, Result, Side, tame};
 use crate::pg::{report, wait};
 use crate::plan::copy_sql::quote_literal;
 use crate::row::Row;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -40,8 +40,8 @@ pub struct Session {
     running: Option<Running>,
     /// its settings, those of transactions that write among them, are the session's own
     pub(super) keeps_settings: bool,
-    /// statements that it has planned
-    pub(super) prepared: HashSet<&'static str>,
+    /// names of the statements that it has planned, by ours
+    pub(super) prepared: HashMap<&'static str, String>,
 }
 
 impl Database for Session {
@@ -66,7 +66,7 @@ impl Session {
             expected: None,
             running: None,
             keeps_settings: false,
-            prepared: HashSet::new(),
+            prepared: HashMap::new(),
         };
         let (session, ()) = session.and_then(|session| {
             session.find_out()?;

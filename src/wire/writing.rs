@@ -7,6 +7,7 @@ use crate::catalog::Database;
 use crate::catalog::server::Server;
 use crate::error::{Error, Result};
 use crate::pg::report;
+use std::hash::{BuildHasher, RandomState};
 
 impl Session {
     /// Begins a transaction that writes, with settings of its own as above. What was set for the session has to hold in it: an error where
@@ -39,17 +40,18 @@ impl Session {
         self.keeps_settings
     }
 
-    /// Has the session plan `statement` once, to be executed by its `name` again and again: types of its parameters in parentheses, AS, and what it is. For
-    /// one that is known to be in one process.
-    pub fn prepare(&mut self, name: &'static str, statement: impl FnOnce(&Server) -> String) -> Result<()> {
-        if self.prepared.contains(name) {
-            return Ok(());
+    /// Has the session plan `statement` once, to be executed again and again by the name that is given: types of its parameters in parentheses, AS, and what it
+    /// is. For one that is known to be in one process. The name is nobody's else: a pooler may give its connections on as they are left.
+    pub fn prepare(&mut self, name: &'static str, statement: impl FnOnce(&Server) -> String) -> Result<String> {
+        if let Some(full) = self.prepared.get(name) {
+            return Ok(full.clone());
         }
-        let statement = statement(self.server());
+        let full = format!("{name}_{:x}", RandomState::new().hash_one(0u8) as u32);
+        let sql = format!("PREPARE {full} {}", statement(self.server()));
         // What it names would be locked to the transaction's end; the statement itself is not the transaction's.
-        self.batch(&Session::question(&format!("PREPARE {name} {statement}")))?;
-        self.prepared.insert(name);
-        Ok(())
+        self.batch(&Session::question(&sql))?;
+        self.prepared.insert(name, full.clone());
+        Ok(full)
     }
 
     /// The process over there that answers outside of transactions.

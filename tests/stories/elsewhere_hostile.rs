@@ -4,8 +4,8 @@ use crate::support::fake::{Lie, framed, message, report, row};
 use crate::support::scene::*;
 
 /// What the statements over there have of their own.
-const PORTRAIT: &str = "json_build_object('shape'";
-const MADE: &str = "SELECT json_build_array(json_build_object(";
+const PORTRAIT: &str = "EXECUTE cgpsync_describe";
+const MADE: &str = ", '_cgpsync_";
 const LOAD: &str = "FROM STDIN";
 const LOCK: &str = "pg_try_advisory_lock(";
 const JOIN: &str = "pg_try_advisory_xact_lock_shared(";

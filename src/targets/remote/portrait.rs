@@ -217,10 +217,10 @@ pub fn describe_stamped(
 
 fn describe_sql(session: &mut Session, table: &str) -> Result<String> {
     let (schema, name) = parts(table)?;
-    session.prepare("cgpsync_describe", statement)?;
+    let describe = session.prepare("cgpsync_describe", statement)?;
     // An argument: Greenplum plans a statement anew each time that calls a stable function of constants.
     Ok(format!(
-        "EXECUTE cgpsync_describe({}, {}, current_user)",
+        "EXECUTE {describe}({}, {}, current_user)",
         quote_literal(&schema),
         quote_literal(&name)
     ))
@@ -264,8 +264,8 @@ fn stamp_sql(session: &mut Session, oid: u32) -> Result<Option<String>> {
     if !session.server().is_classic() {
         return Ok(None);
     }
-    session.prepare("cgpsync_stamp", |_| rules::stamp())?;
-    Ok(Some(format!("EXECUTE cgpsync_stamp({oid})")))
+    let stamp = session.prepare("cgpsync_stamp", |_| rules::stamp())?;
+    Ok(Some(format!("EXECUTE {stamp}({oid})")))
 }
 
 /// Schema and name of a table, quoted and qualified.
