@@ -1,5 +1,6 @@
 //! The one session of a run on a target's server that lasts as long as the run: what fails in it is over, and when it is lost another takes its place.
 
+use crate::support::cluster::Cluster;
 use crate::support::trio::Trio;
 use crate::support::{SOON, poll};
 
@@ -164,4 +165,28 @@ fn a_load_keeps_no_catalog_locked() {
         }
         run.join().expect("the run succeeds");
     }
+}
+
+/// With four workers there are ten sessions, of which two find out which server they have reached.
+#[test]
+fn what_one_session_has_learned_of_a_server_no_other_one_asks() {
+    let logged = "log_statement = 'all'";
+    let trio = Trio::with(logged, "", logged);
+    trio.create_persons(50);
+    let synced = trio.pair.sync("'persons', '20180101', 4, source => 'src'");
+    assert_eq!(synced.expect("the run succeeds").len(), 12);
+    let times = |cluster: &Cluster, what: &str| cluster.log().matches(what).count();
+    for cluster in [&trio.pair.source, &trio.there] {
+        assert!(times(cluster, "statement: SHOW server_version") > 4);
+        // The one of cgpsync_attach is the second on the target.
+        let asked = times(cluster, "FROM pg_settings WHERE name IN");
+        assert!((1..=2).contains(&asked), "{asked}");
+    }
+    // Settings are made once in a session, and what is asked of each partition is planned once.
+    assert!(times(&trio.there, "statement: SAVEPOINT question; PREPARE cgpsync_describe") <= 4);
+    assert_eq!(
+        times(&trio.there, "statement: SAVEPOINT question; EXECUTE cgpsync_describe"),
+        3 * 12
+    );
+    trio.same_rows("persons", "true");
 }
