@@ -164,8 +164,6 @@ impl Run {
             board.gauge(number as i32 + 1).done();
         }
         xact::transaction(|| {
-            // After a crash the run is over, planned or not; what is committed for good later on brings this along.
-            backend::set_config("synchronous_commit", "off", true)?;
             let planned = Planned {
                 source_table: &plan.source_table,
                 end_tm: plan.end_tm.as_deref(),
