@@ -117,14 +117,15 @@ const FUNCTIONS: &[&str] = &[
 /// The question which server it is, and which of `settings` it has. One statement, so one round trip. Names are unqualified: the
 /// search_path is still the remote user's own.
 pub fn question<'a>(settings: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<String> = settings.map(|name| format!("'{name}'")).collect();
+    let names = settings.chain(WHERE_THEY_ARE.iter().map(|(name, _)| *name));
+    let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     let functions: Vec<String> = FUNCTIONS.iter().map(|name| format!("'{name}'")).collect();
     format!(
         "SELECT 'version', CAST(version() AS text), 0
          UNION ALL SELECT CASE name WHEN 'server_version_num' THEN 'number' WHEN 'TimeZone' THEN 'timezone' ELSE 'setting' END,
            CASE WHEN name IN ('server_version_num', 'TimeZone') THEN CAST(setting AS text) ELSE CAST(name AS text) END, 0
            FROM pg_settings WHERE name IN ({}, 'server_version_num', 'TimeZone', 'gp_role', 'gp_session_role',
-                                           'gp_enable_exchange_default_partition', 'gp_autostats_mode', 'plan_cache_mode', 'random_page_cost', 'enable_hashjoin')
+                                           'gp_enable_exchange_default_partition')
          UNION ALL SELECT 'catalog', CAST(c.relname AS text), 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            WHERE n.nspname = 'pg_catalog' AND c.relname IN ('pg_partition_rule', 'pg_partitions', 'pg_partitioned_table')
          UNION ALL SELECT 'catalog', CAST(a.attname AS text), 0 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -307,14 +308,18 @@ impl Server {
         let started = "CAST(pg_catalog.floor(pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000) AS bigint)";
         let listens =
             "COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()), '') || ' ' || pg_catalog.current_setting('port')";
-        self.identity_sql()
-            .map(|_| format!("{listens} || ' ' || CAST({started} AS text)"))
+        self.tells_itself()
+            .then(|| format!("{listens} || ' ' || CAST({started} AS text)"))
+    }
+
+    fn tells_itself(&self) -> bool {
+        self.has_function("pg_postmaster_start_time") && self.has_function("inet_server_addr")
     }
 
     /// Which server this is, as an expression: where it listens and since when. A standby and its primary share a system identifier. None
     /// where it does not tell.
     pub fn identity_sql(&self) -> Option<String> {
-        (self.has_function("pg_postmaster_start_time") && self.has_function("inet_server_addr")).then(|| {
+        self.tells_itself().then(|| {
             format!("COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()), 'a local socket') || {LISTENS_SQL}")
         })
     }

@@ -86,17 +86,12 @@ fn plan(request: &Request) -> Result<(Plan, bool)> {
         let source = Session::open_here(&endpoint, name, &encoding, &timezone)?;
         let (source, plan) = source.and_then(|source| {
             // What there is to tell of the connection was told.
-            let open = |known: Option<&Known>| {
-                let known = known.cloned();
-                Session::open(
-                    &Endpoint {
-                        known,
-                        ..endpoint.clone()
-                    },
-                    name,
-                    &encoding,
-                    &timezone,
-                )
+            let open = |known: Option<Known>| {
+                let endpoint = Endpoint {
+                    known,
+                    ..endpoint.clone()
+                };
+                Session::open(&endpoint, name, &encoding, &timezone)
             };
             refuse_shared_out(target, source, open)?;
             source.limit_lock_waits(request.lock_timeout_ms);

@@ -42,7 +42,7 @@ pub fn open_for_run(
 pub fn open_to_plan(request: &Request, id: i64, target: &Target) -> Result<Session> {
     let session = open_for_run(request, id, target, Duration::MAX, None, None)?;
     let (session, ()) = session.and_then(|session| {
-        let open = |known: Option<&Known>| open_for_run(request, id, target, Duration::MAX, None, known);
+        let open = |known: Option<Known>| open_for_run(request, id, target, Duration::MAX, None, known.as_ref());
         refuse_shared_out(target, session, open)
     })?;
     Ok(session)
@@ -53,7 +53,7 @@ pub fn open_to_plan(request: &Request, id: i64, target: &Target) -> Result<Sessi
 pub fn refuse_shared_out(
     target: &Target,
     source: &mut Session,
-    open: impl FnOnce(Option<&Known>) -> Result<Session>,
+    open: impl FnOnce(Option<Known>) -> Result<Session>,
 ) -> Result<()> {
     // openGauss itself may give the sessions that are in no transaction to threads of a pool.
     if target.elsewhere().is_none() || source.server().product == Product::OpenGauss {
@@ -64,7 +64,7 @@ pub fn refuse_shared_out(
     let seen = [source.process()?, source.process()?];
     let peer = source.peer();
     let known = source.known()?;
-    let (second, is_shared) = open(known.as_ref())?.and_then(|second| {
+    let (second, is_shared) = open(known)?.and_then(|second| {
         let is_same = seen.contains(&second.process()?) && second.peer() == peer;
         Ok(is_same || seen[0] != seen[1])
     })?;

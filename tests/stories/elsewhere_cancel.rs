@@ -42,12 +42,6 @@ fn begin(trio: &Trio, more: &str) -> Background {
         .sync_in_background(&format!("'t', '10000', 1, source => 'src'{more}"))
 }
 
-fn until_copying(trio: &Trio) {
-    poll("the target takes rows", SOON, || {
-        trio.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event = 'ClientRead'") == "1"
-    });
-}
-
 fn until_waiting(trio: &Trio) {
     poll("the worker's session waits for a lock", SOON, || {
         let waiting =
@@ -93,7 +87,7 @@ fn in_the_middle_of_the_copy() {
     for end in ENDS {
         for more in ["", ", replace => 'truncate'"] {
             let run = begin(&trio, more);
-            until_copying(&trio);
+            trio.until_copying();
             end_it(&trio, run, end, &[&trio.pair.source, &trio.there]);
             assert_untouched(&trio);
         }
@@ -131,7 +125,7 @@ fn with_both_networks_silent() {
     });
     for end in ENDS {
         let run = begin(&trio, "");
-        until_copying(&trio);
+        trio.until_copying();
         networks.iter().for_each(Proxy::freeze);
         end_it(&trio, run, end, &[]);
         networks.iter().for_each(Proxy::heal);
@@ -155,7 +149,7 @@ fn with_a_target_that_takes_nothing_any_more() {
         .sql(&format!("ALTER SERVER dr OPTIONS (SET port '{}')", proxy.port));
     for end in ENDS {
         let run = begin(&trio, "");
-        until_copying(&trio);
+        trio.until_copying();
         proxy.freeze();
         end_it(&trio, run, end, &[&trio.pair.source]);
         proxy.heal();

@@ -153,10 +153,7 @@ fn a_load_keeps_no_catalog_locked() {
         let run = trio
             .pair
             .sync_in_background(&format!("'t', '10000', 1, source => 'src', since => '0'{more}"));
-        poll("the target takes rows", SOON, || {
-            trio.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event = 'ClientRead'")
-                == "1"
-        });
+        trio.until_copying();
         assert_eq!(trio.text(locked), "", "{more}");
         assert_eq!(trio.pair.source.text(locked), "", "{more}");
         let mut other = trio.there.connect();

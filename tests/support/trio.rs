@@ -1,7 +1,7 @@
 //! A source, a server with the extension, and a target beside it that has none.
 
-use super::Pair;
 use super::cluster::Cluster;
+use super::{Pair, SOON, poll};
 
 /// Three clusters: `pair.source` is read, `pair.target` has the extension, `there` is written.
 pub struct Trio {
@@ -51,6 +51,14 @@ impl Trio {
     pub fn both(&self, sql: &str) {
         self.pair.source.sql(sql);
         self.there.sql(sql);
+    }
+
+    /// Waits until the target waits for rows of a COPY.
+    pub fn until_copying(&self) {
+        poll("the target takes rows", SOON, || {
+            self.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event = 'ClientRead'")
+                == "1"
+        });
     }
 
     /// A foreign table here that stands for `table` there.

@@ -2,7 +2,7 @@
 
 use super::rows::{Claim, ClaimedUnit, Counts, FinishedUnit, Load, SamePlan, what_is_read};
 use super::status::UnitState;
-use super::{Store, place};
+use super::{Store, place, to_json};
 use crate::error::{Error, Result, sqlstate, tame, tame_remark};
 use crate::plan::retry::Retries;
 use crate::plan::tables::Unit;
@@ -34,7 +34,7 @@ impl Store {
     /// Units that runs since the last success finished under the same plan. Only if nothing was copied into the partition after that:
     /// it would hold something else. Runs with `since` count neither here nor there: they exist to copy again.
     pub fn finished_by_failed_runs(&self, request: &Request, same: &SamePlan<'_>) -> Result<Vec<FinishedUnit>> {
-        let columns = serde_json::to_string(same.columns).map_err(|e| Error::internal(e.to_string()))?;
+        let columns = to_json(same.columns)?;
         let rows = self.read(
             &format!(
                 "SELECT p.run_id, r.point, COALESCE(p.target_oid, p.relation::oid), p.source_relation, p.source_filter,

@@ -9,6 +9,7 @@ use crate::catalog::server::Server;
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::plan::copy_sql::{quote_literal, quote_qualified, split_name};
 use crate::plan::exchange::Described;
+use crate::plan::tables::Unit;
 use crate::row::Row;
 use crate::wire::Session;
 
@@ -198,20 +199,17 @@ pub fn describe(session: &mut Session, table: &str) -> Result<Option<Described>>
     read(session, rows.first())
 }
 
-/// The same of a unit, whose OID was `oid`, with its [`stamp`] from before: what changes in between is another stamp later.
-pub fn describe_stamped(
-    session: &mut Session,
-    unit: &str,
-    oid: Option<u32>,
-) -> Result<(Option<Described>, Option<String>)> {
-    let Some(stamp) = oid.map(|oid| stamp_sql(session, oid)).transpose()?.flatten() else {
-        return Ok((describe(session, unit)?, None));
+/// The same of a unit with its [`stamp`] from before, if it still has its OID: what changes in between is another stamp later.
+pub fn describe_stamped(session: &mut Session, unit: &Unit) -> Result<(Option<Described>, Option<String>)> {
+    let oid = unit.oid()?;
+    let Some(stamp) = stamp_sql(session, oid)? else {
+        return Ok((describe(session, &unit.name)?, None));
     };
-    let describe = describe_sql(session, unit)?;
+    let describe = describe_sql(session, &unit.name)?;
     let rows = session.query(&Session::question(&format!("{stamp}; {describe}")))?;
     let stamp = rows.first().and_then(|row| row.owned(0));
     let unit = read(session, rows.get(1))?;
-    let stamp = stamp.filter(|_| unit.as_ref().is_some_and(|unit| Some(unit.place.oid) == oid));
+    let stamp = stamp.filter(|_| unit.as_ref().is_some_and(|unit| unit.place.oid == oid));
     Ok((unit, stamp))
 }
 
@@ -227,16 +225,14 @@ fn describe_sql(session: &mut Session, table: &str) -> Result<String> {
 }
 
 fn read(session: &Session, row: Option<&Row>) -> Result<Option<Described>> {
-    let read = |row: &Row| {
-        serde_json::from_str(&row.string(0)?).map_err(|error| {
-            let text = format!(
-                "server \"{}\" describes a table otherwise than expected",
-                session.name()
-            );
-            Error::protocol(text).detail(format!("{}.", tame(&error.to_string())))
-        })
-    };
-    row.map(read).transpose()
+    let Some(row) = row else { return Ok(None) };
+    serde_json::from_str(&row.string(0)?).map(Some).map_err(|error| {
+        let text = format!(
+            "server \"{}\" describes a table otherwise than expected",
+            session.name()
+        );
+        Error::protocol(text).detail(format!("{}.", tame(&error.to_string())))
+    })
 }
 
 /// The question: schema, name, and who asks.

@@ -102,7 +102,7 @@ fn begin(remote: &Remote, session: &mut Session, what: &What<'_>, name: &str) ->
     session.begin_to_write()?;
     session.batch(&Session::application_name_sql(name))?;
     remote.join(session)?;
-    let (unit, stamp) = portrait::describe_stamped(session, &what.unit.name, what.unit.oid)?;
+    let (unit, stamp) = portrait::describe_stamped(session, what.unit)?;
     let unit = unit.ok_or_else(|| gone(&what.unit.name, remote.server()))?;
     check_planned(remote, what, &unit)?;
     check_filter(remote, session, what)?;
