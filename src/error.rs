@@ -31,6 +31,8 @@ pub mod sqlstate {
     pub const UNDEFINED_TABLE: &str = "42P01";
     pub const UNDEFINED_OBJECT: &str = "42704";
     pub const DUPLICATE_TABLE: &str = "42P07";
+    pub const NOT_NULL_VIOLATION: &str = "23502";
+    pub const FOREIGN_KEY_VIOLATION: &str = "23503";
     pub const CHECK_VIOLATION: &str = "23514";
     pub const INVALID_OBJECT_DEFINITION: &str = "42P17";
     pub const WRONG_OBJECT_TYPE: &str = "42809";
@@ -167,6 +169,19 @@ impl Error {
             None => text,
         });
         self
+    }
+
+    /// The same with a line of DETAIL before what is there, at whose end stands the server's CONTEXT.
+    pub fn detail_first(mut self, text: &str) -> Self {
+        let rest = self.detail.take();
+        let first = self.detail(text);
+        match rest {
+            Some(rest) => Error {
+                detail: first.detail.map(|text| format!("{text}\n{rest}")),
+                ..first
+            },
+            None => first,
+        }
     }
 
     /// The same, and not to be tried again.

@@ -4,7 +4,7 @@ use super::spi;
 use crate::error::{Error, Result, tame};
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// OID of the role whose privileges apply now (current_user).
 pub fn current_role() -> u32 {
@@ -95,29 +95,55 @@ pub fn reserve_settings(prefix: &CStr) {
     }
 }
 
+/// The search_path of everything that no user has written.
+pub const PINNED_PATH: &str = "pg_catalog, pg_temp";
+
 /// Runs `f` with the privileges of `owner`: cgpsync's own tables are written by nobody else, whoever calls. Code of the caller's, such as a
 /// trigger, may have set this process's search_path, so that is pinned; `f` runs no such code.
 pub fn as_role<T>(owner: u32, f: impl FnOnce() -> Result<T>) -> Result<T> {
     with_role(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, f)
 }
 
+/// Runs `f`, fixed statements on the server's catalogs, with the privileges of the role that the server was made with. The caller has made sure that what they come to
+/// may be done.
+pub fn as_superuser<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    as_role(pg_sys::BOOTSTRAP_SUPERUSERID, f)
+}
+
 /// Runs `f` under a search_path of pg_catalog, whatever code of others has made of it in this transaction.
 pub fn with_pinned_path<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_path(PINNED_PATH, f)
+}
+
+/// Runs `f` under this search_path.
+pub fn with_path<T>(path: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    let path = CString::new(path).map_err(|_| Error::internal("zero byte in a search_path"))?;
     with_local_settings(|| {
         // Until the level ends, as a function's SET clause has it (fmgr.c).
-        set_path(pg_sys::GucAction::GUC_ACTION_SAVE);
+        set_path(&path, pg_sys::GucAction::GUC_ACTION_SAVE);
         f()
     })
 }
 
+/// The search_path that a session of the role begins with: that of ALTER ROLE, ALTER DATABASE or the server. For processes of ours, which are such sessions.
+pub fn path_of_role() -> String {
+    // SAFETY: the setting exists; the text is the server's and copied at once.
+    unsafe {
+        let text = pg_sys::GetConfigOptionResetString(c"search_path".as_ptr());
+        CStr::from_ptr(text).to_string_lossy().into_owned()
+    }
+}
+
 /// The same for the session of a process of ours, whatever code of others has made of it in an earlier transaction.
 pub(super) fn pin_path() {
-    set_path(pg_sys::GucAction::GUC_ACTION_SET);
+    if let Ok(path) = CString::new(PINNED_PATH) {
+        set_path(&path, pg_sys::GucAction::GUC_ACTION_SET);
+    }
 }
 
 /// Sets a setting to the end of the transaction, without SQL.
 pub fn set_locally(name: &CStr, value: &str) -> Result<()> {
-    let value = std::ffi::CString::new(value).map_err(|_| Error::internal("zero byte in a setting"))?;
+    let value = CString::new(value).map_err(|_| Error::internal("zero byte in a setting"))?;
     let (context, action) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucAction::GUC_ACTION_LOCAL);
     set(name, &value, context, action);
     Ok(())
@@ -130,9 +156,9 @@ pub fn look_early_for_deadlocks() {
     set(c"deadlock_timeout", c"100ms", context, action);
 }
 
-fn set_path(action: pg_sys::GucAction::Type) {
+fn set_path(path: &CStr, action: pg_sys::GucAction::Type) {
     let context = pg_sys::GucContext::PGC_USERSET;
-    set(c"search_path", c"pg_catalog, pg_temp", context, action);
+    set(c"search_path", path, context, action);
 }
 
 fn set(name: &CStr, value: &CStr, context: pg_sys::GucContext::Type, action: pg_sys::GucAction::Type) {
@@ -217,7 +243,7 @@ pub fn show_activity(activity: Option<&str>) {
 }
 
 fn report_activity(activity: Option<&str>) {
-    let text = activity.and_then(|a| std::ffi::CString::new(tame(a)).ok());
+    let text = activity.and_then(|a| CString::new(tame(a)).ok());
     let (state, pointer) = match &text {
         Some(text) => (pg_sys::BackendState::STATE_RUNNING, text.as_ptr()),
         None => (pg_sys::BackendState::STATE_IDLE, std::ptr::null()),
@@ -231,7 +257,7 @@ fn report_activity(activity: Option<&str>) {
 
 /// Names this process in pg_stat_activity.application_name.
 pub fn set_application_name(name: &str) {
-    if let Ok(name) = std::ffi::CString::new(tame(name)) {
+    if let Ok(name) = CString::new(tame(name)) {
         // SAFETY: copies the string.
         unsafe { pg_sys::pgstat_report_appname(name.as_ptr()) };
     }

@@ -1,7 +1,7 @@
 //! Rows into the server's own COPY: BeginCopyFrom, CopyFrom with a read callback, EndCopyFrom, as tablesync.c does.
 
 use super::{helper, left_out, report};
-use crate::error::{Error, Result, tame};
+use crate::error::{Error, Result};
 use pgrx::{pg_guard, pg_sys};
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString};
@@ -18,8 +18,6 @@ thread_local! {
     static FEED: Cell<Option<*mut (dyn Feed + 'static)>> = const { Cell::new(None) };
     /// The error `read` gave, to be reported instead of the one raised in its place.
     static READ_ERROR: RefCell<Option<Error>> = const { RefCell::new(None) };
-    /// COPY's context line of the last error (`COPY t, line 2, column a: "zz"`), which pgrx drops.
-    static CONTEXT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 #[pg_guard]
@@ -45,22 +43,6 @@ unsafe extern "C-unwind" fn read_callback(
             READ_ERROR.set(Some(error.clone()));
             report::raise(error);
         }
-    }
-}
-
-/// Called while an error is being built, after COPY's own callback: keeps the context text COPY has added.
-#[pg_guard]
-unsafe extern "C-unwind" fn keep_context(_argument: *mut core::ffi::c_void) {
-    // SAFETY: runs inside errfinish, where CopyErrorData is allowed outside ErrorContext; the copy is freed at once.
-    unsafe {
-        let old = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
-        let data = pg_sys::CopyErrorData();
-        if (*data).elevel >= pgrx::PgLogLevel::ERROR as i32 && !(*data).context.is_null() {
-            let text = CStr::from_ptr((*data).context).to_string_lossy().into_owned();
-            CONTEXT.set(Some(text));
-        }
-        pg_sys::FreeErrorData(data);
-        pg_sys::MemoryContextSwitchTo(old);
     }
 }
 
@@ -105,16 +87,6 @@ pub fn load(
     let raw = unsafe { std::mem::transmute::<*mut (dyn Feed + '_), *mut (dyn Feed + 'static)>(raw) };
     FEED.set(Some(raw));
     READ_ERROR.set(None);
-    CONTEXT.set(None);
-    let mut callback = pg_sys::ErrorContextCallback {
-        // SAFETY: reads the head of the context stack to push onto it.
-        previous: unsafe { pg_sys::error_context_stack },
-        callback: Some(keep_context),
-        arg: std::ptr::null_mut(),
-    };
-    let previous = callback.previous;
-    // SAFETY: `callback` outlives the copy; the stack is put back right after, also when the copy failed.
-    unsafe { pg_sys::error_context_stack = &mut callback };
     let load = || {
         report::catch(|| {
             // SAFETY: inside a transaction that holds a lock on the relation.
@@ -125,22 +97,8 @@ pub fn load(
         true => left_out::reporting(load),
         false => load(),
     };
-    // SAFETY: as above.
-    unsafe { pg_sys::error_context_stack = previous };
     FEED.set(None);
-    result.map_err(|error| match READ_ERROR.take() {
-        Some(cause) => cause,
-        None => with_context(error, CONTEXT.take()),
-    })
-}
-
-/// The error quotes values, which are the source's, and as long as they are.
-fn with_context(mut error: Error, context: Option<String>) -> Error {
-    error.detail = error.detail.map(|detail| tame(&detail));
-    match context {
-        Some(context) => error.more_detail(&tame(&context)),
-        None => error,
-    }
+    result.map_err(|error| READ_ERROR.take().unwrap_or(error))
 }
 
 /// # Safety

@@ -9,6 +9,7 @@ pub mod background;
 pub mod board;
 pub mod copy;
 pub mod entry;
+mod error_context;
 pub mod exit;
 pub mod filling;
 pub mod foreign;

@@ -1,5 +1,6 @@
 //! Our errors to the server's and back.
 
+use super::error_context;
 use crate::error::{Error, Side, sqlstate, tame, tame_remark};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, function_name};
@@ -45,12 +46,14 @@ pub fn raise(error: Error) -> ! {
     unreachable!("ERROR does not return")
 }
 
-/// Runs `f` and gives an error of the server, of ours, or a panic as an [`Error`]. The transaction is not repaired: the caller
+/// Runs `f` and gives an error of the server, of ours, or a panic as an [`Error`], with the server's CONTEXT at the end of DETAIL. The transaction is not repaired: the caller
 /// aborts it (see [`super::xact`]) or passes the error on.
 pub fn catch<T>(f: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {
-    PgTryBuilder::new(AssertUnwindSafe(f))
-        .catch_others(|cause| Err(from_caught(&cause)))
-        .execute()
+    error_context::keeping(|| {
+        PgTryBuilder::new(AssertUnwindSafe(f))
+            .catch_others(|cause| Err(from_caught(&cause)))
+            .execute()
+    })
 }
 
 fn from_caught(cause: &CaughtError) -> Error {
@@ -63,12 +66,12 @@ fn from_caught(cause: &CaughtError) -> Error {
     let sqlstate = unpack(report.sql_error_code());
     // What violates a constraint is quoted, and it is the source's. Other DETAILs have lines, such as those of a deadlock.
     let detail = report.detail().map(|detail| match sqlstate.starts_with("23") {
-        true => tame_remark(detail),
+        true => tame(detail),
         false => detail.to_owned(),
     });
     // The connections that are ours report nothing to the server here: what it says of one is about one of its own, as a trigger may have it.
     let is_final = sqlstate.starts_with("08") && matches!(cause, CaughtError::PostgresError(_));
-    Error {
+    let error = Error {
         sqlstate,
         // It may quote a value too.
         message: tame(report.message()),
@@ -76,5 +79,12 @@ fn from_caught(cause: &CaughtError) -> Error {
         hint: report.hint().map(str::to_owned),
         side: Side::Here,
         is_final,
+    };
+    match error_context::of(report.message()) {
+        // A line for each level; COPY's quotes a value.
+        Some(context) => context
+            .lines()
+            .fold(error, |error, line| error.more_detail(&tame(line))),
+        None => error,
     }
 }

@@ -2,6 +2,7 @@
 //! states, never table data. pgrx's SPI decides by itself which snapshot a statement gets; a backend that waits for other
 //! processes' commits has to decide that itself, hence this.
 
+use super::error_context;
 use crate::error::{Error, Result};
 use crate::row::Row;
 use pgrx::{IntoDatum, pg_sys};
@@ -54,15 +55,17 @@ fn run(sql: &str, args: &[Option<&str>], read_only: bool) -> Result<Vec<Row>> {
             .iter()
             .map(|a| a.and_then(IntoDatum::into_datum).unwrap_or(pg_sys::Datum::from(0)))
             .collect();
-        let code = pg_sys::SPI_execute_with_args(
-            command.as_ptr(),
-            args.len() as i32,
-            types.as_mut_ptr(),
-            values.as_mut_ptr(),
-            nulls.as_ptr(),
-            read_only,
-            0,
-        );
+        let code = error_context::within_statement(sql, || {
+            pg_sys::SPI_execute_with_args(
+                command.as_ptr(),
+                args.len() as i32,
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                read_only,
+                0,
+            )
+        });
         if code < 0 {
             return Err(Error::internal(format!("SPI error {code} in: {sql}")));
         }

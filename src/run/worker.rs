@@ -280,6 +280,9 @@ impl Worker {
                     .add_message(self.id, &format!("{}: {remark}", unit.shown_name))
             })?;
         }
+        if let Some(remark) = loaded.remark_of_run() {
+            xact::transaction(|| self.store.add_message_once(self.id, &remark))?;
+        }
         match self.run.request.analyze {
             Analyze::All | Analyze::Leaves => self.analyze(unit),
             Analyze::Off => Ok(Next::Unit),

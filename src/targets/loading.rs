@@ -135,6 +135,8 @@ pub struct Loaded {
     pub obstacle: Option<String>,
     /// what it is known by now
     pub storage: Storage,
+    /// constraints that are NOT VALID, quoted: rows were not checked against them
+    pub unchecked: Vec<String>,
 }
 
 impl Loaded {
@@ -143,6 +145,16 @@ impl Loaded {
         let obstacle = self.obstacle.as_ref();
         let truncated = obstacle.map(|obstacle| format!("truncated, so that readers wait: {obstacle}"));
         truncated.into_iter().chain(self.remark.clone()).collect()
+    }
+
+    /// What the user should know once, whichever the unit.
+    pub fn remark_of_run(&self) -> Option<String> {
+        (!self.unchecked.is_empty()).then(|| {
+            format!(
+                "constraints that are NOT VALID are left out while rows are loaded: {}",
+                self.unchecked.join(", ")
+            )
+        })
     }
 }
 

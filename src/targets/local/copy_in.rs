@@ -20,6 +20,8 @@ pub struct CopyIn<'a> {
     pub binary: bool,
     /// the data holds rows of other partitions, which are dropped and counted
     pub filter: bool,
+    /// search_path of functions that rows set off
+    pub path: &'a str,
 }
 
 impl CopyIn<'_> {
@@ -30,7 +32,8 @@ impl CopyIn<'_> {
     /// The same; columns in `defaults` are filled with the table's defaults rather than the unit's.
     pub fn load_with(&self, defaults: &[String], rows_of_source: &mut CopyOut<'_>) -> Result<Moved> {
         let load = |columns: &[String], rows: &mut dyn copy::Feed| {
-            copy::load(self.unit, columns, self.binary, &backend::encoding(), self.filter, rows)
+            let load = || copy::load(self.unit, columns, self.binary, &backend::encoding(), self.filter, rows);
+            backend::with_path(self.path, load)
         };
         let counted = match defaults.is_empty() {
             true => load(self.columns, rows_of_source)?,

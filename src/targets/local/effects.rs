@@ -5,12 +5,13 @@ use super::{Local, facts};
 use crate::catalog::defaults;
 use crate::error::{Error, Result};
 use crate::plan::types::FIRST_NORMAL_OID;
+use crate::row::Row;
 use crate::targets::loading::What;
 
 /// For unit $1, copied columns $2 and table $3: types of columns with what they are made of, and expressions that are evaluated for each
 /// row. An expression is the server's own tree of it, as text, which names every function by its OID: what pg_depend leaves out, such as functions that
 /// the server was delivered with, is there. Types and names in it are numbers, so nothing in it can be mistaken.
-const SET_OFF: &str = "
+pub(super) const SET_OFF: &str = "
     WITH RECURSIVE kind(oid) AS (
       SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
       UNION SELECT part.oid FROM kind JOIN pg_type t ON t.oid = kind.oid CROSS JOIN LATERAL (
@@ -20,12 +21,14 @@ const SET_OFF: &str = "
         UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid
         UNION ALL SELECT r.rngtypid FROM pg_range r WHERE to_jsonb(r) ->> 'rngmultitypid' = t.oid::text) AS part(oid)
       WHERE part.oid <> 0),
-    expression(tree) AS (
-      SELECT conbin::text FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c'
-      UNION ALL SELECT c.conbin::text FROM kind JOIN pg_constraint c ON c.contypid = kind.oid WHERE c.contype = 'c'
-      UNION ALL SELECT d.adbin::text FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+    expression(what, tree) AS (
+      SELECT 'constraint ' || quote_ident(conname), conbin::text FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c'
+      UNION ALL SELECT 'constraint ' || quote_ident(c.conname) || ' of domain ' || kind.oid::regtype, c.conbin::text
+                FROM kind JOIN pg_constraint c ON c.contypid = kind.oid WHERE c.contype = 'c'
+      UNION ALL SELECT CASE a.attgenerated WHEN '' THEN 'the default of column ' ELSE 'generated column ' END || quote_ident(a.attname), d.adbin::text
+                FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
                 WHERE d.adrelid IN ($1::oid, $3::oid) AND (a.attgenerated <> '' OR NOT to_jsonb(a.attname::text) <@ $2::jsonb)
-      UNION ALL SELECT p.partexprs::text FROM pg_partitioned_table p
+      UNION ALL SELECT 'the partition key of ' || p.partrelid::regclass, p.partexprs::text FROM pg_partitioned_table p
                 WHERE p.partrelid IN (SELECT relid FROM pg_partition_ancestors($1::oid::regclass)) AND p.partexprs IS NOT NULL),
     function(oid) AS (
       SELECT m[1]::oid FROM expression, regexp_matches(tree, ':(?:funcid|opfuncid) (\\d+)', 'g') AS m)";
@@ -49,7 +52,7 @@ pub fn looks_back(local: &Local, what: &What<'_>, unit: u32) -> Result<bool> {
              OR EXISTS (SELECT FROM function f JOIN pg_proc p ON p.oid = f.oid
                         WHERE p.oid >= {FIRST_NORMAL_OID} AND p.provolatile <> 'i')"
     );
-    ask(local, what, unit, &sql)
+    is_true(local, what, unit, &sql)
 }
 
 /// Whether processes that share a transaction may load the unit: nothing that its rows set off may write, or be confined to one process, and
@@ -74,12 +77,16 @@ pub fn can_be_shared(local: &Local, what: &What<'_>, unit: u32) -> Result<bool> 
                             WHERE p.partrelid IN (SELECT relid FROM pg_partition_ancestors($1::oid::regclass))
                               AND c.oid >= {FIRST_NORMAL_OID})"
     );
-    Ok(ask(local, what, unit, &sql)? && !looks_back(local, what, unit)?)
+    Ok(is_true(local, what, unit, &sql)? && !looks_back(local, what, unit)?)
 }
 
-fn ask(local: &Local, what: &What<'_>, unit: u32, sql: &str) -> Result<bool> {
+fn is_true(local: &Local, what: &What<'_>, unit: u32, sql: &str) -> Result<bool> {
+    Ok(ask(local, what, unit, sql)?.first().is_some_and(|row| row.is(0)))
+}
+
+/// The answer to `sql`, which begins with [`SET_OFF`].
+pub(super) fn ask(local: &Local, what: &What<'_>, unit: u32, sql: &str) -> Result<Vec<Row>> {
     let columns = serde_json::to_string(what.columns).map_err(|e| Error::internal(e.to_string()))?;
     let arguments = [unit.to_string(), columns, local.table.to_string()];
-    let rows = facts::ask(sql, &arguments.each_ref().map(|text| Some(text.as_str())))?;
-    Ok(rows.first().is_some_and(|row| row.is(0)))
+    facts::ask(sql, &arguments.each_ref().map(|text| Some(text.as_str())))
 }

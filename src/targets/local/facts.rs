@@ -185,3 +185,31 @@ pub fn lock_holders(oid: u32) -> Result<Vec<Holder>> {
     let one = |row: &Row| Holder::read([row.text(0), row.text(1), row.text(2), row.text(3)]);
     Ok(rows.iter().filter_map(one).collect())
 }
+
+/// What a unit needs besides its rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs {
+    /// the role has the rights of its owner
+    pub is_own: bool,
+    /// an index has an expression or a predicate
+    pub has_index_code: bool,
+    /// a constraint is NOT VALID
+    pub has_not_valid: bool,
+}
+
+/// The same of unit `oid`, in one question.
+pub fn needs(oid: u32) -> Result<Needs> {
+    let rows = ask(
+        "SELECT pg_has_role(c.relowner, 'USAGE'),
+                EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)),
+                EXISTS (SELECT FROM pg_constraint o WHERE o.conrelid = c.oid AND NOT o.convalidated)
+         FROM pg_class c WHERE c.oid = $1::oid",
+        &[Some(&oid.to_string())],
+    )?;
+    let row = rows.first().ok_or_else(|| gone(oid))?;
+    Ok(Needs {
+        is_own: row.is(0),
+        has_index_code: row.is(1),
+        has_not_valid: row.is(2),
+    })
+}

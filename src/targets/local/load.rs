@@ -2,9 +2,11 @@
 //! sent, or the transaction fails and it holds what it held.
 
 use super::copy_in::CopyIn;
+use super::facts::Needs;
+use super::not_valid::{self, SetAside};
 use super::swap::{self, Swap};
 use super::team::Team;
-use super::{Local, effects, facts, rights};
+use super::{Local, effects, facts, own_code, rights};
 use crate::catalog::defaults;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
@@ -19,6 +21,8 @@ struct Done {
     moved: Moved,
     processes: u32,
     remark: Option<String>,
+    /// constraints that rows were not checked against
+    unchecked: Vec<String>,
 }
 
 /// What is known of a unit before it is locked.
@@ -29,6 +33,7 @@ struct Ahead {
     parents: Vec<u32>,
     way: Way,
     obstacle: Option<String>,
+    needs: Needs,
     /// the processes that may load it, if that is more than this one
     team: Option<Team>,
 }
@@ -51,9 +56,32 @@ pub fn replace(
         columns: what.columns,
         binary: what.binary,
         filter: what.filter,
+        path: &backend::path_of_role(),
     };
     what.gauge.begin();
-    let mut ahead = xact::transaction(|| look_ahead(local, what, &into, pieces, reader))?;
+    let replaced = xact::transaction(|| look_ahead(local, what, &into, pieces, reader))
+        .and_then(|ahead| replace_as_seen(local, what, &into, ahead, reader, record));
+    replaced.map_err(|error| {
+        let mut explained = error.clone();
+        let explain = || {
+            explained = not_valid::explain(into.unit, own_code::explain(local, what, error.clone()));
+            Ok(())
+        };
+        match error.is_cancel() || xact::transaction(explain).is_err() {
+            true => error,
+            false => explained,
+        }
+    })
+}
+
+fn replace_as_seen(
+    local: &Local,
+    what: &What<'_>,
+    into: &CopyIn<'_>,
+    mut ahead: Ahead,
+    reader: &mut Reader,
+    record: &mut dyn FnMut(&Loaded) -> Result<()>,
+) -> Result<Loaded> {
     xact::transaction_without_snapshot(|| {
         backend::set_locally(c"lock_timeout", &what.limits.attempt.as_millis().to_string())?;
         backend::set_locally(c"synchronous_commit", what.synchronous_commit)?;
@@ -61,11 +89,11 @@ pub fn replace(
         let (done, old) = match &mut team {
             Some(team) => {
                 let first = team.first()?;
-                team.load(|team| fill(local, what, &into, &ahead, &first, Some(team), reader))?
+                team.load(|team| fill(local, what, into, &ahead, &first, Some(team), reader))?
             }
             None => {
                 let copy_sql = reader.copy_all_sql(what.portion, what.columns, what.binary);
-                fill(local, what, &into, &ahead, &copy_sql, None, reader)?
+                fill(local, what, into, &ahead, &copy_sql, None, reader)?
             }
         };
         reader.end_unit(what.portion, what.columns)?;
@@ -76,6 +104,7 @@ pub fn replace(
             remark: done.remark,
             obstacle: ahead.obstacle.take(),
             storage: local.storage_of(into.unit)?,
+            unchecked: done.unchecked,
         };
         record(&loaded)?;
         // The last thing before the commit: from here on others wait.
@@ -91,11 +120,13 @@ fn look_ahead(
     what: &What<'_>,
     into: &CopyIn<'_>,
     pieces: Vec<String>,
-    reader: &Reader,
+    reader: &mut Reader,
 ) -> Result<Ahead> {
     let unit = into.unit;
     let name = facts::qualified_name(unit)?;
     facts::check_privileges(unit, &name)?;
+    let needs = facts::needs(unit)?;
+    own_code::try_indexes(local, what, (unit, &needs), reader)?;
     // What is to be truncated anyway needs no reason; and what was to be swapped at any price is an error if it has one.
     let obstacle = match what.replace {
         Replace::Truncate => None,
@@ -106,6 +137,7 @@ fn look_ahead(
         parents: facts::parents_of(unit)?,
         team: team(local, what, into, pieces, reader)?,
         name,
+        needs,
         obstacle,
     })
 }
@@ -152,13 +184,22 @@ fn fill(
     let defaults = other_defaults(local, what, into, &ahead.name, pieces.is_some())?;
     let old = match ahead.way {
         Way::Truncate => None,
-        _ => Some(Swap::begin(unit, || effects::looks_back(local, what, unit))?),
+        _ => Some(Swap::begin(
+            unit,
+            own_code::path_of_indexes(ahead.needs.is_own),
+            || effects::looks_back(local, what, unit),
+        )?),
     };
-    let done = match pieces {
+    let aside = match ahead.needs.has_not_valid && ahead.needs.is_own {
+        true => SetAside::begin(unit)?,
+        false => SetAside::default(),
+    };
+    let mut done = match pieces {
         None => Done {
             moved: into.load_with(&defaults, &mut rows_of_source)?,
             processes: 1,
             remark: None,
+            unchecked: Vec::new(),
         },
         Some(pieces) => {
             pieces.begin(ahead.way == Way::Swap)?;
@@ -168,14 +209,17 @@ fn fill(
                 moved,
                 processes: pieces.processes(),
                 remark: pieces.remark().map(str::to_owned),
+                unchecked: Vec::new(),
             }
         }
     };
+    aside.end()?;
+    done.unchecked = aside.names;
     if let Some(swap) = &old {
-        swap.build_indexes();
-        // Deferred ones would run within the commit, when readers wait for it already.
-        spi::execute("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
+        swap.build_indexes()?;
     }
+    // Deferred ones would run within the commit, when readers wait for it already, and without the role's search_path.
+    backend::with_path(into.path, || spi::execute("SET CONSTRAINTS ALL IMMEDIATE", &[]))?;
     Ok((done, old))
 }
 

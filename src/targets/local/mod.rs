@@ -5,6 +5,8 @@ mod ddl;
 mod effects;
 mod facts;
 mod load;
+mod not_valid;
+mod own_code;
 mod rights;
 mod statistics;
 mod swap;

@@ -1,6 +1,6 @@
 //! Statistics of what was loaded, and of the partitioned tables above it.
 
-use super::facts;
+use super::{facts, own_code};
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{analyze, backend, relation, spi};
 
@@ -8,7 +8,9 @@ use crate::pg::{analyze, backend, relation, spi};
 pub fn analyze(unit: u32) -> Result<()> {
     if may_analyze(unit)? {
         let name = facts::qualified_name(unit)?;
-        spi::execute(&format!("ANALYZE (SKIP_LOCKED) {name}"), &[])?;
+        // Functions in indexes and extended statistics run.
+        let path = own_code::path_of_indexes(facts::needs(unit)?.is_own);
+        backend::with_path(&path, || spi::execute(&format!("ANALYZE (SKIP_LOCKED) {name}"), &[]))?;
     }
     Ok(())
 }
@@ -51,7 +53,9 @@ pub fn analyze_parent(table: u32) -> Result<()> {
             return Err(Error::new(sqlstate::LOCK_NOT_AVAILABLE, message));
         }
     }
-    analyze::analyze_alone(table, &facts::qualified_name(table)?)
+    let path = own_code::path_of_indexes(facts::needs(table)?.is_own);
+    let name = facts::qualified_name(table)?;
+    backend::with_path(&path, || analyze::analyze_alone(table, &name))
 }
 
 fn may_analyze(table: u32) -> Result<bool> {

@@ -35,12 +35,14 @@ pub struct Swap {
     unready: Vec<u32>,
     /// they take the rows as these come
     keeps_indexes: bool,
+    /// search_path of functions in them
+    path: String,
 }
 
 impl Swap {
     /// Empties the unit, for this transaction. It is locked against writers. `looks_back`: whether code looks into it while it is loaded, for
-    /// which its indexes are kept up then.
-    pub fn begin(unit: u32, looks_back: impl FnOnce() -> Result<bool>) -> Result<Swap> {
+    /// which its indexes are kept up then. `path`: search_path of functions in them.
+    pub fn begin(unit: u32, path: String, looks_back: impl FnOnce() -> Result<bool>) -> Result<Swap> {
         // What stays when writers are let in.
         relation::lock(unit, Against::Vacuum);
         let toast = toast_of(unit)?;
@@ -68,11 +70,12 @@ impl Swap {
             indexes,
             unready,
             keeps_indexes,
+            path,
         };
         // COPY leaves these alone, so they stay empty, as TRUNCATE leaves them.
-        swap.unready.iter().for_each(|&index| swap.build_index(index));
+        swap.build(&swap.unready)?;
         if keeps_indexes {
-            swap.indexes.iter().for_each(|&index| swap.build_index(index));
+            swap.build(&swap.indexes)?;
         } else if !swap.indexes.is_empty() {
             relation::hide_indexes(unit)?;
         }
@@ -80,16 +83,23 @@ impl Swap {
     }
 
     /// Builds every index from the rows loaded, which takes less than keeping it up row by row; violations are found here.
-    pub fn build_indexes(&self) {
-        if !self.keeps_indexes {
-            self.indexes.iter().for_each(|&index| self.build_index(index));
+    pub fn build_indexes(&self) -> Result<()> {
+        match self.keeps_indexes {
+            true => Ok(()),
+            false => self.build(&self.indexes),
         }
     }
 
-    fn build_index(&self, index: u32) {
-        relation::lock(index, Against::Vacuum);
-        relation::renew(index);
-        relation::build_index(self.unit, index);
+    fn build(&self, indexes: &[u32]) -> Result<()> {
+        for &index in indexes {
+            relation::lock(index, Against::Vacuum);
+            relation::renew(index);
+            backend::with_path(&self.path, || {
+                relation::build_index(self.unit, index);
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Locks the unit, with its `bytes` of data, against everybody. The commit has to follow at once.

@@ -42,6 +42,8 @@ struct Task {
     portion: Portion,
     /// rows of other units come too and are dropped here
     filter_here: bool,
+    /// search_path of functions that rows set off
+    path: String,
     /// conditions, one for each piece
     pieces: Vec<String>,
     /// where the run reads
@@ -107,6 +109,7 @@ impl Team {
             binary: into.binary,
             portion: what.portion.clone(),
             filter_here: into.filter,
+            path: into.path.to_owned(),
             pieces,
             place: place.clone(),
         };
@@ -293,6 +296,7 @@ fn load_pieces(task: &Task, gauge: Gauge, source: &mut Session) -> Result<Moved>
         columns: &task.columns,
         binary: task.binary,
         filter: task.filter_here,
+        path: &task.path,
     };
     let mut moved = Moved::default();
     while let Some(copy_sql) = task.take(gauge) {

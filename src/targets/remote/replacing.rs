@@ -70,6 +70,7 @@ pub fn replace(
         remark: None,
         storage: commit(remote, session, what, (&unit, stamp.as_deref()), &into)?,
         obstacle,
+        unchecked: Vec::new(),
     };
     xact::transaction(|| record(&loaded))?;
     Ok(loaded)
