@@ -7,6 +7,7 @@
 mod declarative;
 pub mod defaults;
 mod definition;
+pub mod grants;
 pub mod greenplum;
 pub mod keys;
 mod opengauss;

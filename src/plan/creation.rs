@@ -2,11 +2,10 @@
 
 use super::bound::Bound;
 use super::classic::Added;
-use super::copy_sql::quote_qualified;
 use super::key::KeyColumn;
+use super::naming::Names;
 use super::tables::Relation;
 use super::tree::{Level, Node};
-use crate::error::tame;
 
 /// A partition to be created, as statements.
 #[derive(Debug)]
@@ -43,17 +42,16 @@ pub struct NewTable {
     pub keys: Vec<String>,
 }
 
-/// The statements for `node` and, if `deep`, for what is below it; `leaves` gets the names of the leaves.
+/// The statements for `node` and, if `deep`, for what is below it, called `names`; `leaves` gets the names of the leaves.
 pub fn create<'a>(
     parent: &str,
     node: &'a Node<Relation>,
     deep: bool,
-    schema: &str,
+    names: &Names,
     tables: &mut Vec<NewTable>,
     leaves: &mut Vec<(String, &'a Node<Relation>)>,
 ) {
-    // From here on it is a name of this database, which everybody who lists its tables is shown as it is.
-    let name = quote_qualified(schema, &tame(&node.table.name));
+    let name = names.of(&node.table);
     let bound = node.bound.as_ref().unwrap_or(&Bound::Default).to_sql();
     // An expression is the target's own: the source's text of one is not read here.
     let is_ours = |column: &KeyColumn| !column.expression || !column.ordering.is_empty();
@@ -75,7 +73,7 @@ pub fn create<'a>(
             let below = &level.children;
             below
                 .iter()
-                .for_each(|child| create(&name, child, deep, schema, tables, leaves));
+                .for_each(|child| create(&name, child, deep, names, tables, leaves));
         }
         None => leaves.push((name, node)),
     }

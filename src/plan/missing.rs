@@ -5,6 +5,7 @@ use super::classic::{self, Added};
 use super::creation::{Creation, NewTable, create};
 use super::hash::{greatest_common_divisor, least_common_multiple};
 use super::key::KeyColumn;
+use super::naming::Names;
 use super::select::{Decision, decide};
 use super::space::Space;
 use super::tables::{LeafRange, Relation, is_on_key};
@@ -341,11 +342,11 @@ fn is_template(level: &Level<Relation>, child: &Node<Relation>) -> bool {
 }
 
 impl<'a> NewPartition<'a> {
-    /// The statements that create it, with its own partitions where those here have some. `schema` is the table's; `is_classic`: in the words of
+    /// The statements that create it, with its own partitions where those here have some. `names`: what they are called; `is_classic`: in the words of
     /// Greenplum before 7.
-    pub fn creation(&self, schema: &str, is_classic: bool) -> Creation {
+    pub fn creation(&self, names: &Names, is_classic: bool) -> Creation {
         let (tables, added) = match is_classic {
-            false => (self.create(schema).0, None),
+            false => (self.create(names).0, None),
             true => {
                 let table = |(name, _): (String, _)| NewTable {
                     name,
@@ -353,7 +354,7 @@ impl<'a> NewPartition<'a> {
                     keys: Vec::new(),
                 };
                 (
-                    self.leaves(schema, true).into_iter().map(table).collect(),
+                    self.leaves(names, true).into_iter().map(table).collect(),
                     Some(Added::new(self.node, self.with_level)),
                 )
             }
@@ -369,9 +370,9 @@ impl<'a> NewPartition<'a> {
     }
 
     /// The names of the leaves that come of it, quoted and qualified, with the source's node of each.
-    pub fn leaves(&self, schema: &str, is_classic: bool) -> Vec<(String, &'a Node<Relation>)> {
+    pub fn leaves(&self, names: &Names, is_classic: bool) -> Vec<(String, &'a Node<Relation>)> {
         if !is_classic {
-            return self.create(schema).1;
+            return self.create(names).1;
         }
         let mut leaves = Vec::new();
         classic::tables(
@@ -379,16 +380,16 @@ impl<'a> NewPartition<'a> {
             self.depth,
             self.node,
             self.with_level,
-            schema,
+            &names.schema,
             &mut leaves,
         );
         leaves
     }
 
-    fn create(&self, schema: &str) -> (Vec<NewTable>, Vec<(String, &'a Node<Relation>)>) {
+    fn create(&self, names: &Names) -> (Vec<NewTable>, Vec<(String, &'a Node<Relation>)>) {
         let (mut tables, mut leaves) = (Vec::new(), Vec::new());
         let parent = &self.parent.relation;
-        create(parent, self.node, self.with_level, schema, &mut tables, &mut leaves);
+        create(parent, self.node, self.with_level, names, &mut tables, &mut leaves);
         (tables, leaves)
     }
 }

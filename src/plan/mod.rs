@@ -17,6 +17,7 @@ pub mod hash;
 pub mod holders;
 pub mod key;
 pub mod missing;
+pub mod naming;
 pub mod new_table;
 pub mod reading;
 pub mod region;

@@ -4,6 +4,7 @@
 use super::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use super::creation::{self, NewTable};
 use super::distribution::{Distribution, TableStorage, parameters};
+use super::naming::Names;
 use super::tables::Relation;
 use super::tree::{Level, Node, Strategy};
 use std::collections::HashMap;
@@ -217,21 +218,21 @@ fn column_sql(column: &NewColumn<'_>) -> String {
     sql
 }
 
-/// CREATE TABLE … PARTITION OF for everything below the root, parents first. `name` is the table's, `schema` its schema.
-pub fn partitions(name: &str, schema: &str, root: &Node<Relation>) -> Vec<NewTable> {
+/// CREATE TABLE … PARTITION OF for everything below the root, parents first. `name` is the table's, `names` theirs.
+pub fn partitions(name: &str, names: &Names, root: &Node<Relation>) -> Vec<NewTable> {
     let (mut tables, mut leaves) = (Vec::new(), Vec::new());
     for child in root.level.iter().flat_map(|level| &level.children) {
-        creation::create(name, child, true, schema, &mut tables, &mut leaves);
+        creation::create(name, child, true, names, &mut tables, &mut leaves);
     }
     tables
 }
 
 /// By the source's tables, quoted and qualified, the ones here.
-pub fn new_names(name: &str, schema: &str, root: &Node<Relation>) -> HashMap<String, String> {
+pub fn new_names(name: &str, called: &Names, root: &Node<Relation>) -> HashMap<String, String> {
     let mut names = HashMap::from([(root.table.relation.clone(), name.to_owned())]);
     let mut stack: Vec<&Node<Relation>> = root.level.iter().flat_map(|level| &level.children).collect();
     while let Some(node) = stack.pop() {
-        names.insert(node.table.relation.clone(), quote_qualified(schema, &node.table.name));
+        names.insert(node.table.relation.clone(), called.of(&node.table));
         stack.extend(node.level.iter().flat_map(|level| &level.children));
     }
     names
@@ -411,7 +412,7 @@ mod tests {
             Some("ALTER TABLE t ALTER \"k\"\"y\" SET DEFAULT  E'it''s \\\\'")
         );
         assert_eq!(defaults_sql("t", &[]), None);
-        let sql: Vec<String> = partitions("\"n\".\"x\"", "n", &root)
+        let sql: Vec<String> = partitions("\"n\".\"x\"", &Names::within("n"), &root)
             .into_iter()
             .map(|t| t.sql)
             .collect();
@@ -423,7 +424,7 @@ mod tests {
                 "CREATE TABLE \"n\".\"t_b_eu\" PARTITION OF \"n\".\"t_b\" FOR VALUES IN (NULL)",
             ]
         );
-        let names = new_names("\"n\".\"x\"", "n", &root);
+        let names = new_names("\"n\".\"x\"", &Names::within("n"), &root);
         assert_eq!(names["\"s\".\"t\""], "\"n\".\"x\"");
         assert_eq!(names["\"s\".\"t_b_eu\""], "\"n\".\"t_b_eu\"");
         assert_eq!(range_keys(&root), HashMap::from([("k\"y", "POSIX")]));
@@ -431,7 +432,7 @@ mod tests {
         let mut prefixed = root.clone();
         prefix_partitions(&mut prefixed, "t");
         assert!(
-            new_names("x", "n", &prefixed)
+            new_names("x", &Names::within("n"), &prefixed)
                 .values()
                 .any(|name| name == "\"n\".\"t_t_b_eu\"")
         );

@@ -1,9 +1,9 @@
 //! A table like the source's on a server with segments: where its rows go and how they are stored is said when it is made.
 
 use super::classic;
-use super::copy_sql::quote_qualified;
 use super::creation;
 use super::distribution::{Distribution, TableStorage};
+use super::naming::Names;
 use super::new_table::{Definition, Index, NewColumn, storage_remarks, table_sql};
 use super::tables::Relation;
 use super::tree::{Level, Node, Strategy};
@@ -38,10 +38,10 @@ pub struct Made {
     pub remarks: Vec<String>,
 }
 
-/// The table `name` of `schema` with its partitions and indexes, for a server with segments; `is_classic`: before Greenplum 7. `has_method` tells which
+/// The table `qualified` with its partitions, called `names`, and indexes, for a server with segments; `is_classic`: before Greenplum 7. `has_method` tells which
 /// access methods of indexes it has.
 pub fn make(
-    (schema, name): (&str, &str),
+    (qualified, names): (&str, &Names),
     root: &Node<Relation>,
     definition: &Definition,
     columns: &[NewColumn<'_>],
@@ -50,7 +50,6 @@ pub fn make(
 ) -> Result<Made> {
     let mut remarks = Vec::new();
     let distribution = distribution(definition, &mut remarks);
-    let qualified = quote_qualified(schema, name);
     // A server of another kind stores in other ways.
     let is_alike = definition.distribution.is_some();
     remarks.extend(definition.storage_remarks(match is_alike {
@@ -69,11 +68,11 @@ pub fn make(
             let by = classic::partition_by(level, &storage).ok_or_else(|| {
                 refusal("Before Greenplum 7 all partitions of a level have the same levels below them.")
             })?;
-            let table = table_sql(&qualified, columns, None);
+            let table = table_sql(qualified, columns, None);
             vec![format!("{table}{} {} {by}", storage(&root.table), distribution.sql())]
         }
         (level, _) => {
-            let table = table_sql(&qualified, columns, level.as_ref());
+            let table = table_sql(qualified, columns, level.as_ref());
             // A partitioned table has no storage from 7 on: each partition says its own.
             let own = match level {
                 Some(_) => String::new(),
@@ -82,12 +81,12 @@ pub fn make(
             let first = format!("{table}{own} {}", distribution.sql());
             [first]
                 .into_iter()
-                .chain(declared(&qualified, schema, root, &storage))
+                .chain(declared(qualified, names, root, &storage))
                 .collect()
         }
     };
     statements.extend(indexes(
-        &qualified,
+        qualified,
         root,
         definition,
         &distribution,
@@ -190,10 +189,10 @@ fn distribution(definition: &Definition, remarks: &mut Vec<String>) -> Distribut
 }
 
 /// Partitions that are tables of their own.
-fn declared(name: &str, schema: &str, root: &Node<Relation>, storage: &dyn Fn(&Relation) -> String) -> Vec<String> {
+fn declared(name: &str, names: &Names, root: &Node<Relation>, storage: &dyn Fn(&Relation) -> String) -> Vec<String> {
     let (mut tables, mut leaves) = (Vec::new(), Vec::new());
     for child in root.level.iter().flat_map(|level| &level.children) {
-        creation::create(name, child, true, schema, &mut tables, &mut leaves);
+        creation::create(name, child, true, names, &mut tables, &mut leaves);
     }
     let with_storage = |table: &creation::NewTable| {
         let leaf = leaves.iter().find(|(leaf, _)| *leaf == table.name);
@@ -232,6 +231,7 @@ fn why_no_index(
 mod tests {
     use super::*;
     use crate::plan::bound::{Bound, End};
+    use crate::plan::copy_sql::quote_qualified;
     use crate::plan::key::KeyColumn;
     use crate::plan::new_table::ColumnDefinition;
 
@@ -322,8 +322,17 @@ mod tests {
             ..Definition::default()
         };
         let d = definition();
-        let made =
-            |is_classic| make(("n", "x"), &months(), &table, &[column(&d)], is_classic, &|_| true).expect("statements");
+        let made = |is_classic| {
+            make(
+                ("\"n\".\"x\"", &Names::within("n")),
+                &months(),
+                &table,
+                &[column(&d)],
+                is_classic,
+                &|_| true,
+            )
+            .expect("statements")
+        };
         assert_eq!(
             made(true).statements,
             [
@@ -362,7 +371,15 @@ mod tests {
             ..Definition::default()
         };
         let make = |table: &Definition| {
-            make(("n", "x"), &months(), table, &[column(&d)], true, &|_| true).expect("statements")
+            make(
+                ("\"n\".\"x\"", &Names::within("n")),
+                &months(),
+                table,
+                &[column(&d)],
+                true,
+                &|_| true,
+            )
+            .expect("statements")
         };
         let made = make(&table);
         assert!(
@@ -386,7 +403,14 @@ mod tests {
         let mut hash = months();
         hash.level.as_mut().expect("a level").strategy = Strategy::Hash;
         for is_classic in [true, false] {
-            let refused = super::make(("n", "x"), &hash, &table, &[column(&d)], is_classic, &|_| true);
+            let refused = super::make(
+                ("\"n\".\"x\"", &Names::within("n")),
+                &hash,
+                &table,
+                &[column(&d)],
+                is_classic,
+                &|_| true,
+            );
             assert_eq!(
                 refused.err().map(|error| error.sqlstate),
                 Some(crate::error::sqlstate::FEATURE_NOT_SUPPORTED.to_owned())

@@ -3,13 +3,14 @@
 
 mod over_there;
 
-use super::caller;
 use super::state::Store;
+use super::{caller, placing};
 use crate::catalog::Database;
 use crate::catalog::server::Catalog;
 use crate::error::{Error, Result, Side, tame};
-use crate::pg::{backend, report};
+use crate::pg::{backend, report, spi};
 use crate::plan::copy_sql::{quote_ident, quote_qualified, split_name};
+use crate::plan::naming::New;
 use crate::plan::new_table::{self as plan, ColumnDefinition, Definition, NewColumn};
 use crate::plan::reading::keys_of_digits;
 use crate::plan::tables::{Relation, Table};
@@ -151,12 +152,22 @@ fn create(schema: &str, name: &str, table: &Table, definition: &Definition) -> R
     if let Some(sql) = plan::defaults_sql(&qualified, &columns) {
         table_like::set_defaults(&qualified, &sql)?;
     }
-    table_like::create_partitions(&plan::partitions(&qualified, schema, &table.root))?;
-    let names = plan::new_names(&qualified, schema, &table.root);
+    let (called, renamed) = placing::names(&below(&table.root, schema), (schema, &table.schema), |sql| {
+        spi::execute(sql, &[])
+    })?;
+    remarks.extend(renamed);
+    table_like::create_partitions(&plan::partitions(&qualified, &called, &table.root))?;
+    let names = plan::new_names(&qualified, &called, &table.root);
     remarks.extend(definition.storage_left_out());
     remarks.extend(refused_checks(definition, &names, &columns, &types)?.into_values());
     remarks.extend(add_indexes(definition, &names)?);
     Ok((oid, remarks))
+}
+
+/// The partitions right below the table, which is made in `schema`.
+fn below<'a>(root: &'a Node<Relation>, schema: &str) -> Vec<New<'a>> {
+    let children = root.level.iter().flat_map(|level| &level.children);
+    children.map(|child| (child, schema.to_owned())).collect()
 }
 
 /// Adds the CHECKs to the tables here, whose names are `names`; gives those that are not copied, by name, with what is told of them.

@@ -32,6 +32,7 @@ pub mod coordinator;
 pub mod create_table;
 mod cycle;
 mod outlook;
+mod placing;
 mod planning;
 mod points;
 pub mod preview;

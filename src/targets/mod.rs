@@ -124,7 +124,7 @@ impl Target {
         }
     }
 
-    fn query(&self, sql: &str) -> Result<Vec<Row>> {
+    pub fn query(&self, sql: &str) -> Result<Vec<Row>> {
         self.ask(|db| db.query(sql))
     }
 

@@ -242,8 +242,12 @@ fn partitions_of_a_new_one_come_along_when_its_siblings_have_some() {
         let space = Space::new(&target, &source, &ranks);
         let missing = find(&target, &source, &ranks, &space, &Reach { key, from, end }).expect("an answer");
         let new = missing.create.last().expect("a partition to create");
-        let leaves: Vec<String> = new.leaves("dw", false).into_iter().map(|(name, _)| name).collect();
-        let tables = new.creation("dw", false).tables;
+        let leaves: Vec<String> = new
+            .leaves(&Names::within("dw"), false)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        let tables = new.creation(&Names::within("dw"), false).tables;
         (leaves, tables.into_iter().map(|table| table.sql).collect::<Vec<_>>())
     };
     let (leaves, sql) = statements(&table("range k", [by_list("a", 0)]));

@@ -1,15 +1,16 @@
 //! The same on another server. The table is made here first, as a temporary one that is undone again: what the source's text of types and
 //! CHECKs may do is found out by this server, and over there the same statements are run.
 
-use super::{columns, refused_checks};
+use super::{below, columns, refused_checks};
 use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::xact;
 use crate::plan::copy_sql::quote_qualified;
+use crate::plan::naming::{self, Names};
 use crate::plan::new_table::{self as plan, Check, Definition, NewColumn};
 use crate::plan::segments::{self, Made};
 use crate::plan::tables::Table;
-use crate::run::attach;
+use crate::run::{attach, placing};
 use crate::settings;
 use crate::targets::local::table_like;
 use crate::targets::open_to_write;
@@ -36,8 +37,9 @@ pub fn create(
         if let Some(sql) = plan::defaults_sql(&tried, &columns) {
             table_like::set_defaults(&tried, &sql)?;
         }
-        table_like::create_partitions(&plan::partitions(&tried, TRIAL, &table.root))?;
-        let names = plan::new_names(&tried, TRIAL, &table.root);
+        let called = naming::alone(&below(&table.root, TRIAL), TRIAL)?;
+        table_like::create_partitions(&plan::partitions(&tried, &called, &table.root))?;
+        let names = plan::new_names(&tried, &called, &table.root);
         refused_checks(definition, &names, &columns, &types)
     })?;
     let checks = definition.checks.iter();
@@ -50,9 +52,17 @@ pub fn create(
         settings::lock_timeout_ms(),
     )?;
     let (session, made) = session.and_then(|session| {
+        let (called, renamed) = match session.server().is_classic() {
+            // It names them itself.
+            true => (Names::within(schema), Vec::new()),
+            false => placing::names(&below(&table.root, schema), (schema, &table.schema), |sql| {
+                session.query(sql)
+            })?,
+        };
+        remarks.extend(renamed);
         let made = match session.server().is_greenplum() {
-            true => on_segments(session, (schema, name), table, definition, &mut columns, &checks)?,
-            false => like_here((schema, name), table, definition, &columns, &checks),
+            true => on_segments(session, (&qualified, &called), table, definition, &mut columns, &checks)?,
+            false => like_here((&qualified, &called), table, definition, &columns, &checks),
         };
         run(session, &made.statements, &qualified)?;
         Ok(made)
@@ -65,17 +75,16 @@ pub fn create(
 
 /// The statements for a PostgreSQL server: those that make it here.
 fn like_here(
-    (schema, name): (&str, &str),
+    (qualified, called): (&str, &Names),
     table: &Table,
     definition: &Definition,
     columns: &[NewColumn<'_>],
     checks: &[&Check],
 ) -> Made {
-    let qualified = quote_qualified(schema, name);
-    let names = plan::new_names(&qualified, schema, &table.root);
-    let mut statements = vec![plan::table_sql(&qualified, columns, table.root.level.as_ref())];
-    statements.extend(plan::defaults_sql(&qualified, columns));
-    let partitions = plan::partitions(&qualified, schema, &table.root);
+    let names = plan::new_names(qualified, called, &table.root);
+    let mut statements = vec![plan::table_sql(qualified, columns, table.root.level.as_ref())];
+    statements.extend(plan::defaults_sql(qualified, columns));
+    let partitions = plan::partitions(qualified, called, &table.root);
     statements.extend(partitions.into_iter().map(|partition| partition.sql));
     for (check, relation) in checks
         .iter()
@@ -95,7 +104,7 @@ fn like_here(
 /// The same for a server with segments.
 fn on_segments<'a>(
     session: &mut Session,
-    (schema, name): (&str, &str),
+    (qualified, called): (&str, &Names),
     table: &Table,
     definition: &'a Definition,
     columns: &mut [NewColumn<'a>],
@@ -113,7 +122,7 @@ fn on_segments<'a>(
     }
     let has_method = |method: &str| methods.iter().any(|known| known == method);
     let mut made = segments::make(
-        (schema, name),
+        (qualified, called),
         &table.root,
         definition,
         columns,
@@ -121,11 +130,10 @@ fn on_segments<'a>(
         &has_method,
     )?;
     made.remarks.extend(encodings.flatten());
-    let qualified = quote_qualified(schema, name);
-    made.statements.extend(plan::defaults_sql(&qualified, columns));
+    made.statements.extend(plan::defaults_sql(qualified, columns));
     for check in checks {
         match check.relation == table.root.table.relation {
-            true => made.statements.push(check.sql_checked(&qualified)),
+            true => made.statements.push(check.sql_checked(qualified)),
             false => made.remarks.push(format!(
                 "CHECK constraint \"{}\" is not copied: it is one of a partition only",
                 check.name

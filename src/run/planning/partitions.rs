@@ -4,8 +4,10 @@ use super::sides::Sides;
 use super::{Action, PlannedUnit};
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::bound::End;
+use crate::plan::copy_sql::split_name;
 use crate::plan::creation::Creation;
-use crate::plan::missing::Missing;
+use crate::plan::missing::{Missing, NewPartition};
+use crate::plan::naming::{Names, New};
 use crate::plan::region::Cell;
 use crate::plan::select::Decision;
 use crate::plan::shares::Cut;
@@ -13,6 +15,7 @@ use crate::plan::space::{Asked, Space};
 use crate::plan::tables::{Leaf, Relation, Unit};
 use crate::plan::tree::Node;
 use crate::plan::twins::{ReadFrom, Twins};
+use crate::run::placing;
 use crate::run::state::rows::NewUnit;
 use std::collections::HashMap;
 
@@ -152,10 +155,10 @@ pub fn new_partitions(
 ) -> Result<Vec<Creation>> {
     let mut creations = Vec::new();
     let is_classic = sides.at.is_classic()?;
+    let (names, renamed) = names(sides, missing, is_classic)?;
+    remarks.extend(renamed.into_iter().filter(|_| create));
     for new in &missing.create {
-        // New partitions live in the root's schema, wherever their siblings have been moved to.
-        let schema = &sides.target.schema;
-        for (name, node) in new.leaves(schema, is_classic) {
+        for (name, node) in new.leaves(&names, is_classic) {
             partitions.push(PlannedUnit {
                 action: if create { Action::Create } else { Action::Missing },
                 decision: if new.range.is_some() {
@@ -174,7 +177,7 @@ pub fn new_partitions(
             });
         }
         if create {
-            creations.push(new.creation(schema, is_classic));
+            creations.push(new.creation(&names, is_classic));
         }
     }
     if !create && !missing.create.is_empty() {
@@ -186,4 +189,19 @@ pub fn new_partitions(
         remarks.push(format!("partitions that only the source has: {}", names.join(", ")));
     }
     Ok(creations)
+}
+
+/// What the tables of new partitions are called, with what there is to tell. Greenplum before 7 names them itself.
+fn names(sides: &Sides<'_>, missing: &Missing<'_>, is_classic: bool) -> Result<(Names, Vec<String>)> {
+    let schema = &sides.target.schema;
+    if missing.create.is_empty() || is_classic {
+        return Ok((Names::within(schema), Vec::new()));
+    }
+    let beside = |new: &NewPartition<'_>| {
+        let sibling = split_name(&new.beside.unwrap_or(new.parent).relation);
+        sibling.and_then(|(schema, _)| schema).unwrap_or_else(|| schema.clone())
+    };
+    let new: Vec<New<'_>> = missing.create.iter().map(|new| (new.node, beside(new))).collect();
+    let ask = |sql: &str| sides.at.query(sql);
+    placing::names(&new, (schema, &sides.source.schema), ask)
 }

@@ -1,6 +1,7 @@
 //! Creating partitions here that the source has, and dropping those that it has no more.
 
-use super::{facts, load};
+use super::{Local, facts, load};
+use crate::catalog::grants;
 use crate::catalog::trust::others_code;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::relation::{self, Against};
@@ -11,8 +12,8 @@ use crate::plan::creation::Creation;
 use crate::plan::types::FIRST_NORMAL_OID;
 
 /// Creates a partition and what is below it, under the caller's role, in the current transaction. The tables belong to the owner of their
-/// parent, as the partitions beside them.
-pub fn create_partition(creation: &Creation) -> Result<()> {
+/// parent, and have the grants of the partition beside them.
+pub fn create_partition(local: &Local, creation: &Creation) -> Result<()> {
     check_bounds(creation)?;
     // What CREATE TABLE locks, in its order.
     let lock = || {
@@ -37,6 +38,12 @@ pub fn create_partition(creation: &Creation) -> Result<()> {
             let owner = quote_ident(&row.string(0)?);
             for table in &creation.tables {
                 spi::execute(&format!("ALTER TABLE {} OWNER TO {owner}", table.name), &[])?;
+            }
+        }
+        for table in &creation.tables {
+            let Some(beside) = &creation.beside else { break };
+            for grant in grants::like(&mut local.database(), beside, table.keys.is_empty(), &table.name)? {
+                spi::execute(&grant, &[])?;
             }
         }
         Ok(())

@@ -119,7 +119,7 @@ impl Local {
 
     /// See [`super::Target::create_partition`].
     pub fn create_partition(&self, creation: &Creation) -> Result<()> {
-        ddl::create_partition(creation)
+        ddl::create_partition(self, creation)
     }
 
     /// See [`super::Target::drop_partition`].

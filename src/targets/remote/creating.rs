@@ -3,7 +3,7 @@
 use super::portrait::{self, gone};
 use super::staging::{named, until_locked};
 use super::{Access, Remote, adding};
-use crate::catalog::Database;
+use crate::catalog::{Database, grants};
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_ident;
 use crate::plan::creation::Creation;
@@ -30,7 +30,11 @@ pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<Vec<Stri
     let parent = &creation.parent_name;
     let create = |session: &mut Session, access: Access| {
         if let Some(added) = &creation.added {
-            return adding::add(remote, session, creation, added, access.limits);
+            let made = adding::add(remote, session, creation, added, access.limits)?;
+            for leaf in &made {
+                grant_like(session, creation, leaf, true)?;
+            }
+            return Ok(made);
         }
         let described = portrait::describe(session, parent)?.ok_or_else(|| gone(parent, remote.server()))?;
         let default = portrait::default_of(session, described.place.oid)?;
@@ -57,6 +61,7 @@ pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<Vec<Stri
             if *owner != described.facts.role {
                 session.batch(&format!("ALTER TABLE {} OWNER TO {}", table.name, quote_ident(owner)))?;
             }
+            grant_like(session, creation, &table.name, table.keys.is_empty())?;
             if let Some(beside) = beside.as_ref().filter(|_| table.keys.is_empty()) {
                 adding::encode_like(session, &table.name, beside)?;
             }
@@ -64,6 +69,13 @@ pub fn create_partition(remote: &Remote, creation: &Creation) -> Result<Vec<Stri
         Ok(creation.names())
     };
     in_transaction(remote, create).map_err(|error| local::explain_creation(error, creation))
+}
+
+/// Gives a new table the grants of the partition beside it.
+fn grant_like(session: &mut Session, creation: &Creation, table: &str, is_leaf: bool) -> Result<()> {
+    let Some(beside) = &creation.beside else { return Ok(()) };
+    let grants = grants::like(session, beside, is_leaf, table)?;
+    grants.iter().try_for_each(|grant| session.batch(grant))
 }
 
 /// See [`crate::targets::Target::drop_partition`].
