@@ -12,7 +12,16 @@ WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
   AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid
   AND d.deptype OPERATOR(pg_catalog.=) 'e' AND e.extname OPERATOR(pg_catalog.=) 'cgpsync';
 
+-- A column's type cannot change under a view that reads it: this one reads it again at the end of this script.
+CREATE OR REPLACE VIEW cgpsync_progress WITH (security_barrier) AS
+SELECT NULL::bigint AS run_id, NULL::text AS table_name, NULL::text AS source, NULL::text AS status,
+       NULL::bigint AS units_done, NULL::integer AS units_total, NULL::bigint AS rows, NULL::bigint AS bytes_done,
+       NULL::numeric AS estimated_bytes, NULL::numeric AS percent, NULL::numeric AS mb_per_s_now, NULL::numeric AS mb_per_s,
+       NULL::timestamptz AS started_at, NULL::interval AS elapsed, NULL::timestamptz AS eta,
+       NULL::bigint AS workers, NULL::text[] AS copying;
 ALTER TABLE cgpsync_run
+    ALTER COLUMN relation DROP NOT NULL,
+    ALTER COLUMN relation TYPE oid USING relation::oid,
     ADD COLUMN source_system text,
     ADD COLUMN source_database text,
     ADD COLUMN remembered text,
@@ -21,10 +30,14 @@ ALTER TABLE cgpsync_run
     ADD COLUMN source_peer text,
     ADD COLUMN column_types text[],
     ADD COLUMN target_session jsonb,
-    ADD COLUMN source_known jsonb;
+    ADD COLUMN source_known jsonb,
+    ADD COLUMN home text;
+UPDATE cgpsync_run SET home = (SELECT system_identifier FROM pg_catalog.pg_control_system()) OPERATOR(pg_catalog.||) '/'
+    OPERATOR(pg_catalog.||) (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database());
 ALTER TABLE cgpsync_run_partition
     ALTER COLUMN source_relation DROP NOT NULL,
     ALTER COLUMN relation DROP NOT NULL,
+    ALTER COLUMN relation TYPE oid USING relation::oid,
     DROP CONSTRAINT cgpsync_run_partition_way_check,
     ADD CONSTRAINT cgpsync_run_partition_way_check CHECK (way IN ('swap', 'exchange', 'truncate')),
     ADD COLUMN file_number oid,
@@ -52,8 +65,11 @@ COMMENT ON COLUMN cgpsync_run.remembered IS
 COMMENT ON COLUMN cgpsync_run.target_session IS
     'internal: of a table on another server, the session there that holds the run''s lock';
 COMMENT ON COLUMN cgpsync_run.source_known IS 'internal: what the run''s first session has learned of the source''s server';
+COMMENT ON COLUMN cgpsync_run.relation IS
+    'OID of the target table; after a restore into another database, of the table of that name there';
+COMMENT ON COLUMN cgpsync_run.home IS 'internal: the database that OIDs of this run are of';
 COMMENT ON COLUMN cgpsync_run_partition.relation IS
-    'the partition, if it is of this database';
+    'OID of the partition, if it is of this database';
 COMMENT ON COLUMN cgpsync_run_partition.target_relation IS
     'a partition on another server, quoted and qualified; null for one of this database';
 COMMENT ON COLUMN cgpsync_run_partition.target_oid IS 'its OID over there, which an exchange changes';
@@ -244,7 +260,7 @@ SELECT r.run_id, r.table_name, r.source, r.status,
        u.workers, u.copying,
        (SELECT pg_catalog.array_agg(pg_catalog.regexp_replace(a.query, '^run [0-9]+: ', '') ORDER BY a.pid) FROM pg_catalog.pg_stat_activity a
         WHERE (a.pid OPERATOR(pg_catalog.=) r.coordinator_pid OR a.pid OPERATOR(pg_catalog.=) ANY (u.pids))
-          AND a.query OPERATOR(pg_catalog.~) '^run [0-9]+: .*: waiting for server ') AS waiting
+          AND a.query OPERATOR(pg_catalog.~) '^run [0-9]+: .*: waiting for (server |a background worker slot)') AS waiting
 FROM cgpsync_run r
 LEFT JOIN LATERAL (SELECT * FROM _cgpsync_live(r.run_id) f WHERE f.unit IS NULL) live ON true
 CROSS JOIN LATERAL (
@@ -271,8 +287,24 @@ WHERE (r.status OPERATOR(pg_catalog.=) 'planning'
       AND l.granted AND l.pid OPERATOR(pg_catalog.=) r.coordinator_pid
       AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
                                             WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
-      AND l.classid OPERATOR(pg_catalog.=) 1667723379::pg_catalog.oid AND l.objid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid
-      AND l.objsubid OPERATOR(pg_catalog.=) 2);
+      AND l.classid OPERATOR(pg_catalog.=) 1667723379::pg_catalog.oid AND l.objid OPERATOR(pg_catalog.=) r.relation
+      AND l.objsubid OPERATOR(pg_catalog.=) 2)
+UNION ALL
+-- Calls whose runs have not begun: their locks say what they are for.
+SELECT NULL, CASE WHEN n.nspname OPERATOR(pg_catalog.=) 'public' THEN '' ELSE pg_catalog.quote_ident(n.nspname) OPERATOR(pg_catalog.||) '.' END
+             OPERATOR(pg_catalog.||) pg_catalog.quote_ident(c.relname), NULL, 'waiting',
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL,
+       ARRAY[pg_catalog.format('process %s: waiting for two background worker slots', l.pid)]
+FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid
+JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.objid
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+WHERE l.locktype OPERATOR(pg_catalog.=) 'userlock' AND l.mode OPERATOR(pg_catalog.=) 'ShareLock'
+  AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
+                                        WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+  AND l.classid OPERATOR(pg_catalog.=) 1667723379::pg_catalog.oid AND l.objsubid OPERATOR(pg_catalog.=) 3
+  AND (a.usename OPERATOR(pg_catalog.=) CURRENT_USER OR pg_catalog.pg_has_role(CURRENT_USER, 'pg_monitor', 'USAGE')
+       OR NOT pg_catalog.row_security_active('cgpsync_run'::pg_catalog.regclass));
 COMMENT ON COLUMN cgpsync_progress.waiting IS 'what processes wait for that no lock tells of: a server lets their statements wait, as in a resource queue or group';
 
 -- The end of this script, whatever comes to it: owner and privileges of the functions that were

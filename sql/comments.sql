@@ -50,7 +50,9 @@ COMMENT ON COLUMN v_gp_range_partition_meta.rangetype IS 'type of the partition 
 COMMENT ON TABLE cgpsync_run IS 'one row for each call: what was asked, how it went';
 COMMENT ON COLUMN cgpsync_run.run_id IS 'number of the run';
 COMMENT ON COLUMN cgpsync_run.table_name IS 'name of the target table at the time; without its schema if that is public';
-COMMENT ON COLUMN cgpsync_run.relation IS 'the target table itself';
+COMMENT ON COLUMN cgpsync_run.relation IS
+    'OID of the target table; after a restore into another database, of the table of that name there';
+COMMENT ON COLUMN cgpsync_run.home IS 'internal: the database that OIDs of this run are of';
 COMMENT ON COLUMN cgpsync_run.status IS 'planning, running, done, failed or cancelled';
 COMMENT ON COLUMN cgpsync_run.source IS 'foreign server';
 COMMENT ON COLUMN cgpsync_run.source_table IS 'table read there';
@@ -96,7 +98,7 @@ COMMENT ON TABLE cgpsync_run_partition IS 'one row for each partition of a run';
 COMMENT ON COLUMN cgpsync_run_partition.run_id IS 'the run';
 COMMENT ON COLUMN cgpsync_run_partition.unit IS 'number within the run, in the order of work';
 COMMENT ON COLUMN cgpsync_run_partition.partition IS 'name of the target''s partition, or of the whole unpartitioned table; without its schema if that is public';
-COMMENT ON COLUMN cgpsync_run_partition.relation IS 'the partition, if it is of this database';
+COMMENT ON COLUMN cgpsync_run_partition.relation IS 'OID of the partition, if it is of this database';
 COMMENT ON COLUMN cgpsync_run_partition.status IS 'pending, copying, done, failed, cancelled or skipped';
 COMMENT ON COLUMN cgpsync_run_partition.rows IS 'rows copied';
 COMMENT ON COLUMN cgpsync_run_partition.bytes IS 'COPY bytes received';

@@ -12,7 +12,7 @@ CREATE SEQUENCE cgpsync_run_id_seq;
 CREATE TABLE cgpsync_run (
     run_id          bigint PRIMARY KEY DEFAULT nextval('cgpsync_run_id_seq'),
     table_name      text NOT NULL,
-    relation        regclass NOT NULL,
+    relation        oid,
     status          text NOT NULL CHECK (status IN ('planning', 'running', 'done', 'failed', 'cancelled')),
     source          text NOT NULL,
     source_table    text,
@@ -46,7 +46,8 @@ CREATE TABLE cgpsync_run (
     source_peer     text,
     column_types    text[],
     target_session  jsonb,
-    source_known    jsonb
+    source_known    jsonb,
+    home            text
 );
 CREATE INDEX cgpsync_run_table_name_idx ON cgpsync_run (table_name, run_id);
 CREATE INDEX cgpsync_run_relation_idx ON cgpsync_run (relation, run_id);
@@ -57,7 +58,7 @@ CREATE TABLE cgpsync_run_partition (
     run_id          bigint NOT NULL REFERENCES cgpsync_run ON DELETE CASCADE,
     unit            integer NOT NULL,
     partition       text NOT NULL,
-    relation        regclass,
+    relation        oid,
     status          text NOT NULL
                     CHECK (status IN ('pending', 'copying', 'done', 'failed', 'cancelled', 'skipped')),
     rows            bigint,

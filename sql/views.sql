@@ -43,7 +43,7 @@ SELECT r.run_id, r.table_name, r.source, r.status,
        u.workers, u.copying,
        (SELECT pg_catalog.array_agg(pg_catalog.regexp_replace(a.query, '^run [0-9]+: ', '') ORDER BY a.pid) FROM pg_catalog.pg_stat_activity a
         WHERE (a.pid OPERATOR(pg_catalog.=) r.coordinator_pid OR a.pid OPERATOR(pg_catalog.=) ANY (u.pids))
-          AND a.query OPERATOR(pg_catalog.~) '^run [0-9]+: .*: waiting for server ') AS waiting
+          AND a.query OPERATOR(pg_catalog.~) '^run [0-9]+: .*: waiting for (server |a background worker slot)') AS waiting
 FROM cgpsync_run r
 LEFT JOIN LATERAL (SELECT * FROM _cgpsync_live(r.run_id) f WHERE f.unit IS NULL) live ON true
 CROSS JOIN LATERAL (
@@ -70,6 +70,22 @@ WHERE (r.status OPERATOR(pg_catalog.=) 'planning'
       AND l.granted AND l.pid OPERATOR(pg_catalog.=) r.coordinator_pid
       AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
                                             WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
-      AND l.classid OPERATOR(pg_catalog.=) 1667723379::pg_catalog.oid AND l.objid OPERATOR(pg_catalog.=) r.relation::pg_catalog.oid
-      AND l.objsubid OPERATOR(pg_catalog.=) 2);
+      AND l.classid OPERATOR(pg_catalog.=) 1667723379::pg_catalog.oid AND l.objid OPERATOR(pg_catalog.=) r.relation
+      AND l.objsubid OPERATOR(pg_catalog.=) 2)
+UNION ALL
+-- Calls whose runs have not begun: their locks say what they are for.
+SELECT NULL, CASE WHEN n.nspname OPERATOR(pg_catalog.=) 'public' THEN '' ELSE pg_catalog.quote_ident(n.nspname) OPERATOR(pg_catalog.||) '.' END
+             OPERATOR(pg_catalog.||) pg_catalog.quote_ident(c.relname), NULL, 'waiting',
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL,
+       ARRAY[pg_catalog.format('process %s: waiting for two background worker slots', l.pid)]
+FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid
+JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.objid
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+WHERE l.locktype OPERATOR(pg_catalog.=) 'userlock' AND l.mode OPERATOR(pg_catalog.=) 'ShareLock'
+  AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database d
+                                        WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+  AND l.classid OPERATOR(pg_catalog.=) 1667723379::pg_catalog.oid AND l.objsubid OPERATOR(pg_catalog.=) 3
+  AND (a.usename OPERATOR(pg_catalog.=) CURRENT_USER OR pg_catalog.pg_has_role(CURRENT_USER, 'pg_monitor', 'USAGE')
+       OR NOT pg_catalog.row_security_active('cgpsync_run'::pg_catalog.regclass));
 GRANT SELECT ON cgpsync_progress TO PUBLIC;

@@ -23,6 +23,8 @@ static RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 static MAX_RETRY_DELAY: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 /// A reader that takes longer holds a lock that nobody should have to guess; the rows loaded are kept waiting, and writers with them.
 static SWAP_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(600_000);
+/// Long enough for the run before it, as when several begin in the same minute.
+static SLOT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(3_600_000);
 /// Plans for new rows made with the statistics of the old ones are the usual surprise of the next morning.
 static ANALYZE: GucSetting<Choice> = GucSetting::<Choice>::new(Choice::On);
 static MAX_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
@@ -154,6 +156,16 @@ fn init_limits() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_int_guc(
+        c"cgpsync.worker_slot_timeout",
+        c"Longest wait of a call for background worker slots of this server.",
+        c"A run needs two to begin, and goes on with as many more as there are. 0 waits for ever.",
+        &SLOT_TIMEOUT,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_MS,
+    );
 }
 
 /// cgpsync.source; None when empty.
@@ -172,6 +184,11 @@ pub fn lock_timeout_ms() -> i32 {
 /// cgpsync.swap_timeout in milliseconds; 0: none.
 pub fn swap_timeout_ms() -> i32 {
     SWAP_TIMEOUT.get()
+}
+
+/// cgpsync.worker_slot_timeout in milliseconds; 0: none.
+pub fn slot_timeout_ms() -> i32 {
+    SLOT_TIMEOUT.get()
 }
 
 /// cgpsync.analyze_partitions.

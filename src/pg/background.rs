@@ -109,13 +109,19 @@ pub fn start(role: Role, birth: Birth, title: &str) -> Result<Option<Handle>> {
     Ok(Some(Handle(handle)))
 }
 
-/// The error for a run that finds no free slot at all.
+/// How many slots for background workers there are, used or not.
+pub fn slots() -> i32 {
+    // SAFETY: a setting that only a restart changes.
+    unsafe { pg_sys::max_worker_processes }
+}
+
+/// The error for a run that has found no free slots in time.
 pub fn no_slot() -> Error {
     Error::new(
         sqlstate::CONFIGURATION_LIMIT_EXCEEDED,
-        "no background worker slot is free",
+        "no background worker slots are free",
     )
-    .hint("Raise \"max_worker_processes\" (a run needs one slot and one more for each worker), or wait for other runs to end.")
+    .hint("Raise max_worker_processes, which needs a restart (a run needs one slot, and one for each worker), or cgpsync.worker_slot_timeout, or call when fewer runs are on.")
 }
 
 impl Handle {

@@ -18,6 +18,18 @@ struct Header {
     length: u32,
 }
 
+/// In the place of a run's id.
+const NO_SLOT: i64 = -1;
+
+/// What a coordinator answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// the run's id: its row is committed
+    Run(i64),
+    /// there is no slot for a worker: nothing was begun
+    NoSlot,
+}
+
 /// The mapped segment.
 #[derive(Debug, Clone, Copy)]
 pub struct Handoff {
@@ -145,11 +157,17 @@ impl Handoff {
         self.header().run_id.store(run_id, Ordering::Release);
     }
 
+    /// Or that there is no slot for a worker of its.
+    pub fn set_no_slot(self) {
+        self.header().run_id.store(NO_SLOT, Ordering::Release);
+    }
+
     /// None until the coordinator has answered.
-    pub fn run_id(self) -> Option<i64> {
+    pub fn answer(self) -> Option<Answer> {
         match self.header().run_id.load(Ordering::Acquire) {
             0 => None,
-            run_id => Some(run_id),
+            NO_SLOT => Some(Answer::NoSlot),
+            run_id => Some(Answer::Run(run_id)),
         }
     }
 

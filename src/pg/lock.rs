@@ -16,6 +16,10 @@ pub const CLASS: u32 = 0x6367_7073;
 
 /// `pg_locks.objsubid`.
 const KIND: u16 = 2;
+/// The same of a call that waits for slots.
+const WAITING: u16 = 3;
+/// The same of the turn to take some.
+const TURN: u16 = 4;
 
 /// What a run has to do with a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +40,15 @@ impl Part {
 }
 
 fn tag(table: u32) -> pg_sys::LOCKTAG {
+    tag_of(backend::database(), table, KIND)
+}
+
+fn tag_of(database: u32, table: u32, kind: u16) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
-        locktag_field1: backend::database(),
+        locktag_field1: database,
         locktag_field2: CLASS,
         locktag_field3: table,
-        locktag_field4: KIND,
+        locktag_field4: kind,
         locktag_type: pg_sys::LockTagType::LOCKTAG_USERLOCK as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     }
@@ -66,15 +74,63 @@ pub fn try_run(table: u32, above: &[u32]) -> bool {
 }
 
 fn try_lock(table: u32, part: Part) -> bool {
+    acquire(&tag(table), part.mode())
+}
+
+fn acquire(tag: &pg_sys::LOCKTAG, mode: i32) -> bool {
     // SAFETY: LockAcquire takes any tag of a known lock method and copies it. A lock of the session
     // in the method of users is let go by LockRelease or at the exit of the process (postinit.c,
     // ShutdownPostgres), and not at the end of a transaction, whichever way it ends (proc.c,
     // ProcReleaseLocks). It does not wait.
-    let result = unsafe { pg_sys::LockAcquire(&tag(table), part.mode(), true, true) };
+    let result = unsafe { pg_sys::LockAcquire(tag, mode, true, true) };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 fn unlock(table: u32, part: Part) {
-    // SAFETY: taken by `try_lock` in this process, for the session.
-    unsafe { pg_sys::LockRelease(&tag(table), part.mode(), true) };
+    release(&tag(table), part.mode());
+}
+
+fn release(tag: &pg_sys::LOCKTAG, mode: i32) {
+    // SAFETY: taken by `acquire` in this process, for the session.
+    unsafe { pg_sys::LockRelease(tag, mode, true) };
+}
+
+/// The turn of a call to take slots for its processes: one at a time in the whole server, for the life of this.
+#[derive(Debug)]
+pub struct Turn(());
+
+impl Turn {
+    /// None while it is another call's.
+    pub fn take() -> Option<Turn> {
+        acquire(&Turn::tag(), pg_sys::ExclusiveLock as i32).then_some(Turn(()))
+    }
+
+    fn tag() -> pg_sys::LOCKTAG {
+        tag_of(0, 0, TURN)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        release(&Turn::tag(), pg_sys::ExclusiveLock as i32);
+    }
+}
+
+/// Shows in `pg_locks`, for the life of this, that a call for a table waits for slots.
+#[derive(Debug)]
+pub struct Waiting(u32);
+
+impl Waiting {
+    /// The call waits from now on.
+    pub fn begin(table: u32) -> Waiting {
+        // Nobody takes it in another mode.
+        acquire(&tag_of(backend::database(), table, WAITING), pg_sys::ShareLock as i32);
+        Waiting(table)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        release(&tag_of(backend::database(), self.0, WAITING), pg_sys::ShareLock as i32);
+    }
 }

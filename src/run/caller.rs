@@ -1,16 +1,14 @@
 //! The calling backend's side of a run: checks, starts the coordinator, waits, cancels.
 
-use super::cycle::SelfCheck;
 use super::request::{Call, Request};
+use super::starting::{self, Started};
 use super::state::Store;
 use super::state::rows::UnitResult;
 use super::state::status::UnitState;
-use super::watch::{TICK, Watch};
+use super::watch::Watch;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::background::{self, Birth, Handle, Role, State};
-use crate::pg::handoff::{Handoff, Hold};
 use crate::pg::procedure::Procedure;
-use crate::pg::{self, backend, report, spi, xact};
+use crate::pg::{backend, report, spi, xact};
 use crate::plan::replace::Replace;
 use crate::plan::vanished::Vanished;
 use crate::settings;
@@ -24,16 +22,18 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 /// Runs a sync to its end: NOTICE per unit on the way, one error if any unit failed. What it looks at leaves no lock; the snapshot of the
 /// caller's statement is not ours to let go.
 pub fn sync(call: Call) -> Result<Vec<UnitResult>> {
-    let (hold, coordinator) = begin(call, false)?;
-    let run_id = run_id(hold.handoff(), coordinator, || {})?;
-    Watch::own(run_id, coordinator)?.follow(None)
+    let run = starting::start(&xact::look(|| check(call))?, false, || {})?;
+    Watch::own(run.run_id, run.coordinator)?.follow(None)
 }
 
 /// The same in a procedure, which commits before it waits: nobody waits for it. A last NOTICE sums up.
 pub fn sync_in_procedure(call: Call, procedure: &Procedure) -> Result<()> {
-    let (hold, coordinator) = backend::with_pinned_path(|| begin(call, true))?;
-    let run_id = run_id(hold.handoff(), coordinator, || procedure.commit())?;
-    let units = Watch::own(run_id, coordinator)?.in_procedure(procedure).follow(None)?;
+    let request = backend::with_pinned_path(|| xact::look(|| check(call)))?;
+    let run = starting::start(&request, true, || procedure.commit())?;
+    let run_id = run.run_id;
+    let units = Watch::own(run_id, run.coordinator)?
+        .in_procedure(procedure)
+        .follow(None)?;
     let copied = units.iter().filter(|unit| unit.state == UnitState::Done);
     let (count, rows) = copied.fold((0, 0), |(count, rows), unit| (count + 1, rows + unit.rows.unwrap_or(0)));
     report::notice(&format!(
@@ -45,8 +45,11 @@ pub fn sync_in_procedure(call: Call, procedure: &Procedure) -> Result<()> {
 
 /// Starts a sync that goes on by itself. Gives the run's id; an error if the table's lock is taken.
 pub fn start(call: Call) -> Result<i64> {
-    let (hold, coordinator) = begin(call, false)?;
-    let run_id = run_id(hold.handoff(), coordinator, || {})?;
+    let Started {
+        hold,
+        coordinator,
+        run_id,
+    } = starting::start(&xact::look(|| check(call))?, false, || {})?;
     let mut watch = Watch::own(run_id, coordinator)?;
     hold.release();
     let look = watch.look()?;
@@ -91,44 +94,6 @@ pub fn prune(older_than: &str) -> Result<i64> {
     Store::open()?.prune(older_than)
 }
 
-/// Checks the call, hands it over and starts the coordinator, tied to this call, which may last longer than its transaction.
-fn begin(call: Call, outlives_transaction: bool) -> Result<(Hold, Handle)> {
-    let request = xact::look(|| check(call))?;
-    let bytes = serde_json::to_vec(&request).map_err(|e| Error::internal(e.to_string()))?;
-    let hold = Handoff::create(&bytes, outlives_transaction)?;
-    let birth = Birth {
-        database: backend::database(),
-        role: backend::current_role(),
-        argument: hold.handoff().handle(),
-    };
-    let coordinator = background::start(Role::Coordinator, birth, "")?.ok_or_else(background::no_slot)?;
-    hold.handoff().bind(coordinator);
-    Ok((hold, coordinator))
-}
-
-/// Waits for the coordinator's answer; `let_go` is called before each wait.
-fn run_id(handoff: Handoff, coordinator: Handle, let_go: impl Fn()) -> Result<i64> {
-    let mut self_check = SelfCheck::default();
-    loop {
-        let state = coordinator.state();
-        if let Some(run_id) = handoff.run_id() {
-            return Ok(run_id);
-        }
-        if state == State::Stopped {
-            return Err(Error::new(
-                sqlstate::EXTERNAL_ROUTINE,
-                "the coordinator ended before it could record the run",
-            )
-            .hint("The server's log says why."));
-        }
-        let_go();
-        pg::wait::wait(None, TICK);
-        if let State::Running(pid) = state {
-            self_check.run(pid, None)?;
-        }
-    }
-}
-
 /// Everything that can be refused before a process is started.
 fn check(call: Call) -> Result<Request> {
     check_writable("sync")?;
@@ -171,6 +136,7 @@ pub fn request(call: Call, check_table: impl FnOnce(u32) -> Result<Option<String
         max_rate: settings::max_rate(),
         replace,
         swap_timeout_ms: settings::swap_timeout_ms(),
+        slot_timeout_ms: settings::slot_timeout_ms(),
         analyze: settings::analyze(),
         vanished,
         strict: call.strict,

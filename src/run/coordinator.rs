@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 
 /// How often rows and processes are looked at; a worker's end wakes the coordinator at once.
 const TICK: Duration = Duration::from_millis(100);
+/// How often it is looked whether there are slots for workers that the run lacks.
+const TOP_UP: Duration = Duration::from_secs(1);
 /// How long workers get to stop their queries and record their units before the run is closed without them.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
 
@@ -49,6 +51,10 @@ struct Run {
     store: Store,
     handoff: Handoff,
     workers: Vec<Handle>,
+    /// workers that there were no slots for
+    lacking: usize,
+    /// when that was looked at last
+    topped_up: Instant,
     /// the session whose transaction keeps the shared snapshot alive
     keeper: Option<Session>,
     /// what the source table looked like when the run was planned
@@ -87,7 +93,7 @@ fn start(birth: Birth) -> Result<Option<Run>> {
     let cap = request.max_parallelism.unwrap_or_else(settings::max_parallelism);
     let wanted = request.parallelism;
     request.parallelism = wanted.min(cap);
-    let (store, target, id, conflict) = xact::transaction(|| {
+    let begun = xact::transaction(|| {
         let store = Store::open()?;
         let target = Target::of(request.table, request.access(), &backend::timezone()?)?;
         let (id, conflict) = store.begin_run(&request, &target, birth.role)?;
@@ -95,8 +101,20 @@ fn start(birth: Birth) -> Result<Option<Run>> {
             let remark = format!("parallelism is {cap}, not {wanted}: cgpsync.max_parallelism allows no more");
             store.add_message(id, &remark)?;
         }
-        Ok((store, target, id, conflict))
-    })?;
+        // With its row or not at all: it waits until the row is there.
+        let worker = match conflict {
+            None => Some(start_worker(id, 1)?.ok_or_else(background::no_slot)?),
+            Some(_) => None,
+        };
+        Ok((store, target, id, worker))
+    });
+    let (store, target, id, worker) = match begun {
+        Err(error) if error.sqlstate == sqlstate::CONFIGURATION_LIMIT_EXCEEDED => {
+            handoff.set_no_slot();
+            return Ok(None);
+        }
+        begun => begun?,
+    };
     handoff.set_run_id(id);
     backend::set_application_name(&format!("cgpsync run {id}"));
     let run = Run {
@@ -105,7 +123,9 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         target,
         store,
         handoff,
-        workers: Vec::new(),
+        workers: worker.into_iter().collect(),
+        lacking: 0,
+        topped_up: Instant::now(),
         keeper: None,
         source: String::new(),
         place: Place::default(),
@@ -115,7 +135,19 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         renewal: None,
         outdated: None,
     };
-    Ok(conflict.is_none().then_some(run))
+    Ok(worker.is_some().then_some(run))
+}
+
+/// Starts worker `number` of run `id`; it ends with this process. None where there is no slot.
+fn start_worker(id: i64, number: usize) -> Result<Option<Handle>> {
+    let birth = Birth {
+        database: backend::database(),
+        role: backend::current_role(),
+        argument: id,
+    };
+    let worker = background::start(Role::Worker, birth, &format!("run {id} #{number}"))?;
+    worker.into_iter().for_each(background::adopt);
+    Ok(worker)
 }
 
 impl Run {
@@ -188,7 +220,18 @@ impl Run {
             began: Instant::now(),
             replacements: 0,
         };
-        self.start_workers(&course.board, to_copy.min(self.request.parallelism as usize))?;
+        // The first has its seat since the run began.
+        course.board.take_seat();
+        self.lacking = to_copy.min(self.request.parallelism as usize).saturating_sub(1);
+        self.start_workers(&course.board)?;
+        if self.lacking > 0 {
+            let message = format!(
+                "running with {} of {} workers: no more background worker slots are free yet",
+                self.workers.len(),
+                self.workers.len() + self.lacking
+            );
+            xact::transaction(|| self.store.add_message(self.id, &message))?;
+        }
         self.watch(course)?;
         self.finish(&plan)
     }
@@ -202,34 +245,38 @@ impl Run {
         Ok(())
     }
 
-    /// Starts `wanted` workers, or as many as there are free slots.
-    fn start_workers(&mut self, board: &Board, wanted: usize) -> Result<()> {
+    /// Starts the workers that the run lacks, or as many as there are free slots.
+    fn start_workers(&mut self, board: &Board) -> Result<()> {
         self.check_termination()?;
-        let before = self.workers.len();
-        for number in before + 1..=before + wanted {
-            let birth = Birth {
-                database: backend::database(),
-                role: backend::current_role(),
-                argument: self.id,
+        self.topped_up = Instant::now();
+        while self.lacking > 0 {
+            let Some(worker) = start_worker(self.id, self.workers.len() + 1)? else {
+                break;
             };
-            match background::start(Role::Worker, birth, &format!("run {} #{number}", self.id))? {
-                Some(handle) => {
-                    background::adopt(handle);
-                    board.take_seat();
-                    self.workers.push(handle);
-                }
-                None if self.workers.len() == before => return Err(background::no_slot()),
-                None => {
-                    let message = format!(
-                        "running with {} of {wanted} workers: no more background worker slots are free",
-                        self.workers.len() - before
-                    );
-                    xact::transaction(|| self.store.add_message(self.id, &message))?;
-                    break;
-                }
-            }
+            board.take_seat();
+            self.workers.push(worker);
+            self.lacking -= 1;
         }
         Ok(())
+    }
+
+    /// Starts a worker in the place of the last one, for units that were left behind. Waits for a slot.
+    fn replace_worker(&mut self, board: &Board) -> Result<()> {
+        let limit = Duration::from_millis(self.request.slot_timeout_ms.max(0) as u64);
+        let begin = Instant::now();
+        self.lacking += 1;
+        let before = self.workers.len();
+        loop {
+            self.start_workers(board)?;
+            if self.workers.len() > before {
+                return Ok(());
+            }
+            if !limit.is_zero() && begin.elapsed() >= limit {
+                return Err(background::no_slot());
+            }
+            backend::show_waiting("waiting for a background worker slot");
+            self.sleep(TOP_UP)?;
+        }
     }
 
     /// A request to end that something else has swallowed, such as a commit's wait for a standby, still ends the run. So does one that is on its
@@ -268,6 +315,9 @@ impl Run {
             // A worker that finds nothing to claim leaves, and what another one holds may still look pending here. So only the end of
             // the last one tells.
             if running > 0 {
+                if self.lacking > 0 && counts.pending > 0 && self.topped_up.elapsed() >= TOP_UP {
+                    self.start_workers(&course.board)?;
+                }
                 wait::wait(None, TICK);
                 continue;
             }
@@ -284,7 +334,7 @@ impl Run {
             }
             wait::wait(None, TICK);
             course.replacements += 1;
-            self.start_workers(&course.board, 1)?;
+            self.replace_worker(&course.board)?;
         }
     }
 

@@ -40,6 +40,7 @@ mod process;
 pub mod progress;
 pub mod request;
 mod sessions;
+mod starting;
 pub mod state;
 pub mod verify;
 pub mod watch;

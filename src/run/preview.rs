@@ -97,7 +97,11 @@ fn plan(request: &Request) -> Result<(Plan, bool)> {
             source.limit_lock_waits(request.lock_timeout_ms);
             let clock = clock::read(source)?;
             source.begin(None)?;
-            target.look(|| planning::plan(request, target, &Store::open()?, source, &clock, &HashSet::new()))
+            target.look(|| {
+                let store = Store::open()?;
+                store.find_again()?;
+                planning::plan(request, target, &store, source, &clock, &HashSet::new())
+            })
         })?;
         let shared = source.server().shares_snapshots();
         source.close();

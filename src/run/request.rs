@@ -94,6 +94,9 @@ pub struct Request {
     pub replace: Replace,
     /// cgpsync.swap_timeout, milliseconds
     pub swap_timeout_ms: i32,
+    /// cgpsync.worker_slot_timeout, milliseconds
+    #[serde(default)]
+    pub slot_timeout_ms: i32,
     /// cgpsync.analyze_partitions
     pub analyze: Analyze,
     /// what becomes of a partition here whose range the source has no partition for any more

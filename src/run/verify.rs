@@ -183,7 +183,9 @@ fn compare_with(
     let place = source::begin_shared(first)?;
     // What this session looks at it would have locked to the end.
     let (work, columns) = target.look(|| {
-        let comparison = first.look(|first| planning::comparison(request, target, &Store::open()?, first))?;
+        let store = Store::open()?;
+        store.find_again()?;
+        let comparison = first.look(|first| planning::comparison(request, target, &store, first))?;
         work(method, target, comparison, first)
     })?;
     let locked = drive::lock_all(target, &work)?;

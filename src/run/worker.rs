@@ -6,6 +6,7 @@ use super::request::retry_remark;
 use super::sessions::{connect_target, open_for_run};
 use super::state::Store;
 use super::state::rows::{Claim, ClaimedUnit, RunInfo};
+use super::state::status::RunState;
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::background::{self, Birth};
 use crate::pg::board::{Board, Snapshot};
@@ -24,6 +25,9 @@ pub fn main(birth: Birth) {
         let id = birth.argument;
         // After a crash the run is over: what a worker notes of it, but for the units themselves, need not survive one.
         xact::transaction(|| backend::set_config("synchronous_commit", "off", false))?;
+        if !until_planned(id)? {
+            return Ok(());
+        }
         let (store, run, target, leaves_out) = xact::transaction(|| {
             let store = Store::open()?;
             let run = store.run_info(id)?;
@@ -53,6 +57,30 @@ pub fn main(birth: Birth) {
         report::raise(error);
     }
 }
+
+/// The first worker is started with its run, so that there is one, and waits until there is something to do. False where there will be nothing.
+fn until_planned(id: i64) -> Result<bool> {
+    backend::show_activity(Some(&format!("run {id}: waiting for its plan")));
+    let store = xact::transaction(Store::open)?;
+    let begin = Instant::now();
+    while !background::termination_requested() {
+        match xact::transaction(|| store.state(id))? {
+            Some(RunState::Running) => return Ok(true),
+            Some(RunState::Planning) => {}
+            // The row is committed a moment after this process was started, or never.
+            None if begin.elapsed() < ROW_LIMIT => {}
+            _ => break,
+        }
+        let pause = if begin.elapsed() < SOON { 5 } else { 50 };
+        wait::wait(None, Duration::from_millis(pause));
+    }
+    Ok(false)
+}
+
+/// How long the row of a run that has just begun may take to be there.
+const ROW_LIMIT: Duration = Duration::from_secs(60);
+/// Most plans are there by then.
+const SOON: Duration = Duration::from_millis(200);
 
 struct Worker {
     id: i64,

@@ -32,7 +32,7 @@ impl Store {
     pub fn table_elsewhere(&self, table: u32) -> Result<Option<u32>> {
         let rows = self.read(
             "SELECT (target_session ->> 'table')::oid FROM @.cgpsync_run
-             WHERE relation = $1::oid::regclass AND status = 'done' ORDER BY run_id DESC LIMIT 1",
+             WHERE relation = $1::oid AND status = 'done' ORDER BY run_id DESC LIMIT 1",
             &[Some(&table.to_string())],
         )?;
         rows.first().map_or(Ok(None), |row| row.get(0))
@@ -45,7 +45,7 @@ impl Store {
             &format!(
                 "SELECT DISTINCT ON (p.target_relation) p.target_relation, p.target_oid, p.file_number, {}, p.rows
                  FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
-                 WHERE r.relation = $1::oid::regclass AND p.status = 'done' AND p.rows IS NOT NULL
+                 WHERE r.relation = $1::oid AND p.status = 'done' AND p.rows IS NOT NULL
                    AND to_jsonb(p.target_relation) <@ $2::jsonb
                  ORDER BY p.target_relation, p.run_id DESC",
                 instant("p.server_start")

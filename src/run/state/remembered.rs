@@ -15,7 +15,7 @@ impl Store {
              FROM @.sync_table s
              LEFT JOIN LATERAL (
                SELECT min(r.started_at) AS first, max(r.started_at) AS last, bool_or(r.remembered IS NOT NULL) AS is_bounded FROM @.cgpsync_run r
-               WHERE r.relation = $2::oid::regclass AND r.status = 'done' AND COALESCE(r.remembered, r.end_tm) = s.end_tm
+               WHERE r.relation = $2::oid AND r.status = 'done' AND COALESCE(r.remembered, r.end_tm) = s.end_tm
              ) b ON true
              WHERE s.table_name = $1 AND $2::oid = COALESCE(
                (SELECT r.relation FROM @.cgpsync_run r
@@ -44,7 +44,7 @@ impl Store {
     pub fn origin(&self, table: u32) -> Result<Option<Remembered>> {
         let rows = self.read(
             "SELECT run_id, source_system, source_database, source_table, source_address FROM @.cgpsync_run r
-             WHERE relation = $1::oid::regclass AND status = 'done' AND source_table IS NOT NULL
+             WHERE relation = $1::oid AND status = 'done' AND source_table IS NOT NULL
                AND (remembered IS NOT NULL OR (source_system IS NULL AND end_tm = (
                      SELECT s.end_tm FROM @.sync_table s WHERE s.table_name = r.table_name)))
              ORDER BY run_id DESC LIMIT 1",

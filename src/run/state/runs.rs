@@ -20,6 +20,7 @@ impl Store {
     /// soon as the other can be named, with an error that names it, which is given too.
     pub fn begin_run(&self, request: &Request, target: &Target, role: u32) -> Result<(i64, Option<Error>)> {
         self.mark_orphans()?;
+        self.find_again()?;
         let table = request.table.to_string();
         let conflict = self.lock(target)?;
         let name = shown_name(request.table)?;
@@ -33,11 +34,13 @@ impl Store {
         };
         let arguments = to_json(&shown)?;
         let rows = self.write(
-            "INSERT INTO @.cgpsync_run (table_name, relation, status, source, source_table, end_tm, since, parallelism, role_name,
-                                        coordinator_pid, arguments)
-             SELECT $1, $2::oid::regclass, $10, $3, $4, $5, $6, $7::int, r.rolname, pg_backend_pid(), $8::jsonb
+            &format!(
+                "INSERT INTO @.cgpsync_run (table_name, relation, status, source, source_table, end_tm, since, parallelism, role_name,
+                                        coordinator_pid, arguments, home)
+             SELECT $1, $2::oid, $10, $3, $4, $5, $6, $7::int, r.rolname, pg_backend_pid(), $8::jsonb, {HOME}
              FROM pg_roles r WHERE r.oid = $9::oid
-             RETURNING run_id",
+             RETURNING run_id"
+            ),
             &[
                 Some(&name),
                 Some(&table),
@@ -59,6 +62,38 @@ impl Store {
             self.finish_run(run_id, RunState::Failed, Some(error))?;
         }
         Ok((run_id, conflict))
+    }
+
+    /// Where the history has come from another database, by a restore or a copy, its OIDs are of that one: finds its tables and partitions by their names. Nothing where nothing may be written.
+    pub fn find_again(&self) -> Result<()> {
+        let foreign = format!("SELECT EXISTS (SELECT FROM @.cgpsync_run WHERE home IS DISTINCT FROM {HOME})");
+        if backend::is_in_recovery()
+            || backend::is_read_only()
+            || !self.read(&foreign, &[])?.first().is_some_and(|row| row.is(0))
+        {
+            return Ok(());
+        }
+        let named = format!(
+            "(SELECT {SHOWN_NAME} AS name, c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'f')) named"
+        );
+        let foreign = format!("run_id IN (SELECT run_id FROM @.cgpsync_run WHERE home IS DISTINCT FROM {HOME})");
+        for (table, name) in [("cgpsync_run_partition", "partition"), ("cgpsync_run", "table_name")] {
+            self.write(
+                &format!("UPDATE @.{table} SET relation = NULL WHERE {foreign} AND relation IS NOT NULL"),
+                &[],
+            )?;
+            self.write(
+                &format!(
+                    "UPDATE @.{table} SET relation = named.oid FROM {named} WHERE {foreign} AND named.name = {name}"
+                ),
+                &[],
+            )?;
+        }
+        self.write(
+            &format!("UPDATE @.cgpsync_run SET home = {HOME} WHERE home IS DISTINCT FROM {HOME}"),
+            &[],
+        )
+        .map(|_| ())
     }
 
     /// Takes the run's locks, or gives an error naming the run that is in the way. That one's row
@@ -132,6 +167,16 @@ impl Store {
             self.close_units(row.need(0)?)?;
         }
         Ok(())
+    }
+
+    /// How the run stands; None where there is no such run yet, or no more.
+    pub fn state(&self, run_id: i64) -> Result<Option<RunState>> {
+        let rows = self.read_latest(
+            "SELECT status FROM @.cgpsync_run WHERE run_id = $1::pg_catalog.int8",
+            &[Some(&run_id.to_string())],
+        )?;
+        let status = rows.first().and_then(|row| row.text(0));
+        status.map(RunState::parse).transpose()
     }
 
     /// Whether the run's coordinator is there.
@@ -240,7 +285,7 @@ impl Store {
                 "INSERT INTO @.cgpsync_run_partition
                    (run_id, unit, partition, relation, target_relation, target_oid, status, source_relation, source_filter, filter_here, estimated_bytes, cut, message,
                     source_parts, source_state, vanished_filter, bound, source_exact)
-                 SELECT $1::bigint, u.n, COALESCE(u.j ->> 'shown', {SHOWN_NAME}), c.oid::regclass,
+                 SELECT $1::bigint, u.n, COALESCE(u.j ->> 'shown', {SHOWN_NAME}), c.oid,
                         u.j ->> 'elsewhere', (u.j ->> 'elsewhere_oid')::oid,
                         CASE WHEN u.j ->> 'left' IS NULL THEN 'pending' ELSE 'skipped' END,
                         NULLIF(u.j ->> 'source_relation', ''), u.j ->> 'source_filter', (u.j ->> 'filter_here')::bool,
@@ -377,6 +422,10 @@ impl Store {
         })
     }
 }
+
+/// This database, wherever a dump of it is restored.
+const HOME: &str = "((SELECT system_identifier FROM pg_catalog.pg_control_system()) || '/' ||
+    (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))";
 
 /// Whether the coordinator of run r holds its table's lock ([`lock`]). The number is its class; the
 /// mode is that of the run's own table, as the tables above it are locked too.

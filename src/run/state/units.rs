@@ -40,7 +40,7 @@ impl Store {
                 "SELECT p.run_id, r.point, COALESCE(p.target_oid, p.relation::oid), p.source_relation, p.source_filter,
                     convert_from(p.source_exact, 'UTF8'), p.target_oid, p.file_number, {}, COALESCE(p.rows, 0)
              FROM @.cgpsync_run r JOIN @.cgpsync_run_partition p USING (run_id)
-             WHERE r.relation = $1::oid::regclass AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
+             WHERE r.relation = $1::oid AND r.status IN ('failed', 'cancelled') AND r.since IS NULL
                AND r.source = $2 AND r.source_table = $3 AND r.watermark IS NOT DISTINCT FROM $4 AND r.point IS NOT NULL
                AND r.source_address = $5 AND to_jsonb(r.columns) = $6::jsonb AND p.status = 'done'
                AND r.run_id > COALESCE((SELECT max(d.run_id) FROM @.cgpsync_run d
@@ -85,7 +85,7 @@ impl Store {
                 "SELECT u.oid::text, NULL, p.file_number, {}, p.rows
              FROM unnest($1::oid[]) AS u(oid) CROSS JOIN LATERAL (
                SELECT l.rows, l.file_number, l.server_start FROM @.cgpsync_run_partition l
-               WHERE l.relation = u.oid::regclass AND l.status = 'done' ORDER BY l.run_id DESC LIMIT 1) p",
+               WHERE l.relation = u.oid AND l.status = 'done' ORDER BY l.run_id DESC LIMIT 1) p",
                 instant("p.server_start")
             ),
             &[Some(&format!("{{{}}}", list.join(",")))],

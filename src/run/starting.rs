@@ -1,0 +1,118 @@
+//! Starting a run's processes from the calling backend. A run needs two slots for background workers, its coordinator's and that of one worker, and gets both
+//! or none: coordinators that had all slots and no worker would wait for each other. While there are not two, the call waits for them, one call after the other.
+
+use super::cycle::SelfCheck;
+use super::request::Request;
+use super::watch::TICK;
+use crate::error::{Error, Result, sqlstate};
+use crate::pg::background::{self, Birth, Handle, Role, State};
+use crate::pg::handoff::{Answer, Handoff, Hold};
+use crate::pg::lock::{Turn, Waiting};
+use crate::pg::{self, backend, report};
+use std::time::{Duration, Instant};
+
+/// How often a call that waits for slots tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How often one that waits for its turn does at first.
+const SHORT_PAUSE: Duration = Duration::from_millis(10);
+
+/// A run that has begun: its row is there.
+pub struct Started {
+    /// what ties it to this call
+    pub hold: Hold,
+    /// its coordinator
+    pub coordinator: Handle,
+    /// its number
+    pub run_id: i64,
+}
+
+/// Starts the run of `request`, tied to this call, which may last longer than its transaction; `let_go` is called before each wait.
+pub fn start(request: &Request, outlives_transaction: bool, let_go: impl Fn()) -> Result<Started> {
+    if background::slots() < 2 {
+        return Err(background::no_slot());
+    }
+    let bytes = serde_json::to_vec(request).map_err(|e| Error::internal(e.to_string()))?;
+    let begin = Instant::now();
+    let mut waiting: Option<Waiting> = None;
+    // Who waits for slots keeps the turn until there are some; who waits for the turn hardly ever does for longer than a run takes to begin.
+    let mut turn = Turn::take();
+    loop {
+        let has_turn = turn.is_some();
+        if has_turn && let Some(started) = attempt(&bytes, outlives_transaction, &let_go)? {
+            return Ok(started);
+        }
+        if has_turn || begin.elapsed() > PAUSE {
+            wait(request, begin, &mut waiting, &let_go)?;
+        } else {
+            let_go();
+            pg::wait::wait(None, SHORT_PAUSE);
+        }
+        if !has_turn {
+            turn = Turn::take();
+        }
+    }
+}
+
+/// Waits for a while, which `cgpsync_progress` tells, and a NOTICE.
+fn wait(request: &Request, begin: Instant, waiting: &mut Option<Waiting>, let_go: &impl Fn()) -> Result<()> {
+    let limit = Duration::from_millis(request.slot_timeout_ms.max(0) as u64);
+    if !limit.is_zero() && begin.elapsed() >= limit {
+        return Err(background::no_slot().detail(format!("None was for {:.1} s.", begin.elapsed().as_secs_f64())));
+    }
+    if waiting.is_none() {
+        *waiting = Some(Waiting::begin(request.table));
+        report::notice("no two background worker slots are free: waiting for them, as cgpsync_progress shows");
+    }
+    let_go();
+    pg::wait::wait(None, PAUSE);
+    Ok(())
+}
+
+/// Starts the coordinator. None where there is no slot for it, or none for a worker of its.
+fn attempt(request: &[u8], outlives_transaction: bool, let_go: &impl Fn()) -> Result<Option<Started>> {
+    let hold = Handoff::create(request, outlives_transaction)?;
+    let birth = Birth {
+        database: backend::database(),
+        role: backend::current_role(),
+        argument: hold.handoff().handle(),
+    };
+    let Some(coordinator) = background::start(Role::Coordinator, birth, "")? else {
+        return Ok(None);
+    };
+    hold.handoff().bind(coordinator);
+    let run_id = answer(hold.handoff(), coordinator, let_go)?;
+    Ok(run_id.map(|run_id| Started {
+        hold,
+        coordinator,
+        run_id,
+    }))
+}
+
+/// Waits for the coordinator's answer, the run's number.
+fn answer(handoff: Handoff, coordinator: Handle, let_go: &impl Fn()) -> Result<Option<i64>> {
+    let mut self_check = SelfCheck::default();
+    loop {
+        let state = coordinator.state();
+        match handoff.answer() {
+            Some(Answer::Run(run_id)) => return Ok(Some(run_id)),
+            // Its own slot is free as well when it is gone.
+            Some(Answer::NoSlot) if state == State::Stopped => return Ok(None),
+            None if state == State::Stopped => {
+                return Err(Error::new(
+                    sqlstate::EXTERNAL_ROUTINE,
+                    "the coordinator ended before it could record the run",
+                )
+                .hint(
+                    "The server's log says why, in lines of a \"cgpsync coordinator\", such as a CONNECTION LIMIT of the role or the database. Nothing was begun: run the same call again when the cause is gone.",
+                ));
+            }
+            _ => {}
+        }
+        let_go();
+        pg::wait::wait(None, TICK);
+        if let State::Running(pid) = state {
+            self_check.run(pid, None)?;
+        }
+    }
+}
