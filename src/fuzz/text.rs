@@ -384,7 +384,7 @@ fn options_are_taken_or_refused_without_a_word_of_their_values() {
         };
         for (server, mapping) in [(server.clone(), mapping.clone()), (secret(&server), secret(&mapping))] {
             match Endpoint::from_options("src", Side::Source, &server, &mapping, "me", Duration::from_secs(10)) {
-                Ok(target) => prop_assert!(target.port > 0 && target.connect_timeout > Duration::ZERO),
+                Ok(target) => prop_assert!(target.host.port > 0 && target.connect_timeout > Duration::ZERO),
                 Err(error) => prop_assert!(!shows_secret(&error) && is_error_code(&error.sqlstate)),
             }
             for (name, value) in &server {

@@ -3,9 +3,11 @@
 use super::alert::{self, Failure};
 use super::endpoint::Endpoint;
 use super::endpoint::encryption::{Binding, Mode};
+use super::endpoint::hosts::{self, Attributes, Host};
 use super::errors::remote_error;
 use super::frames::Socket;
 use super::link::{Connection, Link};
+use super::password_command;
 use super::polling::block_on;
 use super::socket::{self, Plain};
 use super::stream::{AsItIs, Stream};
@@ -13,6 +15,7 @@ use super::tls::{self, Answer, Connector};
 use super::waiting::Waiting;
 use crate::error::{Error, Result, Side, sqlstate, tame};
 use socket2::SockAddr;
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Instant;
@@ -37,8 +40,104 @@ impl From<Error> for Refusal {
 
 type Attempt = std::result::Result<Link, Refusal>;
 
-/// Connects and authenticates within the endpoint's connect_timeout. `name` becomes application_name.
+/// Connects and authenticates, to the first of the endpoint's servers that lets us in and is what is asked for, within connect_timeout each. `name` becomes application_name.
 pub fn connect(endpoint: &Endpoint, name: &str) -> Result<Link> {
+    let mut endpoint = endpoint.clone();
+    if let Some(password) = password_command::ask(&endpoint)? {
+        endpoint.password = Some(password);
+    }
+    let hosts = candidates(&endpoint);
+    let is_alone = hosts.len() == 1;
+    let mut lines: Vec<String> = Vec::new();
+    let mut last = Error::internal("no host");
+    for &wanted in endpoint.attributes.rounds() {
+        for host in &hosts {
+            endpoint.host = host.clone();
+            let link = connect_to_host(&endpoint, name).and_then(|link| check_attributes(link, wanted));
+            let error = match link {
+                Ok(link) => return Ok(link),
+                // Another server would say the same.
+                Err(error) if !may_be_had_elsewhere(&error) || (is_alone && wanted == endpoint.attributes) => {
+                    return Err(error);
+                }
+                Err(error) => error,
+            };
+            let line = match &error.detail {
+                Some(detail) if detail.starts_with("host ") => detail.clone(),
+                _ => format!("host {}, port {}: {}.", host.host, host.port, error.message),
+            };
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+            last = error;
+        }
+    }
+    last.detail = None;
+    Err(lines.iter().fold(last, |error, line| error.more_detail(line)))
+}
+
+/// The servers to try, in their order. Where the address is known that another session has reached, those that it may be an address of.
+fn candidates(endpoint: &Endpoint) -> Vec<Host> {
+    let mut hosts = endpoint.hosts.clone();
+    if let Some(reached) = endpoint.reached {
+        hosts.retain(|host| host.port == reached.port() && !host.is_local());
+        return if hosts.is_empty() {
+            vec![endpoint.host.clone()]
+        } else {
+            hosts
+        };
+    }
+    if endpoint.is_balanced {
+        // Each hasher has keys of its own.
+        let mut keyed: Vec<(u64, Host)> = hosts
+            .into_iter()
+            .map(|host| (RandomState::new().hash_one(0), host))
+            .collect();
+        keyed.sort_by_key(|(key, _)| *key);
+        return keyed.into_iter().map(|(_, host)| host).collect();
+    }
+    hosts
+}
+
+/// True where the connection did not come about, or the server is not one that can be used now.
+fn may_be_had_elsewhere(error: &Error) -> bool {
+    match error.is_remote() {
+        true => error.sqlstate == sqlstate::CANNOT_CONNECT_NOW,
+        false => error.sqlstate.starts_with("08"),
+    }
+}
+
+/// Refuses a session that is not what is asked for, which has to be asked of its server.
+fn check_attributes(mut link: Link, wanted: Attributes) -> Result<Link> {
+    if wanted == Attributes::Any {
+        return Ok(link);
+    }
+    let deadline = Some(Instant::now() + link.endpoint.connect_timeout);
+    let rows = link.ask("SHOW transaction_read_only", deadline)?;
+    let is_read_only = rows.first().is_some_and(|row| row.text(0) == Some("on"));
+    let is_standby = match link.ask("SELECT pg_catalog.pg_is_in_recovery()", deadline) {
+        Ok(rows) => rows.first().is_some_and(|row| row.is(0)),
+        // Before 9.0 there is none that could be asked.
+        Err(error) if error.is_remote() && error.sqlstate == sqlstate::UNDEFINED_FUNCTION => false,
+        Err(error) => return Err(error),
+    };
+    if wanted.accept(is_read_only, is_standby) {
+        return Ok(link);
+    }
+    let endpoint = link.endpoint.clone();
+    link.say_goodbye()?;
+    let Host { host, port, .. } = &endpoint.host;
+    let is = hosts::other_attributes(wanted, is_read_only, is_standby, endpoint.side);
+    Err(Error::new(
+        sqlstate::CANNOT_CONNECT,
+        format!("could not connect to server \"{}\"", endpoint.server),
+    )
+    .detail(format!("host {host}, port {port}: {is}"))
+    .hint("Name the other servers too (host 'a,b'), or change target_session_attrs."))
+}
+
+/// The same with one server.
+fn connect_to_host(endpoint: &Endpoint, name: &str) -> Result<Link> {
     let connector = Connector::new(endpoint)?;
     let login = Login {
         endpoint,

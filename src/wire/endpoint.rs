@@ -1,10 +1,12 @@
 //! What a SERVER and a USER MAPPING may say, and what a connection needs of it. No server calls.
 
 pub mod encryption;
+pub mod hosts;
 
 use crate::catalog::server::Known;
 use crate::error::{Error, Result, Side, sqlstate};
 use encryption::{Binding, Mode, TlsOptions, Version};
+use hosts::{Attributes, Host};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -44,7 +46,7 @@ pub enum Place {
 
 enum Kind {
     Text,
-    Port,
+    Ports,
     Seconds,
     Millis,
     Count,
@@ -53,13 +55,16 @@ enum Kind {
     SslMode,
     SslVersion,
     Binding,
+    Attributes,
+    Balance,
+    Command,
 }
 
 /// Every option, where it may stand, and what it may be. Names and meanings of libpq, and of postgres_fdw's foreign tables.
 const OPTIONS: &[(&str, Place, Kind)] = &[
     ("host", Place::Server, Kind::Text),
     ("hostaddr", Place::Server, Kind::Text),
-    ("port", Place::Server, Kind::Port),
+    ("port", Place::Server, Kind::Ports),
     ("dbname", Place::Server, Kind::Text),
     ("sslmode", Place::Server, Kind::SslMode),
     ("sslrootcert", Place::Server, Kind::Text),
@@ -77,9 +82,13 @@ const OPTIONS: &[(&str, Place, Kind)] = &[
     ("keepalives_interval", Place::Server, Kind::Seconds),
     ("keepalives_count", Place::Server, Kind::Count),
     ("tcp_user_timeout", Place::Server, Kind::Millis),
+    ("target_session_attrs", Place::Server, Kind::Attributes),
+    ("load_balance_hosts", Place::Server, Kind::Balance),
     ("shared_snapshot", Place::Server, Kind::Switch),
+    ("password_command", Place::Server, Kind::Command),
     ("user", Place::UserMapping, Kind::Text),
     ("password", Place::UserMapping, Kind::Text),
+    ("password_command", Place::UserMapping, Kind::Command),
     ("sslcert", Place::UserMapping, Kind::Text),
     ("sslkey", Place::UserMapping, Kind::Text),
     ("sslpassword", Place::UserMapping, Kind::Text),
@@ -108,6 +117,11 @@ const IGNORED: &[&str] = &[
     "client_encoding",
 ];
 
+/// The words of a command, as a shell would take them apart, without all else that a shell does; None if a quote is not closed, or there is none.
+pub fn words(command: &str) -> Option<Vec<String>> {
+    shlex::split(command).filter(|words| !words.is_empty())
+}
+
 /// Checks one option as the validator of FOREIGN DATA WRAPPER cgpsync does at CREATE and ALTER. Values never enter a message.
 pub fn validate(name: &str, value: &str, place: Place) -> Result<()> {
     let Some((_, _, kind)) = OPTIONS.iter().find(|(n, p, _)| *n == name && *p == place) else {
@@ -130,10 +144,18 @@ pub fn validate(name: &str, value: &str, place: Place) -> Result<()> {
     match kind {
         Kind::Text if value.contains('\0') => bad("text without a zero byte"),
         Kind::Text => Ok(()),
-        Kind::Port => match value.parse::<u16>() {
-            Ok(1..) => Ok(()),
-            _ => bad("a port number from 1 to 65535"),
+        Kind::Ports => match hosts::ports(value) {
+            Some(_) => Ok(()),
+            None => bad("a port number from 1 to 65535, or several, separated by commas"),
         },
+        Kind::Attributes if Attributes::parse(value).is_none() => {
+            bad("any, read-write, read-only, primary, standby or prefer-standby")
+        }
+        Kind::Balance if !["disable", "random"].contains(&value) => bad("disable or random"),
+        Kind::Command if value.contains('\0') || words(value).is_none() => {
+            bad("a program with its arguments, and quotes closed")
+        }
+        Kind::Attributes | Kind::Balance | Kind::Command => Ok(()),
         Kind::Seconds | Kind::Millis | Kind::Count => match value.parse::<i32>() {
             Ok(0..) => Ok(()),
             _ => bad("a non-negative integer"),
@@ -158,6 +180,14 @@ pub fn validate(name: &str, value: &str, place: Place) -> Result<()> {
 /// Refuses options that only a superuser may set, and a mapping that has them only a superuser may change: as in postgres_fdw. The files
 /// are read with the server's own rights, and the certificate counts as the role's authentication.
 pub fn validate_as_plain_role(name: &str, place: Place) -> Result<()> {
+    if name == "password_command" {
+        return Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            "password_command is superuser-only",
+        )
+        .detail("It names a program that this server runs.")
+        .hint("Servers and user mappings with the password_command option set may only be created or modified by the superuser."));
+    }
     if place != Place::UserMapping || !matches!(name, "sslcert" | "sslkey") {
         return Ok(());
     }
@@ -181,18 +211,22 @@ pub struct Endpoint {
     pub server: String,
     /// which end of a copy it is
     pub side: Side,
-    /// host name, address, or directory of the Unix socket (leading slash)
-    pub host: String,
-    /// what the server's certificate must be for: the host as it was named, whatever hostaddr says; None: only an address is known
-    pub name: Option<String>,
-    /// TCP port, or the number in the socket's name
-    pub port: u16,
+    /// the servers that it may be, in the order of the options
+    pub hosts: Vec<Host>,
+    /// the one of them that is tried or was reached
+    pub host: Host,
+    /// what a session must be like
+    pub attributes: Attributes,
+    /// they are tried in an order of their own each time
+    pub is_balanced: bool,
     /// database
     pub dbname: String,
     /// remote user
     pub user: String,
     /// remote password
     pub password: Option<Secret>,
+    /// the program that prints it
+    pub password_command: Option<Secret>,
     /// the caller is not superuser: the server must ask for the password, so that nobody gets in as the server's own identity
     pub must_authenticate: bool,
     /// limit for opening the connection, authentication included
@@ -227,12 +261,17 @@ pub struct Keepalive {
 impl Endpoint {
     /// True for a Unix socket.
     pub fn is_local(&self) -> bool {
-        self.host.starts_with('/')
+        self.host.is_local()
     }
 
     /// Which database this is, wherever the server's options point some other day.
     pub fn address(&self) -> String {
-        format!("{}:{}/{}", self.host, self.port, self.dbname)
+        let hosts: Vec<String> = self
+            .hosts
+            .iter()
+            .map(|one| format!("{}:{}", one.host, one.port))
+            .collect();
+        format!("{}/{}", hosts.join(","), self.dbname)
     }
 
     /// Reads the options of a server (of cgpsync, postgres_fdw or dblink_fdw) and of its user mapping. `role` names the local role:
@@ -248,12 +287,14 @@ impl Endpoint {
         let mut endpoint = Endpoint {
             server: server.to_owned(),
             side,
-            host: "localhost".to_owned(),
-            name: None,
-            port: 5432,
+            hosts: Vec::new(),
+            host: Host::default(),
+            attributes: Attributes::Any,
+            is_balanced: false,
             dbname: String::new(),
             user: role.to_owned(),
             password: None,
+            password_command: None,
             must_authenticate: true,
             connect_timeout,
             patience: Duration::ZERO,
@@ -272,32 +313,39 @@ impl Endpoint {
             reached: None,
             known: None,
         };
-        let (mut hostaddr, mut host_given) = (None, false);
+        let [mut host, mut hostaddr, mut port] = [None; 3];
         for (place, options) in [(Place::Server, server_options), (Place::UserMapping, mapping_options)] {
             for (name, value) in options {
                 if IGNORED.contains(&name.as_str()) {
                     continue;
                 }
                 validate(name, value, place).map_err(|e| unusable(server, name, e))?;
-                host_given |= name == "host";
                 match name.as_str() {
-                    "hostaddr" => hostaddr = Some(value.clone()),
+                    "host" => host = Some(value.as_str()),
+                    "hostaddr" => hostaddr = Some(value.as_str()),
+                    "port" => port = Some(value.as_str()),
                     "channel_binding" => endpoint.tls.set(place, name, value),
                     _ if name.starts_with("ssl") => endpoint.tls.set(place, name, value),
                     _ => endpoint.set(name, value),
                 }
             }
         }
-        if host_given || hostaddr.is_none() {
-            endpoint.name = Some(endpoint.host.clone());
+        let has = |wanted: &str| mapping_options.iter().any(|(name, _)| name == wanted);
+        if has("password") && has("password_command") {
+            return Err(Error::bad_parameter(format!(
+                "the user mapping of server \"{server}\" has both password and password_command"
+            ))
+            .hint("Drop one of them: ALTER USER MAPPING ... OPTIONS (DROP password)."));
         }
-        if let Some(address) = hostaddr {
-            endpoint.host = address;
+        let within = |e: Error| e.within(&format!("server \"{server}\""));
+        endpoint.hosts = hosts::list(host, hostaddr, port).map_err(within)?;
+        for host in &endpoint.hosts {
+            endpoint
+                .tls
+                .check(host.name.as_deref(), host.is_local())
+                .map_err(within)?;
         }
-        endpoint
-            .tls
-            .check(endpoint.name.as_deref(), endpoint.is_local())
-            .map_err(|e| e.within(&format!("server \"{server}\"")))?;
+        endpoint.host = endpoint.hosts.first().cloned().unwrap_or_default();
         if endpoint.dbname.is_empty() {
             endpoint.dbname = endpoint.user.clone();
         }
@@ -313,11 +361,15 @@ impl Endpoint {
             n => Duration::from_secs(n),
         };
         match name {
-            "host" => self.host = value.to_owned(),
-            "port" => self.port = value.parse().unwrap_or(self.port),
             "dbname" => self.dbname = value.to_owned(),
             "user" => self.user = value.to_owned(),
-            "password" => self.password = Some(Secret::new(value.to_owned())),
+            // Of the mapping, whose options come last: it has one of them for itself.
+            "password" => (self.password, self.password_command) = (Some(Secret::new(value.to_owned())), None),
+            "password_command" => {
+                (self.password, self.password_command) = (None, Some(Secret::new(value.to_owned())));
+            }
+            "target_session_attrs" => self.attributes = Attributes::parse(value).unwrap_or_default(),
+            "load_balance_hosts" => self.is_balanced = value == "random",
             "connect_timeout" => self.connect_timeout = seconds(self.connect_timeout),
             "shared_snapshot" => self.shared_snapshot = Some(value == "on"),
             "keepalives" if value == "0" => self.keepalive = None,
@@ -366,6 +418,27 @@ mod tests {
     }
 
     #[test]
+    fn a_command_has_words_and_no_shell() {
+        let all = ["/bin/echo", "a b", "c", "$HOME;ls"].map(str::to_owned).to_vec();
+        assert_eq!(words("/bin/echo 'a b' \"c\" $HOME;ls"), Some(all));
+        assert_eq!(words("  "), None);
+        assert_eq!(words("/bin/echo 'a"), None);
+    }
+
+    #[test]
+    fn the_mappings_own_password_or_command_goes_before_the_servers() {
+        let command = [("password_command", "/bin/token")];
+        let of_server = read(&command, &[]).expect("an endpoint");
+        assert_eq!(
+            of_server.password_command.map(|c| c.reveal().to_owned()).as_deref(),
+            Some("/bin/token")
+        );
+        let own = read(&command, &[("password", "hunter2")]).expect("an endpoint");
+        assert!(own.password_command.is_none() && own.password.is_some());
+        assert!(validate_as_plain_role("password_command", Place::Server).is_err());
+    }
+
+    #[test]
     fn an_unknown_option_is_refused_with_the_valid_ones() {
         let error = validate("hots", "x", Place::Server).expect_err("unknown");
         assert_eq!(error.sqlstate, sqlstate::FDW_INVALID_OPTION_NAME);
@@ -386,7 +459,7 @@ mod tests {
     fn defaults_are_libpqs_and_a_dead_network_is_noticed() {
         let endpoint = read(&[("host", "h")], &[]).expect("an endpoint");
         assert_eq!(
-            (endpoint.port, endpoint.user.as_str(), endpoint.dbname.as_str()),
+            (endpoint.host.port, endpoint.user.as_str(), endpoint.dbname.as_str()),
             (5432, "me", "me")
         );
         assert!(endpoint.keepalive.is_some());
@@ -406,11 +479,11 @@ mod tests {
     fn a_certificate_is_checked_for_the_hosts_name_whatever_the_address() {
         let endpoint = read(&[("host", "h"), ("hostaddr", "10.0.0.1")], &[]).expect("an endpoint");
         assert_eq!(
-            (endpoint.host.as_str(), endpoint.name.as_deref()),
+            (endpoint.host.host.as_str(), endpoint.host.name.as_deref()),
             ("10.0.0.1", Some("h"))
         );
         let endpoint = read(&[("hostaddr", "10.0.0.1")], &[]).expect("an endpoint");
-        assert_eq!(endpoint.name, None);
+        assert_eq!(endpoint.host.name, None);
     }
 
     #[test]

@@ -32,7 +32,14 @@ pub fn endpoint(server: &str, side: Side, connect_timeout: Duration) -> Result<E
         connect_timeout,
     )?;
     endpoint.must_authenticate = !row.is(1);
-    if endpoint.must_authenticate && endpoint.password.is_none() && !endpoint.tls.certificate_of_mapping {
+    if endpoint.password_command.is_some() {
+        check_owner(server)?;
+    }
+    if endpoint.must_authenticate
+        && endpoint.password.is_none()
+        && endpoint.password_command.is_none()
+        && !endpoint.tls.certificate_of_mapping
+    {
         return Err(
             Error::new(sqlstate::PASSWORD_REQUIRED, "password is required")
                 .detail("A role that is not superuser must authenticate with a password or a client certificate of its own user mapping.")
@@ -43,4 +50,25 @@ pub fn endpoint(server: &str, side: Side, connect_timeout: Duration) -> Result<E
         );
     }
     Ok(endpoint)
+}
+
+/// Refuses a program for the password on a server whose owner could have it asked for one that goes elsewhere.
+fn check_owner(server: &str) -> Result<()> {
+    let rows = spi::execute(
+        "SELECT r.rolsuper FROM pg_catalog.pg_foreign_server s JOIN pg_catalog.pg_roles r ON r.oid = s.srvowner
+         WHERE s.srvname = $1::pg_catalog.name",
+        &[Some(server)],
+    )?;
+    if rows.first().is_some_and(|row| row.is(0)) {
+        return Ok(());
+    }
+    Err(Error::new(
+        sqlstate::INSUFFICIENT_PRIVILEGE,
+        format!("password_command is not run for server \"{server}\""),
+    )
+    .detail("The server's owner is not a superuser, and may change where the password goes.")
+    .hint(format!(
+        "ALTER SERVER {} OWNER TO a superuser, or drop the option.",
+        quote_ident(server)
+    )))
 }

@@ -16,6 +16,7 @@ pub mod frames;
 mod known;
 mod link;
 pub mod mapping;
+mod password_command;
 mod pins;
 mod polling;
 mod prompt;

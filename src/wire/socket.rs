@@ -75,17 +75,20 @@ fn refused(endpoint: &Endpoint) -> Error {
 }
 
 fn unreachable(endpoint: &Endpoint, detail: String) -> Error {
-    refused(endpoint).detail(format!("host {}, port {}: {detail}", endpoint.host, endpoint.port))
+    refused(endpoint).detail(format!(
+        "host {}, port {}: {detail}",
+        endpoint.host.host, endpoint.host.port
+    ))
 }
 
 fn addresses(endpoint: &Endpoint, deadline: Instant) -> Result<Vec<SockAddr>> {
     if endpoint.is_local() {
-        let path = format!("{}/.s.PGSQL.{}", endpoint.host, endpoint.port);
+        let path = format!("{}/.s.PGSQL.{}", endpoint.host.host, endpoint.host.port);
         return SockAddr::unix(&path)
             .map(|a| vec![a])
             .map_err(|e| unreachable(endpoint, format!("{e}.")));
     }
-    match resolver::resolve(&endpoint.host, endpoint.port, deadline) {
+    match resolver::resolve(&endpoint.host.host, endpoint.host.port, deadline) {
         Ok(found) => Ok(found.into_iter().map(SockAddr::from).collect()),
         Err(e) if e.kind() == ErrorKind::TimedOut => Err(unresolved(endpoint)),
         Err(e) => Err(unreachable(endpoint, format!("{e}."))),

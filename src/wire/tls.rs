@@ -99,12 +99,13 @@ impl Connector {
         Ok(Some(Connector {
             context: context::build(endpoint)?,
             sni: endpoint
+                .host
                 .name
                 .as_ref()
                 .filter(|_| endpoint.tls.sni)
                 .filter(named)
                 .cloned(),
-            name: endpoint.name.clone().filter(|_| full),
+            name: endpoint.host.name.clone().filter(|_| full),
         }))
     }
 

@@ -3,11 +3,22 @@
 use super::Run;
 use crate::error::Result;
 use crate::pg::xact;
-use crate::plan::copy_sql::display_name;
+use crate::plan::copy_sql::{display_name, split_name};
+use crate::plan::creation::Creation;
 use crate::plan::tables::Unit;
 use crate::run::planning::Plan;
 use crate::run::state::rows::NewUnit;
 use std::collections::HashSet;
+
+/// What the source calls it, if that is something else.
+fn it(creation: &Creation) -> String {
+    let name = |relation: &str| split_name(relation).map(|(_, name)| name);
+    let ours = creation.tables.first().and_then(|table| name(&table.name));
+    match creation.added.is_some() || ours == name(&creation.source_relation) {
+        true => "it".to_owned(),
+        false => format!("{}, whose name is taken here", display_name(&creation.source_relation)),
+    }
+}
 
 impl Run {
     /// Creates what only the source has, each partition with what is below it in a transaction of its own: a lock on the parent is held for
@@ -20,7 +31,11 @@ impl Run {
                 self.request.limit_lock_waits()?;
                 let tables = self.target.create_partition(creation)?;
                 let names: Vec<String> = tables.iter().map(|table| display_name(table)).collect();
-                let note = format!("created partition {} as the source has it", names.join(", "));
+                let note = format!(
+                    "created partition {} as the source has {}",
+                    names.join(", "),
+                    it(creation)
+                );
                 self.store.add_message(self.id, &note)?;
                 Ok(tables)
             });
