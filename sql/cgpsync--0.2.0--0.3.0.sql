@@ -292,7 +292,7 @@ WHERE (r.status OPERATOR(pg_catalog.=) 'planning'
 UNION ALL
 -- Calls whose runs have not begun: their locks say what they are for.
 SELECT NULL, CASE WHEN n.nspname OPERATOR(pg_catalog.=) 'public' THEN '' ELSE pg_catalog.quote_ident(n.nspname) OPERATOR(pg_catalog.||) '.' END
-             OPERATOR(pg_catalog.||) pg_catalog.quote_ident(c.relname), NULL, 'waiting',
+             OPERATOR(pg_catalog.||) pg_catalog.quote_ident(c.relname) COLLATE pg_catalog."default", NULL, 'waiting',
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL,
        ARRAY[pg_catalog.format('process %s: waiting for two background worker slots', l.pid)]
 FROM pg_catalog.pg_locks l

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test: the pure ones, then the stories on real clusters. Arguments choose stories as they do for a test binary of
+# Runs every test: the pure ones, then the stories on real clusters. Arguments choose stories, which are run alone, as they do for a test binary of
 # cargo's, for example `tests/run.sh cancel` for those with "cancel" in their name.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -30,5 +30,6 @@ fi
 cp sql/released/*.sql "$("$bin/pg_config" --sharedir)/extension/"
 echo "target: $("$bin/postgres" --version), source: $("${CGPSYNC_TEST_SOURCE_BIN:-$bin}/postgres" --version)"
 
-cargo test --lib --no-default-features --features "pg$PG"
+# Who chooses stories has the pure ones already.
+[ $# -gt 0 ] || cargo test --lib --no-default-features --features "pg$PG"
 tests/support/stories.sh "$@"

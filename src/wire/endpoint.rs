@@ -443,7 +443,7 @@ mod tests {
         let error = validate("hots", "x", Place::Server).expect_err("unknown");
         assert_eq!(error.sqlstate, sqlstate::FDW_INVALID_OPTION_NAME);
         let hint = error.hint.expect("a hint");
-        assert!(hint.contains("host") && !hint.contains("password"), "{hint}");
+        assert!(hint.contains("host") && !hint.contains("sslpassword"), "{hint}");
     }
 
     #[test]
