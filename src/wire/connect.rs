@@ -125,7 +125,8 @@ fn check_attributes(mut link: Link, wanted: Attributes) -> Result<Link> {
         return Ok(link);
     }
     let endpoint = link.endpoint.clone();
-    link.say_goodbye()?;
+    // That it is gone then is no news.
+    let _ = link.say_goodbye();
     let Host { host, port, .. } = &endpoint.host;
     let is = hosts::other_attributes(wanted, is_read_only, is_standby, endpoint.side);
     Err(Error::new(
@@ -263,10 +264,10 @@ impl Login<'_> {
             &mut Waiting::new(None),
             started,
         )
-        .map_err(|e| e.within(&what))?
+        .map_err(|e| tls::unanswered(e, endpoint))?
         .map_err(|e| Refusal {
             encryption_matters: is_refusal(&e) && !stream.is_authenticated(),
-            error: login_error(&e, endpoint.side, &what),
+            error: login_error(&e, endpoint, &what),
         })?;
         let own_certificate = certificate_sent && endpoint.tls.certificate_of_mapping;
         if endpoint.must_authenticate && !stream.password_requested() && !own_certificate {
@@ -328,12 +329,36 @@ fn is_refusal(error: &tokio_postgres::Error) -> bool {
         .is_some_and(|db| db.code().code() != sqlstate::CANNOT_CONNECT_NOW)
 }
 
+/// The error of a login, with what helps where the server has said nothing of it. `text`: the crate's words, where it has failed on this side.
+fn with_hint(error: Error, text: &str, endpoint: &Endpoint) -> Error {
+    if error.hint.is_some() {
+        return error;
+    }
+    match (&*error.sqlstate, text) {
+        (sqlstate::INVALID_PASSWORD, _) | (sqlstate::CANNOT_CONNECT, "password missing") => {
+            error.hint(endpoint.how_to_give_password())
+        }
+        (sqlstate::CANNOT_CONNECT, "server did not use channel binding") => error.hint(
+            "channel_binding 'require' takes TLS (sslmode 'require') and a password of scram-sha-256 over there; or set it to 'prefer'.",
+        ),
+        (sqlstate::CANNOT_CONNECT, "unsupported authentication method" | "unsupported SASL mechanism") => {
+            error.hint("Have pg_hba.conf over there ask for scram-sha-256, md5, password or cert.")
+        }
+        _ => error,
+    }
+}
+
 /// A TLS 1.3 source judges our certificate when the handshake is over for us, so its alert comes here.
-fn login_error(error: &tokio_postgres::Error, side: Side, what: &str) -> Error {
+fn login_error(error: &tokio_postgres::Error, endpoint: &Endpoint, what: &str) -> Error {
     let io = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
     let failure = io.and_then(|io| io.get_ref()?.downcast_ref::<Failure>());
     let Some(failure) = failure else {
-        return remote_error(error, side, what);
+        let text = std::error::Error::source(error).map(ToString::to_string);
+        return with_hint(
+            remote_error(error, endpoint.side, what),
+            &text.unwrap_or_default(),
+            endpoint,
+        );
     };
     let error = Error::new(sqlstate::CANNOT_CONNECT, what).detail(format!("{failure}."));
     match alert::hint(failure.reason()) {

@@ -216,40 +216,6 @@ fn nobody_who_may_only_connect_keeps_a_table_from_being_synced() {
 }
 
 #[test]
-fn without_a_free_worker_slot_the_error_names_the_setting() {
-    // One slot is the server's own (logical replication launcher).
-    let pair = Pair::with("", "max_worker_processes = 1");
-    pair.persons(1);
-    let error = pair.sync("'persons', '20170101'").expect_err("no slot");
-    assert_eq!(error.code().code(), "53400");
-    assert!(
-        error.hint().is_some_and(|h| h.contains("max_worker_processes")),
-        "{error:?}"
-    );
-    let pair = Pair::with("", "max_worker_processes = 2");
-    pair.persons(1);
-    let error = pair
-        .sync("'persons', '20170101'")
-        .expect_err("a coordinator and no worker");
-    assert_eq!(error.code().code(), "53400");
-    assert_eq!(pair.target.text("SELECT status FROM cgpsync_run"), "failed");
-}
-
-#[test]
-fn with_fewer_slots_than_asked_for_it_goes_on_and_says_so() {
-    let pair = Pair::with("", "max_worker_processes = 4");
-    pair.persons(5);
-    let (mut client, notices) = pair.target.connect_with_notices();
-    let units = pair
-        .sync_as(&mut client, "'persons', '20171231', 6")
-        .expect("the sync succeeds");
-    assert_eq!(units.len(), 12);
-    let notices = notices.lock().expect("a lock").join("\n");
-    assert!(notices.contains("running with 2 of 6 workers"), "{notices}");
-    pair.same_rows("persons", "true");
-}
-
-#[test]
 fn a_locked_source_partition_that_is_not_needed_is_not_waited_for() {
     let pair = Pair::new();
     pair.persons(5);

@@ -73,17 +73,18 @@ fn without_create_missing_they_are_listed() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_an_error_that_says_what_to_do() {
+fn where_its_name_is_taken_a_partition_gets_a_number() {
     let pair = only_the_source_has_partitions();
-    pair.target.sql("CREATE TABLE persons_201702 (i int)");
-    let (code, message, hint) = fails(&pair, "'persons', '20170310'");
-    assert_eq!(code, "42P07");
-    assert!(message.contains("persons_201702"), "{message}");
-    assert!(
-        hint.contains("Rename") && hint.contains("create_missing => false"),
-        "{hint}"
-    );
-    assert_eq!(pair.target.text("SELECT count(*) FROM persons"), "0");
+    pair.target
+        .sql("CREATE TABLE persons_201702 (i int); CREATE TYPE persons_201702_1 AS ENUM ('a')");
+    let (_, told) = pair.told("'persons', '20170310'");
+    let said = "created partition persons_201702_2 as the source has persons_201702, whose name is taken here";
+    assert!(told.contains(said), "{told}");
+    assert_eq!(partitions(&pair), "persons_201701 persons_201702_2 persons_201703");
+    pair.same_rows("persons", "born < '2017-04-01'");
+    // The next night finds it by its bounds.
+    assert_eq!(pair.copied("'persons', '20170310'"), ["persons_201703"]);
+    assert_eq!(pair.copied("'persons', '20170310', since => '20170201'").len(), 2);
 }
 
 #[test]

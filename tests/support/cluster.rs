@@ -95,7 +95,7 @@ pub fn listener() -> TcpListener {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     listener().local_addr().expect("an address").port()
 }
 
