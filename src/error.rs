@@ -20,6 +20,7 @@ pub mod sqlstate {
     pub const READ_ONLY_TRANSACTION: &str = "25006";
     pub const INVALID_SCHEMA_NAME: &str = "3F000";
     pub const INVALID_AUTHORIZATION: &str = "28000";
+    pub const INVALID_PASSWORD: &str = "28P01";
     pub const PASSWORD_REQUIRED: &str = "2F003";
     pub const EXTERNAL_ROUTINE: &str = "38000";
     pub const SERIALIZATION_FAILURE: &str = "40001";

@@ -397,7 +397,7 @@ impl Reader {
             Some(_) => self.session.batch(LEAVE_UNIT),
             None => self.session.batch("ROLLBACK").and_then(|()| self.session.begin(None)),
         };
-        let asked = asked.and_then(|()| lock_holders(&mut self.session, &portion.relation));
-        asked.ok()
+        asked.ok()?;
+        lock_holders(&mut self.session, &portion.relation)
     }
 }

@@ -75,7 +75,8 @@ pub fn load(
         // Its BeginCopyFrom takes no condition.
         return Err(Error::unsupported(
             "HASH partitions that the source does not have alike need PostgreSQL 14 or later here",
-        ));
+        )
+        .hint("Partition the source table by HASH as this one is (modulus, remainder, key), or sync into PostgreSQL 14 or later."));
     }
     let columns: Vec<CString> = columns
         .iter()

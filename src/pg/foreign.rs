@@ -18,7 +18,7 @@ pub struct ServerOptions {
 pub fn find(name: &str, role: u32) -> Result<u32> {
     let rows = spi::execute(
         "SELECT s.oid, pg_catalog.has_server_privilege($2::pg_catalog.oid, s.oid, 'USAGE'),
-                m.umid IS NOT NULL
+                m.umid IS NOT NULL, pg_catalog.quote_ident(pg_catalog.pg_get_userbyid($2::pg_catalog.oid))
          FROM pg_catalog.pg_foreign_server s
          LEFT JOIN pg_catalog.pg_user_mappings m
                 ON m.srvid = s.oid AND m.umuser IN (0, $2::pg_catalog.oid)
@@ -26,16 +26,18 @@ pub fn find(name: &str, role: u32) -> Result<u32> {
         &[Some(name), Some(&role.to_string())],
     )?;
     let Some(row) = rows.first() else {
-        return Err(Error::new(
-            sqlstate::UNDEFINED_OBJECT,
-            format!("server \"{name}\" does not exist"),
-        ));
+        return Err(unknown(name));
     };
     if !row.is(1) {
         return Err(Error::new(
             sqlstate::INSUFFICIENT_PRIVILEGE,
             format!("permission denied for foreign server {name}"),
-        ));
+        )
+        .hint(format!(
+            "GRANT USAGE ON FOREIGN SERVER {} TO {}.",
+            quote_ident(name),
+            row.string(3)?
+        )));
     }
     if !row.is(2) {
         return Err(Error::new(
@@ -48,6 +50,17 @@ pub fn find(name: &str, role: u32) -> Result<u32> {
         )));
     }
     row.need(0)
+}
+
+/// The error for a server that is not there.
+pub fn unknown(name: &str) -> Error {
+    Error::new(
+        sqlstate::UNDEFINED_OBJECT,
+        format!("server \"{name}\" does not exist"),
+    )
+    .hint(
+        "SELECT srvname FROM pg_foreign_server lists those there are; CREATE SERVER name FOREIGN DATA WRAPPER cgpsync OPTIONS (host '...', dbname '...') makes one.",
+    )
 }
 
 /// Reads both. The mapping's options are hidden from plain roles in the catalog views, so they are read from the system cache, as
@@ -149,7 +162,7 @@ fn current_user() -> *mut pg_sys::RoleSpec {
 
 /// `text` as a C string in the current memory context, which ends with the call at the latest.
 fn copied(text: &str) -> Result<*mut core::ffi::c_char> {
-    let text = CString::new(text).map_err(|_| Error::bad_parameter("an option contains a zero byte"))?;
+    let text = CString::new(text).map_err(|_| Error::internal("zero byte in an option"))?;
     // SAFETY: copies a NUL-terminated string.
     Ok(unsafe { pg_sys::pstrdup(text.as_ptr()) })
 }

@@ -1,7 +1,7 @@
 //! Our errors to the server's and back.
 
 use super::error_context;
-use crate::error::{Error, Side, sqlstate, tame, tame_remark};
+use crate::error::{Error, Side, tame, tame_remark};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::{PgLogLevel, PgSqlErrorCode, PgTryBuilder, function_name};
 use std::panic::AssertUnwindSafe;
@@ -60,7 +60,7 @@ fn from_caught(cause: &CaughtError) -> Error {
     let report = match cause {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
         CaughtError::RustPanic { ereport, .. } => {
-            return Error::new(sqlstate::INTERNAL, tame(ereport.message()));
+            return Error::internal(tame(ereport.message()));
         }
     };
     let sqlstate = unpack(report.sql_error_code());

@@ -1,7 +1,7 @@
 //! Values of types that are not built in, by the types' OIDs. What a type is called may change while a source is asked, and somebody may have
 //! put one of his own in its place: a literal in a statement would be read as that.
 
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
@@ -13,10 +13,10 @@ pub fn rank(type_oid: u32, collation: u32, values: &[&str]) -> Result<Vec<i64>> 
     let entry = unsafe { pg_sys::lookup_type_cache(oid, pg_sys::TYPECACHE_CMP_PROC_FINFO as i32) };
     // SAFETY: as above; it is there, or the call has left with an ERROR.
     if unsafe { (*entry).cmp_proc } == pg_sys::InvalidOid {
-        return Err(Error::new(
-            sqlstate::UNDEFINED_FUNCTION,
-            format!("values of the type with OID {type_oid} have no order"),
-        ));
+        // Keys of types without an order are not ranked.
+        return Err(Error::internal(format!(
+            "values of the type with OID {type_oid} have no order"
+        )));
     }
     let read: Vec<pg_sys::Datum> = values.iter().map(|value| read(oid, value)).collect::<Result<_>>()?;
     let compare = |a: usize, b: usize| {

@@ -56,7 +56,7 @@ impl Bound {
 
     /// Reads `DEFAULT`, `FOR VALUES FROM (…) TO (…)`, `FOR VALUES IN (…)` or `FOR VALUES WITH (…)`.
     pub fn parse(text: &str) -> Result<Bound> {
-        let fail = || Error::internal(format!("cannot read partition bound {}", tame(text)));
+        let fail = || Error::protocol(format!("cannot read partition bound {}", tame(text)));
         if text == "DEFAULT" {
             return Ok(Bound::Default);
         }

@@ -10,6 +10,7 @@ pub mod clauses;
 pub mod stage;
 pub mod steps;
 
+use super::constraint::foreign_schema;
 use serde::Deserialize;
 use steps::Step;
 
@@ -71,6 +72,13 @@ pub struct Check {
     pub definition: String,
     /// comment
     pub comment: Option<String>,
+}
+
+impl Check {
+    /// Rows that were there before it may break it.
+    pub fn is_not_valid(&self) -> bool {
+        self.definition.ends_with(" NOT VALID")
+    }
 }
 
 /// A privilege that somebody has.
@@ -249,6 +257,28 @@ pub struct Facts {
 }
 
 impl Described {
+    /// Whether a row may set off code that is not the server's own, as far as definitions tell; they name everything with its schema.
+    pub fn names_others_code(&self) -> bool {
+        let columns = self
+            .shape
+            .columns
+            .iter()
+            .flat_map(|column| [Some(&column.type_sql), column.default.as_ref()]);
+        let checks = self.shape.checks.iter().map(|check| Some(&check.definition));
+        let indexes = self.indexes.iter().map(|index| index.tail.as_ref());
+        let mut texts = columns
+            .chain(checks)
+            .chain(indexes)
+            .chain([self.place.condition.as_ref()])
+            .flatten();
+        texts.any(|text| foreign_schema(text).is_some())
+    }
+
+    /// CHECK constraints that are NOT VALID.
+    pub fn not_valid(&self) -> impl Iterator<Item = &Check> {
+        self.shape.checks.iter().filter(|check| check.is_not_valid())
+    }
+
     /// What is another one than in `before`, in a few words.
     pub fn differing_from(&self, before: &Described) -> &'static str {
         if self.place != before.place {

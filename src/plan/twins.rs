@@ -113,6 +113,14 @@ impl<'a> Twins<'a> {
         self.by_leaf.get(&leaf)?.twin
     }
 
+    /// The same, where its user may not read it by its own name, so that the rows are read from what is above it. What is no table of its own,
+    /// and has the OID of the table that it is in, cannot be granted.
+    pub fn closed_twin_of(&self, leaf: u32) -> Option<&'a Node<Relation>> {
+        let found = self.by_leaf.get(&leaf)?;
+        let is_closed = |twin: &&Node<Relation>| !twin.table.readable && twin.table.oid != found.readable.table.oid;
+        found.twin.filter(is_closed)
+    }
+
     /// Where `leaf` is read from.
     pub fn source_of(&self, leaf: &Leaf<'_>) -> Result<ReadFrom> {
         let found = self
@@ -215,6 +223,12 @@ mod tests {
         assert_eq!(reads(&tree, &source), ["=a_1", "a", "=b_1", "=b_2"]);
         source.root.level.as_mut().expect("a level").children[0].table.readable = false;
         assert_eq!(reads(&tree, &source), ["=a_1", "t", "=b_1", "=b_2"]);
+        let target = tree.target();
+        let twins = Twins::new(&target, &source, &ranks()).expect("twins");
+        let leaves = leaves(&target, range_key(&target).expect("a plain key"));
+        let closed = leaves.iter().filter_map(|leaf| twins.closed_twin_of(leaf.table.oid));
+        let closed: Vec<&str> = closed.map(|twin| twin.table.relation.as_str()).collect();
+        assert_eq!(closed, ["a_2"]);
     }
 
     #[test]

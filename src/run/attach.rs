@@ -5,7 +5,7 @@ use super::caller;
 use crate::catalog::Database;
 use crate::catalog::trust::others_code;
 use crate::error::{Error, Result, Side, sqlstate};
-use crate::pg::{backend, spi};
+use crate::pg::{backend, foreign, spi};
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified, split_name};
 use crate::row::Row;
 use crate::settings;
@@ -68,15 +68,15 @@ fn check_wrapper(server: &str) -> Result<bool> {
         &[Some(server)],
     )?;
     match rows.first().map(|row| row.text(0)) {
-        None => Err(Error::new(
-            sqlstate::UNDEFINED_OBJECT,
-            format!("server \"{server}\" does not exist"),
-        )),
+        None => Err(foreign::unknown(server)),
         Some(Some("cgpsync" | "postgres_fdw")) => Ok(true),
         Some(Some("dblink_fdw")) => Ok(false),
         Some(_) => Err(Error::new(
             sqlstate::WRONG_OBJECT_TYPE,
             format!("server \"{server}\" is of another wrapper than cgpsync, postgres_fdw and dblink_fdw"),
+        )
+        .hint(
+            "CREATE SERVER name FOREIGN DATA WRAPPER cgpsync OPTIONS (host '...', dbname '...') makes one that can be named; CREATE USER MAPPING gives it a user.",
         )),
     }
 }
@@ -95,7 +95,12 @@ fn describe(session: &mut Session, (schema, name): &(Option<String>, String)) ->
         Some(schema) => vec![schema.clone()],
         None => session.server().schemas.clone(),
     };
-    let found = targets::find(session, &schemas, name)?;
+    let found = targets::find(session, &schemas, name).map_err(|error| match error.hint {
+        None if error.sqlstate == sqlstate::UNDEFINED_TABLE => error.hint(
+            "Name it with its schema, as that server has it: cgpsync_attach('schema.table', 'server'). SELECT cgpsync_create_table('source_table', target => 'server') makes one.",
+        ),
+        _ => error,
+    })?;
     let columns = session.query(&format!(
         "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypmod FROM pg_attribute a
          WHERE a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",

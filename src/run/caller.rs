@@ -168,7 +168,7 @@ pub(super) fn check_writable(what: &str) -> Result<()> {
             sqlstate::READ_ONLY_TRANSACTION,
             format!("cannot {what} in a read-only transaction"),
         )
-        .hint("Call it in a READ WRITE transaction."));
+        .hint("Use SET default_transaction_read_only = off, or, but for CALL, BEGIN READ WRITE first."));
     }
     Ok(())
 }

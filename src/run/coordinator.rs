@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 
 /// How often rows and processes are looked at; a worker's end wakes the coordinator at once.
 const TICK: Duration = Duration::from_millis(100);
+/// What helps where a run was ended.
+const GO_ON: &str = "Finished partitions stay finished; run the same call again.";
 /// How often it is looked whether there are slots for workers that the run lacks.
 const TOP_UP: Duration = Duration::from_secs(1);
 /// How long workers get to stop their queries and record their units before the run is closed without them.
@@ -178,6 +180,7 @@ impl Run {
         } else if background::termination_requested() {
             Error::new(sqlstate::ADMIN_SHUTDOWN, "the coordinator of the run was terminated")
                 .detail("By cgpsync_cancel or pg_terminate_backend, or because the server is shutting down.")
+                .hint(GO_ON)
         } else {
             error
         }
@@ -310,7 +313,8 @@ impl Run {
                 return Err(Error::new(
                     sqlstate::QUERY_CANCELED,
                     "a worker of the run was cancelled or terminated",
-                ));
+                )
+                .hint(GO_ON));
             }
             // A worker that finds nothing to claim leaves, and what another one holds may still look pending here. So only the end of
             // the last one tells.
@@ -330,7 +334,9 @@ impl Run {
                     sqlstate::EXTERNAL_ROUTINE,
                     "a worker of the run ended before its work was done",
                 )
-                .hint("The server's log may say why."));
+                .hint(format!(
+                    "The server's log says why, in lines of a \"cgpsync worker\". {GO_ON}"
+                )));
             }
             wait::wait(None, TICK);
             course.replacements += 1;

@@ -15,7 +15,7 @@ pub use comparison::{Comparison, comparison};
 use fates::Fate;
 use holes::Hole;
 use partitions::{new_partitions, planned_units};
-use remarks::{remarks, untold};
+use remarks::{closed, remarks, untold};
 use resuming::{finished_units, resume};
 pub use sides::source_shape;
 use sides::{Sides, Tables, Wanted};
@@ -194,6 +194,7 @@ pub fn plan(
     let mut remarks = remarks(&mapping, units.leaps);
     remarks.extend(untold(&tables));
     remarks.extend(moved);
+    remarks.extend(units.closed);
     remarks.extend(points.remarks(clock, moves_watermark));
     remarks.extend(holes::remark(&holes));
     remarks.extend(fates::remark(&units.partitions));
@@ -229,6 +230,8 @@ struct Chosen<'s, 'a> {
     partitions: Vec<PlannedUnit>,
     /// some that are due are left out, because of `since`
     leaps: bool,
+    /// which are read through their table
+    closed: Option<String>,
 }
 
 /// Chooses the partitions, and what becomes of each.
@@ -261,6 +264,7 @@ fn chosen<'s, 'a>(
     Ok(Chosen {
         space,
         missing,
+        closed: closed(&partitions, &twins, session.user()),
         partitions,
         leaps,
     })
@@ -343,7 +347,8 @@ fn course(sides: &Sides<'_>, points: &Points, request: &Request, watermark: Opti
     match (&request.since, watermark) {
         (Some(text), _) if end < since => Err(Error::bad_parameter(format!(
             "end_tm \"{end_tm}\" is earlier than since \"{text}\""
-        ))),
+        ))
+        .hint("Pass an earlier since, or an end_tm => '...' that is not earlier: left out, it is today.")),
         (None, Some(point)) if end < remembered => Err(Error::bad_parameter(format!(
             "end_tm \"{end_tm}\" is earlier than \"{}\", up to which the table is synced",
             point.text

@@ -28,19 +28,36 @@ impl Key<'_> {
 
     fn read(&self, what: &str, text: &str, written: Written) -> Result<String> {
         let column = self.column;
-        let fail = |reason: &str| {
+        let fail = |reason: &str, hint: Option<String>| {
             let error = Error::bad_parameter(format!("{what} \"{text}\" cannot be read as {}", column.type_name));
-            error.detail(format!("Partition key \"{}\": {reason}.", column.name))
+            error
+                .detail(format!("Partition key \"{}\": {reason}.", column.name))
+                .hint(match hint {
+                    Some(hint) if !self.kind.takes_days() => hint,
+                    _ => self.how_to_write().to_owned(),
+                })
         };
         let value = match written {
             Written::Value(value) => self.at.read_value(&value, column),
             Written::Day(day) => match self.at.day(&day) {
                 Ok(Some(day)) => self.at.read_value(&day, column),
-                Ok(None) => return Err(fail("its bounds are days, and this is none")),
+                Ok(None) => return Err(fail("its bounds are days, and this is none", None)),
                 Err(error) => Err(error),
             },
         };
-        value.map_err(|error| fail(&error.message))
+        value.map_err(|error| match is_about_text(&error) {
+            true => fail(&error.message, error.hint),
+            false => error,
+        })
+    }
+
+    fn how_to_write(&self) -> &'static str {
+        match self.kind.takes_days() {
+            true => {
+                "Write it as the bounds of the partitions are written: a date as 20170201 or 2017-02-01, a month as 201702."
+            }
+            false => "Write it as the bounds of the partitions are written.",
+        }
     }
 
     /// What the remembered point means: no later than when it was, as far as that is known, or `now` where nobody knows. None when it
@@ -93,9 +110,20 @@ impl Key<'_> {
     }
 }
 
+/// False where it is the connection, the server or somebody's cancel that has kept a text from being read.
+fn is_about_text(error: &Error) -> bool {
+    !["08", "53", "57"].iter().any(|class| error.sqlstate.starts_with(class))
+}
+
 /// What helps where the remembered point itself cannot be read.
 fn edit_it(error: Error) -> Error {
-    error.hint("Correct the table's row in sync_table, or delete it: the table is then synced from its beginning.")
+    if !is_about_text(&error) {
+        return error;
+    }
+    error.hint(
+        "Correct the table's row in sync_table, or DELETE FROM sync_table WHERE table_name = '...', as a superuser or the extension's owner: \
+         the table is then synced from its beginning.",
+    )
 }
 
 /// The points in time of a run, as values of the key.

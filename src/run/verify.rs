@@ -57,7 +57,10 @@ pub struct Figures {
 impl Figures {
     /// Of these rows and those of `other`.
     fn and(&self, other: &Figures) -> Result<Figures> {
-        let number = |text: &String| text.parse::<i128>().map_err(|e| Error::internal(e.to_string()));
+        let number = |text: &String| {
+            let number = text.parse::<i128>();
+            number.map_err(|_| Error::protocol("a checksum is no whole number"))
+        };
         let checksum = match (&self.checksum, &other.checksum) {
             (Some(own), Some(others)) => Some((number(own)? + number(others)?).to_string()),
             _ => None,
@@ -102,7 +105,13 @@ impl Verified {
                 .as_deref()
                 .filter(|_| error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE);
             let more = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
-            tame_remark(&format!("{} [{}]{more}", error.message, error.sqlstate))
+            let hint = error.hint.as_deref().map(|hint| format!(" Hint: {hint}"));
+            tame_remark(&format!(
+                "{} [{}]{more}{}",
+                error.message,
+                error.sqlstate,
+                hint.unwrap_or_default()
+            ))
         };
         let errors = [&there, &here].into_iter().flatten();
         let errors: Vec<String> = errors.filter_map(|said| said.as_ref().err().map(shown)).collect();

@@ -117,7 +117,7 @@ impl<'a> Watch<'a> {
             format!("run {} does not exist", self.run_id),
         )
         .detail("A role can wait for and cancel its own runs only.")
-        .hint("cgpsync_run lists the runs that this role may see.")
+        .hint("SELECT run_id, table_name, status FROM cgpsync_run WHERE role_name = current_user lists them.")
     }
 
     fn timed_out(&self) -> Error {

@@ -1,17 +1,16 @@
 //! Who is in the way over there.
 
 use crate::catalog::Database;
-use crate::error::{Error, Result};
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::holders::Holder;
 use crate::row::Row;
 use crate::wire::Session;
 
-/// Who has locked `relation`, quoted and qualified, or a table beside it in its tree. An error where the server cannot tell.
-pub fn lock_holders(session: &mut Session, relation: &str) -> Result<Vec<Holder>> {
+/// Who has locked `relation`, quoted and qualified, or a table beside it in its tree. None where the server cannot tell.
+pub fn lock_holders(session: &mut Session, relation: &str) -> Option<Vec<Holder>> {
     let server = session.server();
     if server.version < 90_200 {
-        return Err(Error::unsupported("the server does not tell who holds a lock"));
+        return None;
     }
     // Those of segments have process numbers of other hosts.
     let coordinator = match server.has_segments() {
@@ -33,7 +32,7 @@ pub fn lock_holders(session: &mut Session, relation: &str) -> Result<Vec<Holder>
          ORDER BY 1, 2",
         quote_literal(relation),
         coordinator
-    )))?;
+    )));
     let one = |row: &Row| Holder::read([row.text(0), row.text(1), row.text(2), row.text(3)]);
-    Ok(rows.iter().filter_map(one).collect())
+    Some(rows.ok()?.iter().filter_map(one).collect())
 }

@@ -6,6 +6,11 @@ use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_qualified;
 use crate::plan::types::FIRST_NORMAL_OID;
 
+/// What helps where something cannot be written.
+const ANOTHER: &str = "Name an ordinary or a partitioned table: a sync writes to no other.";
+/// The same where it has to do with one.
+const ITS_OWN: &str = "Name the table that it is of: a sync writes to an ordinary or a partitioned table.";
+
 /// Refuses what cannot be a target, with the reason.
 pub fn check(db: &mut dyn Database, oid: u32) -> Result<()> {
     // Before Greenplum 7 partitions are heirs, and what is stored elsewhere is told by its storage.
@@ -25,24 +30,29 @@ pub fn check(db: &mut dyn Database, oid: u32) -> Result<()> {
         return Err(Error::new(
             sqlstate::UNDEFINED_TABLE,
             format!("relation with OID {oid} does not exist"),
-        ));
+        )
+        .hint("Pass the name of a table: cgpsync_sync('schema.table')."));
     };
     let name = quote_qualified(&row.string(0)?, &row.string(1)?);
-    let wrong = |what: &str| {
-        Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("{name} is {what}"))
-            .hint("A sync writes to an ordinary or a partitioned table."))
-    };
+    let wrong =
+        |what: &str, hint: &str| Err(Error::new(sqlstate::WRONG_OBJECT_TYPE, format!("{name} is {what}")).hint(hint));
     match (row.text(2), row.text(3)) {
-        (Some("r"), _) if row.text(5) == Some("x") => wrong("an external table"),
-        (_, Some("t")) => wrong("a temporary table, which other processes cannot write"),
-        (Some("r"), _) if row.is(4) => wrong("a parent of inheriting tables, whose rows would be copied twice"),
+        (Some("r"), _) if row.text(5) == Some("x") => wrong("an external table", ANOTHER),
+        (_, Some("t")) => wrong("a temporary table, which other processes cannot write", ANOTHER),
+        (Some("r"), _) if row.is(4) => wrong(
+            "a parent of inheriting tables, whose rows would be copied twice",
+            "Sync the tables that inherit from it one by one: cgpsync_sync('schema.child').",
+        ),
         (Some("r" | "p" | "t"), _) => check_is_of_users(db, oid),
-        (Some("v"), _) => wrong("a view"),
-        (Some("m"), _) => wrong("a materialized view"),
-        (Some("f"), _) => wrong("a foreign table"),
-        (Some("S"), _) => wrong("a sequence"),
-        (Some("i" | "I"), _) => wrong("an index"),
-        _ => wrong("not a table"),
+        (Some("v"), _) => wrong("a view", ITS_OWN),
+        (Some("m"), _) => wrong("a materialized view", ITS_OWN),
+        (Some("f"), _) => wrong(
+            "a foreign table",
+            "Foreign tables of wrapper cgpsync, postgres_fdw or dblink_fdw can be written: SELECT cgpsync_attach('schema.table', 'server') makes one.",
+        ),
+        (Some("S"), _) => wrong("a sequence", ANOTHER),
+        (Some("i" | "I"), _) => wrong("an index", ITS_OWN),
+        _ => wrong("not a table", ANOTHER),
     }
 }
 

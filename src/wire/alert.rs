@@ -29,7 +29,10 @@ pub fn hint(reason: &str) -> Option<&'static str> {
     } else if says("alert certificate") || says("alert unknown ca") || says("alert bad certificate") {
         Some("The server does not accept the client certificate that option sslcert names.")
     } else if says("protocol") || says("version") {
-        Some("The server may not speak any version from ssl_min_protocol_version (TLSv1.2 if left out) up.")
+        Some(
+            "The server and this side may have no version in common between ssl_min_protocol_version (TLSv1.2 if left out) and \
+             ssl_max_protocol_version: change the one that is too narrow.",
+        )
     } else {
         None
     }

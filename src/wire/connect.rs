@@ -7,13 +7,14 @@ use super::endpoint::hosts::{self, Attributes, Host};
 use super::errors::remote_error;
 use super::frames::Socket;
 use super::link::{Connection, Link};
+use super::mapping;
 use super::password_command;
 use super::polling::block_on;
 use super::socket::{self, Plain};
 use super::stream::{AsItIs, Stream};
 use super::tls::{self, Answer, Connector};
 use super::waiting::Waiting;
-use crate::error::{Error, Result, Side, sqlstate, tame};
+use crate::error::{Error, Result, sqlstate, tame};
 use socket2::SockAddr;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsRawFd;
@@ -112,19 +113,23 @@ fn check_attributes(mut link: Link, wanted: Attributes) -> Result<Link> {
     if wanted == Attributes::Any {
         return Ok(link);
     }
-    let deadline = Some(Instant::now() + link.endpoint.connect_timeout);
-    let rows = link.ask("SHOW transaction_read_only", deadline)?;
+    let endpoint = link.endpoint.clone();
+    let deadline = Some(Instant::now() + endpoint.connect_timeout);
+    let late = |error: Error| match &*error.sqlstate {
+        sqlstate::CANNOT_CONNECT if !error.is_remote() => tls::unanswered(error, &endpoint),
+        _ => error,
+    };
+    let rows = link.ask("SHOW transaction_read_only", deadline).map_err(late)?;
     let is_read_only = rows.first().is_some_and(|row| row.text(0) == Some("on"));
     let is_standby = match link.ask("SELECT pg_catalog.pg_is_in_recovery()", deadline) {
         Ok(rows) => rows.first().is_some_and(|row| row.is(0)),
         // Before 9.0 there is none that could be asked.
         Err(error) if error.is_remote() && error.sqlstate == sqlstate::UNDEFINED_FUNCTION => false,
-        Err(error) => return Err(error),
+        Err(error) => return Err(late(error)),
     };
     if wanted.accept(is_read_only, is_standby) {
         return Ok(link);
     }
-    let endpoint = link.endpoint.clone();
     // That it is gone then is no news.
     let _ = link.say_goodbye();
     let Host { host, port, .. } = &endpoint.host;
@@ -336,7 +341,7 @@ fn with_hint(error: Error, text: &str, endpoint: &Endpoint) -> Error {
     }
     match (&*error.sqlstate, text) {
         (sqlstate::INVALID_PASSWORD, _) | (sqlstate::CANNOT_CONNECT, "password missing") => {
-            error.hint(endpoint.how_to_give_password())
+            error.hint(mapping::how_to_give_password(endpoint))
         }
         (sqlstate::CANNOT_CONNECT, "server did not use channel binding") => error.hint(
             "channel_binding 'require' takes TLS (sslmode 'require') and a password of scram-sha-256 over there; or set it to 'prefer'.",

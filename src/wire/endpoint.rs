@@ -2,36 +2,15 @@
 
 pub mod encryption;
 pub mod hosts;
+mod secret;
 
 use crate::catalog::server::Known;
 use crate::error::{Error, Result, Side, sqlstate};
 use encryption::{Binding, Mode, TlsOptions, Version};
 use hosts::{Attributes, Host};
-use std::fmt;
+pub use secret::Secret;
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// A string that no message, log line or Debug output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes charge of `value`.
-    pub fn new(value: String) -> Self {
-        Secret(value)
-    }
-
-    /// The secret itself, for the authentication exchange only.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
-    }
-}
 
 /// Which object an option belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,6 +208,8 @@ pub struct Endpoint {
     pub password_command: Option<Secret>,
     /// the caller is not superuser: the server must ask for the password, so that nobody gets in as the server's own identity
     pub must_authenticate: bool,
+    /// the mapping is the role's own, and not PUBLIC's
+    pub has_own_mapping: bool,
     /// limit for opening the connection, authentication included
     pub connect_timeout: Duration,
     /// longest wait for a place in a queue of its server's; zero: none
@@ -296,6 +277,7 @@ impl Endpoint {
             password: None,
             password_command: None,
             must_authenticate: true,
+            has_own_mapping: true,
             connect_timeout,
             patience: Duration::ZERO,
             keepalive: Some(Keepalive {
@@ -330,13 +312,7 @@ impl Endpoint {
                 }
             }
         }
-        let has = |wanted: &str| mapping_options.iter().any(|(name, _)| name == wanted);
-        if has("password") && has("password_command") {
-            return Err(Error::bad_parameter(format!(
-                "the user mapping of server \"{server}\" has both password and password_command"
-            ))
-            .hint("Drop one of them: ALTER USER MAPPING ... OPTIONS (DROP password)."));
-        }
+        check_passwords(server, mapping_options)?;
         let within = |e: Error| e.within(&format!("server \"{server}\""));
         endpoint.hosts = hosts::list(host, hostaddr, port).map_err(within)?;
         for host in &endpoint.hosts {
@@ -386,6 +362,18 @@ impl Endpoint {
                 _ => {}
             }
         }
+    }
+}
+
+/// Refuses a mapping with two passwords.
+fn check_passwords(server: &str, mapping_options: &[(String, String)]) -> Result<()> {
+    let has = |wanted: &str| mapping_options.iter().any(|(name, _)| name == wanted);
+    match has("password") && has("password_command") {
+        true => Err(Error::bad_parameter(format!(
+            "the user mapping of server \"{server}\" has both password and password_command"
+        ))
+        .hint("Drop one of them: ALTER USER MAPPING ... OPTIONS (DROP password).")),
+        false => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a connection's failures are called.
 
 use super::alert::{Failure, hint};
+use super::frames::TOO_BIG;
 use crate::error::{Error, Side, is_error_code, sqlstate, tame};
 use tokio_postgres::error::{DbError, Severity};
 
@@ -78,7 +79,14 @@ pub fn io_error(error: &std::io::Error, side: Side, what: &str) -> Error {
     // With words of its own it is no socket's but says what was wrong with a message.
     let is_told = error.get_ref().is_some();
     if error.kind() == InvalidData || (is_told && matches!(error.kind(), InvalidInput | UnexpectedEof)) {
-        return Error::protocol(format!("{what}: {}", tame(&error.to_string())));
+        let text = error.to_string();
+        let error = Error::protocol(format!("{what}: {}", tame(&text)));
+        return match text == TOO_BIG {
+            true => error.hint(
+                "If the table has more than some 150,000 partitions, sync the partitioned tables below it one by one.",
+            ),
+            false => error,
+        };
     }
     let text = match error.kind() {
         std::io::ErrorKind::UnexpectedEof => format!("the {} closed the connection", side.noun()),

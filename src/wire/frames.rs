@@ -23,6 +23,8 @@ const MESSAGE_COST: usize = 100;
 const VALUE_COST: usize = 48;
 const IMPOSSIBLE_LENGTH: &str = "the server sent a message with an impossible length";
 const TOO_LONG: &str = "the server sent a message that is too long";
+/// Also what an honest server does that has very many partitions.
+pub const TOO_BIG: &str = "the server's answer has no end, or is too long to be held in memory";
 /// Largest CommandComplete that is looked at.
 const LARGEST_TAG: usize = 64;
 
@@ -320,7 +322,7 @@ impl Wire {
         };
         *taken += MESSAGE_COST + length + values * VALUE_COST;
         if *taken > limit {
-            return self.refuse("the server's answer has no end, or is too long to be held in memory");
+            return self.refuse(TOO_BIG);
         }
         Ok(true)
     }

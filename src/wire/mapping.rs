@@ -17,8 +17,10 @@ pub fn endpoint(server: &str, side: Side, connect_timeout: Duration) -> Result<E
     let role = backend::current_role();
     let options = foreign::options(server, role)?;
     let rows = spi::execute(
-        "SELECT rolname, rolsuper FROM pg_catalog.pg_roles WHERE oid = $1::pg_catalog.oid",
-        &[Some(&role.to_string())],
+        "SELECT rolname, rolsuper,
+                EXISTS (SELECT FROM pg_catalog.pg_user_mappings m WHERE m.srvname = $2::pg_catalog.name AND m.umuser = r.oid)
+         FROM pg_catalog.pg_roles r WHERE oid = $1::pg_catalog.oid",
+        &[Some(&role.to_string()), Some(server)],
     )?;
     let row = rows
         .first()
@@ -32,6 +34,7 @@ pub fn endpoint(server: &str, side: Side, connect_timeout: Duration) -> Result<E
         connect_timeout,
     )?;
     endpoint.must_authenticate = !row.is(1);
+    endpoint.has_own_mapping = row.is(2);
     if endpoint.password_command.is_some() {
         check_owner(server)?;
     }
@@ -43,13 +46,22 @@ pub fn endpoint(server: &str, side: Side, connect_timeout: Duration) -> Result<E
         return Err(
             Error::new(sqlstate::PASSWORD_REQUIRED, "password is required")
                 .detail("A role that is not superuser must authenticate with a password or a client certificate of its own user mapping.")
-                .hint(format!(
-                    "Use ALTER USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS (ADD password '...').",
-                    quote_ident(server)
-                )),
+                .hint(how_to_give_password(&endpoint)),
         );
     }
     Ok(endpoint)
+}
+
+/// The statement that gives the acting role's mapping a password, or another one, as a sentence.
+pub fn how_to_give_password(endpoint: &Endpoint) -> String {
+    let server = quote_ident(&endpoint.server);
+    let mapping = format!("USER MAPPING FOR CURRENT_USER SERVER {server} OPTIONS");
+    match (&endpoint.password_command, endpoint.has_own_mapping, &endpoint.password) {
+        (Some(_), ..) => "What password_command prints must be the password of that user over there.".to_owned(),
+        (_, false, _) => format!("Use CREATE {mapping} (user '...', password '...')."),
+        (_, true, None) => format!("Use ALTER {mapping} (ADD password '...')."),
+        (_, true, Some(_)) => format!("Use ALTER {mapping} (SET password '...')."),
+    }
 }
 
 /// Refuses a program for the password on a server whose owner could have it asked for one that goes elsewhere.

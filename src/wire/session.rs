@@ -273,6 +273,11 @@ impl Session {
         &self.link.endpoint.server
     }
 
+    /// As whom it has logged in.
+    pub fn user(&self) -> &str {
+        &self.link.endpoint.user
+    }
+
     /// Which end of a copy it is.
     pub fn side(&self) -> Side {
         self.link.endpoint.side

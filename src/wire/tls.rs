@@ -14,6 +14,7 @@ use super::frames::Socket;
 use super::polling::TICK;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::{openssl as fence, wait};
+use crate::plan::copy_sql::quote_ident;
 use crate::wire::endpoint::Endpoint;
 use crate::wire::endpoint::encryption::Mode;
 use encrypted::{Cipher, Encrypted};
@@ -84,7 +85,20 @@ pub fn error(endpoint: &Endpoint) -> Error {
 }
 
 fn timeout(endpoint: &Endpoint) -> Error {
-    Error::new(sqlstate::CANNOT_CONNECT, "timeout expired").within(&what(endpoint))
+    unanswered(Error::new(sqlstate::CANNOT_CONNECT, "timeout expired"), endpoint)
+}
+
+/// `error`, led by what was being done; where the server has not answered in time, with what helps.
+pub fn unanswered(error: Error, endpoint: &Endpoint) -> Error {
+    let error = error.within(&what(endpoint));
+    if error.sqlstate != sqlstate::CANNOT_CONNECT {
+        return error;
+    }
+    let server = quote_ident(&endpoint.server);
+    error.hint(format!(
+        "Check host and port of the server's options and what is between, or give it longer: ALTER SERVER {server} OPTIONS (ADD \
+         connect_timeout '30'), or SET where it has one."
+    ))
 }
 
 impl Connector {
@@ -126,6 +140,7 @@ impl Connector {
             // Who says that is not known yet, so what comes after the E of an error is not looked at.
             b'E' => Err(error(endpoint)
                 .detail("The server answered the request for TLS with an error.")
+                .hint("Look into that server's log; with sslmode 'disable', on a network you trust, it says it to the client.")
                 .into()),
             _ => Err(Error::protocol(format!(
                 "server \"{}\" gave an invalid answer to the request for TLS",

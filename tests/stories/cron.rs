@@ -9,10 +9,10 @@ use std::time::Duration;
 const A_NIGHT: Duration = Duration::from_secs(85);
 
 /// A pair whose target has pg_cron; jobs are background workers there, or connections.
-fn with_pg_cron(background_workers: &str) -> Pair {
+fn with_pg_cron(background_workers: &str, slots: u32) -> Pair {
     let conf = format!(
         "shared_preload_libraries = 'pg_cron'\ncron.use_background_workers = {background_workers}\n\
-         max_worker_processes = 40"
+         max_worker_processes = {slots}"
     );
     let mut pair = Pair::with("", &conf);
     // Where this cluster's socket is, over which nobody is asked for a password, is known only now.
@@ -28,11 +28,11 @@ fn restart(cluster: &mut Cluster) {
     cluster.boot();
 }
 
-/// What the README has to say about pg_cron, as SQL: the schedule, and the statement for several tables.
-fn recipes() -> [&'static str; 2] {
+/// What the README has to say about pg_cron, as SQL: the schedule, the grants, and the statement for several tables.
+fn recipes() -> [&'static str; 3] {
     readme::blocks("From pg_cron and psql", "sql")
         .try_into()
-        .expect("two statements")
+        .expect("three blocks")
 }
 
 /// A night that never comes by itself.
@@ -95,7 +95,7 @@ fn tables(pair: &Pair) {
 /// One minute in which everything is scheduled at once.
 fn the_first_night(pair: &Pair) {
     let target = &pair.target;
-    let [nightly, several] = recipes();
+    let [nightly, _, several] = recipes();
     pair.persons(5);
     tables(pair);
     target.sql(nightly);
@@ -205,7 +205,7 @@ fn pg_cron_runs_syncs_at_night_over_connections_and_in_background_workers() {
     }
     let ways = ["off", "on"].map(|background_workers| {
         let nights = move || {
-            let mut pair = with_pg_cron(background_workers);
+            let mut pair = with_pg_cron(background_workers, 40);
             the_first_night(&pair);
             more_nights(&mut pair);
         };
@@ -214,5 +214,41 @@ fn pg_cron_runs_syncs_at_night_over_connections_and_in_background_workers() {
     });
     for way in ways {
         way.join().expect("all is well; if not, a thread has told what is not");
+    }
+}
+
+#[test]
+fn three_jobs_of_a_plain_role_that_begin_together_end_well_with_the_default_number_of_slots() {
+    if needs::lacks_module("pg_cron") {
+        return;
+    }
+    let mut pair = with_pg_cron("off", 8);
+    let [_, grants, _] = recipes();
+    pair.source.sql("CREATE ROLE reader LOGIN PASSWORD 'r'");
+    pair.persons(10);
+    pair.source.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader");
+    pair.target.sql(
+        "CREATE ROLE loader LOGIN; GRANT USAGE ON FOREIGN SERVER src TO loader; GRANT SELECT ON persons TO loader; CREATE SCHEMA loader AUTHORIZATION loader;
+         CREATE USER MAPPING FOR loader SERVER src OPTIONS (user 'reader', password 'r')",
+    );
+    pair.target.sql(grants);
+    let mut loader = pair.target.connect_as("loader");
+    for table in ["one", "two", "three"] {
+        let sql = format!(
+            "CREATE TABLE loader.{table} (LIKE persons) PARTITION BY RANGE (born);
+             SELECT cron.schedule('{table}', '@reboot', $$CALL cgpsync('loader.{table}', '20171231', 5, source_table => 'persons')$$)"
+        );
+        loader.batch_execute(&sql).expect(table);
+    }
+    loader
+        .batch_execute("SELECT cron.schedule_in_database('elsewhere', '0 0 31 2 *', 'SELECT 1', 'template1')")
+        .expect("a job in another database");
+    drop(loader);
+    restart(&mut pair.target);
+    until_ended(&pair.target, "3");
+    for table in ["one", "two", "three"] {
+        let (status, message) = outcome(&pair.target, table);
+        assert_eq!(status, "succeeded", "{table}: {message}");
+        assert_eq!(pair.target.text(&format!("SELECT count(*) FROM loader.{table}")), "120");
     }
 }

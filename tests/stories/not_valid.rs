@@ -1,5 +1,6 @@
 //! Constraints that are NOT VALID let rows be that break them, and a copy brings such rows.
 
+use crate::support::trio::Trio;
 use crate::support::{Pair, swapped};
 
 /// What the catalogs say of constraints and triggers of tables in schema public.
@@ -133,4 +134,39 @@ fn so_does_a_not_null_where_there_is_such_a_thing() {
         .batch_execute("INSERT INTO n VALUES (NULL)")
         .expect_err("new rows are checked");
     assert_eq!(error.code().expect("a code").code(), "23502");
+}
+
+#[test]
+fn on_another_server_it_is_left_out_of_an_exchange_and_named_by_a_truncate() {
+    let trio = Trio::persons(3);
+    trio.pair
+        .source
+        .sql("UPDATE persons SET note = 'odd' WHERE id = 2 AND born < '2017-02-01'");
+    trio.there.sql(
+        "ALTER TABLE persons ADD CONSTRAINT even CHECK (note <> 'odd') NOT VALID;
+         COMMENT ON CONSTRAINT even ON persons_201701 IS 'as it was'",
+    );
+    let rule = "SELECT pg_get_constraintdef(oid) || ' ' || obj_description(oid, 'pg_constraint') || coninhcount
+                FROM pg_constraint WHERE conrelid = 'persons_201701'::regclass AND conname = 'even'";
+    let before = trio.text(rule);
+    let (_, told) = trio.pair.told("'persons', '20170101', source => 'src'");
+    assert!(
+        told.contains("NOT VALID are left out while rows are loaded: \"even\""),
+        "{told}"
+    );
+    trio.same_rows("persons", "born < '2017-02-01'");
+    assert_eq!(trio.text(rule), before);
+    let call = "'persons', '20170101', source => 'src', since => '20170101', replace => 'truncate'";
+    let error = trio.pair.sync(call).expect_err("it is truncated with its constraints");
+    assert_eq!(error.code().code(), "23514", "{error:?}");
+    let detail = error.detail().expect("a detail");
+    assert!(
+        detail.contains("NOT VALID there") && detail.contains("Drop constraint \"even\" there"),
+        "{detail}"
+    );
+    trio.there.sql("ALTER TABLE persons DROP CONSTRAINT \"even\"");
+    trio.pair.copied(call);
+    trio.there
+        .sql("ALTER TABLE persons ADD CONSTRAINT even CHECK (note <> 'odd') NOT VALID");
+    trio.same_rows("persons", "born < '2017-02-01'");
 }

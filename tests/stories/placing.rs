@@ -50,7 +50,7 @@ fn a_schema_of_the_sources_is_used_where_it_exists_and_the_siblings_where_not() 
     );
     // The next night finds them by their bounds.
     assert_eq!(
-        pair.copied("'byhand', '2018', since => '2016', source_table => 't'")
+        pair.copied("'byhand', '2018', since => '20160101', source_table => 't'")
             .len(),
         3
     );

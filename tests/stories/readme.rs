@@ -8,7 +8,7 @@ use crate::support::{Pair, readme};
 const ELSEWHERE: &[(&str, &str, usize)] = &[
     ("Two commands", "sh", 1),
     ("A target that cannot load extensions", "sql", 1),
-    ("From pg_cron and psql", "sql", 2),
+    ("From pg_cron and psql", "sql", 3),
     ("From pg_cron and psql", "sh", 1),
     ("Coming from the old command-line tool", "sql", 1),
     ("Coming from the old command-line tool", "sh", 2),

@@ -3,50 +3,71 @@
 use crate::support::Pair;
 use crate::support::cluster::command;
 
-#[test]
-fn dump_and_restore_keep_history_and_watermarks() {
-    let pair = Pair::new();
-    pair.persons(5);
-    pair.copied("'persons', '20170201'");
-    let dump = command("pg_dump")
-        .args([
-            "-h",
-            &pair.target.dir.display().to_string(),
-            "-p",
-            &pair.target.port.to_string(),
-            "-U",
-            "postgres",
-            "postgres",
-        ])
-        .output()
-        .expect("pg_dump runs");
+/// Dumps the target's database with `arguments`, and restores it as another one, which is made as `database` says.
+fn restore(pair: &Pair, arguments: &[&str], database: &str) {
+    let (dir, port) = (pair.target.dir.display().to_string(), pair.target.port.to_string());
+    let place = ["-h", &dir, "-p", &port, "-U", "postgres"];
+    let dump = command("pg_dump").args(place).args(arguments).arg("postgres").output();
+    let dump = dump.expect("pg_dump runs");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let file = pair.target.dir.join("dump.sql");
     std::fs::write(&file, dump.stdout).expect("a file");
-    pair.target.sql("CREATE DATABASE copy");
-    let restore = command("psql")
-        .args([
-            "-h",
-            &pair.target.dir.display().to_string(),
-            "-p",
-            &pair.target.port.to_string(),
-            "-U",
-            "postgres",
-        ])
-        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "copy", "-f"])
+    pair.target.sql(&format!("CREATE DATABASE {database}"));
+    let psql = command("psql")
+        .args(place)
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f"])
         .arg(&file)
         .output()
         .expect("psql runs");
-    assert!(restore.status.success(), "{}", String::from_utf8_lossy(&restore.stderr));
-    let shown = command("psql")
-        .args(["-h", &pair.target.dir.display().to_string(), "-p", &pair.target.port.to_string(), "-U", "postgres", "-X", "-At", "-d", "copy"])
-        .args(["-c", "SELECT s.*, run_id, status, (SELECT count(*) FROM cgpsync_run_partition WHERE partition::text LIKE 'persons%'), nextval('cgpsync_run_id_seq')
-                      FROM sync_table s, cgpsync_run"])
-        .output()
-        .expect("psql runs");
+    assert!(psql.status.success(), "{}", String::from_utf8_lossy(&psql.stderr));
+}
+
+#[test]
+fn a_restore_elsewhere_keeps_history_and_points_and_goes_on_from_there() {
+    let pair = Pair::new();
+    pair.persons(5);
+    pair.target.sql("CREATE SCHEMA staging; CREATE TABLE staging.t (i int)");
+    pair.source.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (1)");
+    pair.copied("'persons', '20170301'");
+    pair.copied("'staging.t', source_table => 't'");
+    // Without the schema of a synced table; and with OIDs that are other tables' there.
+    restore(&pair, &["-N", "staging"], "copy");
+    let there = |sql: &str| pair.target.text_in("copy", sql);
     assert_eq!(
-        String::from_utf8_lossy(&shown.stdout).trim(),
-        "persons|20170201|1|done|2|2"
+        there("SELECT string_agg(run_id || status || table_name, ' ' ORDER BY run_id) FROM cgpsync_run"),
+        "1donepersons 2donestaging.t"
+    );
+    assert_eq!(there("SELECT nextval('cgpsync_run_id_seq')"), "3");
+    pair.target.sql_in(
+        "copy",
+        "CREATE USER MAPPING IF NOT EXISTS FOR postgres SERVER src OPTIONS (user 'postgres', password 'secret')",
+    );
+    let due = "SELECT string_agg(partition, ' ') FROM cgpsync_plan('persons', '20170301') WHERE action = 'copy'";
+    assert_eq!(
+        there(due),
+        "persons_201703",
+        "the point is that of the table of this name"
+    );
+    assert_eq!(
+        there("SELECT string_agg(partition, ' ') FROM cgpsync_sync('persons', '20170301')"),
+        "persons_201703"
+    );
+    assert_eq!(
+        there("SELECT string_agg(DISTINCT COALESCE(relation::regclass::text, 'none'), ' ') FROM cgpsync_run"),
+        "none persons"
+    );
+    // A partition that was emptied since is due, as before.
+    pair.target.sql_in("copy", "TRUNCATE persons_201701");
+    assert_eq!(
+        there("SELECT string_agg(partition, ' ' ORDER BY 1) FROM cgpsync_sync('persons', '20170301')"),
+        "persons_201701 persons_201703"
+    );
+    // A table of the name that was dropped with its schema is another one.
+    pair.target
+        .sql_in("copy", "CREATE SCHEMA staging; CREATE TABLE staging.t (i int)");
+    assert_eq!(
+        there("SELECT rows FROM cgpsync_sync('staging.t', source_table => 't')"),
+        "1"
     );
 }
 

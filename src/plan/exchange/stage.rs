@@ -59,7 +59,7 @@ impl<'a> Stage<'a> {
         let unlogged = if shape.persistence == "u" { "UNLOGGED " } else { "" };
         let table = self.table();
         // What is part of the statement is no statement of its own, which each segment would be told of. There a constraint that is NOT VALID would be valid.
-        let is_part = |check: &&Check| !check.definition.ends_with(" NOT VALID");
+        let is_part = |check: &&Check| !check.is_not_valid();
         let columns = shape.columns.iter().map(column_sql);
         let parts: Vec<String> = columns
             .chain(shape.checks.iter().filter(is_part).map(check_sql))
@@ -86,10 +86,7 @@ impl<'a> Stage<'a> {
             if !is_part(&check) {
                 all.push(format!("ALTER TABLE {table} ADD {}", check_sql(check)));
             }
-            if let Some(comment) = &check.comment {
-                let (name, comment) = (quote_ident(&check.name), quote_literal(comment));
-                all.push(format!("COMMENT ON CONSTRAINT {name} ON {table} IS {comment}"));
-            }
+            all.extend(self.comment_on(check));
         }
         if !options.is_empty() {
             all.push(format!("ALTER TABLE {table} SET ({})", options.join(", ")));
@@ -117,6 +114,34 @@ impl<'a> Stage<'a> {
             "ALTER TABLE {} ADD CONSTRAINT {BOUND} CHECK ({condition})",
             self.table()
         )
+    }
+
+    fn comment_on(&self, check: &Check) -> Option<String> {
+        let comment = quote_literal(check.comment.as_ref()?);
+        let name = quote_ident(&check.name);
+        Some(format!("COMMENT ON CONSTRAINT {name} ON {} IS {comment}", self.table()))
+    }
+
+    /// Drops the constraints that are NOT VALID, which the rows to come may break as those that were there before.
+    pub fn drop_not_valid(&self) -> Vec<String> {
+        let drop = |check: &Check| {
+            format!(
+                "ALTER TABLE {} DROP CONSTRAINT {}",
+                self.table(),
+                quote_ident(&check.name)
+            )
+        };
+        self.unit.not_valid().map(drop).collect()
+    }
+
+    /// Adds them again, with the rows there.
+    pub fn add_not_valid(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for check in self.unit.not_valid() {
+            all.push(format!("ALTER TABLE {} ADD {}", self.table(), check_sql(check)));
+            all.extend(self.comment_on(check));
+        }
+        all
     }
 
     /// Gives the table, which is `made` as yet, the unit's grants instead of those that default privileges have given it.

@@ -129,7 +129,8 @@ impl Span {
         let (what, end_tm) = &self.said;
         let since = request.since.as_deref().unwrap_or("");
         let message = format!("{what} \"{end_tm}\" is earlier than since \"{since}\"");
-        Err(Error::bad_parameter(message))
+        Err(Error::bad_parameter(message)
+            .hint("Pass an earlier since, or an end_tm => '...' that is not earlier: left out, it is the point in sync_table."))
     }
 
     /// Which leaves are compared.

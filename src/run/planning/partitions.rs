@@ -37,11 +37,7 @@ pub fn planned_units(
             continue;
         }
         if leaf.table.foreign {
-            return Err(Error::new(
-                sqlstate::WRONG_OBJECT_TYPE,
-                format!("partition {} is a foreign table", leaf.table.relation),
-            )
-            .hint("Detach it: its rows are not in this database."));
+            return Err(foreign(sides, leaf.table)?);
         }
         let read = twins.source_of(leaf)?;
         is_sliced |= !read.whole;
@@ -87,6 +83,32 @@ pub fn planned_units(
         }
     });
     Ok(planned.collect())
+}
+
+/// The error for a partition whose rows are elsewhere.
+fn foreign(sides: &Sides<'_>, table: &Relation) -> Result<Error> {
+    let name = &table.relation;
+    let error = Error::new(
+        sqlstate::WRONG_OBJECT_TYPE,
+        format!("partition {name} is a foreign table"),
+    )
+    .detail("Its rows are not in this database.");
+    let not_due = "Choose end_tm and since so that it is not due";
+    Ok(match parent_of(&sides.target.root, table.oid) {
+        Some(parent) if !sides.at.is_classic()? => {
+            let parent = &parent.relation;
+            error.hint(format!("{not_due}, or ALTER TABLE {parent} DETACH PARTITION {name}."))
+        }
+        _ => error.hint(format!("{not_due}.")),
+    })
+}
+
+fn parent_of(node: &Node<Relation>, oid: u32) -> Option<&Relation> {
+    let children = &node.level.as_ref()?.children;
+    match children.iter().any(|child| child.table.oid == oid) {
+        true => Some(&node.table),
+        false => children.iter().find_map(|child| parent_of(child, oid)),
+    }
 }
 
 /// What the rows of a leaf satisfy: its slice, without what other partitions take, or will when they are created.

@@ -72,7 +72,9 @@ impl Store {
                 "extension \"cgpsync\" was dropped while it was at work",
             )
             .detail("Partitions that were done stay done; nothing else was changed.")
-            .hint("Use CREATE EXTENSION cgpsync, and run the same call again."),
+            .hint(
+                "Use CREATE EXTENSION cgpsync. Its servers, user mappings, foreign tables and remembered points were dropped with it: make them again, then run the same call.",
+            ),
             _ => error,
         })
     }

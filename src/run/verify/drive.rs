@@ -125,8 +125,8 @@ fn with_holders(session: &mut Session, work: &Work, error: Error) -> Error {
         return error;
     };
     match lock_holders(session, relation) {
-        Ok(holders) => name_holders(error, "it over there", &holders),
-        Err(_) => error,
+        Some(holders) => name_holders(error, "it over there", &holders),
+        None => error,
     }
 }
 

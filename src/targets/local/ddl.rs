@@ -88,7 +88,7 @@ fn check_bounds(creation: &Creation) -> Result<()> {
          FROM pg_class c JOIN pg_roles w ON w.oid = c.relowner WHERE c.oid = $1::oid",
         &parent,
     )?;
-    let keys = keys.first().ok_or_else(|| Error::internal("no table"))?;
+    let keys = keys.first().ok_or_else(|| facts::gone(creation.parent))?;
     let all = creation.tables.iter().flat_map(|table| &table.keys).map(String::as_str);
     for key in all.chain(keys.text(0)) {
         let column = columns
@@ -115,8 +115,13 @@ fn check_bounds(creation: &Creation) -> Result<()> {
 /// Drops a partition of `table` that still has the bounds it was planned with, and nothing that depends on it; gives its name, quoted
 /// and qualified.
 pub fn drop_partition(table: u32, partition: u32, bound: &str) -> Result<String> {
-    lock_parents(partition)?;
-    xact::without_snapshot(|| relation::lock(partition, Against::Everybody));
+    let called = facts::qualified_name(partition)?;
+    report::catch(|| {
+        lock_parents(partition)?;
+        xact::without_snapshot(|| relation::lock(partition, Against::Everybody));
+        Ok(())
+    })
+    .map_err(|error| explain_drop(error, &called))?;
     let name = facts::qualified_name(partition)?;
     let (parents, bounds) = load::place_of(partition, table)?;
     if !parents.contains(&table) || bounds != bound {
@@ -136,6 +141,7 @@ pub fn explain_drop(error: Error, name: &str) -> Error {
     let hint = match error.sqlstate.as_str() {
         sqlstate::INSUFFICIENT_PRIVILEGE => "Call as its owner, or pass vanished => 'keep'.",
         sqlstate::DEPENDENT_OBJECTS => "Drop what depends on it first, or pass vanished => 'keep'.",
+        sqlstate::LOCK_NOT_AVAILABLE => "Raise cgpsync.lock_timeout, or sync when it is not in use.",
         _ => "",
     };
     let error = error.within(&format!("cannot drop partition {name}, which the source has no more"));
@@ -148,9 +154,9 @@ pub fn explain_drop(error: Error, name: &str) -> Error {
 /// The server's error, led by what was being done, with what to do about it.
 pub fn explain_creation(error: Error, creation: &Creation) -> Error {
     let hint = match error.sqlstate.as_str() {
-        sqlstate::DUPLICATE_TABLE => {
-            "Rename the relation that has this name, or create a partition for these rows under another name"
-        }
+        sqlstate::DUPLICATE_TABLE => "Run the same call again: it takes a free name",
+        sqlstate::UNDEFINED_TABLE => "Run the same call again: it plans with the partitions there are",
+        sqlstate::LOCK_NOT_AVAILABLE => "Raise cgpsync.lock_timeout, or sync when it is not in use",
         sqlstate::CHECK_VIOLATION => {
             "Rows of the new partition are in the default partition: delete them there (the run copies them again) or move them"
         }

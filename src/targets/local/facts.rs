@@ -85,7 +85,8 @@ pub fn name_and_types(oid: u32) -> Result<(String, HashMap<String, String>)> {
     Ok((quote_qualified(&row.string(0)?, &row.string(1)?), types))
 }
 
-fn gone(oid: u32) -> Error {
+/// The error for a relation that was there when it was planned.
+pub fn gone(oid: u32) -> Error {
     Error::new(
         sqlstate::UNDEFINED_TABLE,
         format!("relation with OID {oid} does not exist any more"),

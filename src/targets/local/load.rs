@@ -246,12 +246,20 @@ fn lock(unit: u32, ahead: &Ahead, own_reader: Option<&str>) -> Result<()> {
     if let (Way::Truncate, Some(reader)) = (ahead.way, own_reader)
         && xact::with_snapshot(|| facts::has_locked(reader, unit))?
     {
+        let hint = match &ahead.obstacle {
+            Some(obstacle) => format!(
+                "It has to be truncated, as {obstacle}: remove that, or read a table that does not lead back to this one."
+            ),
+            None => "Pass replace => 'swap', which lets it read to the end, or read a table that does not lead back to this one.".to_owned(),
+        };
         return Err(Error::new(
             sqlstate::OBJECT_IN_USE,
             format!("{} cannot be truncated: what is read has it locked", ahead.name),
         )
-        .detail(format!("The source is this server, where process {reader} reads it for this run."))
-        .hint("Pass replace => 'swap', which lets it read to the end, or read a table that does not lead back to this one."));
+        .detail(format!(
+            "The source is this server, where process {reader} reads it for this run."
+        ))
+        .hint(hint));
     }
     let against = match ahead.way {
         Way::Truncate => Against::Everybody,

@@ -190,7 +190,8 @@ impl Local {
                 false => Err(Error::new(
                     sqlstate::OBJECT_IN_USE,
                     format!("{name} was renamed while it was to be compared"),
-                )),
+                )
+                .hint("Run the same call again.")),
             }
         };
         let locked = tried(|| units.iter().try_for_each(lock))?;

@@ -36,18 +36,24 @@ pub fn owner(oid: u32) -> Result<u32> {
 /// mapping. The server's error otherwise.
 pub fn reader_of(oid: u32) -> Result<u32> {
     let rows = facts::ask(
-        "SELECT has_table_privilege(oid, 'SELECT'), row_security_active(oid), relname, relkind = 'f' FROM pg_class
-         WHERE oid = $1::oid",
+        "SELECT has_table_privilege(c.oid, 'SELECT'), row_security_active(c.oid), c.relname, c.relkind = 'f',
+                format('%I.%I', n.nspname, c.relname), quote_ident(current_user)
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
         &[Some(&oid.to_string())],
     )?;
     let row = rows.first().ok_or_else(|| Error::internal("no table"))?;
     let name = row.string(2)?;
-    let denied = |message: String| Err(Error::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+    let denied = |message: String| Error::new(sqlstate::INSUFFICIENT_PRIVILEGE, message);
     match (row.is(0), row.is(1)) {
-        (false, _) => denied(format!("permission denied for table {name}")),
-        (_, true) => denied(format!(
+        (false, _) => {
+            let (table, role) = (row.string(4)?, row.string(5)?);
+            Err(denied(format!("permission denied for table {name}"))
+                .hint(format!("GRANT SELECT ON {table} TO {role}.")))
+        }
+        (_, true) => Err(denied(format!(
             "query would be affected by row-level security policy for table \"{name}\""
-        )),
+        ))
+        .hint("Call as the table's owner or as a role with BYPASSRLS.")),
         _ if row.is(3) => Ok(backend::current_role()),
         _ => owner(oid),
     }

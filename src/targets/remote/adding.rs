@@ -147,8 +147,10 @@ pub fn drop(session: &mut Session, unit: &Described, name: &str, limits: Limits)
     }
     let root = parents.last().map_or(name, String::as_str);
     let way = steps::way(root, &steps[..steps.len().saturating_sub(alone)]);
-    let (alter, called) =
-        way.ok_or_else(|| Error::unsupported("no name, rank or value tells the partition from others"))?;
+    let (alter, called) = way.ok_or_else(|| {
+        Error::unsupported("no name, rank or value tells the partition from others")
+            .hint("Drop it there by hand, or pass vanished => 'keep' or 'empty'.")
+    })?;
     session.batch(&format!("{alter} DROP PARTITION {called}"))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Remote, run_lock};
 use crate::catalog::Database;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_qualified;
 use crate::plan::tables::Unit;
 
@@ -52,7 +52,14 @@ pub fn unit_of(remote: &Remote, oid: u32) -> Result<Unit> {
     let rows = remote.session()?.query(&format!(
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {oid}"
     ))?;
-    let row = rows.first().ok_or_else(|| Error::protocol("a table is gone"))?;
+    let gone = || {
+        let message = format!(
+            "relation with OID {oid} does not exist on server \"{}\" any more",
+            remote.server()
+        );
+        Error::new(sqlstate::UNDEFINED_TABLE, message).hint("Run the same call again.")
+    };
+    let row = rows.first().ok_or_else(gone)?;
     Ok(Unit {
         name: quote_qualified(&row.string(0)?, &row.string(1)?),
         oid: Some(oid),

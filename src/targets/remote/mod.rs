@@ -13,6 +13,7 @@
 mod adding;
 mod analyzing;
 mod creating;
+mod functions_there;
 mod own_defaults;
 mod portrait;
 mod replacing;
@@ -26,7 +27,7 @@ use crate::catalog::server::Product;
 use crate::catalog::table::{self, Found};
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::{backend, spi};
-use crate::plan::copy_sql::{quote_literal, quote_qualified};
+use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use crate::plan::creation::Creation;
 use crate::plan::tables::Unit;
 use crate::row::Row;
@@ -349,7 +350,7 @@ pub fn open_to_write(server: &str, name: &str, connect_timeout: Duration, lock_t
 /// Refuses what is not known well enough: values must mean there what they mean here.
 fn check_server(session: &mut Session) -> Result<()> {
     let name = session.name().to_owned();
-    let wrong = |what: &str| Err(Error::unsupported(format!("server \"{name}\" {what}")));
+    let wrong = |what: &str| Error::unsupported(format!("server \"{name}\" {what}"));
     let server = session.server();
     let is_known = match server.product {
         Product::PostgreSql => server.is_declarative(),
@@ -358,12 +359,16 @@ fn check_server(session: &mut Session) -> Result<()> {
         _ => false,
     };
     if !is_known {
-        return wrong(
+        return Err(wrong(
             "is no PostgreSQL of version 10 or later, nor a Greenplum of version 6 or later, as a target on another server must be",
-        );
+        ));
     }
     if !session.is_in_utf8() {
-        return wrong("has a database in another encoding than UTF8, which a target must have");
+        let error = wrong("has a database in another encoding than UTF8, which a target must have");
+        return Err(error.hint(format!(
+            "Name a database with encoding UTF8: ALTER SERVER {} OPTIONS (SET dbname '...').",
+            quote_ident(&name)
+        )));
     }
     Ok(())
 }

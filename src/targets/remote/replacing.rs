@@ -1,6 +1,7 @@
 //! Replacing the rows of one unit over there, in one transaction: afterwards the unit holds exactly what the source sent, or the transaction is undone
 //! and it holds what it held.
 
+use super::functions_there::with_roles_path;
 use super::own_defaults::{other_defaults, set_defaults};
 use super::portrait::{self, gone, parts};
 use super::{Remote, staging};
@@ -9,7 +10,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::pg::xact;
 use crate::plan::copy_sql::{copy_in, quote_ident};
 use crate::plan::exchange::stage::Stage;
-use crate::plan::exchange::{Described, obstacle};
+use crate::plan::exchange::{self, Described, obstacle};
 use crate::plan::replace::{Replace, Way};
 use crate::plan::shares::Shares;
 use crate::source::{Reader, Size};
@@ -70,7 +71,10 @@ pub fn replace(
         remark: None,
         storage: commit(remote, session, what, (&unit, stamp.as_deref()), &into)?,
         obstacle,
-        unchecked: Vec::new(),
+        unchecked: match into {
+            Into::Stage(..) => unit.not_valid().map(|check| quote_ident(&check.name)).collect(),
+            Into::Unit => Vec::new(),
+        },
     };
     xact::transaction(|| record(&loaded))?;
     Ok(loaded)
@@ -159,8 +163,15 @@ fn load(
         condition,
         unit.facts.method == "heap",
     );
-    let loaded = session.copy_in(&sql).and_then(|copy| copy.load(&mut rows_of_source));
-    let loaded = loaded.map_err(|error| into.in_units_terms(error))?;
+    if let Into::Stage(stage, _) = into {
+        run_all(session, &stage.drop_not_valid())?;
+    }
+    // Triggers, which no definition tells of, keep it from being exchanged.
+    let follows_path = matches!(into, Into::Unit) || unit.names_others_code();
+    let loaded = with_roles_path(session, follows_path, |session| {
+        session.copy_in(&sql).and_then(|copy| copy.load(&mut rows_of_source))
+    });
+    let loaded = loaded.map_err(|error| into.in_units_terms(not_valid(error, unit)))?;
     let rows = complete(rows_of_source.rows()?, loaded, what.filter)?;
     set_defaults(
         session,
@@ -171,6 +182,27 @@ fn load(
         rows,
         bytes: rows_of_source.bytes(),
     })
+}
+
+fn run_all(session: &mut Session, statements: &[String]) -> Result<()> {
+    match statements.is_empty() {
+        true => Ok(()),
+        false => session.batch(&statements.join("; ")),
+    }
+}
+
+/// The error of a row that breaks a constraint, with what to do if that one is NOT VALID: a unit that is truncated has all of them.
+fn not_valid(error: Error, unit: &Described) -> Error {
+    let broken = |check: &&exchange::Check| error.message.contains(&format!("\"{}\"", check.name));
+    match unit.not_valid().find(broken) {
+        Some(check) if error.sqlstate == sqlstate::CHECK_VIOLATION => {
+            let name = quote_ident(&check.name);
+            error
+                .detail_first(&format!("Constraint {name} is NOT VALID there, and a partition that is truncated is loaded with it."))
+                .hint(format!("Drop constraint {name} there, call again, and add it again with NOT VALID; or correct the rows on the source."))
+        }
+        _ => error,
+    }
 }
 
 /// Shows the rows; gives what the unit is known by from now on.
@@ -188,8 +220,11 @@ fn commit(
             Ok(storage)
         }
         Into::Stage(stage, oid) => {
-            let built = staging::build_indexes(session, stage);
+            let built = with_roles_path(session, unit.names_others_code(), |session| {
+                staging::build_indexes(session, stage)
+            });
             built.map_err(|error| into.in_units_terms(error))?;
+            run_all(session, &stage.add_not_valid())?;
             let storage = storage_of(session, *oid)?;
             let queued = staging::queue(remote, session, stage, what.limits);
             queued.map_err(|error| into.in_units_terms(error))?;

@@ -290,10 +290,10 @@ pub fn named(error: Error, session: &mut Session, unit: &str) -> Error {
         return error;
     }
     match source::lock_holders(session, unit) {
-        Ok(holders) => {
+        Some(holders) => {
             let where_it_is = format!("it or its parent on server \"{}\"", session.name());
             name_holders(error, &where_it_is, &holders)
         }
-        Err(_) => error,
+        None => error,
     }
 }

@@ -99,7 +99,8 @@ impl Remote {
                 "a partition on server \"{}\" has control characters in its name: {}",
                 self.server(),
                 tame(odd)
-            )));
+            ))
+            .hint("Rename it there: ALTER TABLE ... RENAME TO ...."));
         }
         let mut keys = BTreeSet::new();
         for_each_key(&mut table.root, &mut |key| {
@@ -134,7 +135,8 @@ impl Remote {
                 "key \"{name}\" of table {} on server \"{}\" is of a type that this server does not have",
                 self.name(),
                 self.server()
-            ))),
+            ))
+            .hint("Call cgpsync on a server of that one's version or later, or in the table's own database.")),
         }
     }
 
@@ -145,7 +147,7 @@ impl Remote {
             self.name(),
             self.server()
         ))
-        .hint("Such a table can be planned for in its own database.")
+        .hint("Create the extension in the table's own database and sync it there, or partition it by columns of built-in types.")
     }
 
     /// See [`crate::targets::Target::is_empty`]. Who has it locked is not waited for.

@@ -208,15 +208,22 @@ impl TlsOptions {
             return Ok(());
         }
         if local && mode >= Mode::Require {
+            let hint = match self.roots {
+                // Without sslmode it would mean the same.
+                Some(Roots::System) => {
+                    "Drop option sslrootcert, and sslmode if it is set, or set host to a name or address."
+                }
+                _ => "Drop option sslmode, or set host to a name or address.",
+            };
             return bad(format!("sslmode \"{}\" cannot be had on a Unix socket", mode.name()))
-                .map_err(|e| e.hint("Drop option sslmode, or set host to a name or address."));
+                .map_err(|e| e.hint(hint));
         }
         if self.roots.is_none() {
             if mode >= Mode::VerifyCa {
                 return bad(format!("sslmode \"{}\" needs option sslrootcert", mode.name())).map_err(|e| {
                     e.hint(
                         "Set sslrootcert to a file with the certificate of the authority that signed the server's, \
-                         or to \"system\" for those this machine trusts.",
+                         or, with sslmode \"verify-full\", to \"system\" for those this machine trusts.",
                     )
                 });
             }

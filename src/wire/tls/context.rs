@@ -67,7 +67,10 @@ fn trust(context: &mut SslContextBuilder, roots: &Roots, tls: &TlsOptions) -> Re
     match roots {
         Roots::System => context
             .set_default_verify_paths()
-            .map_err(|e| unusable("could not load the root certificates of the system", &e))?,
+            .map_err(|e| unusable("could not load the root certificates of the system", &e))
+            .map_err(|e| {
+                e.hint("Install the system's certificates (package ca-certificates), or set sslrootcert to a file.")
+            })?,
         Roots::File(file) => {
             let what = "root certificate file";
             let bytes = Opened::open(what, file)?.read()?;
@@ -168,20 +171,22 @@ fn read_key(file: &str, tls: &TlsOptions, limit: Duration) -> Result<PKey<Privat
             .or_else(|error| PKey::private_key_from_der(&bytes).map_err(|_| error))
             .map_err(|error| format!("OpenSSL: {}.", text(&error)))
     };
+    let failed =
+        |reason: &str| Error::bad_parameter(format!("could not load private key file \"{file}\"")).detail(reason);
     let decrypted = Aside::start("private key", decrypt).and_then(|thread| thread.wait(Instant::now() + limit));
     let key = match decrypted {
         Ok(key) => key,
-        Err(error) if error.kind() == ErrorKind::TimedOut => Err(format!(
-            "It was not decrypted within {} s: its count of iterations may be too high.",
-            limit.as_secs()
-        )),
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            let seconds = limit.as_secs();
+            return Err(failed(&format!(
+                "It was not decrypted within {seconds} s: its count of iterations may be too high."
+            ))
+            .hint("Raise connect_timeout, or encrypt the key anew with fewer iterations: openssl pkcs8 -topk8 -iter 2048 -in ... -out ...."));
+        }
         Err(error) => Err(format!("{error}.")),
     };
-    key.map_err(|reason| {
-        Error::bad_parameter(format!("could not load private key file \"{file}\""))
-            .detail(reason)
-            .hint("If it is encrypted, option sslpassword of the user mapping must be its password.")
-    })
+    let hint = "If it is encrypted, option sslpassword of the user mapping must be its password.";
+    key.map_err(|reason| failed(&reason).hint(hint))
 }
 
 fn parse(what: &str, file: &str, bytes: &[u8]) -> Result<Pem> {

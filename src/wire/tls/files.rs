@@ -16,6 +16,10 @@ const LONGEST_IN_ALL: usize = 16 << 20;
 /// Most entries of a directory, whatever their names.
 const MOST_ENTRIES: usize = 10_000;
 
+/// What helps with a file that cannot be had: often it is one of the client's.
+const WHOSE: &str = "It is read on this server, by the operating system's user that runs it: the option must name a file (sslcrldir: a directory) \
+                     there that this user may read.";
+
 /// A regular file that is open.
 pub struct Opened<'a> {
     file: File,
@@ -32,7 +36,7 @@ impl<'a> Opened<'a> {
         // Some devices do something when they are opened, so it is looked at first; and once more after, as it may be another by then.
         let checked = |facts: Metadata| match facts.is_file() {
             true => Ok(facts),
-            false => Err(Error::bad_parameter(format!("{what} \"{path}\" is not a regular file"))),
+            false => Err(Error::bad_parameter(format!("{what} \"{path}\" is not a regular file")).hint(WHOSE)),
         };
         checked(std::fs::metadata(path).map_err(failed)?)?;
         let file = File::options()
@@ -106,7 +110,12 @@ pub fn is_hashed(name: &[u8]) -> bool {
 }
 
 fn unreadable(what: &str, path: &str, error: &io::Error) -> Error {
-    Error::bad_parameter(format!("could not read {what} \"{path}\"")).detail(format!("{error}."))
+    let reason = error.to_string();
+    // The system's words without its number.
+    let reason = reason.split(" (os error").next().unwrap_or_default();
+    Error::bad_parameter(format!("could not read {what} \"{path}\""))
+        .detail(format!("{reason}."))
+        .hint(WHOSE)
 }
 
 #[cfg(test)]
