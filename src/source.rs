@@ -2,6 +2,7 @@
 //! was read is still what was planned.
 
 pub mod clock;
+mod first_row;
 mod in_the_way;
 mod unchanged;
 
@@ -226,11 +227,6 @@ fn is_one_table_sql(relation: &str, is_classic: bool) -> String {
     )
 }
 
-fn hex(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2).map(std::str::from_utf8);
-    pairs.map(|pair| u8::from_str_radix(pair.ok()?, 16).ok()).collect()
-}
-
 /// How big a portion is, and among whom a run's work is shared.
 #[derive(Debug, Clone, Copy)]
 pub struct Size<'a> {
@@ -341,35 +337,6 @@ impl Reader {
             true => copy_table_out(columns, &portion.relation, binary),
             false => portion.copy_sql(columns, binary, None),
         }
-    }
-
-    /// Values of the first row of `portion` that the server comes upon, as text; None where there is none.
-    pub fn first_row(&mut self, portion: &Portion, columns: &[String]) -> Result<Option<Vec<Option<String>>>> {
-        // In hexadecimal digits: the session sends text in the server's encoding.
-        let one = |column: &String| {
-            format!(
-                "encode(convert_to(CAST({} AS text), 'UTF8'), 'hex')",
-                quote_ident(column)
-            )
-        };
-        let columns: Vec<String> = columns.iter().map(one).collect();
-        let filter = portion
-            .filter
-            .as_ref()
-            .map_or(String::new(), |filter| format!(" WHERE {filter}"));
-        let sql = format!(
-            "SELECT {} FROM {}{filter} LIMIT 1",
-            columns.join(", "),
-            portion.relation
-        );
-        let rows = self.session.query(&sql)?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let value = |at| {
-            row.text(at)
-                .and_then(hex)
-                .and_then(|bytes| String::from_utf8(bytes).ok())
-        };
-        Ok(Some((0..columns.len()).map(value).collect()))
     }
 
     /// Sends a COPY.

@@ -21,6 +21,9 @@ struct Header {
 /// In the place of a run's id.
 const NO_SLOT: i64 = -1;
 
+/// The same: the coordinator has another version of the library.
+const OTHER_VERSION: i64 = -2;
+
 /// What a coordinator answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -28,6 +31,8 @@ pub enum Answer {
     Run(i64),
     /// there is no slot for a worker: nothing was begun
     NoSlot,
+    /// it has another version of the library than the caller: nothing was begun
+    OtherVersion,
 }
 
 /// The mapped segment.
@@ -162,11 +167,17 @@ impl Handoff {
         self.header().run_id.store(NO_SLOT, Ordering::Release);
     }
 
+    /// Or that it has another version of the library than the caller, which was loaded before the package was changed.
+    pub fn set_other_version(self) {
+        self.header().run_id.store(OTHER_VERSION, Ordering::Release);
+    }
+
     /// None until the coordinator has answered.
     pub fn answer(self) -> Option<Answer> {
         match self.header().run_id.load(Ordering::Acquire) {
             0 => None,
             NO_SLOT => Some(Answer::NoSlot),
+            OTHER_VERSION => Some(Answer::OtherVersion),
             run_id => Some(Answer::Run(run_id)),
         }
     }

@@ -216,9 +216,8 @@ mod tests {
         );
         let mut source = tree.source_table();
         let level = source.root.level.as_mut().expect("a level");
-        level.children[0].level.as_mut().expect("a level").children[1]
-            .table
-            .readable = false;
+        let closed = &mut level.children[0].level.as_mut().expect("a level").children[1].table;
+        (closed.oid, closed.readable) = (2, false);
         level.children[1].table.readable = false;
         assert_eq!(reads(&tree, &source), ["=a_1", "a", "=b_1", "=b_2"]);
         source.root.level.as_mut().expect("a level").children[0].table.readable = false;

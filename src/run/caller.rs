@@ -1,6 +1,6 @@
 //! The calling backend's side of a run: checks, starts the coordinator, waits, cancels.
 
-use super::request::{Call, Request};
+use super::request::{Call, Request, VERSION};
 use super::starting::{self, Started};
 use super::state::Store;
 use super::state::rows::UnitResult;
@@ -120,6 +120,7 @@ pub fn request(call: Call, check_table: impl FnOnce(u32) -> Result<Option<String
     )?;
     let date_style = rows.first().ok_or_else(|| Error::internal("no DateStyle"))?;
     Ok(Request {
+        version: VERSION.to_owned(),
         table: call.table,
         end_tm: call.end_tm,
         parallelism: call.parallelism,

@@ -90,7 +90,10 @@ fn start(birth: Birth) -> Result<Option<Run>> {
     let Some((handoff, bytes)) = Handoff::attach(birth.argument)? else {
         return Ok(None);
     };
-    let mut request: Request = serde_json::from_slice(&bytes).map_err(|e| Error::internal(e.to_string()))?;
+    let Some(mut request) = Request::handed_over(&bytes)? else {
+        handoff.set_other_version();
+        return Ok(None);
+    };
     // No client's options reach this process.
     let cap = request.max_parallelism.unwrap_or_else(settings::max_parallelism);
     let wanted = request.parallelism;

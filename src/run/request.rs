@@ -59,9 +59,15 @@ impl Call {
     }
 }
 
+/// The library's version. Both ends of a hand-over must have one.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// What a call asks for: handed to the coordinator and kept in cgpsync_run.arguments.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
+    /// of the library that has made it
+    #[serde(default)]
+    pub version: String,
     /// OID of the target table
     pub table: u32,
     /// as given; None: today
@@ -106,6 +112,16 @@ pub struct Request {
 }
 
 impl Request {
+    /// Reads what a caller has handed over; None where its library is of another version, whatever that asks for.
+    pub fn handed_over(bytes: &[u8]) -> Result<Option<Request>> {
+        let broken = |error: serde_json::Error| Error::internal(error.to_string());
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(broken)?;
+        if value.get("version").and_then(serde_json::Value::as_str) != Some(VERSION) {
+            return Ok(None);
+        }
+        serde_json::from_value(value).map(Some).map_err(broken)
+    }
+
     /// From here to the end of the transaction, waits for a lock are limited as the caller wants it.
     pub fn limit_lock_waits(&self) -> Result<()> {
         backend::set_config("lock_timeout", &self.lock_timeout_ms.to_string(), true)
@@ -161,4 +177,30 @@ pub fn retry_remark(error: &Error, attempt: u32, delay: Duration) -> String {
         error.sqlstate,
         delay.as_secs_f64()
     )
+}
+
+/// The last error, and how many there were.
+pub fn after_attempts(error: Error, attempt: u32) -> Error {
+    if attempt <= 1 {
+        return error;
+    }
+    let text = format!("This was attempt {attempt}; the ones before failed too.");
+    error.more_detail(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_hands_over_is_not_read() {
+        let of = |json: &str| Request::handed_over(json.as_bytes());
+        assert!(
+            of(r#"{"table": 1}"#).is_ok_and(|request| request.is_none()),
+            "0.2.0 said none"
+        );
+        assert!(of(r#"{"version": "9.9.9", "columns": 7}"#).is_ok_and(|request| request.is_none()));
+        assert!(of(&format!(r#"{{"version": "{VERSION}"}}"#)).is_err());
+        assert!(of("{").is_err());
+    }
 }

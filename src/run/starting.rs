@@ -1,14 +1,16 @@
-//! Starting a run's processes from the calling backend. A run needs two slots for background workers, its coordinator's and that of one worker, and gets both
+//! Starting a run's processes from the calling backend, and what the first worker does until its run is planned. A run needs two slots for background workers, its coordinator's and that of one worker, and gets both
 //! or none: coordinators that had all slots and no worker would wait for each other. While there are not two, the call waits for them, one call after the other.
 
 use super::cycle::SelfCheck;
-use super::request::Request;
+use super::request::{Request, VERSION};
+use super::state::Store;
+use super::state::status::RunState;
 use super::watch::TICK;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::handoff::{Answer, Handoff, Hold};
 use crate::pg::lock::{Turn, Waiting};
-use crate::pg::{self, backend, report};
+use crate::pg::{self, backend, report, xact};
 use std::time::{Duration, Instant};
 
 /// How often a call that waits for slots tries.
@@ -16,6 +18,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// How often one that waits for its turn does at first.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long the row of a run that has just begun may take to be there.
+const ROW_LIMIT: Duration = Duration::from_secs(60);
+/// Most plans are there by then.
+const SOON: Duration = Duration::from_millis(200);
 
 /// A run that has begun: its row is there.
 pub struct Started {
@@ -96,6 +103,18 @@ fn answer(handoff: Handoff, coordinator: Handle, let_go: &impl Fn()) -> Result<O
         let state = coordinator.state();
         match handoff.answer() {
             Some(Answer::Run(run_id)) => return Ok(Some(run_id)),
+            Some(Answer::OtherVersion) => {
+                return Err(Error::new(
+                    sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    "this session has another version of cgpsync's library loaded than the server has now",
+                )
+                .detail(format!(
+                    "It is {VERSION}. A package was installed after the session had used cgpsync."
+                ))
+                .hint(
+                    "Reconnect, and use ALTER EXTENSION cgpsync UPDATE in this database if that has not been done.",
+                ));
+            }
             // Its own slot is free as well when it is gone.
             Some(Answer::NoSlot) if state == State::Stopped => return Ok(None),
             None if state == State::Stopped => {
@@ -115,4 +134,23 @@ fn answer(handoff: Handoff, coordinator: Handle, let_go: &impl Fn()) -> Result<O
             self_check.run(pid, None)?;
         }
     }
+}
+
+/// The first worker is started with its run, so that there is one, and waits until there is something to do. False where there will be nothing.
+pub fn until_planned(id: i64) -> Result<bool> {
+    backend::show_activity(Some(&format!("run {id}: waiting for its plan")));
+    let store = xact::transaction(Store::open)?;
+    let begin = Instant::now();
+    while !background::termination_requested() {
+        match xact::transaction(|| store.state(id))? {
+            Some(RunState::Running) => return Ok(true),
+            Some(RunState::Planning) => {}
+            // The row is committed a moment after this process was started, or never.
+            None if begin.elapsed() < ROW_LIMIT => {}
+            _ => break,
+        }
+        let pause = if begin.elapsed() < SOON { 5 } else { 50 };
+        pg::wait::wait(None, Duration::from_millis(pause));
+    }
+    Ok(false)
 }

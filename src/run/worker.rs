@@ -2,11 +2,11 @@
 //! back, to be claimed again by whoever is free when its time has come.
 
 use super::process::prepare_session;
-use super::request::retry_remark;
+use super::request::{after_attempts, retry_remark};
 use super::sessions::{connect_target, open_for_run};
+use super::starting::until_planned;
 use super::state::Store;
 use super::state::rows::{Claim, ClaimedUnit, RunInfo};
-use super::state::status::RunState;
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::background::{self, Birth};
 use crate::pg::board::{Board, Snapshot};
@@ -57,30 +57,6 @@ pub fn main(birth: Birth) {
         report::raise(error);
     }
 }
-
-/// The first worker is started with its run, so that there is one, and waits until there is something to do. False where there will be nothing.
-fn until_planned(id: i64) -> Result<bool> {
-    backend::show_activity(Some(&format!("run {id}: waiting for its plan")));
-    let store = xact::transaction(Store::open)?;
-    let begin = Instant::now();
-    while !background::termination_requested() {
-        match xact::transaction(|| store.state(id))? {
-            Some(RunState::Running) => return Ok(true),
-            Some(RunState::Planning) => {}
-            // The row is committed a moment after this process was started, or never.
-            None if begin.elapsed() < ROW_LIMIT => {}
-            _ => break,
-        }
-        let pause = if begin.elapsed() < SOON { 5 } else { 50 };
-        wait::wait(None, Duration::from_millis(pause));
-    }
-    Ok(false)
-}
-
-/// How long the row of a run that has just begun may take to be there.
-const ROW_LIMIT: Duration = Duration::from_secs(60);
-/// Most plans are there by then.
-const SOON: Duration = Duration::from_millis(200);
 
 struct Worker {
     id: i64,
@@ -418,13 +394,4 @@ impl Worker {
         }
         error
     }
-}
-
-/// The last error, and how many there were.
-fn after_attempts(error: Error, attempt: u32) -> Error {
-    if attempt <= 1 {
-        return error;
-    }
-    let text = format!("This was attempt {attempt}; the ones before failed too.");
-    error.more_detail(&text)
 }

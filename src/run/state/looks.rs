@@ -2,11 +2,31 @@
 
 use super::Store;
 use super::rows::{EndedUnit, RunRow, UnitResult, Wait};
+use super::runs::IS_ALIVE;
 use super::status::{RunState, UnitState};
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::row::Row;
 
 impl Store {
+    /// Whether the run's coordinator is there.
+    pub fn is_alive(&self, run_id: i64) -> Result<bool> {
+        let rows = self.read_latest(
+            &format!("SELECT {IS_ALIVE} FROM @.cgpsync_run r WHERE r.run_id = $1::pg_catalog.int8"),
+            &[Some(&run_id.to_string())],
+        )?;
+        Ok(rows.first().is_some_and(|row| row.is(0)))
+    }
+
+    /// How the run stands; None where there is no such run yet, or no more.
+    pub fn state(&self, run_id: i64) -> Result<Option<RunState>> {
+        let rows = self.read_latest(
+            "SELECT status FROM @.cgpsync_run WHERE run_id = $1::pg_catalog.int8",
+            &[Some(&run_id.to_string())],
+        )?;
+        let status = rows.first().and_then(|row| row.text(0));
+        status.map(RunState::parse).transpose()
+    }
+
     /// Whether a run is `role`'s, or anybody's to a superuser. A role that may only look on does not count.
     pub fn is_of(&self, run_id: i64, role: u32) -> Result<bool> {
         let rows = self.read_latest(

@@ -2,6 +2,7 @@
 //! them, so every write happens as that role, with a statement of ours and a pinned search_path.
 
 mod elsewhere;
+mod home;
 mod looks;
 mod remembered;
 pub mod rows;

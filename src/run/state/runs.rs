@@ -1,5 +1,6 @@
 //! Runs' rows: begun, planned, ended; and whether whoever a run is on is still there.
 
+use super::home::HOME;
 use super::rows::{NewUnit, Planned, RunInfo};
 use super::status::RunState;
 use super::{SHOWN_NAME, Store, place, shown_name, to_json};
@@ -62,38 +63,6 @@ impl Store {
             self.finish_run(run_id, RunState::Failed, Some(error))?;
         }
         Ok((run_id, conflict))
-    }
-
-    /// Where the history has come from another database, by a restore or a copy, its OIDs are of that one: finds its tables and partitions by their names. Nothing where nothing may be written.
-    pub fn find_again(&self) -> Result<()> {
-        let foreign = format!("SELECT EXISTS (SELECT FROM @.cgpsync_run WHERE home IS DISTINCT FROM {HOME})");
-        if backend::is_in_recovery()
-            || backend::is_read_only()
-            || !self.read(&foreign, &[])?.first().is_some_and(|row| row.is(0))
-        {
-            return Ok(());
-        }
-        let named = format!(
-            "(SELECT {SHOWN_NAME} AS name, c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'f')) named"
-        );
-        let foreign = format!("run_id IN (SELECT run_id FROM @.cgpsync_run WHERE home IS DISTINCT FROM {HOME})");
-        for (table, name) in [("cgpsync_run_partition", "partition"), ("cgpsync_run", "table_name")] {
-            self.write(
-                &format!("UPDATE @.{table} SET relation = NULL WHERE {foreign} AND relation IS NOT NULL"),
-                &[],
-            )?;
-            self.write(
-                &format!(
-                    "UPDATE @.{table} SET relation = named.oid FROM {named} WHERE {foreign} AND named.name = {name}"
-                ),
-                &[],
-            )?;
-        }
-        self.write(
-            &format!("UPDATE @.cgpsync_run SET home = {HOME} WHERE home IS DISTINCT FROM {HOME}"),
-            &[],
-        )
-        .map(|_| ())
     }
 
     /// Takes the run's locks, or gives an error naming the run that is in the way. That one's row
@@ -167,25 +136,6 @@ impl Store {
             self.close_units(row.need(0)?)?;
         }
         Ok(())
-    }
-
-    /// How the run stands; None where there is no such run yet, or no more.
-    pub fn state(&self, run_id: i64) -> Result<Option<RunState>> {
-        let rows = self.read_latest(
-            "SELECT status FROM @.cgpsync_run WHERE run_id = $1::pg_catalog.int8",
-            &[Some(&run_id.to_string())],
-        )?;
-        let status = rows.first().and_then(|row| row.text(0));
-        status.map(RunState::parse).transpose()
-    }
-
-    /// Whether the run's coordinator is there.
-    pub fn is_alive(&self, run_id: i64) -> Result<bool> {
-        let rows = self.read_latest(
-            &format!("SELECT {IS_ALIVE} FROM @.cgpsync_run r WHERE r.run_id = $1::pg_catalog.int8"),
-            &[Some(&run_id.to_string())],
-        )?;
-        Ok(rows.first().is_some_and(|row| row.is(0)))
     }
 
     /// Forgets runs that ended longer than `older_than`, an interval, ago: those of the current role, all if it is a superuser. A table's
@@ -423,13 +373,9 @@ impl Store {
     }
 }
 
-/// This database, wherever a dump of it is restored.
-const HOME: &str = "((SELECT system_identifier FROM pg_catalog.pg_control_system()) || '/' ||
-    (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))";
-
 /// Whether the coordinator of run r holds its table's lock ([`lock`]). The number is its class; the
 /// mode is that of the run's own table, as the tables above it are locked too.
-const IS_ALIVE: &str = "EXISTS (
+pub(super) const IS_ALIVE: &str = "EXISTS (
     SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'userlock' AND l.mode = 'ExclusiveLock' AND l.granted
       AND l.pid = r.coordinator_pid
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
