@@ -1,6 +1,7 @@
 //! What roles may do with a table, so that a new partition can be given the same.
 
 use super::Database;
+use super::table::heirs_sql;
 use crate::error::Result;
 use crate::plan::copy_sql::{quote_ident, quote_literal};
 use crate::row::Row;
@@ -8,14 +9,20 @@ use crate::row::Row;
 /// The statements that give `table` the grants that partition `beside` has, both quoted and qualified; `is_leaf`: where that one has partitions of its own, those of its first leaf. None
 /// where rows of that one are hidden from some by row-level security, which the new partition does not have.
 pub fn like(db: &mut dyn Database, beside: &str, is_leaf: bool, table: &str) -> Result<Vec<String>> {
-    let own = format!("CAST({} AS regclass)", quote_literal(beside));
-    // The first below it that has none below itself.
-    let first_leaf = format!(
-        "SELECT COALESCE((WITH RECURSIVE tree(oid) AS (
-             SELECT CAST({own} AS oid) UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid)
-           SELECT min(tree.oid) FROM tree WHERE NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = tree.oid)), {own})"
-    );
-    let like = if is_leaf { format!("({first_leaf})") } else { own };
+    // By its number: on Greenplum 6 a question within the question would be asked for each row of a catalog.
+    let root = format!("CAST({} AS regclass)", quote_literal(beside));
+    let only_leaves = match is_leaf {
+        true => "WHERE NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = tree.oid)",
+        false => "WHERE tree.parent IS NULL",
+    };
+    let tree = heirs_sql(&root, db.server().is_declarative());
+    let rows = db.query(&format!(
+        "{tree} SELECT tree.oid FROM tree {only_leaves} ORDER BY tree.oid LIMIT 1"
+    ))?;
+    let Some(row) = rows.first() else {
+        return Ok(Vec::new());
+    };
+    let like: u32 = row.need(0)?;
     let hides = match db.server().version >= 90_500 {
         true => "c.relrowsecurity",
         false => "false",

@@ -37,6 +37,7 @@ mod elsewhere_readers;
 mod elsewhere_runs;
 mod elsewhere_session;
 mod encodings;
+mod errors_table;
 mod faults;
 mod faults_beside;
 mod faults_elsewhere;
