@@ -42,7 +42,7 @@ const NEEDS: &[Need] = &[
         ],
         // What it may not read is a row that says so.
         call: "DO $$ BEGIN
-                 IF EXISTS (SELECT FROM cgpsync_verify('persons', '20170101') WHERE error LIKE '%[42501]') THEN
+                 IF EXISTS (SELECT FROM cgpsync_verify('persons', '20170101') WHERE error LIKE '%[42501]%') THEN
                    RAISE insufficient_privilege;
                  END IF;
                END $$",

@@ -11,7 +11,7 @@ use crate::catalog::defaults;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
 use crate::pg::relation::{self, Against};
-use crate::pg::{backend, spi, xact};
+use crate::pg::{backend, report, spi, xact};
 use crate::plan::replace::{Replace, Way};
 use crate::source::Reader;
 use crate::targets::loading::{Loaded, Moved, Pieces, What, holds_vanished};
@@ -301,7 +301,9 @@ fn empty(what: &What<'_>, into: &CopyIn<'_>, ahead: &Ahead) -> Result<()> {
         check_vanished(unit, name, condition)?;
     }
     match ahead.way {
-        Way::Truncate => spi::execute(&format!("TRUNCATE ONLY {name}"), &[]).map(|_| ()),
+        Way::Truncate => report::catch(|| spi::execute(&format!("TRUNCATE ONLY {name}"), &[]))
+            .map(|_| ())
+            .map_err(swap::referenced),
         _ => Ok(()),
     }
 }

@@ -198,6 +198,12 @@ impl Local {
         let (Err(error), Some(first)) = (&locked, units.first()) else {
             return Ok(locked);
         };
+        if error.sqlstate == sqlstate::INSUFFICIENT_PRIVILEGE {
+            // Before 16 it is LOCK TABLE that says no; what there is to do is the same.
+            return Ok(
+                locked.map_err(|error| error.hint("GRANT SELECT on the table and its partitions to the calling role."))
+            );
+        }
         if error.sqlstate != sqlstate::LOCK_NOT_AVAILABLE {
             return Ok(locked);
         }

@@ -150,21 +150,27 @@ fn advise(error: Error, functions: &[Called]) -> Error {
         let one = |f: &Called| format!("{} is called by {}.", f.signature, f.by.join(" and "));
         functions.iter().map(one).collect::<Vec<_>>().join(" ")
     };
-    let schemas = |called: &Called| match schemas_of(&error.message) {
-        Ok(found) if !found.is_empty() => found,
-        _ => vec![called.schema.clone()],
+    // Where the function has made an object, and no schema for it was there.
+    let lacks_path = error.sqlstate == sqlstate::INVALID_SCHEMA_NAME && !error.message.contains('"');
+    let found = match lacks_path {
+        true => functions.iter().map(|called| called.schema.clone()).collect(),
+        false => schemas_of(&error.message).unwrap_or_default(),
     };
-    let hints = functions.iter().map(|called| {
-        let schemas: Vec<String> = schemas(called).iter().map(|schema| quote_ident(schema)).collect();
-        format!(
-            "ALTER FUNCTION {} SET search_path = {}",
-            called.signature,
-            schemas.join(", ")
-        )
-    });
+    let signatures = functions.iter().map(|called| called.signature.as_str());
+    if found.is_empty() {
+        let signatures = signatures.collect::<Vec<_>>().join(", ");
+        return error.detail_first(&list(functions)).hint(format!(
+            "Nothing of that name is in this database: create it, or correct {signatures}."
+        ));
+    }
+    let schemas: Vec<String> = found.iter().map(|schema| quote_ident(schema)).collect();
+    let schemas = schemas.join(", ");
+    let hints: Vec<String> = signatures
+        .map(|signature| format!("ALTER FUNCTION {signature} SET search_path = {schemas}"))
+        .collect();
     let hint = format!(
         "{}; with the schemas of all that it names, if there are more.",
-        hints.collect::<Vec<_>>().join("; ")
+        hints.join("; ")
     );
     error.detail_first(&list(functions)).hint(hint)
 }

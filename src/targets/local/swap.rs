@@ -48,7 +48,11 @@ impl Swap {
         let toast = toast_of(unit)?;
         // Autovacuum works on a TOAST table by itself. It gives way to this wait, which it would not do to the short ones at the end.
         toast.iter().for_each(|&part| relation::lock(part, Against::Vacuum));
-        relation::check_can_be_emptied(unit);
+        report::catch(|| {
+            relation::check_can_be_emptied(unit);
+            Ok(())
+        })
+        .map_err(referenced)?;
         let indexes = indexes_of(unit, true)?;
         let unready = indexes_of(unit, false)?;
         let keeps_indexes = !indexes.is_empty() && looks_back()?;
@@ -257,6 +261,16 @@ fn waited_in_vain(attempts: u32, time: Duration) -> Error {
     ))
     .hint("Raise cgpsync.swap_timeout, or sync when no long transaction reads it.")
     .final_one()
+}
+
+/// The server's words about foreign keys advise to truncate the tables that refer to it as well, which would not be enough.
+pub fn referenced(error: Error) -> Error {
+    match error.sqlstate.as_str() {
+        sqlstate::FEATURE_NOT_SUPPORTED => {
+            error.hint("Drop the foreign keys that refer to it, call again, and add them afterwards: the rows that they refer to are replaced.")
+        }
+        _ => error,
+    }
 }
 
 /// A GRANT takes no lock on the table before PostgreSQL 18. One that commits while its row of pg_class is to be changed makes that fail as if the
