@@ -6,8 +6,9 @@ use crate::error::Result;
 use crate::plan::copy_sql::{quote_ident, quote_literal};
 use crate::row::Row;
 
-/// The statements that give `table` the grants that partition `beside` has, both quoted and qualified; `is_leaf`: where that one has partitions of its own, those of its first leaf. None
-/// where rows of that one are hidden from some by row-level security, which the new partition does not have.
+/// The statements that give `table` the grants that partition `beside` has, both quoted and qualified; `is_leaf`: where
+/// that one has partitions of its own, those of its first leaf. None where rows of that one are hidden from some by
+/// row-level security, which the new partition does not have.
 pub fn like(db: &mut dyn Database, beside: &str, is_leaf: bool, table: &str) -> Result<Vec<String>> {
     // By its number: on Greenplum 6 a question within the question would be asked for each row of a catalog.
     let root = format!("CAST({} AS regclass)", quote_literal(beside));
@@ -30,12 +31,12 @@ pub fn like(db: &mut dyn Database, beside: &str, is_leaf: bool, table: &str) -> 
     let rows = db.query(&format!(
         "SELECT a.privilege_type, g.rolname, a.is_grantable, NULL AS attname
          FROM (SELECT c.relowner, (aclexplode(c.relacl)).* FROM pg_class c WHERE c.oid = {like} AND NOT {hides}) a
-         LEFT JOIN pg_roles g ON g.oid = a.grantee WHERE a.grantee <> a.relowner
+         LEFT JOIN pg_roles g ON g.oid = a.grantee WHERE a.grantee <> a.relowner AND (a.grantee = 0 OR g.oid IS NOT NULL)
          UNION ALL
          SELECT a.privilege_type, g.rolname, a.is_grantable, a.attname
          FROM (SELECT c.relowner, t.attname, (aclexplode(t.attacl)).* FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid
                WHERE c.oid = {like} AND t.attnum > 0 AND NOT t.attisdropped AND NOT {hides}) a
-         LEFT JOIN pg_roles g ON g.oid = a.grantee WHERE a.grantee <> a.relowner
+         LEFT JOIN pg_roles g ON g.oid = a.grantee WHERE a.grantee <> a.relowner AND (a.grantee = 0 OR g.oid IS NOT NULL)
          ORDER BY 2, 4, 1"
     ))?;
     rows.iter().map(|row| grant(row, table)).collect()

@@ -104,8 +104,8 @@ pub fn as_role<T>(owner: u32, f: impl FnOnce() -> Result<T>) -> Result<T> {
     with_role(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, f)
 }
 
-/// Runs `f`, fixed statements on the server's catalogs, with the privileges of the role that the server was made with. The caller has made sure that what they come to
-/// may be done.
+/// Runs `f`, fixed statements on the server's catalogs, with the privileges of the role that the server was made with.
+/// The caller has made sure that what they come to may be done.
 pub fn as_superuser<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     as_role(pg_sys::BOOTSTRAP_SUPERUSERID, f)
 }
@@ -125,7 +125,8 @@ pub fn with_path<T>(path: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// The search_path that a session of the role begins with: that of ALTER ROLE, ALTER DATABASE or the server. For processes of ours, which are such sessions.
+/// The search_path that a session of the role begins with: that of ALTER ROLE, ALTER DATABASE or the server. For
+/// processes of ours, which are such sessions.
 pub fn path_of_role() -> String {
     // SAFETY: the setting exists; the text is the server's and copied at once.
     unsafe {

@@ -18,8 +18,6 @@ pub const CLASS: u32 = 0x6367_7073;
 const KIND: u16 = 2;
 /// The same of a call that waits for slots.
 const WAITING: u16 = 3;
-/// The same of the turn to take some.
-const TURN: u16 = 4;
 
 /// What a run has to do with a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,42 +93,51 @@ fn release(tag: &pg_sys::LOCKTAG, mode: i32) {
     unsafe { pg_sys::LockRelease(tag, mode, true) };
 }
 
-/// The turn of a call to take slots for its processes: one at a time in the whole server, for the life of this.
+/// Shows in `pg_locks`, for the life of this, that a call for a table waits for slots; and to every run of the server that some call does.
 #[derive(Debug)]
-pub struct Turn(());
-
-impl Turn {
-    /// None while it is another call's.
-    pub fn take() -> Option<Turn> {
-        acquire(&Turn::tag(), pg_sys::ExclusiveLock as i32).then_some(Turn(()))
-    }
-
-    fn tag() -> pg_sys::LOCKTAG {
-        tag_of(0, 0, TURN)
-    }
+pub struct Waiting {
+    table: u32,
+    is_told: bool,
 }
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        release(&Turn::tag(), pg_sys::ExclusiveLock as i32);
-    }
-}
-
-/// Shows in `pg_locks`, for the life of this, that a call for a table waits for slots.
-#[derive(Debug)]
-pub struct Waiting(u32);
 
 impl Waiting {
     /// The call waits from now on.
     pub fn begin(table: u32) -> Waiting {
         // Nobody takes it in another mode.
         acquire(&tag_of(backend::database(), table, WAITING), pg_sys::ShareLock as i32);
-        Waiting(table)
+        Waiting { table, is_told: false }
+    }
+
+    /// Takes what [`someone_waits`] looks at, unless it has it: that look has it for a moment.
+    pub fn tell_all(&mut self) {
+        if !self.is_told {
+            self.is_told = acquire(&everywhere(), pg_sys::ShareLock as i32);
+        }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        release(&tag_of(backend::database(), self.0, WAITING), pg_sys::ShareLock as i32);
+        release(
+            &tag_of(backend::database(), self.table, WAITING),
+            pg_sys::ShareLock as i32,
+        );
+        if self.is_told {
+            release(&everywhere(), pg_sys::ShareLock as i32);
+        }
     }
+}
+
+/// Whether any call of this server waits for slots.
+pub fn someone_waits() -> bool {
+    let is_free = acquire(&everywhere(), pg_sys::ExclusiveLock as i32);
+    if is_free {
+        release(&everywhere(), pg_sys::ExclusiveLock as i32);
+    }
+    !is_free
+}
+
+/// Of all databases.
+fn everywhere() -> pg_sys::LOCKTAG {
+    tag_of(0, 0, WAITING)
 }

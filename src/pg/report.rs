@@ -46,8 +46,8 @@ pub fn raise(error: Error) -> ! {
     unreachable!("ERROR does not return")
 }
 
-/// Runs `f` and gives an error of the server, of ours, or a panic as an [`Error`], with the server's CONTEXT at the end of DETAIL. The transaction is not repaired: the caller
-/// aborts it (see [`super::xact`]) or passes the error on.
+/// Runs `f` and gives an error of the server, of ours, or a panic as an [`Error`], with the server's CONTEXT at the end
+/// of DETAIL. The transaction is not repaired: the caller aborts it (see [`super::xact`]) or passes the error on.
 pub fn catch<T>(f: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {
     error_context::keeping(|| {
         PgTryBuilder::new(AssertUnwindSafe(f))

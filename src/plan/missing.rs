@@ -342,8 +342,8 @@ fn is_template(level: &Level<Relation>, child: &Node<Relation>) -> bool {
 }
 
 impl<'a> NewPartition<'a> {
-    /// The statements that create it, with its own partitions where those here have some. `names`: what they are called; `is_classic`: in the words of
-    /// Greenplum before 7.
+    /// The statements that create it, with its own partitions where those here have some. `names`: what they are
+    /// called; `is_classic`: in the words of Greenplum before 7.
     pub fn creation(&self, names: &Names, is_classic: bool) -> Creation {
         let (tables, added) = match is_classic {
             false => (self.create(names).0, None),

@@ -1,5 +1,6 @@
-//! What the tables of new partitions are called here, and in which schema they are: that of the source's partition, if partitions over there are in other schemas
-//! than their table and it exists here, else that of the partition beside it. A name that is taken gets a number.
+//! What the tables of new partitions are called here, and in which schema they are: that of the source's partition, if
+//! partitions over there are in other schemas than their table and it exists here, else that of the partition beside
+//! it. A name that is taken gets a number.
 
 use super::copy_sql::{quote_literal, quote_qualified, split_name};
 use super::tables::Relation;
@@ -109,8 +110,8 @@ pub fn alone(new: &[New<'_>], schema: &str) -> Result<Names> {
     names(new, (schema, ""), &HashSet::new(), |_| Ok(HashSet::new())).map(|(names, _)| names)
 }
 
-/// Names partitions of a table in schema `schema` here, `root` on the source, where the schemas `existing` exist; `taken` tells which names are not free. Gives what
-/// there is to tell as well.
+/// Names partitions of a table in schema `schema` here, `root` on the source, where the schemas `existing` exist;
+/// `taken` tells which names are not free. Gives what there is to tell as well.
 pub fn names(
     new: &[New<'_>],
     (schema, root): (&str, &str),

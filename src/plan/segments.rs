@@ -38,8 +38,8 @@ pub struct Made {
     pub remarks: Vec<String>,
 }
 
-/// The table `qualified` with its partitions, called `names`, and indexes, for a server with segments; `is_classic`: before Greenplum 7. `has_method` tells which
-/// access methods of indexes it has.
+/// The table `qualified` with its partitions, called `names`, and indexes, for a server with segments; `is_classic`:
+/// before Greenplum 7. `has_method` tells which access methods of indexes it has.
 pub fn make(
     (qualified, names): (&str, &Names),
     root: &Node<Relation>,

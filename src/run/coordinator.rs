@@ -18,7 +18,7 @@ use crate::error::{Error, Result, sqlstate, tame_remark};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::board::Board;
 use crate::pg::handoff::Handoff;
-use crate::pg::{backend, report, wait, xact};
+use crate::pg::{backend, lock, report, wait, xact};
 use crate::settings;
 use crate::source::Place;
 use crate::targets::{Held, Target};
@@ -98,7 +98,12 @@ fn start(birth: Birth) -> Result<Option<Run>> {
     let cap = request.max_parallelism.unwrap_or_else(settings::max_parallelism);
     let wanted = request.parallelism;
     request.parallelism = wanted.min(cap);
-    let begun = xact::transaction(|| {
+    // Both or none: coordinators that had all slots and no worker would wait for each other.
+    let Some(worker) = start_worker(-birth.argument, 1)? else {
+        handoff.set_no_slot();
+        return Ok(None);
+    };
+    let (store, target, id, conflict) = xact::transaction(|| {
         let store = Store::open()?;
         let target = Target::of(request.table, request.access(), &backend::timezone()?)?;
         let (id, conflict) = store.begin_run(&request, &target, birth.role)?;
@@ -106,20 +111,8 @@ fn start(birth: Birth) -> Result<Option<Run>> {
             let remark = format!("parallelism is {cap}, not {wanted}: cgpsync.max_parallelism allows no more");
             store.add_message(id, &remark)?;
         }
-        // With its row or not at all: it waits until the row is there.
-        let worker = match conflict {
-            None => Some(start_worker(id, 1)?.ok_or_else(background::no_slot)?),
-            Some(_) => None,
-        };
-        Ok((store, target, id, worker))
-    });
-    let (store, target, id, worker) = match begun {
-        Err(error) if error.sqlstate == sqlstate::CONFIGURATION_LIMIT_EXCEEDED => {
-            handoff.set_no_slot();
-            return Ok(None);
-        }
-        begun => begun?,
-    };
+        Ok((store, target, id, conflict))
+    })?;
     handoff.set_run_id(id);
     backend::set_application_name(&format!("cgpsync run {id}"));
     let run = Run {
@@ -128,7 +121,7 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         target,
         store,
         handoff,
-        workers: worker.into_iter().collect(),
+        workers: vec![worker],
         lacking: 0,
         topped_up: Instant::now(),
         keeper: None,
@@ -140,17 +133,23 @@ fn start(birth: Birth) -> Result<Option<Run>> {
         renewal: None,
         outdated: None,
     };
-    Ok(worker.is_some().then_some(run))
+    Ok(conflict.is_none().then_some(run))
 }
 
-/// Starts worker `number` of run `id`; it ends with this process. None where there is no slot.
+/// Starts worker `number` of run `id`, or the first of a run that has none yet, which asks for it by the handle -`id`;
+/// it ends with this process. None where there is no slot.
 fn start_worker(id: i64, number: usize) -> Result<Option<Handle>> {
     let birth = Birth {
         database: backend::database(),
         role: backend::current_role(),
         argument: id,
     };
-    let worker = background::start(Role::Worker, birth, &format!("run {id} #{number}"))?;
+    let title = if id > 0 {
+        format!("run {id} #{number}")
+    } else {
+        "of a new run".to_owned()
+    };
+    let worker = background::start(Role::Worker, birth, &title)?;
     worker.into_iter().for_each(background::adopt);
     Ok(worker)
 }
@@ -322,7 +321,9 @@ impl Run {
             // A worker that finds nothing to claim leaves, and what another one holds may still look pending here. So only the end of
             // the last one tells.
             if running > 0 {
-                if self.lacking > 0 && counts.pending > 0 && self.topped_up.elapsed() >= TOP_UP {
+                let is_time = self.lacking > 0 && counts.pending > 0 && self.topped_up.elapsed() >= TOP_UP;
+                // Who has none yet goes first.
+                if is_time && !lock::someone_waits() {
                     self.start_workers(&course.board)?;
                 }
                 wait::wait(None, TICK);

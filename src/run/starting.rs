@@ -1,26 +1,23 @@
-//! Starting a run's processes from the calling backend, and what the first worker does until its run is planned. A run needs two slots for background workers, its coordinator's and that of one worker, and gets both
-//! or none: coordinators that had all slots and no worker would wait for each other. While there are not two, the call waits for them, one call after the other.
+//! Starting a run's processes from the calling backend, and what the first worker does until its run is planned. A run
+//! needs two slots for background workers, its coordinator's and that of one worker, and gets both or none:
+//! coordinators that had all slots and no worker would wait for each other. While there are not two, the call waits for
+//! them.
 
 use super::cycle::SelfCheck;
-use super::request::{Request, VERSION};
+use super::request::{Request, VERSION, random};
 use super::state::Store;
 use super::state::status::RunState;
 use super::watch::TICK;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::background::{self, Birth, Handle, Role, State};
 use crate::pg::handoff::{Answer, Handoff, Hold};
-use crate::pg::lock::{Turn, Waiting};
+use crate::pg::lock::Waiting;
 use crate::pg::{self, backend, report, xact};
 use std::time::{Duration, Instant};
 
-/// How often a call that waits for slots tries.
+/// How often a call that waits for slots tries, on average.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How often one that waits for its turn does at first.
-const SHORT_PAUSE: Duration = Duration::from_millis(10);
-
-/// How long the row of a run that has just begun may take to be there.
-const ROW_LIMIT: Duration = Duration::from_secs(60);
 /// Most plans are there by then.
 const SOON: Duration = Duration::from_millis(200);
 
@@ -42,22 +39,11 @@ pub fn start(request: &Request, outlives_transaction: bool, let_go: impl Fn()) -
     let bytes = serde_json::to_vec(request).map_err(|e| Error::internal(e.to_string()))?;
     let begin = Instant::now();
     let mut waiting: Option<Waiting> = None;
-    // Who waits for slots keeps the turn until there are some; who waits for the turn hardly ever does for longer than a run takes to begin.
-    let mut turn = Turn::take();
     loop {
-        let has_turn = turn.is_some();
-        if has_turn && let Some(started) = attempt(&bytes, outlives_transaction, &let_go)? {
+        if let Some(started) = attempt(&bytes, outlives_transaction, &let_go)? {
             return Ok(started);
         }
-        if has_turn || begin.elapsed() > PAUSE {
-            wait(request, begin, &mut waiting, &let_go)?;
-        } else {
-            let_go();
-            pg::wait::wait(None, SHORT_PAUSE);
-        }
-        if !has_turn {
-            turn = Turn::take();
-        }
+        wait(request, begin, &mut waiting, &let_go)?;
     }
 }
 
@@ -68,11 +54,12 @@ fn wait(request: &Request, begin: Instant, waiting: &mut Option<Waiting>, let_go
         return Err(background::no_slot().detail(format!("None was for {:.1} s.", begin.elapsed().as_secs_f64())));
     }
     if waiting.is_none() {
-        *waiting = Some(Waiting::begin(request.table));
         report::notice("no two background worker slots are free: waiting for them, as cgpsync_progress shows");
     }
+    waiting.get_or_insert_with(|| Waiting::begin(request.table)).tell_all();
     let_go();
-    pg::wait::wait(None, PAUSE);
+    // Two calls that have taken a slot each do not meet again.
+    pg::wait::wait(None, PAUSE.mul_f64(0.5 + random()));
     Ok(())
 }
 
@@ -136,21 +123,25 @@ fn answer(handoff: Handoff, coordinator: Handle, let_go: &impl Fn()) -> Result<O
     }
 }
 
-/// The first worker is started with its run, so that there is one, and waits until there is something to do. False where there will be nothing.
-pub fn until_planned(id: i64) -> Result<bool> {
-    backend::show_activity(Some(&format!("run {id}: waiting for its plan")));
+/// What the first worker of a run does, which was started before the run could begin: waits for the run's number by
+/// `handle`, the caller's segment, and until the run is planned. None where there will be nothing to do.
+pub fn until_planned(handle: i64) -> Result<Option<i64>> {
+    let Some((handoff, _)) = Handoff::attach(handle)? else {
+        return Ok(None);
+    };
     let store = xact::transaction(Store::open)?;
     let begin = Instant::now();
     while !background::termination_requested() {
-        match xact::transaction(|| store.state(id))? {
-            Some(RunState::Running) => return Ok(true),
-            Some(RunState::Planning) => {}
-            // The row is committed a moment after this process was started, or never.
-            None if begin.elapsed() < ROW_LIMIT => {}
-            _ => break,
+        if let Some(Answer::Run(id)) = handoff.answer() {
+            backend::show_activity(Some(&format!("run {id}: waiting for its plan")));
+            match xact::transaction(|| store.state(id))? {
+                Some(RunState::Running) => return Ok(Some(id)),
+                Some(RunState::Planning) => {}
+                _ => break,
+            }
         }
         let pause = if begin.elapsed() < SOON { 5 } else { 50 };
         pg::wait::wait(None, Duration::from_millis(pause));
     }
-    Ok(false)
+    Ok(None)
 }

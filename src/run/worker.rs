@@ -22,12 +22,15 @@ use std::time::{Duration, Instant};
 /// The process.
 pub fn main(birth: Birth) {
     let result = prepare_session().and_then(|synchronous_commit| {
-        let id = birth.argument;
         // After a crash the run is over: what a worker notes of it, but for the units themselves, need not survive one.
         xact::transaction(|| backend::set_config("synchronous_commit", "off", false))?;
-        if !until_planned(id)? {
-            return Ok(());
-        }
+        let id = match birth.argument {
+            handle @ ..0 => match until_planned(-handle)? {
+                Some(id) => id,
+                None => return Ok(()),
+            },
+            id => id,
+        };
         let (store, run, target, leaves_out) = xact::transaction(|| {
             let store = Store::open()?;
             let run = store.run_info(id)?;

@@ -41,7 +41,8 @@ impl From<Error> for Refusal {
 
 type Attempt = std::result::Result<Link, Refusal>;
 
-/// Connects and authenticates, to the first of the endpoint's servers that lets us in and is what is asked for, within connect_timeout each. `name` becomes application_name.
+/// Connects and authenticates, to the first of the endpoint's servers that lets us in and is what is asked for, within
+/// connect_timeout each. `name` becomes application_name.
 pub fn connect(endpoint: &Endpoint, name: &str) -> Result<Link> {
     let mut endpoint = endpoint.clone();
     if let Some(password) = password_command::ask(&endpoint)? {

@@ -1,5 +1,6 @@
-//! The program that gives a password which expires, such as a cloud's token. It is run by the operating system's user of this server, without a shell, anew for
-//! each connection. So only a superuser sets it, on a server that a superuser owns. What it prints is a secret, and what it says besides goes to the server's log.
+//! The program that gives a password which expires, such as a cloud's token. It is run by the operating system's user
+//! of this server, without a shell, anew for each connection. So only a superuser sets it, on a server that a superuser
+//! owns. What it prints is a secret, and what it says besides goes to the server's log.
 
 use super::endpoint::{Endpoint, Secret, words};
 use crate::error::{Error, Result, sqlstate};

@@ -85,11 +85,12 @@ fn constraints_and_a_full_row_of_hostile_names() {
     assert_eq!(pair.copied(&call).len(), 1);
     pair.same_rows(&format!("{name}.{name}"), "true");
 
-    pair.target
-        .sql(&format!("ALTER TABLE {name}.{name} ADD CHECK ({name} < 9) NOT VALID"));
+    pair.target.sql(&format!(
+        "DELETE FROM {name}.{name} WHERE {name} = 9; ALTER TABLE {name}.{name} ADD CHECK ({name} < 9)"
+    ));
     let error = pair.sync(&call).expect_err("the check fails");
     assert_eq!(error.code().code(), "23514");
-    assert_eq!(pair.target.text(&format!("SELECT count(*) FROM {name}.{name}")), "30");
+    assert_eq!(pair.target.text(&format!("SELECT count(*) FROM {name}.{name}")), "27");
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn a_failed_run_is_resumed_only_with_the_same_columns() {
     );
     pair.source
         .sql("INSERT INTO t SELECT g, 'a' || g, 'b' || g FROM generate_series(0, 19) g");
-    pair.target.sql("ALTER TABLE t_1 ADD CHECK (k < 15) NOT VALID");
+    pair.target.sql("ALTER TABLE t_1 ADD CHECK (k < 15)");
     pair.sync("'t', '15', columns => '{k,a}'").expect_err("the check fails");
     pair.sync("'t', '15', columns => '{k,b}'").expect_err("the check fails");
     assert_eq!(pair.target.text("SELECT count(b) || ' ' || count(a) FROM t"), "10 0");

@@ -87,7 +87,7 @@ fn only_client_min_messages_silences_notices() {
 #[test]
 fn several_tables_in_one_statement_fail_one_by_one() {
     let pair = Pair::new();
-    let several = readme::blocks("From pg_cron and psql", "sql")[1];
+    let several = readme::blocks("From pg_cron and psql", "sql")[2];
     pair.both("CREATE SCHEMA dw");
     for table in ["customers", "orders", "dw.items"] {
         pair.both(&format!(
@@ -121,7 +121,7 @@ fn several_tables_in_one_statement_fail_one_by_one() {
 #[test]
 fn a_cancel_ends_the_statement_for_several_tables_and_not_just_one_of_them() {
     let pair = Pair::new();
-    let several = readme::blocks("From pg_cron and psql", "sql")[1];
+    let several = readme::blocks("From pg_cron and psql", "sql")[2];
     pair.both("CREATE TABLE customers (born date) PARTITION BY RANGE (born)");
     pair.both("CREATE TABLE customers_1 PARTITION OF customers FOR VALUES FROM ('2017-01-01') TO ('2018-01-01')");
     pair.both("CREATE TABLE orders (LIKE customers) PARTITION BY RANGE (born)");

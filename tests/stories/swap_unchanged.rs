@@ -21,7 +21,7 @@ const TARGET: &str = "
     CREATE TABLE goods_1 PARTITION OF goods FOR VALUES FROM (100) TO (200);
     ALTER TABLE goods_0 ALTER note SET STORAGE EXTERNAL, ALTER price SET STATISTICS 77, ALTER name SET (n_distinct = -0.5);
     ALTER TABLE goods ADD CONSTRAINT goods_key PRIMARY KEY (k, id);
-    ALTER TABLE goods_0 ADD CONSTRAINT price_is_fair CHECK (price >= 0), ADD CONSTRAINT unseen CHECK (price < 1000000) NOT VALID,
+    ALTER TABLE goods_0 ADD CONSTRAINT price_is_fair CHECK (price >= 0),
                         ADD CONSTRAINT names_differ UNIQUE (k, name) DEFERRABLE INITIALLY DEFERRED;
     CREATE INDEX goods_name ON goods (name);
     CREATE INDEX goods_0_tags ON goods_0 USING gin (tags) WITH (fastupdate = off) TABLESPACE roomy;

@@ -22,9 +22,8 @@ fn it(creation: &Creation) -> String {
 
 impl Run {
     /// Creates what only the source has, each partition with what is below it in a transaction of its own: a lock on the parent is held for
-    /// as short as can be, and those that are there stay whatever becomes of the run. Gives their names, quoted and qualified.
-    pub(super) fn create_partitions(&self, plan: &Plan) -> Result<HashSet<String>> {
-        let mut created = HashSet::new();
+    /// as short as can be, and those that are there stay whatever becomes of the run. Adds their names, quoted and qualified, to `created`.
+    pub(super) fn create_partitions(&self, plan: &Plan, created: &mut HashSet<String>) -> Result<()> {
         for creation in &plan.creations {
             self.check_termination()?;
             let created_now = xact::transaction(|| {
@@ -45,7 +44,7 @@ impl Run {
             };
             created.extend(created_now.map_err(|error| self.target.name_lock_holders(error, &parent))?);
         }
-        Ok(created)
+        Ok(())
     }
 
     /// Drops what the source has no more, each partition in a transaction of its own: by now no worker holds the table.

@@ -1,7 +1,7 @@
 //! Planning a run: once, or again after what may pass, or after partitions were created.
 
 use super::Run;
-use crate::error::Result;
+use crate::error::{Error, Result, sqlstate};
 use crate::pg::{backend, report, xact};
 use crate::plan::retry;
 use crate::run::planning::{self, Plan};
@@ -11,6 +11,20 @@ use crate::source::clock::{self, Clock};
 use crate::source::{self, Place};
 use crate::wire::Session;
 use std::collections::HashSet;
+
+/// How often names may turn out to be taken: by as many other runs as begin at the same moment.
+const MOST_COLLISIONS: u32 = 20;
+
+/// True for what CREATE TABLE says of a name that is taken, be it by a transaction that has committed just now.
+fn is_taken(error: &Error) -> bool {
+    let code = error.sqlstate.as_str();
+    [
+        sqlstate::DUPLICATE_TABLE,
+        sqlstate::DUPLICATE_OBJECT,
+        sqlstate::UNIQUE_VIOLATION,
+    ]
+    .contains(&code)
+}
 
 impl Run {
     /// Plans, again after a failure that may pass; but a source that could never be reached is an error at once, as that is what a wrong
@@ -66,8 +80,15 @@ impl Run {
         let mut plan = self.plan_with(keeper, clock, &created)?;
         // What is created may make others comparable that are missing too: the default partitions of both sides, once they take the
         // same rows. Each round makes tables of the source's names, so it ends.
+        let mut collisions = 0;
         while !plan.creations.is_empty() {
-            created.extend(self.create_partitions(&plan)?);
+            match self.create_partitions(&plan, &mut created) {
+                // Another run has taken a name since it was found to be free: a plan made anew takes another one.
+                Err(error) if is_taken(&error) && collisions < MOST_COLLISIONS => {
+                    collisions += 1;
+                }
+                result => result?,
+            }
             plan = self.plan_with(keeper, clock, &created)?;
         }
         if place.snapshot.is_none() {

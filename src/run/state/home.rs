@@ -9,7 +9,8 @@ pub(super) const HOME: &str = "((SELECT system_identifier FROM pg_catalog.pg_con
     (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))";
 
 impl Store {
-    /// Where the history has come from another database, by a restore or a copy, its OIDs are of that one: finds its tables and partitions by their names. Nothing where nothing may be written.
+    /// Where the history has come from another database, by a restore or a copy, its OIDs are of that one: finds its
+    /// tables and partitions by their names. Nothing where nothing may be written.
     pub fn find_again(&self) -> Result<()> {
         let foreign = format!("SELECT EXISTS (SELECT FROM @.cgpsync_run WHERE home IS DISTINCT FROM {HOME})");
         if backend::is_in_recovery()

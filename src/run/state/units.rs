@@ -153,7 +153,7 @@ impl Store {
                  AND (q.retry_at IS NULL OR q.retry_at <= clock_timestamp()
                       OR q.retry_at > clock_timestamp() + $2::float8 * interval '1 ms')
                ORDER BY q.unit LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING p.unit, COALESCE(p.target_oid, p.relation::oid), COALESCE(p.target_relation, p.relation::text), p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes, p.cut,
+             RETURNING p.unit, COALESCE(p.target_oid, p.relation::oid), COALESCE(p.target_relation, p.relation::regclass::text), p.source_relation, p.source_filter, p.filter_here, p.attempts, r.snapshot, p.partition, p.estimated_bytes, p.cut,
                        p.source_parts, p.source_state, p.vanished_filter, p.bound, convert_from(p.source_exact, 'UTF8'),
                        r.source_server, r.source_peer",
             &[Some(&id), Some(&retries.max_delay_ms.to_string())],

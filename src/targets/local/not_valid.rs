@@ -1,6 +1,7 @@
-//! Constraints that are NOT VALID let the rows be that were there before them, and a copy brings such rows. ALTER TABLE could drop them and add them again
-//! only with readers locked out, and those of a partition only for the whole table. So they are set aside in the transaction that loads the unit: everybody else
-//! goes on seeing them, and at the commit they are what they were. Its owner's rights are needed, as for the ALTER TABLE that this stands for.
+//! Constraints that are NOT VALID let the rows be that were there before them, and a copy brings such rows. ALTER TABLE
+//! could drop them and add them again only with readers locked out, and those of a partition only for the whole table.
+//! So they are set aside in the transaction that loads the unit: everybody else goes on seeing them, and at the commit
+//! they are what they were. Its owner's rights are needed, as for the ALTER TABLE that this stands for.
 
 use super::facts;
 use crate::error::{Error, Result, sqlstate};
@@ -22,7 +23,8 @@ pub struct SetAside {
 }
 
 impl SetAside {
-    /// Sets them aside for this transaction, in which the unit has new storage, so that its row of pg_class is ours. The caller has the rights of its owner.
+    /// Sets them aside for this transaction, in which the unit has new storage, so that its row of pg_class is ours.
+    /// The caller has the rights of its owner.
     pub fn begin(unit: u32) -> Result<SetAside> {
         let argument = unit.to_string();
         let constraints = facts::ask(

@@ -1,6 +1,7 @@
-//! Functions of users that a unit's rows set off, and which find what they name by way of search_path. They run with the role's own search_path, as in
-//! a COPY of the role's; an index that the role does not own, and on 17 and later every index, is built without it. What cannot work is found with the source's first row,
-//! before anything is copied; whatever fails says which function it was, what calls it, and how to mend it.
+//! Functions of users that a unit's rows set off, and which find what they name by way of search_path. They run with
+//! the role's own search_path, as in a COPY of the role's; an index that the role does not own, and on 17 and later
+//! every index, is built without it. What cannot work is found with the source's first row, before anything is copied;
+//! whatever fails says which function it was, what calls it, and how to mend it.
 
 use super::effects::{SET_OFF, ask};
 use super::facts::Needs;
@@ -11,8 +12,8 @@ use crate::plan::copy_sql::quote_ident;
 use crate::source::Reader;
 use crate::targets::loading::What;
 
-/// Functions that a row sets off in unit $1, with what calls each: those of [`SET_OFF`], of indexes and of triggers. Not those that the server was compiled with, nor
-/// those that bring a search_path, or have none to follow.
+/// Functions that a row sets off in unit $1, with what calls each: those of [`SET_OFF`], of indexes and of triggers.
+/// Not those that the server was compiled with, nor those that bring a search_path, or have none to follow.
 const CALLED: &str = "
     called(what, oid) AS (
       SELECT what, m[1]::oid FROM expression, regexp_matches(tree, ':(?:funcid|opfuncid) (\\d+)', 'g') AS m
@@ -37,7 +38,8 @@ pub fn path_of_indexes(is_own: bool) -> String {
     }
 }
 
-/// Runs what the unit's indexes evaluate for the source's first row. Everything else is evaluated for each row as it comes, so that the first one tells.
+/// Runs what the unit's indexes evaluate for the source's first row. Everything else is evaluated for each row as it
+/// comes, so that the first one tells.
 pub fn try_indexes(local: &Local, what: &What<'_>, (unit, needs): (u32, &Needs), reader: &mut Reader) -> Result<()> {
     if !needs.has_index_code {
         return Ok(());

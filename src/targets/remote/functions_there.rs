@@ -1,12 +1,13 @@
-//! Functions of users that a unit's rows set off over there, and which find what they name by way of search_path: they run with the remote role's own.
+//! Functions of users that a unit's rows set off over there, and which find what they name by way of search_path: they
+//! run with the remote role's own.
 
 use crate::catalog::Database;
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::plan::copy_sql::quote_ident;
 use crate::wire::Session;
 
-/// Runs `f`, statements that load rows or build indexes, with the role's own search_path in this transaction if `wanted`: what cgpsync asks by itself has it
-/// pinned to pg_catalog, which stays in front.
+/// Runs `f`, statements that load rows or build indexes, with the role's own search_path in this transaction if
+/// `wanted`: what cgpsync asks by itself has it pinned to pg_catalog, which stays in front.
 pub fn with_roles_path<T>(session: &mut Session, wanted: bool, f: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
     if !wanted {
         return f(session);
