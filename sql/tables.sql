@@ -1,3 +1,12 @@
+-- Said when the extension is made: a call would refuse it when servers and mappings have been made, too. No error, as a dump of such a database must be restored.
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+        RAISE WARNING 'cgpsync cannot sync into this database: its encoding is %', pg_catalog.getdatabaseencoding()
+            USING HINT = 'Create the extension in a database with encoding UTF8; the source may have any.';
+    END IF;
+END $$;
+
 -- State of cgpsync. Written by its processes with the privileges of the extension's owner, read by everyone as the
 -- policies allow. Kept by pg_dump.
 

@@ -99,6 +99,13 @@ fn they_find_what_the_roles_own_search_path_leads_to() {
             "{place}"
         );
     }
+    // What TRUNCATE sets off as well.
+    pair.target.sql(
+        "CREATE FUNCTION lib.emptied() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM strip('a b'); RETURN NULL; END $$;
+         CREATE TABLE emptied (id int, name text, note text);
+         CREATE TRIGGER emptied BEFORE TRUNCATE ON emptied EXECUTE FUNCTION lib.emptied()",
+    );
+    pair.copied("'emptied', source_table => 't'");
     // The key of a partition as well, and its statistics.
     pair.source.sql(FUNCTIONS);
     pair.both(

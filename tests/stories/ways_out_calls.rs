@@ -573,7 +573,7 @@ fn where_a_call_may_not_be_made_its_hint_says_where_it_may() {
         .sql("CREATE DATABASE good ENCODING 'UTF8' TEMPLATE template0");
     let sync = "SELECT sum(rows) FROM cgpsync_sync('persons_201701', '1')";
     for database in ["latin", "good"] {
-        let mut session = pair.target.connect_to(database);
+        let (mut session, notices) = pair.target.connect_with_notices_to(database);
         let setup = format!(
             "CREATE EXTENSION cgpsync; CREATE TABLE persons_201701 (id bigint, name varchar(64), born date, note text);
              CREATE SERVER src FOREIGN DATA WRAPPER cgpsync OPTIONS (host '127.0.0.1', port '{}', dbname 'postgres');
@@ -581,6 +581,13 @@ fn where_a_call_may_not_be_made_its_hint_says_where_it_may() {
             pair.source.port
         );
         session.batch_execute(&setup).expect("an extension");
+        // It is said before servers and mappings are made.
+        let said = notices.lock().expect("a lock").join("\n");
+        assert_eq!(
+            said.contains("cannot sync into this database"),
+            database == "latin",
+            "{said}"
+        );
         match database {
             "latin" => is_refused(
                 database,

@@ -30,7 +30,7 @@ use postgres::{Client, error::DbError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Longest wait for anything that should happen soon. Generous: two cores run two stories at a time.
+/// Longest wait for anything that should happen soon. Generous: two cores run three stories at a time.
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// A source and a target with the extension, the server `src` and a mapping for postgres.

@@ -94,7 +94,8 @@ stories_binary=$(cargo test --test stories --no-run --no-default-features \
     --features "pg$PG stories" --message-format json-render-diagnostics \
     | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 export stories_binary stories_shown='' stories_logs
-jobs=${RUST_TEST_THREADS:-$(nproc)}
+# Stories wait more than they compute: one more than there are processors.
+jobs=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
 chosen=() ignored=()
 while [ $# -gt 0 ]; do
     case $1 in

@@ -301,9 +301,12 @@ fn empty(what: &What<'_>, into: &CopyIn<'_>, ahead: &Ahead) -> Result<()> {
         check_vanished(unit, name, condition)?;
     }
     match ahead.way {
-        Way::Truncate => report::catch(|| spi::execute(&format!("TRUNCATE ONLY {name}"), &[]))
-            .map(|_| ())
-            .map_err(swap::referenced),
+        // Its triggers find what they name as those of the rows do.
+        Way::Truncate => {
+            report::catch(|| backend::with_path(into.path, || spi::execute(&format!("TRUNCATE ONLY {name}"), &[])))
+                .map(|_| ())
+                .map_err(swap::referenced)
+        }
         _ => Ok(()),
     }
 }

@@ -20,8 +20,14 @@ const CALLED: &str = "
       UNION SELECT 'index ' || i.indexrelid::regclass, m[1]::oid
       FROM pg_index i, regexp_matches(concat(i.indexprs, i.indpred), ':(?:funcid|opfuncid) (\\d+)', 'g') AS m
       WHERE i.indrelid = $1::oid AND i.indisready
+      UNION SELECT 'index ' || i.indexrelid::regclass, s.amproc::oid
+      FROM pg_index i CROSS JOIN unnest(i.indclass) AS c(oid) JOIN pg_opclass o ON o.oid = c.oid JOIN pg_amproc s ON s.amprocfamily = o.opcfamily
+      WHERE i.indrelid = $1::oid AND i.indisready
+      UNION SELECT 'the partition key of ' || k.partrelid::regclass, s.amproc::oid
+      FROM pg_partitioned_table k CROSS JOIN unnest(k.partclass) AS c(oid) JOIN pg_opclass o ON o.oid = c.oid JOIN pg_amproc s ON s.amprocfamily = o.opcfamily
+      WHERE k.partrelid IN (SELECT relid FROM pg_partition_ancestors($1::oid::regclass))
       UNION SELECT 'trigger ' || quote_ident(t.tgname), t.tgfoid FROM pg_trigger t
-      WHERE t.tgrelid = $1::oid AND t.tgtype & 4 <> 0 AND t.tgenabled <> 'D' AND NOT t.tgisinternal),
+      WHERE t.tgrelid = $1::oid AND t.tgtype & 36 <> 0 AND t.tgenabled <> 'D' AND NOT t.tgisinternal),
     caller(what, signature, name, schema) AS (
       SELECT c.what, p.oid::regprocedure::text, p.proname, n.nspname
       FROM called c JOIN pg_proc p ON p.oid = c.oid JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
