@@ -228,6 +228,17 @@ impl Error {
             )
     }
 
+    /// True for something that is called by a name which leads nowhere, as where search_path does not have its schema.
+    pub fn is_about_a_name(&self) -> bool {
+        matches!(
+            self.sqlstate.as_str(),
+            sqlstate::UNDEFINED_FUNCTION
+                | sqlstate::UNDEFINED_TABLE
+                | sqlstate::UNDEFINED_OBJECT
+                | sqlstate::INVALID_SCHEMA_NAME
+        )
+    }
+
     /// A parameter of a call that can't be used.
     pub fn bad_parameter(message: impl Into<String>) -> Self {
         Self::new(sqlstate::INVALID_PARAMETER_VALUE, message)

@@ -4,12 +4,10 @@
 use super::bound::{Bound, End};
 use super::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use super::exchange::steps::Step;
+use super::naming::cut;
 use super::tables::Relation;
 use super::tree::{Level, Node, Strategy};
 use crate::error::{Error, Result, tame};
-
-/// Longest name of a table.
-const LONGEST_NAME: usize = 63;
 
 /// A partition to be added to a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +54,7 @@ pub fn part_name(partition: &Relation) -> String {
 
 /// The name that the table of a partition gets: `depth` levels are above its own.
 pub fn table_name(parent: &str, depth: usize, part: &str) -> String {
-    let mut name = format!("{parent}_{}_prt_{part}", depth + 1);
-    while name.len() > LONGEST_NAME {
-        name.pop();
-    }
-    name
+    cut(&format!("{parent}_{}_prt_{part}", depth + 1), 0)
 }
 
 /// The tables that come of `node`, in schema `schema`: its own name, then those of the leaves, quoted and qualified, with the source's node of each.

@@ -155,16 +155,21 @@ pub fn names(
     .hint("Rename relations of such names, or create the partition by hand."))
 }
 
+/// As much of `name` as leaves room for `more` bytes in a table's name.
+pub fn cut(name: &str, more: usize) -> String {
+    let mut name = name.to_owned();
+    while name.len() + more > LONGEST_NAME {
+        name.pop();
+    }
+    name
+}
+
 fn numbered(name: &str, number: usize) -> String {
     if number == 0 {
         return name.to_owned();
     }
     let number = format!("_{number}");
-    let mut name = name.to_owned();
-    while name.len() + number.len() > LONGEST_NAME {
-        name.pop();
-    }
-    name + &number
+    cut(name, number.len()) + &number
 }
 
 #[cfg(test)]

@@ -267,7 +267,6 @@ impl Run {
 
     /// Starts a worker in the place of the last one, for units that were left behind. Waits for a slot.
     fn replace_worker(&mut self, board: &Board) -> Result<()> {
-        let limit = Duration::from_millis(self.request.slot_timeout_ms.max(0) as u64);
         let begin = Instant::now();
         self.lacking += 1;
         let before = self.workers.len();
@@ -276,9 +275,7 @@ impl Run {
             if self.workers.len() > before {
                 return Ok(());
             }
-            if !limit.is_zero() && begin.elapsed() >= limit {
-                return Err(background::no_slot());
-            }
+            self.request.check_slot_wait(begin)?;
             backend::show_waiting("waiting for a background worker slot");
             self.sleep(TOP_UP)?;
         }

@@ -1,7 +1,7 @@
 //! What a call asks for.
 
 use crate::error::{Error, Result, Side};
-use crate::pg::{backend, xact};
+use crate::pg::{backend, background, xact};
 use crate::plan::replace::{Analyze, Replace};
 use crate::plan::retry::{self, Retries};
 use crate::plan::vanished::Vanished;
@@ -11,7 +11,7 @@ use crate::wire::endpoint::Endpoint;
 use crate::wire::mapping;
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Arguments of a call, as SQL gives them.
 #[derive(Debug)]
@@ -125,6 +125,15 @@ impl Request {
     /// From here to the end of the transaction, waits for a lock are limited as the caller wants it.
     pub fn limit_lock_waits(&self) -> Result<()> {
         backend::set_config("lock_timeout", &self.lock_timeout_ms.to_string(), true)
+    }
+
+    /// The error of a wait for slots that began then, if it has lasted as long as the caller lets it.
+    pub fn check_slot_wait(&self, begin: Instant) -> Result<()> {
+        let limit = Duration::from_millis(self.slot_timeout_ms.max(0) as u64);
+        match !limit.is_zero() && begin.elapsed() >= limit {
+            true => Err(background::no_slot().detail(format!("None was for {:.1} s.", begin.elapsed().as_secs_f64()))),
+            false => Ok(()),
+        }
     }
 
     /// How long a unit may make others wait.

@@ -49,10 +49,7 @@ pub fn start(request: &Request, outlives_transaction: bool, let_go: impl Fn()) -
 
 /// Waits for a while, which `cgpsync_progress` tells, and a NOTICE.
 fn wait(request: &Request, begin: Instant, waiting: &mut Option<Waiting>, let_go: &impl Fn()) -> Result<()> {
-    let limit = Duration::from_millis(request.slot_timeout_ms.max(0) as u64);
-    if !limit.is_zero() && begin.elapsed() >= limit {
-        return Err(background::no_slot().detail(format!("None was for {:.1} s.", begin.elapsed().as_secs_f64())));
-    }
+    request.check_slot_wait(begin)?;
     if waiting.is_none() {
         report::notice("no two background worker slots are free: waiting for them, as cgpsync_progress shows");
     }

@@ -97,15 +97,7 @@ pub fn try_indexes(local: &Local, what: &What<'_>, (unit, needs): (u32, &Needs),
 
 /// Something that is called by a name which search_path does not lead to.
 fn is_not_found(error: &Error) -> bool {
-    let code = error.sqlstate.as_str();
-    error.side == Side::Here
-        && [
-            sqlstate::UNDEFINED_FUNCTION,
-            sqlstate::UNDEFINED_TABLE,
-            sqlstate::UNDEFINED_OBJECT,
-            sqlstate::INVALID_SCHEMA_NAME,
-        ]
-        .contains(&code)
+    error.side == Side::Here && error.is_about_a_name()
 }
 
 /// The error of a load, with what to do if it is one of a function that does not find what it names. In a transaction, after the one that failed.

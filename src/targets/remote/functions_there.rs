@@ -2,7 +2,7 @@
 //! run with the remote role's own.
 
 use crate::catalog::Database;
-use crate::error::{Error, Result, Side, sqlstate};
+use crate::error::{Error, Result, Side};
 use crate::plan::copy_sql::quote_ident;
 use crate::wire::Session;
 
@@ -27,17 +27,10 @@ pub fn with_roles_path<T>(session: &mut Session, wanted: bool, f: impl FnOnce(&m
 
 /// The server's error, with what to do if it is one of a function that does not find what it names.
 fn explain(error: Error) -> Error {
-    let is_not_found = [
-        sqlstate::UNDEFINED_FUNCTION,
-        sqlstate::UNDEFINED_TABLE,
-        sqlstate::UNDEFINED_OBJECT,
-        sqlstate::INVALID_SCHEMA_NAME,
-    ]
-    .contains(&error.sqlstate.as_str());
     let context = error
         .detail
         .as_deref()
-        .filter(|_| is_not_found && error.side == Side::Target);
+        .filter(|_| error.side == Side::Target && error.is_about_a_name());
     match context.and_then(signature) {
         Some(function) => {
             let hint =
@@ -69,6 +62,7 @@ fn signature(context: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::sqlstate;
 
     #[test]
     fn the_function_of_a_context_is_found_in_any_language() {
