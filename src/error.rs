@@ -13,6 +13,7 @@ pub mod sqlstate {
     pub const OTHER_SERVER: &str = "08004";
     pub const PROTOCOL_VIOLATION: &str = "08P01";
     pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+    pub const DATETIME_FIELD_OVERFLOW: &str = "22008";
     pub const INVALID_PARAMETER_VALUE: &str = "22023";
     pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
     pub const ACTIVE_SQL_TRANSACTION: &str = "25001";

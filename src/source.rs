@@ -4,14 +4,17 @@
 pub mod clock;
 mod first_row;
 mod in_the_way;
+mod parts;
 mod unchanged;
 
+use crate::catalog::server::Catalog;
 use crate::catalog::table::{self, Found};
 use crate::catalog::trust::Trust;
 use crate::catalog::{self, Database, pieces};
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::board::Gauge;
 use crate::plan::copy_sql::{copy_out, copy_table_out, quote_ident, quote_literal, quote_qualified};
+use crate::plan::gauss;
 use crate::plan::holders::Holder;
 use crate::plan::key::KeyColumn;
 use crate::plan::new_table::Definition;
@@ -23,6 +26,7 @@ use crate::wire::Session;
 use crate::wire::copy_out::CopyOut;
 pub use in_the_way::lock_holders;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 pub use unchanged::{check_unchanged, states};
 
@@ -161,11 +165,8 @@ pub fn begin_shared(session: &mut Session) -> Result<Place> {
     session.begin(None)?;
     let mut snapshot = None;
     if session.server().shares_snapshots() {
-        match session.query("SELECT pg_export_snapshot()") {
-            Ok(rows) => {
-                let row = rows.first().ok_or_else(|| Error::protocol("no snapshot"))?;
-                snapshot = Some(row.string(0)?);
-            }
+        match session.export_snapshot() {
+            Ok(name) => snapshot = Some(name),
             // A server that has the function and refuses it, such as a standby of 9.x.
             Err(error) if error.is_remote() => {
                 session.batch("ROLLBACK")?;
@@ -198,7 +199,7 @@ pub struct Portion {
 }
 
 impl Portion {
-    /// The COPY that reads it, or those of its rows that are in `piece`, another condition.
+    /// The COPY that reads `columns`, expressions, of it, or of those of its rows that are in `piece`, another condition.
     pub fn copy_sql(&self, columns: &[String], binary: bool, piece: Option<&str>) -> String {
         let filter = match (&self.filter, piece) {
             (Some(filter), Some(piece)) => Some(format!("({filter}) AND {piece}")),
@@ -253,6 +254,10 @@ pub struct Reader {
     pub is_here: bool,
     /// the unit that was begun last is read by its table's name
     by_name: bool,
+    /// the table whose columns `reads` are of
+    table: String,
+    /// its columns that are read by an expression, as their types are none here
+    reads: HashMap<String, String>,
 }
 
 /// Makes a session one that reads at `place`; begins its transaction where there is a snapshot to be in.
@@ -273,6 +278,8 @@ impl Reader {
             place,
             is_here,
             by_name: false,
+            table: String::new(),
+            reads: HashMap::new(),
         }
     }
 
@@ -309,6 +316,10 @@ impl Reader {
     /// Runs the statements that begin a unit. Of a server with segments the same message asks whether its relation is one table: by its name
     /// the segments write its rows as COPY sends them, where those of a query are all written by the coordinator.
     fn begin_here(&mut self, begin: &str, portion: &Portion) -> Result<()> {
+        if self.session.server().catalog == Catalog::OpenGauss {
+            self.session.batch(begin)?;
+            return self.learn_types(portion);
+        }
         let server = self.session.server();
         self.by_name = server.is_greenplum() && portion.may_be_a_table();
         if !self.by_name {
@@ -317,6 +328,22 @@ impl Reader {
         let sql = Session::question(&is_one_table_sql(&portion.relation, server.is_classic()));
         self.by_name = answer(&self.session.query(&format!("{begin}; {sql}"))?)?;
         Ok(())
+    }
+
+    /// Looks once how the columns of the portion's table are read.
+    fn learn_types(&mut self, portion: &Portion) -> Result<()> {
+        let table = gauss::table_of(&portion.relation);
+        if self.table != table {
+            self.reads = catalog::table::reads(&mut self.session, &table)?;
+            self.table = table;
+        }
+        Ok(())
+    }
+
+    /// `columns` as expressions.
+    pub fn expressions(&self, columns: &[String]) -> Vec<String> {
+        let one = |column: &String| self.reads.get(column).cloned().unwrap_or_else(|| quote_ident(column));
+        columns.iter().map(one).collect()
     }
 
     /// Sends the COPY of the unit that was begun, all of `portion`.
@@ -335,7 +362,7 @@ impl Reader {
     pub fn copy_all_sql(&self, portion: &Portion, columns: &[String], binary: bool) -> String {
         match self.by_name && portion.may_be_a_table() {
             true => copy_table_out(columns, &portion.relation, binary),
-            false => portion.copy_sql(columns, binary, None),
+            false => portion.copy_sql(&self.expressions(columns), binary, None),
         }
     }
 

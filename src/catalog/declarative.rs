@@ -44,7 +44,7 @@ pub fn tree(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Option
                     bytes: row.number(6),
                     // What is written is looked at again by it; at the other end it would only be held.
                     bound: bound.filter(|_| trust != Trust::Everybody).map(str::to_owned),
-                    part: None,
+                    ..Relation::default()
                 },
                 bound: bound.map(Bound::parse).transpose()?,
                 level: levels.remove(&id),

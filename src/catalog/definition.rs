@@ -3,10 +3,11 @@
 
 use super::server::Catalog;
 use super::table::{Found, not_null};
-use super::{Database, greenplum, storage};
+use super::{Database, greenplum, opengauss, storage};
 use crate::error::{Result, tame};
 use crate::plan::constant::is_literal;
 use crate::plan::copy_sql::quote_qualified;
+use crate::plan::gauss::{Counterpart, counterpart_of};
 use crate::plan::new_table::{Check, ColumnDefinition, Definition, Index, is_plain};
 use crate::plan::tables::Relation;
 use crate::plan::tree::Node;
@@ -35,7 +36,7 @@ pub fn read(db: &mut dyn Database, found: &Found, root: &Node<Relation>) -> Resu
             definition.refusal =
                 unread.then(|| "A key is an expression, or has an operator class of its own.".to_owned());
         }
-        Catalog::OpenGauss => storage::unread_partitions(db, found, &mut definition)?,
+        Catalog::OpenGauss => definition.left_out.extend(opengauss::left_out(db, found)?),
         Catalog::None => {}
     }
     Ok(definition)
@@ -59,7 +60,9 @@ fn columns(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
             ));
         } else if let Some(expression) = default {
             if is_literal(&expression) {
-                literals.push((definition.columns.len(), expression, row.string(4)?));
+                let value = format!("CAST(({expression}) AS {})", row.string(4)?);
+                let value = counterpart(db, row)?.map_or_else(|| value.clone(), |here| here.read(&value));
+                literals.push((definition.columns.len(), value));
             } else {
                 leave_out(format!(
                     "default of column \"{name}\" is not copied: {}",
@@ -77,10 +80,15 @@ fn columns(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
         }
         // What a literal in a view is before PostgreSQL 10.
         let type_name = Some(row.string(1)?).filter(|name| name != "unknown");
+        let modifier = row.number(2).unwrap_or(-1);
+        let here = counterpart(db, row)?;
         definition.columns.push(ColumnDefinition {
             name,
-            type_name: type_name.unwrap_or_else(|| "text".to_owned()),
-            modifier: row.number(2).unwrap_or(-1),
+            type_name: match here {
+                Some(here) => here.sql.to_owned(),
+                None => type_name.unwrap_or_else(|| "text".to_owned()),
+            },
+            modifier: here.map_or(modifier, |here| here.modifier(modifier)),
             not_null: row.is(3),
             default: None,
             collation,
@@ -90,13 +98,15 @@ fn columns(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
     defaults(db, &literals, definition)
 }
 
-/// Of each column: name, type without modifier, modifier, NOT NULL, type, default, identity, generated, collation and its schema.
+/// Of each column: name, type without modifier, modifier, NOT NULL, type, default, identity, generated, collation and its schema, type's OID.
 fn column_rows(db: &mut dyn Database, found: &Found) -> Result<Vec<Row>> {
     let version = db.server().version;
     let declarative = db.server().is_declarative();
     let identity = if declarative { "a.attidentity" } else { "''" };
     let generated = if declarative && version >= 120_000 {
         "a.attgenerated"
+    } else if opengauss::has_column(db, "pg_attrdef", "adgencol")? {
+        "CAST(d.adgencol AS text)"
     } else {
         "''"
     };
@@ -111,7 +121,7 @@ fn column_rows(db: &mut dyn Database, found: &Found) -> Result<Vec<Row>> {
     let not_null = if declarative { not_null(version) } else { "a.attnotnull" };
     db.query(&format!(
         "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypmod, {not_null}, format_type(a.atttypid, a.atttypmod),
-                pg_get_expr(d.adbin, d.adrelid), {identity}, {generated}, {collation}
+                pg_get_expr(d.adbin, d.adrelid), {identity}, {generated}, {collation}, a.atttypid
          FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum {join}
          WHERE a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
@@ -119,14 +129,20 @@ fn column_rows(db: &mut dyn Database, found: &Found) -> Result<Vec<Row>> {
     ))
 }
 
-/// Lets the source turn its literals into values: column, expression, type.
-fn defaults(db: &mut dyn Database, literals: &[(usize, String, String)], definition: &mut Definition) -> Result<()> {
+/// What the type of a row of [`column_rows`] is here, if it is one of openGauss' own.
+fn counterpart(db: &dyn Database, row: &Row) -> Result<Option<&'static Counterpart>> {
+    Ok(match db.server().catalog {
+        Catalog::OpenGauss => counterpart_of(row.need(10)?),
+        _ => None,
+    })
+}
+
+/// Lets the source turn its literals into values: column, expression of the column's type.
+fn defaults(db: &mut dyn Database, literals: &[(usize, String)], definition: &mut Definition) -> Result<()> {
     if literals.is_empty() {
         return Ok(());
     }
-    let select = |(at, expression, of_type): &(usize, String, String)| {
-        format!("SELECT {at}, CAST(CAST(({expression}) AS {of_type}) AS text)")
-    };
+    let select = |(at, value): &(usize, String)| format!("SELECT {at}, CAST({value} AS text)");
     let sql: Vec<String> = literals.iter().map(select).collect();
     for row in db.query(&sql.join(" UNION ALL "))? {
         let column = row.number(0).and_then(|at: usize| definition.columns.get_mut(at));
@@ -182,8 +198,11 @@ fn checks(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> 
 }
 
 fn indexes(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {
+    let has_keys = opengauss::has_column(db, "pg_index", "indnkeyatts")?;
     let server = db.server();
-    let is_told = server.is_postgresql() || (server.is_greenplum() && server.version >= 90_400);
+    let is_told = server.is_postgresql()
+        || (server.is_greenplum() && server.version >= 90_400)
+        || server.catalog == Catalog::OpenGauss;
     if !is_told {
         let rows = db.query(&format!(
             "SELECT c.relname FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid = {} ORDER BY 1",
@@ -191,7 +210,7 @@ fn indexes(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
         ))?;
         for row in &rows {
             let what = format!(
-                "index \"{}\" is not copied: only those of PostgreSQL 10, Greenplum 6 and later are",
+                "index \"{}\" is not copied: only those of PostgreSQL 10, Greenplum 6 and later, and openGauss are",
                 row.string(0)?
             );
             definition.left_out.push(what);
@@ -204,7 +223,7 @@ fn indexes(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
         true => (found.tree(server), "tree.parent IS NULL OR NOT i.relispartition"),
         false => (found.alone(), "true"),
     };
-    let keys = if version >= 110_000 {
+    let keys = if version >= 110_000 || has_keys {
         "x.indnkeyatts"
     } else {
         "x.indnatts"
@@ -225,7 +244,7 @@ fn indexes(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
          FROM tree JOIN pg_index x ON x.indrelid = tree.oid JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am m ON m.oid = i.relam
          JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.contype IN ('p', 'u', 'x')
-         CROSS JOIN LATERAL generate_series(0, x.indnatts - 1) AS o(n)
+         JOIN generate_series(0, 99) AS o(n) ON o.n < x.indnatts AND x.indkey[o.n] >= 0
          LEFT JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[o.n]
          LEFT JOIN pg_opclass p ON o.n < {keys} AND p.oid = x.indclass[o.n]
          WHERE {of_its_own}
@@ -243,6 +262,15 @@ fn indexes(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
     Ok(())
 }
 
+/// openGauss' own B-trees are those of its two other kinds of tables.
+fn method(name: String) -> String {
+    match name.as_str() {
+        "ubtree" | "cbtree" => "btree".to_owned(),
+        "cgin" => "gin".to_owned(),
+        _ => name,
+    }
+}
+
 /// An index from the rows of its columns, or why it has no counterpart.
 fn index(rows: &[Row]) -> Result<std::result::Result<Index, String>> {
     let Some(first) = rows.first() else {
@@ -254,7 +282,7 @@ fn index(rows: &[Row]) -> Result<std::result::Result<Index, String>> {
     let mut index = Index {
         relation: quote_qualified(&first.string(1)?, &first.string(2)?),
         name: first.name(3)?,
-        method: first.string(4)?,
+        method: method(first.string(4)?),
         unique: first.is(5),
         constraint: match first.text(6) {
             Some("p") => Some("PRIMARY KEY"),

@@ -50,6 +50,7 @@ pub fn tree(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Option
                     foreign: row.text(15) == Some("x"),
                     bound: row.owned(16),
                     part: row.owned(14).filter(|part| !part.is_empty()),
+                    condition: None,
                 },
                 bound: bound(row, columns, &values),
                 level: is_parent.then(|| level(depth(row) + 1)).flatten(),

@@ -101,6 +101,8 @@ pub const LISTENS_SQL: &str = "', port ' || pg_catalog.current_setting('port')
 /// Functions that are called where they exist.
 const FUNCTIONS: &[&str] = &[
     "pg_export_snapshot",
+    "pg_export_snapshot_and_csn",
+    "pg_partition_size",
     "pg_control_system",
     "pg_is_in_recovery",
     "pg_last_xact_replay_timestamp",
@@ -165,7 +167,11 @@ pub fn identify(rows: &[Row]) -> Server {
             .first()
             .and_then(|(text, _)| text.parse().ok())
             .unwrap_or(0),
-        product: product(text, is_greenplum),
+        product: match catalog {
+            // Whatever it is sold as.
+            Catalog::OpenGauss => Product::OpenGauss,
+            _ => product(text, is_greenplum),
+        },
         catalog,
         functions: of("function").into_iter().map(|(name, _)| name.to_owned()).collect(),
         timezone: of("timezone").first().map(|(zone, _)| (*zone).to_owned()),
@@ -293,9 +299,16 @@ impl Server {
             // 6.21 exports the distributed snapshot, but without its timestamp, so that segments misread it (greenplum-db/gpdb
             // issue 14177); 6.23 is the first release with the fix (pull request 14203). A relative of 7 ignored it.
             Product::Greenplum(6, minor) => minor >= 23,
-            Product::Greenplum(..) | Product::Cloudberry | Product::OpenGauss | Product::Other => false,
+            // Sessions that take one over say what they have: [`Server::tells_snapshots`].
+            Product::OpenGauss => self.tells_snapshots(),
+            Product::Greenplum(..) | Product::Cloudberry | Product::Other => false,
         };
         self.has_function("pg_export_snapshot") && self.shared_snapshot.unwrap_or(known)
+    }
+
+    /// True where a session tells which commits its snapshot has, so that one that was taken over is known to be the same.
+    pub fn tells_snapshots(&self) -> bool {
+        self.catalog == Catalog::OpenGauss && self.has_function("pg_export_snapshot_and_csn")
     }
 
     /// True where one server answers for all that is asked: those that spread a table over segments report what becomes of these.

@@ -1,7 +1,7 @@
 //! Where and how a table's rows are kept: told, and copied between servers with segments.
 
 use super::Database;
-use super::server::Product;
+use super::server::{Catalog, Product};
 use super::table::Found;
 use crate::error::Result;
 use crate::plan::copy_sql::quote_qualified;
@@ -99,13 +99,18 @@ pub fn storage(db: &mut dyn Database, found: &Found, definition: &mut Definition
     ))?;
     for row in &rows {
         let (name, schema) = (row.string(0)?, row.string(1)?);
+        let relation = quote_qualified(&schema, &name);
         let options = row.filled(3);
         let options = options.iter().flat_map(|options| options.split(", "));
+        let mut options: Vec<String> = options.map(str::to_owned).collect();
+        if db.server().catalog == Catalog::OpenGauss {
+            leave_out_options(&relation, std::mem::take(&mut options), definition);
+        }
         definition.storage.push(TableStorage {
-            relation: quote_qualified(&schema, &name),
+            relation,
             name,
             method: row.filled(2),
-            options: options.map(str::to_owned).collect(),
+            options,
             tablespace: row.filled(4),
             unlogged: row.is(5),
         });
@@ -113,6 +118,16 @@ pub fn storage(db: &mut dyn Database, found: &Found, definition: &mut Definition
     match definition.storage.first() {
         Some(root) if root.is_by_columns() => encodings(db, found, definition),
         _ => Ok(()),
+    }
+}
+
+/// openGauss has names of its own for what it keeps otherwise, and says of every table what it keeps as usual.
+fn leave_out_options(relation: &str, options: Vec<String>, definition: &mut Definition) {
+    let is_usual = |option: &String| matches!(option.as_str(), "orientation=row" | "compression=no");
+    let told: Vec<String> = options.into_iter().filter(|option| !is_usual(option)).collect();
+    if !told.is_empty() {
+        let what = format!("storage of {relation} is not copied: WITH ({})", told.join(", "));
+        definition.left_out.push(what);
     }
 }
 
@@ -129,30 +144,6 @@ fn encodings(db: &mut dyn Database, found: &Found, definition: &mut Definition) 
         if let Some(column) = column.filter(|_| !options.is_empty()) {
             column.encoding = options.split(", ").map(str::to_owned).collect();
         }
-    }
-    Ok(())
-}
-
-/// openGauss: partitions that `opengauss::tree` does not read. Its HASH is not PostgreSQL's, so the table comes without them.
-pub fn unread_partitions(db: &mut dyn Database, found: &Found, definition: &mut Definition) -> Result<()> {
-    let rows = db.query(&format!(
-        "SELECT CAST(partstrategy AS text), array_upper(partkey, 1) > 0,
-                EXISTS (SELECT 1 FROM pg_partition s JOIN pg_partition p ON p.oid = s.parentid
-                        WHERE p.parentid = {0} AND p.parttype = 'p' AND s.parttype = 's')
-         FROM pg_partition WHERE parentid = {0} AND parttype = 'r'",
-        found.oid
-    ))?;
-    for row in &rows {
-        let what = match (
-            row.string(0)?.as_str(),
-            row.string(1)?.as_str(),
-            row.string(2)?.as_str(),
-        ) {
-            ("r" | "i" | "l", "f", "t") => "subpartitions are",
-            ("r" | "i" | "l", "f", _) => continue,
-            _ => "partitioning by HASH or on several columns is",
-        };
-        definition.left_out.push(format!("{what} not copied"));
     }
     Ok(())
 }

@@ -8,10 +8,12 @@ use super::type_facts::{Described, FACTS, Types};
 use crate::error::Result;
 use crate::plan::collation::{self, Collation};
 use crate::plan::columns::Column;
-use crate::plan::copy_sql::{quote_literal, quote_qualified};
+use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
+use crate::plan::gauss::counterpart_of;
 use crate::plan::tables::Relation;
 use crate::plan::tree::{Level, Node};
 use crate::row::Row;
+use std::collections::HashMap;
 
 /// Size of table c with TOAST table t as of its last ANALYZE or VACUUM, null before the first: pg_table_size would wait for whoever has
 /// the table locked.
@@ -50,8 +52,7 @@ impl Found {
                 foreign: self.kind == "f",
                 readable: true,
                 bytes: self.bytes,
-                bound: None,
-                part: None,
+                ..Relation::default()
             },
             bound: None,
             level,
@@ -216,6 +217,24 @@ fn facts(catalog: Catalog, version: u32) -> String {
     )
 }
 
+/// Columns of `table`, quoted and qualified, of an openGauss server that are read by an expression, as their types are none here.
+pub fn reads(db: &mut dyn Database, table: &str) -> Result<HashMap<String, String>> {
+    let rows = db.query(&format!(
+        "SELECT a.attname, a.atttypid FROM pg_attribute a
+         WHERE a.attrelid = CAST({} AS regclass) AND a.attnum > 0 AND NOT a.attisdropped",
+        quote_literal(table)
+    ))?;
+    let mut reads = HashMap::new();
+    for row in &rows {
+        let name = row.name(0)?;
+        if let Some(here) = counterpart_of(row.need(1)?) {
+            let read = here.read(&quote_ident(&name));
+            reads.insert(name, read);
+        }
+    }
+    Ok(reads)
+}
+
 /// Columns of the table with this OID, in attnum order. How they sort is asked of a table that is read: one like it may be created.
 pub fn columns(db: &mut dyn Database, oid: u32, trust: Trust) -> Result<Vec<Column>> {
     let (catalog, version) = (db.server().catalog, db.server().version);
@@ -233,12 +252,14 @@ pub fn columns(db: &mut dyn Database, oid: u32, trust: Trust) -> Result<Vec<Colu
     let described = rows.iter().map(|row| Described::read(row, 11));
     let types = Types::read(described.collect::<Result<_>>()?, db)?;
     let column = |row: &Row| {
-        let type_oid = row.number(1).unwrap_or(0);
+        let (name, type_oid, modifier) = (row.name(0)?, row.number(1).unwrap_or(0), row.number(5).unwrap_or(-1));
+        let here = counterpart_of(type_oid).filter(|_| catalog == Catalog::OpenGauss);
         Ok(Column {
-            name: row.name(0)?,
-            type_oid,
-            type_name: row.string(2)?,
-            kind: types.of(type_oid, row.number(5).unwrap_or(-1)),
+            read: here.map(|here| here.read(&quote_ident(&name))),
+            name,
+            type_oid: here.map_or(type_oid, |here| here.oid),
+            type_name: here.map_or_else(|| row.string(2), |here| Ok(here.type_name(modifier)))?,
+            kind: here.map_or_else(|| types.of(type_oid, modifier), |here| here.kind(modifier)),
             collation: row.text(3).and_then(Collation::parse),
             number: row.number(4).unwrap_or(0),
             not_null: row.is(6),

@@ -9,7 +9,6 @@ mod form;
 #[cfg(test)]
 mod tests;
 
-use super::copy_sql::quote_ident;
 use super::types::Type;
 use form::Forms;
 
@@ -18,6 +17,8 @@ use form::Forms;
 pub struct Compared {
     /// name on both sides
     pub name: String,
+    /// how the source reads it, if not by that
+    pub read: Option<String>,
     /// type here
     pub here: Type,
     /// type on the source
@@ -65,7 +66,7 @@ impl Checksum {
         let forms = Forms::new(self.abilities);
         let mut entries = Entries::default();
         for column in columns {
-            let pair = forms.column(column, &quote_ident(&column.name));
+            let pair = forms.column(column);
             entries.here.push(forms.sealed(&pair.here));
             entries.there.push(forms.sealed(&pair.there));
             if pair.is_converted {

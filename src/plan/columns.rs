@@ -15,6 +15,8 @@ pub struct Column {
     pub type_name: String,
     /// what it is made of
     pub kind: Type,
+    /// how it is read, on a server whose type is none here: an expression of this one
+    pub read: Option<String>,
     /// how it sorts, if it is of a type that has collations
     pub collation: Option<Collation>,
     /// pg_attribute.attnum: one that was dropped and added again has another

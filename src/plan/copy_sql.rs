@@ -37,10 +37,9 @@ pub fn quote_literal(value: &str) -> String {
     }
 }
 
-/// The COPY that reads a unit. `relation` is quoted; `filter` is an SQL condition over the source's columns, none for all rows.
+/// The COPY that reads a unit. `columns` are expressions; `relation` is quoted; `filter` is an SQL condition over the source's columns, none for all rows.
 /// A SELECT: `COPY name` of a partitioned table is an error on PostgreSQL and silently empty on Greenplum 6.
 pub fn copy_out(columns: &[String], relation: &str, filter: Option<&str>, binary: bool) -> String {
-    let columns: Vec<String> = columns.iter().map(|c| quote_ident(c)).collect();
     let filter = filter.map(|f| format!(" WHERE {f}")).unwrap_or_default();
     // The spelling from before 9.0, which every server still reads and Greenplum 5 needs.
     let format = if binary { " WITH BINARY" } else { "" };
@@ -142,10 +141,10 @@ mod tests {
 
     #[test]
     fn a_unit_is_read_by_explicit_columns() {
-        let columns = ["id".to_owned(), "Name".to_owned()];
+        let columns = ["\"id\"".to_owned(), "CAST(\"Name\" AS text)".to_owned()];
         assert_eq!(
             copy_out(&columns, "\"public\".\"t\"", Some("(k >= 1)"), true),
-            "COPY (SELECT \"id\", \"Name\" FROM \"public\".\"t\" WHERE (k >= 1)) TO STDOUT WITH BINARY"
+            "COPY (SELECT \"id\", CAST(\"Name\" AS text) FROM \"public\".\"t\" WHERE (k >= 1)) TO STDOUT WITH BINARY"
         );
     }
 

@@ -51,6 +51,9 @@ pub fn create<'a>(
     tables: &mut Vec<NewTable>,
     leaves: &mut Vec<(String, &'a Node<Relation>)>,
 ) {
+    if node.is_of_nulls() {
+        return;
+    }
     let name = names.of(&node.table);
     let bound = node.bound.as_ref().unwrap_or(&Bound::Default).to_sql();
     // An expression is the target's own: the source's text of one is not read here.

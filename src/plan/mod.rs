@@ -13,6 +13,7 @@ pub mod creation;
 pub mod distribution;
 pub mod end;
 pub mod exchange;
+pub mod gauss;
 pub mod hash;
 pub mod holders;
 pub mod key;

@@ -92,6 +92,9 @@ struct Wanted {
 }
 
 fn want(node: &Node<Relation>, beside: &str, root: &str, existing: &HashSet<String>, wanted: &mut Vec<Wanted>) {
+    if node.is_of_nulls() {
+        return;
+    }
     let own = own_schema(&node.table, root).filter(|schema| existing.contains(schema));
     let schema = own.unwrap_or_else(|| beside.to_owned());
     for child in node.level.iter().flat_map(|level| &level.children) {

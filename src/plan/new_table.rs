@@ -4,6 +4,7 @@
 use super::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use super::creation::{self, NewTable};
 use super::distribution::{Distribution, TableStorage, parameters};
+use super::gauss::Part;
 use super::naming::Names;
 use super::tables::Relation;
 use super::tree::{Level, Node, Strategy};
@@ -238,11 +239,14 @@ pub fn new_names(name: &str, called: &Names, root: &Node<Relation>) -> HashMap<S
     names
 }
 
-/// Partitions that are no tables on the source have names that are unique in their table only: the table's name goes before theirs.
+/// Partitions that are no tables on the source have names that are unique in their table only: what is above them goes before theirs.
 pub fn prefix_partitions(root: &mut Node<Relation>, prefix: &str) {
     for child in root.level.iter_mut().flat_map(|level| &mut level.children) {
-        child.table.name = format!("{prefix}_{}", child.table.name);
-        prefix_partitions(child, prefix);
+        if Part::parse(&child.table.relation).is_some() {
+            child.table.name = format!("{prefix}_{}", child.table.name);
+            let prefix = child.table.name.clone();
+            prefix_partitions(child, &prefix);
+        }
     }
 }
 
@@ -431,11 +435,21 @@ mod tests {
         assert!(is_plain(&root));
         let mut prefixed = root.clone();
         prefix_partitions(&mut prefixed, "t");
-        assert!(
-            new_names("x", &Names::within("n"), &prefixed)
-                .values()
-                .any(|name| name == "\"n\".\"t_t_b_eu\"")
+        assert_eq!(
+            new_names("x", &Names::within("n"), &prefixed),
+            new_names("x", &Names::within("n"), &root)
         );
+        let level = prefixed.level.as_mut().expect("a level");
+        level.children[1].table.relation = "\"s\".\"t\" PARTITION (\"b\")".to_owned();
+        level.children[1].table.name = "b".to_owned();
+        let below = level.children[1].level.as_mut().expect("a level");
+        below.children[0].table.relation = "\"s\".\"t\" SUBPARTITION (\"eu\")".to_owned();
+        below.children[0].table.name = "eu".to_owned();
+        prefix_partitions(&mut prefixed, "x");
+        let names = new_names("x", &Names::within("n"), &prefixed);
+        let mut names: Vec<&String> = names.values().collect();
+        names.sort();
+        assert_eq!(names, ["\"n\".\"t_a\"", "\"n\".\"x_b\"", "\"n\".\"x_b_eu\"", "x"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which source relation a unit is read from: the source's partition with exactly the same place, or the rows of the nearest relation that
 //! surely has them all.
 
+use super::gauss::Part;
 use super::tables::{Leaf, Relation, Table};
 use super::tree::{Level, Node, Place, Ranks, alike, places};
 use crate::error::{Error, Result};
@@ -13,6 +14,8 @@ pub struct ReadFrom {
     pub relation: String,
     /// all of its rows; otherwise those that satisfy the unit's partition constraint
     pub whole: bool,
+    /// of a whole relation: only rows with this condition count
+    pub condition: Option<String>,
     /// size of what is read, if known
     pub bytes: Option<i64>,
     /// size, or 0, of a relation that is partitioned over there and of which a part is read
@@ -134,14 +137,17 @@ impl<'a> Twins<'a> {
             return Ok(ReadFrom {
                 relation: twin.table.relation.clone(),
                 whole: true,
+                condition: twin.table.condition.clone(),
                 bytes,
-                divided: None,
+                // Its server has no blocks that tell rows of a part.
+                divided: Part::parse(&twin.table.relation).map(|_| 0),
                 has_parts: twin.level.is_some(),
             });
         }
         Ok(ReadFrom {
             relation: found.readable.table.relation.clone(),
             whole: false,
+            condition: None,
             bytes,
             has_parts: found.readable.level.is_some(),
             divided: found

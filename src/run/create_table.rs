@@ -6,10 +6,10 @@ mod over_there;
 use super::state::Store;
 use super::{caller, placing};
 use crate::catalog::Database;
-use crate::catalog::server::Catalog;
 use crate::error::{Error, Result, Side, tame};
 use crate::pg::{backend, report, spi};
 use crate::plan::copy_sql::{quote_ident, quote_qualified, split_name};
+use crate::plan::gauss::take_global_indexes;
 use crate::plan::naming::New;
 use crate::plan::new_table::{self as plan, ColumnDefinition, Definition, NewColumn};
 use crate::plan::reading::keys_of_digits;
@@ -35,7 +35,7 @@ pub fn create_table(
     let named = target_table
         .map(|text| split_argument("target_table", text))
         .transpose()?;
-    let (mut table, mut definition, prefixed) = describe(&wanted, &caller::resolve_source(source, target)?)?;
+    let (mut table, mut definition) = describe(&wanted, &caller::resolve_source(source, target)?)?;
     let (schema, name) = match named {
         Some((schema, name)) => (schema.unwrap_or_else(|| definition.schema.clone()), name),
         None => (definition.schema.clone(), definition.name.clone()),
@@ -49,10 +49,10 @@ pub fn create_table(
         .hint("Create the table by hand, with partitions or without: a sync fits the rows in."));
     }
     table_like::check_name(&schema, &name)?;
-    if prefixed {
-        plan::prefix_partitions(&mut table.root, &name);
-    }
+    plan::prefix_partitions(&mut table.root, &name);
     tame_names(&mut table, &mut definition);
+    let global = take_global_indexes(&mut definition.indexes, &table.root);
+    definition.left_out.extend(global);
     let (oid, remarks) = match target {
         None => create(&schema, &name, &table, &definition)?,
         Some(server) => over_there::create(server, &schema, &name, &table, &definition)?,
@@ -77,8 +77,8 @@ fn split_argument(argument: &str, text: &str) -> Result<(Option<String>, String)
     })
 }
 
-/// Reads the source table, in one transaction there. Also tells whether its partitions' names are unique in their table only.
-fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(Table, Definition, bool)> {
+/// Reads the source table, in one transaction there.
+fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(Table, Definition)> {
     let endpoint = mapping::endpoint(source, Side::Source, settings::connect_timeout())?;
     let session = Session::open_here(
         &endpoint,
@@ -94,9 +94,8 @@ fn describe((schema, name): &(Option<String>, String), source: &str) -> Result<(
         };
         there::describe(session, &schemas, name)
     })?;
-    let prefixed = session.server().catalog == Catalog::OpenGauss;
     session.close();
-    Ok((table, definition, prefixed))
+    Ok((table, definition))
 }
 
 /// What the caller has not named itself is shown as it is by everything here that lists tables: it gets a name that no terminal obeys. Columns

@@ -3,19 +3,13 @@
 use super::{Portion, Reader};
 use crate::catalog::Database;
 use crate::error::Result;
-use crate::plan::copy_sql::quote_ident;
 
 impl Reader {
     /// Values of the first row of `portion` that the server comes upon, as text; None where there is none.
     pub fn first_row(&mut self, portion: &Portion, columns: &[String]) -> Result<Option<Vec<Option<String>>>> {
         // In hexadecimal digits: the session sends text in the server's encoding.
-        let one = |column: &String| {
-            format!(
-                "encode(convert_to(CAST({} AS text), 'UTF8'), 'hex')",
-                quote_ident(column)
-            )
-        };
-        let columns: Vec<String> = columns.iter().map(one).collect();
+        let one = |column: &String| format!("encode(convert_to(CAST({column} AS text), 'UTF8'), 'hex')");
+        let columns: Vec<String> = self.expressions(columns).iter().map(one).collect();
         let filter = portion
             .filter
             .as_ref()

@@ -2,6 +2,7 @@
 
 use crate::catalog::Database;
 use crate::plan::copy_sql::quote_literal;
+use crate::plan::gauss::table_of;
 use crate::plan::holders::Holder;
 use crate::row::Row;
 use crate::wire::Session;
@@ -30,7 +31,7 @@ pub fn lock_holders(session: &mut Session, relation: &str) -> Option<Vec<Holder>
                               UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = CAST({0} AS regclass)
                               UNION ALL SELECT inhparent FROM pg_inherits WHERE inhrelid = CAST({0} AS regclass))
          ORDER BY 1, 2",
-        quote_literal(relation),
+        quote_literal(&table_of(relation)),
         coordinator
     )));
     let one = |row: &Row| Holder::read([row.text(0), row.text(1), row.text(2), row.text(3)]);

@@ -6,9 +6,9 @@
 //! (pg_relation_filenode, pg_identify_object, pg_partition_tree) see them as they are. So each fact is
 //! asked for both ways. The locks of the COPY are still held: what is so now was so while it read.
 
-use super::{Portion, answer};
+use super::{Portion, answer, parts};
 use crate::catalog::Database;
-use crate::catalog::server::Product;
+use crate::catalog::server::{Catalog, Product};
 use crate::catalog::table::heirs_sql;
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_literal;
@@ -20,7 +20,7 @@ const BATCH: usize = 200;
 
 /// True of relation c when its file is no longer the snapshot's. Only tables and materialized views have one: of others, as of partitioned tables
 /// and views, servers before 12 show a number, too, and the function knows none (heap.c, heap_create; dbsize.c).
-const HAS_ANOTHER_FILE: &str = "(c.relkind IN ('r', 'm') AND c.relfilenode <> 0
+pub(super) const HAS_ANOTHER_FILE: &str = "(c.relkind IN ('r', 'm') AND c.relfilenode <> 0
          AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid))";
 
 /// Fails if what was read, or a table below it, has changed since the session's snapshot was taken, or
@@ -47,6 +47,14 @@ fn look(session: &mut Session, portion: &Portion, columns: &[String]) -> Result<
     if !has_states(session) {
         session.query_in_transaction("")?;
         return Ok((true, None));
+    }
+    if session.server().catalog == Catalog::OpenGauss {
+        let sql = parts::sql(&portion.relation, columns, portion.state.is_some());
+        let rows = session.query_in_transaction(&sql)?;
+        return match rows.first() {
+            Some(row) => Ok((answer(&rows)?, row.owned(1))),
+            None => Ok((false, None)),
+        };
     }
     if !portion.has_parts && portion.state.is_none() {
         let sql = one_table_sql(session, &portion.relation, columns);
@@ -140,7 +148,7 @@ fn tree_sql(session: &Session, portion: &Portion, columns: &[String]) -> String 
 }
 
 /// Relation c in schema n has the name that it was read by.
-fn is_called(name: &str) -> String {
+pub(super) fn is_called(name: &str) -> String {
     format!("'\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(c.relname, '\"', '\"\"') || '\"' = {name}")
 }
 
@@ -151,7 +159,7 @@ fn has_states(session: &Session) -> bool {
 
 /// pg_identify_object, since 9.3, names an object as the caches have it.
 fn has_identities(session: &Session) -> bool {
-    session.server().version >= 90_300 && session.server().product != Product::OpenGauss
+    session.server().version >= 90_300
 }
 
 fn regclass(name: &str) -> String {
@@ -210,11 +218,15 @@ pub fn states(session: &mut Session, relations: &[String], columns: &[String]) -
         return Ok(states);
     }
     let is_declarative = session.server().is_declarative();
+    let is_gauss = session.server().catalog == Catalog::OpenGauss;
     for batch in relations.chunks(BATCH) {
         let sql: Vec<String> = batch
             .iter()
             .enumerate()
             .map(|(at, relation)| {
+                if is_gauss {
+                    return format!("(SELECT {at}, {})", parts::state_sql(relation, columns));
+                }
                 let name = quote_literal(relation);
                 let state = state_sql("tree", &name, columns, is_declarative);
                 format!(

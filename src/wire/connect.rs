@@ -6,6 +6,7 @@ use super::endpoint::encryption::{Binding, Mode};
 use super::endpoint::hosts::{self, Attributes, Host};
 use super::errors::remote_error;
 use super::frames::Socket;
+use super::gauss_login;
 use super::link::{Connection, Link};
 use super::mapping;
 use super::password_command;
@@ -28,6 +29,8 @@ struct Refusal {
     error: Error,
     /// another encryption may do: the server's rules (pg_hba.conf) differ by it
     encryption_matters: bool,
+    /// the server is an openGauss, and wants to be asked for its own protocol
+    wants_gauss: bool,
 }
 
 impl From<Error> for Refusal {
@@ -35,6 +38,7 @@ impl From<Error> for Refusal {
         Refusal {
             error,
             encryption_matters: false,
+            wants_gauss: false,
         }
     }
 }
@@ -218,33 +222,48 @@ struct Login<'a> {
 
 impl Login<'_> {
     fn plain(&self, socket: socket2::Socket, address: &SockAddr) -> Attempt {
-        let fd = socket.as_raw_fd();
-        self.log_in(Box::new(Plain::new(socket)), fd, address, None, false)
+        self.in_its_protocol(socket, address, |socket, is_gauss| {
+            let fd = socket.as_raw_fd();
+            self.log_in(Box::new(Plain::new(socket)), fd, address, None, (false, is_gauss))
+        })
     }
 
     /// `or_plain`: a server without TLS gets the login on the same connection.
     fn encrypted(&self, socket: socket2::Socket, address: &SockAddr, connector: &Connector, or_plain: bool) -> Attempt {
-        let fd = socket.as_raw_fd();
-        match connector.encrypt(socket, self.endpoint, self.deadline) {
-            Ok(Answer::Encrypted(done)) => {
-                self.log_in(done.socket, fd, address, Some(connector.clone()), done.certificate_sent)
+        self.in_its_protocol(socket, address, |socket, is_gauss| {
+            let fd = socket.as_raw_fd();
+            match connector.encrypt(socket, self.endpoint, self.deadline) {
+                Ok(Answer::Encrypted(done)) => {
+                    let how = (done.certificate_sent, is_gauss);
+                    self.log_in(done.socket, fd, address, Some(connector.clone()), how)
+                }
+                // Another login would be without TLS as well.
+                Ok(Answer::None(socket)) if or_plain => self.plain(socket, address).map_err(|refusal| Refusal {
+                    encryption_matters: false,
+                    ..refusal
+                }),
+                Ok(Answer::None(_)) => Err(tls::not_supported(self.endpoint).into()),
+                Err(failed) => Err(Refusal {
+                    encryption_matters: failed.in_handshake,
+                    ..failed.error.into()
+                }),
             }
-            // Another login would be without TLS as well.
-            Ok(Answer::None(socket)) if or_plain => self.plain(socket, address).map_err(|refusal| Refusal {
-                encryption_matters: false,
-                ..refusal
-            }),
-            Ok(Answer::None(_)) => Err(tls::error(self.endpoint)
-                .detail(format!(
-                    "The {} does not support TLS, but sslmode requires it.",
-                    self.endpoint.side.noun()
-                ))
-                .hint("Switch TLS on over there (ssl = on), or use sslmode \"prefer\" on a network you trust.")
-                .into()),
-            Err(failed) => Err(Refusal {
-                error: failed.error,
-                encryption_matters: failed.in_handshake,
-            }),
+        })
+    }
+
+    /// Once more, on another connection, where the server is one that has to be asked for another protocol. That cannot be known before: it
+    /// refuses what others are asked for, and others refuse that.
+    fn in_its_protocol(
+        &self,
+        socket: socket2::Socket,
+        address: &SockAddr,
+        log_in: impl Fn(socket2::Socket, bool) -> Attempt,
+    ) -> Attempt {
+        match log_in(socket, false) {
+            Err(refusal) if refusal.wants_gauss => {
+                log_in(socket::connect_to(address, self.endpoint, self.deadline)?, true)
+            }
+            result => result,
         }
     }
 
@@ -254,12 +273,15 @@ impl Login<'_> {
         fd: i32,
         address: &SockAddr,
         connector: Option<Connector>,
-        certificate_sent: bool,
+        (certificate_sent, is_gauss): (bool, bool),
     ) -> Attempt {
         let endpoint = self.endpoint;
         let noun = endpoint.side.noun();
         let what = format!("could not connect to server \"{}\"", endpoint.server);
         let stream = Stream::new(socket);
+        if is_gauss {
+            stream.ask_for_gauss();
+        }
         let config = self.config(connector.is_some());
         let started = config.connect_raw(stream.clone(), AsItIs);
         let (client, connection): (Client, Connection) = block_on(
@@ -273,6 +295,7 @@ impl Login<'_> {
         .map_err(|e| tls::unanswered(e, endpoint))?
         .map_err(|e| Refusal {
             encryption_matters: is_refusal(&e) && !stream.is_authenticated(),
+            wants_gauss: stream.wants_gauss(),
             error: login_error(&e, endpoint, &what),
         })?;
         let own_certificate = certificate_sent && endpoint.tls.certificate_of_mapping;
@@ -346,6 +369,12 @@ fn with_hint(error: Error, text: &str, endpoint: &Endpoint) -> Error {
         }
         (sqlstate::CANNOT_CONNECT, "server did not use channel binding") => error.hint(
             "channel_binding 'require' takes TLS (sslmode 'require') and a password of scram-sha-256 over there; or set it to 'prefer'.",
+        ),
+        (sqlstate::PROTOCOL_VIOLATION, gauss_login::BAD_ITERATIONS) => error.hint(
+            "Set auth_iteration_count over there to 10000, and give the role its password again (ALTER ROLE ... PASSWORD).",
+        ),
+        (sqlstate::PROTOCOL_VIOLATION, gauss_login::UNKNOWN_KIND | gauss_login::NO_DIGEST) => error.hint(
+            "Have pg_hba.conf over there ask for sha256, and give the role its password again under password_encryption_type = 2.",
         ),
         (sqlstate::CANNOT_CONNECT, "unsupported authentication method" | "unsupported SASL mechanism") => {
             error.hint("Have pg_hba.conf over there ask for scram-sha-256, md5, password or cert.")

@@ -145,8 +145,26 @@ impl Wire {
         }
     }
 
-    /// Writes what the socket takes; 0 when that is nothing just now.
+    /// Writes what the socket takes, or what goes in its place; 0 when that is nothing just now.
     pub fn send(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.authenticated {
+            return self.write(data);
+        }
+        loop {
+            let instead = match self.login.instead_of(data) {
+                Ok(Some(message)) => message.to_vec(),
+                Ok(None) => return self.write(data),
+                Err(text) => return self.refuse(text),
+            };
+            match self.write(&instead)? {
+                0 => return Ok(0),
+                n if self.login.sent(n) => return Ok(data.len()),
+                _ => {}
+            }
+        }
+    }
+
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         loop {
             match self.socket.write(data) {
                 Ok(n) => {

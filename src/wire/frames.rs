@@ -6,6 +6,7 @@
 //!
 //! Message formats: PostgreSQL documentation, "Message Formats"; a frame is a tag byte, a length that counts itself, and the body.
 
+use super::gauss_login::{self, Login};
 use std::io::{self, ErrorKind};
 use std::task::Poll;
 
@@ -27,6 +28,8 @@ const TOO_LONG: &str = "the server sent a message that is too long";
 pub const TOO_BIG: &str = "the server's answer has no end, or is too long to be held in memory";
 /// Largest CommandComplete that is looked at.
 const LARGEST_TAG: usize = 64;
+/// Largest request of a login.
+const LARGEST_REQUEST: usize = 64 * 1024;
 
 /// A connected, non-blocking socket, plain or encrypted. Where reading or writing has to wait, the error is WouldBlock.
 pub trait Socket {
@@ -101,6 +104,8 @@ pub struct Wire {
     pub authenticated: bool,
     /// whoever closes first is the other side
     pub stays: bool,
+    /// the login of a family that the crate does not know
+    pub login: Login,
 }
 
 /// Which way the rows of a COPY go.
@@ -150,6 +155,7 @@ impl Wire {
             password_requested: false,
             authenticated: false,
             stays: false,
+            login: Login::default(),
         }
     }
 
@@ -258,17 +264,7 @@ impl Wire {
             }
             b'E' => (self.copy_expected, self.copying, self.at_work) = (None, false, false),
             b'R' if length < 8 => return self.refuse(IMPOSSIBLE_LENGTH),
-            b'R' => {
-                let Some(&[a, b, c, d]) = self.unread().get(5..9) else {
-                    return Ok(false);
-                };
-                match u32::from_be_bytes([a, b, c, d]) {
-                    0 => self.authenticated = true,
-                    // cleartext, MD5, SASL
-                    3 | 5 | 10 => self.password_requested = true,
-                    _ => {}
-                }
-            }
+            b'R' if !self.authenticated => return self.authentication_frame(length),
             b'Z' => (self.copy_expected, self.at_work) = (None, false),
             _ => {}
         }
@@ -276,6 +272,34 @@ impl Wire {
             return Ok(false);
         }
         self.state = State::Forward(length + 1);
+        Ok(true)
+    }
+
+    /// A request of the login, or its end.
+    fn authentication_frame(&mut self, length: usize) -> io::Result<bool> {
+        if length > LARGEST_REQUEST {
+            return self.refuse(TOO_LONG);
+        }
+        let Some(body) = self.unread().get(5..length + 1) else {
+            return Ok(false);
+        };
+        let body = body.to_vec();
+        match body.first_chunk().map_or(u32::MAX, |code| u32::from_be_bytes(*code)) {
+            0 => self.authenticated = true,
+            // cleartext, MD5, SASL; and, of openGauss, md5 of sha256, SM3
+            3 | 5 | 10 | 11 | 13 => self.password_requested = true,
+            _ => {}
+        }
+        match self.login.note(&body) {
+            Ok(false) => self.state = State::Forward(length + 1),
+            Ok(true) => {
+                let request = gauss_login::CLEAR_TEXT;
+                self.start += length + 1 - request.len();
+                self.buffer[self.start..self.start + request.len()].copy_from_slice(&request);
+                self.state = State::Forward(request.len());
+            }
+            Err(text) => return self.refuse(text),
+        }
         Ok(true)
     }
 

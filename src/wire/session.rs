@@ -7,7 +7,7 @@ use super::frames::{Copy, Data};
 use super::link::Link;
 use super::pins::{self, BACKEND, Pins};
 use super::query::Running;
-use super::refusals::{listens_alike, no_transaction, other_server, snapshot_gone};
+use super::refusals::{listens_alike, no_transaction, other_server};
 use super::stream::Stream;
 use crate::catalog::Database;
 use crate::catalog::server::Server;
@@ -104,15 +104,8 @@ impl Session {
         };
         self.query_in_turn(&format!("BEGIN ISOLATION LEVEL {level} READ ONLY"))
             .map_err(no_transaction)?;
-        if let Some(snapshot) = snapshot
-            && let Err(refusal) = self.batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot)))
-        {
-            // Another server knows no such snapshot.
-            if refusal.is_remote() {
-                self.batch("ROLLBACK")?;
-                self.begin(None)?;
-            }
-            return Err(snapshot_gone(refusal));
+        if let Some(snapshot) = snapshot {
+            self.take_over(snapshot)?;
         }
         self.pin(snapshot.is_some())
     }

@@ -34,6 +34,16 @@ impl Stream {
         }
     }
 
+    /// From here on asks for the protocol of openGauss.
+    pub fn ask_for_gauss(&self) {
+        self.0.borrow_mut().login.asks = true;
+    }
+
+    /// True when the server is one that wants to be asked so.
+    pub fn wants_gauss(&self) -> bool {
+        self.0.borrow().login.is_wanted
+    }
+
     /// True when the server has let us in.
     pub fn is_authenticated(&self) -> bool {
         self.0.borrow().authenticated

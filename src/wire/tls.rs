@@ -84,6 +84,16 @@ pub fn error(endpoint: &Endpoint) -> Error {
     Error::new(sqlstate::CANNOT_CONNECT, what(endpoint))
 }
 
+/// The error where the server has none.
+pub fn not_supported(endpoint: &Endpoint) -> Error {
+    error(endpoint)
+        .detail(format!(
+            "The {} does not support TLS, but sslmode requires it.",
+            endpoint.side.noun()
+        ))
+        .hint("Switch TLS on over there (ssl = on), or use sslmode \"prefer\" on a network you trust.")
+}
+
 fn timeout(endpoint: &Endpoint) -> Error {
     unanswered(Error::new(sqlstate::CANNOT_CONNECT, "timeout expired"), endpoint)
 }

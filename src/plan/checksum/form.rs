@@ -96,9 +96,10 @@ impl Forms {
         }
     }
 
-    /// A column's value. `value` is its name.
-    pub fn column(&self, column: &Compared, value: &str) -> Pair {
-        let pair = |reader| {
+    /// A column's value.
+    pub fn column(&self, column: &Compared) -> Pair {
+        let name = quote_ident(&column.name);
+        let pair = |reader, value: &str| {
             let forms = Forms { reader, ..*self };
             match column.here == column.there && column.is_pinned {
                 true => Pair::alike(forms.pinned(&column.here, value)),
@@ -106,8 +107,8 @@ impl Forms {
             }
         };
         Pair {
-            there: pair(self.abilities.version).there,
-            ..pair(HERE)
+            there: pair(self.abilities.version, column.read.as_ref().unwrap_or(&name)).there,
+            ..pair(HERE, &name)
         }
     }
 

@@ -23,6 +23,7 @@ fn abilities() -> Abilities {
 
 fn entries_for(abilities: Abilities, here: &Type, there: &Type, is_pinned: bool) -> Entries {
     let column = Compared {
+        read: None,
         name: "c".to_owned(),
         here: here.clone(),
         there: there.clone(),

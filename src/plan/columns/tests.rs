@@ -13,6 +13,7 @@ fn kind(oid: u32) -> Type {
 
 fn here(name: &str, type_oid: u32) -> Column {
     Column {
+        read: None,
         name: name.into(),
         type_oid,
         type_name: format!("type {type_oid}"),

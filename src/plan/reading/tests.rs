@@ -24,6 +24,7 @@ fn of_kind(kind: Type, collation: &str) -> Column {
         _ => 70_000,
     };
     Column {
+        read: None,
         name: "k".to_owned(),
         type_oid,
         type_name: String::new(),

@@ -6,11 +6,12 @@ use crate::pg::{backend, report, xact};
 use crate::plan::retry;
 use crate::run::planning::{self, Plan};
 use crate::run::request::retry_remark;
-use crate::run::sessions::open_to_plan;
+use crate::run::sessions::{open_for_run, open_to_plan};
 use crate::source::clock::{self, Clock};
 use crate::source::{self, Place};
 use crate::wire::Session;
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// How often names may turn out to be taken: by as many other runs as begin at the same moment.
 const MOST_COLLISIONS: u32 = 20;
@@ -56,8 +57,9 @@ impl Run {
         *reached = true;
         let result = report::catch(|| {
             let clock = clock::read(&mut keeper)?;
-            let place = source::begin_shared(&mut keeper)?;
+            let mut place = source::begin_shared(&mut keeper)?;
             self.source_known = keeper.known()?;
+            self.prove(&mut place)?;
             // What this session looks at it would have locked for as long as it holds the snapshot.
             let plan = keeper.look(|keeper| self.plan_all(keeper, &clock, &place))?;
             Ok((plan, place))
@@ -73,6 +75,26 @@ impl Run {
         }
         self.place = place;
         Ok(plan)
+    }
+
+    /// Has another session take over the snapshot that was exported, where sessions tell what theirs has: if it is not the same, each partition is
+    /// read in one of its own.
+    fn prove(&self, place: &mut Place) -> Result<()> {
+        let tells = self
+            .source_known
+            .as_ref()
+            .is_some_and(|known| known.server.tells_snapshots());
+        let Some(snapshot) = place.snapshot.as_ref().filter(|_| tells) else {
+            return Ok(());
+        };
+        let known = self.source_known.as_ref();
+        let probe = open_for_run(&self.request, self.id, &self.target, Duration::MAX, Some(place), known)?;
+        let (probe, is_so) = probe.and_then(|probe| probe.proves(snapshot))?;
+        probe.end();
+        if !is_so {
+            place.snapshot = None;
+        }
+        Ok(())
     }
 
     fn plan_all(&self, keeper: &mut Session, clock: &Clock, place: &Place) -> Result<Plan> {

@@ -54,11 +54,9 @@ pub fn planned_units(
             .filter(|read| !read.whole)
             .and_then(|_| slices.get(&leaf.table.oid));
         let (filter, filter_here) = slice.cloned().unwrap_or_default();
-        let conditions = conditions(leaf, filter, missing, create_missing);
-        let conditions = if read.as_ref().is_some_and(|read| read.whole) {
-            Vec::new()
-        } else {
-            conditions
+        let conditions = match &read {
+            Some(read) if read.whole => read.condition.iter().cloned().collect(),
+            _ => conditions(leaf, filter, missing, create_missing),
         };
         PlannedUnit {
             action: if decision.is_taken() {

@@ -5,6 +5,7 @@ use crate::catalog::Database;
 use crate::error::{Error, Result};
 use crate::plan::copy_sql::split_name;
 use crate::plan::key::{KeyColumn, Reading};
+use crate::plan::new_table::prefix_partitions;
 use crate::plan::reading::{fill_column, for_each_key, keys_beyond_ascii, keys_of_digits, ordered_keys, reading};
 use crate::plan::space::Space;
 use crate::plan::tables::{LeafRange, Table, leaves, range_key};
@@ -42,6 +43,7 @@ impl<'t> Tables<'t> {
         range_key(&target.root)?;
         let mut source = read_source(request, &target, session)?;
         let shape = source.shape();
+        prefix_partitions(&mut source.root, &target.name);
         let same_bytes = session.has_bytes_of_utf8();
         let mut ordered = ordered_keys(&target.root);
         ordered.extend(ordered_keys(&source.root));

@@ -174,6 +174,7 @@ fn columns_to_compare(target: &Table, source: &Table) -> Result<Vec<Compared>> {
         match source.columns.iter().find(|s| s.name == column.name) {
             Some(there) => compared.push(Compared {
                 name: column.name.clone(),
+                read: there.read.clone(),
                 here: column.kind.clone(),
                 there: there.kind.clone(),
                 is_pinned: column.type_oid == there.type_oid && column.type_oid < FIRST_GENERATED_OID,

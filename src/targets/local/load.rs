@@ -154,7 +154,7 @@ fn team(
         return Ok(None);
     }
     let shared = effects::can_be_shared(local, what, into.unit)?;
-    Ok(shared.then(|| Team::new(what, into, pieces, &reader.place)))
+    Ok(shared.then(|| Team::new(what, into, pieces, reader)))
 }
 
 /// Locks the unit, empties it and fills it from `copy_sql` on the source, then with what else there is of `pieces`. The source's COPY is begun

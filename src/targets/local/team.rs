@@ -6,7 +6,7 @@ use crate::error::{Error, Result, Side};
 use crate::pg::board::{Board, Gauge};
 use crate::pg::helper::{self, Helper, Report};
 use crate::pg::{backend, report};
-use crate::source::{Place, Portion, begin_reading};
+use crate::source::{Place, Portion, Reader, begin_reading};
 use crate::targets::loading::{Moved, Pieces, What};
 use crate::wire::{Session, mapping};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ struct Task {
     name: String,
     /// columns to copy, in order
     columns: Vec<String>,
+    /// how the source reads each of them
+    expressions: Vec<String>,
     /// COPY's binary format
     binary: bool,
     /// what is read
@@ -57,7 +59,7 @@ impl Task {
     }
 
     fn copy_sql(&self, piece: &str) -> String {
-        self.portion.copy_sql(&self.columns, self.binary, Some(piece))
+        self.portion.copy_sql(&self.expressions, self.binary, Some(piece))
     }
 
     /// The statement for the next piece that nobody has taken.
@@ -92,7 +94,7 @@ pub struct Team {
 
 impl Team {
     /// A team that so far is its leader.
-    pub fn new(what: &What<'_>, into: &CopyIn<'_>, pieces: Vec<String>, place: &Place) -> Team {
+    pub fn new(what: &What<'_>, into: &CopyIn<'_>, pieces: Vec<String>, reader: &Reader) -> Team {
         let crew = what.crew;
         let task = Task {
             run_id: crew.run_id,
@@ -106,12 +108,13 @@ impl Team {
             unit: into.unit,
             name: what.unit.name.clone(),
             columns: into.columns.to_vec(),
+            expressions: reader.expressions(into.columns),
             binary: into.binary,
             portion: what.portion.clone(),
             filter_here: into.filter,
             path: into.path.to_owned(),
             pieces,
-            place: place.clone(),
+            place: reader.place.clone(),
         };
         what.gauge.set_pieces(task.pieces.len());
         Team {

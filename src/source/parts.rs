@@ -1,0 +1,66 @@
+//! The same of openGauss, whose partitions are no tables: rows of pg_partition. A row of a catalog that our snapshot sees, and that nobody has
+//! marked as replaced or deleted (xmax), is the one that names are looked up in now. VACUUM and ANALYZE write their figures in place.
+
+use super::unchanged::{HAS_ANOTHER_FILE, is_called};
+use crate::plan::copy_sql::quote_literal;
+use crate::plan::gauss::{Part, table_of};
+
+/// The partitions p that `relation` is or has, with all of the table `oid`, an expression, that are to be looked at.
+fn of_relation(relation: &str, oid: &str) -> String {
+    let top = format!("SELECT t.oid FROM pg_partition t WHERE t.parentid = {oid} AND t.parttype = 'p'");
+    let named = |alias: &str, part: &Part| format!(" AND {alias}.relname = {}", quote_literal(&part.name));
+    match Part::parse(relation) {
+        None => format!("(p.parentid = {oid} AND p.parttype = 'p') OR (p.parttype = 's' AND p.parentid IN ({top}))"),
+        Some(part) if part.is_sub => format!("p.parttype = 's' AND p.parentid IN ({top}){}", named("p", &part)),
+        Some(part) => format!(
+            "(p.parentid = {oid} AND p.parttype = 'p'{}) OR (p.parttype = 's' AND p.parentid IN ({top}{}))",
+            named("p", &part),
+            named("t", &part)
+        ),
+    }
+}
+
+fn list(columns: &[String]) -> String {
+    let names: Vec<String> = columns.iter().map(|column| quote_literal(column)).collect();
+    if names.is_empty() {
+        "NULL".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// Whether `relation` is what the snapshot has, and its state in the snapshot if that is asked for. One row, none if the table is gone.
+pub fn sql(relation: &str, columns: &[String], with_state: bool) -> String {
+    let name = quote_literal(&table_of(relation));
+    let partitions = of_relation(relation, "c.oid");
+    let is_there = match Part::parse(relation) {
+        Some(_) => format!("EXISTS (SELECT 1 FROM pg_partition p WHERE {partitions})"),
+        None => "true".to_owned(),
+    };
+    let state = match with_state {
+        true => state_sql(relation, columns),
+        false => "CAST(NULL AS text)".to_owned(),
+    };
+    format!(
+        "SELECT NOT {HAS_ANOTHER_FILE} AND {} AND {is_there}
+           AND NOT EXISTS (SELECT 1 FROM pg_partition p WHERE CAST(p.xmax AS text) <> '0' AND ({partitions}))
+           AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND CAST(a.xmax AS text) <> '0' AND a.attname IN ({})),
+           {state}
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = CAST({name} AS regclass)",
+        is_called(&name),
+        list(columns)
+    )
+}
+
+/// What the snapshot's catalogs say of `relation`, as an expression: its partitions, their bounds, the columns that are read.
+pub fn state_sql(relation: &str, columns: &[String]) -> String {
+    let oid = format!("CAST({} AS regclass)", quote_literal(&table_of(relation)));
+    format!(
+        "md5(COALESCE((SELECT string_agg(concat_ws(':', p.oid, p.relname, array_to_string(p.boundaries, ',', 'null')), ';' ORDER BY p.oid)
+              FROM pg_partition p WHERE {}), 'none')
+          || COALESCE((SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid), ',' ORDER BY a.attnum)
+              FROM pg_attribute a WHERE a.attrelid = {oid} AND NOT a.attisdropped AND a.attname IN ({})), 'none'))",
+        of_relation(relation, &oid),
+        list(columns)
+    )
+}
