@@ -51,6 +51,7 @@ pub fn tree(db: &mut dyn Database, found: &Found, trust: Trust) -> Result<Option
                     bound: row.owned(16),
                     part: row.owned(14).filter(|part| !part.is_empty()),
                     condition: None,
+                    is_of_nulls: false,
                 },
                 bound: bound(row, columns, &values),
                 level: is_parent.then(|| level(depth(row) + 1)).flatten(),

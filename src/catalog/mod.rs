@@ -10,7 +10,7 @@ mod definition;
 pub mod grants;
 pub mod greenplum;
 pub mod keys;
-mod opengauss;
+pub mod opengauss;
 pub mod pieces;
 pub mod server;
 mod storage;

@@ -9,11 +9,12 @@ use super::table::{Found, collation_join};
 use crate::error::Result;
 use crate::plan::bound::{Bound, End};
 use crate::plan::collation::{self, Collation};
-use crate::plan::copy_sql::quote_ident;
+use crate::plan::copy_sql::{quote_ident, quote_literal};
 use crate::plan::gauss::{Part, counterpart_of};
 use crate::plan::key::KeyColumn;
 use crate::plan::tables::Relation;
 use crate::plan::tree::{Level, Node, Strategy};
+use crate::row::Row;
 use bounds::{Member, members};
 use std::collections::HashMap;
 
@@ -66,6 +67,25 @@ pub fn tree(db: &mut dyn Database, found: &Found) -> Result<Option<Node<Relation
     }
     let level = top.level(children, &found.relation());
     Ok(Some(found.node(Some(level))))
+}
+
+/// All partitions, of both levels, that the session's transaction sees of `table`, quoted and qualified.
+pub fn parts(db: &mut dyn Database, table: &str) -> Result<Vec<Part>> {
+    let oid = format!("CAST({} AS regclass)", quote_literal(table));
+    let rows = db.query(&format!(
+        "SELECT p.parttype, p.relname FROM pg_partition p
+         WHERE (p.parentid = {oid} AND p.parttype = 'p') OR (p.parttype = 's' AND p.parentid IN (
+           SELECT q.oid FROM pg_partition q WHERE q.parentid = {oid} AND q.parttype = 'p'))
+         ORDER BY p.oid"
+    ))?;
+    let part = |row: &Row| {
+        Ok(Part {
+            table: table.to_owned(),
+            is_sub: row.text(0) == Some("s"),
+            name: row.string(1)?,
+        })
+    };
+    rows.iter().map(part).collect()
 }
 
 /// What of the partitioning has no counterpart here, a clause each.
@@ -131,6 +151,7 @@ impl Key {
             children.extend(nulls.map(|table| Node {
                 table: Relation {
                     condition: Some(all("NULL", " OR ")),
+                    is_of_nulls: true,
                     bytes: None,
                     ..table
                 },
@@ -169,7 +190,7 @@ fn sizes(db: &mut dyn Database, found: &Found) -> Result<HashMap<u32, i64>> {
          WHERE (p.parentid = {oid} AND p.parttype = 'p') OR (p.parttype = 's' AND p.parentid IN (
            SELECT q.oid FROM pg_partition q WHERE q.parentid = {oid} AND q.parttype = 'p'))"
     ))?;
-    let size = |row: &crate::row::Row| Some((row.number(0)?, row.number(1).filter(|&size: &i64| size > 0)?));
+    let size = |row: &Row| Some((row.number(0)?, row.number(1).filter(|&size: &i64| size > 0)?));
     Ok(rows.iter().filter_map(size).collect())
 }
 
@@ -214,7 +235,7 @@ fn levels(db: &mut dyn Database, found: &Found) -> Result<(Option<Told>, Option<
 }
 
 /// From a row of strategy, numbers of columns, whether the key is an expression, interval.
-fn key(db: &mut dyn Database, found: &Found, row: &crate::row::Row) -> Result<Told> {
+fn key(db: &mut dyn Database, found: &Found, row: &Row) -> Result<Told> {
     let numbers = row.owned(1).unwrap_or_default();
     let numbers: Vec<i32> = numbers.split(' ').filter_map(|number| number.parse().ok()).collect();
     let strategy = match row.string(0)?.as_str() {

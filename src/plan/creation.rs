@@ -51,7 +51,7 @@ pub fn create<'a>(
     tables: &mut Vec<NewTable>,
     leaves: &mut Vec<(String, &'a Node<Relation>)>,
 ) {
-    if node.is_of_nulls() {
+    if node.table.is_of_nulls {
         return;
     }
     let name = names.of(&node.table);

@@ -7,9 +7,10 @@ use super::reading::fill;
 use super::tables::Relation;
 use super::tree::Node;
 use super::types::Type;
+use std::collections::HashSet;
 
 /// A partition of a table, or a partition of a partition: no table of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Part {
     /// its table, quoted and qualified
     pub table: String,
@@ -49,6 +50,13 @@ impl Part {
             name,
         })
     }
+}
+
+/// The partitions below `node` that are no tables.
+pub fn parts(node: &Node<Relation>) -> HashSet<Part> {
+    let children = node.level.iter().flat_map(|level| &level.children);
+    let own = Part::parse(&node.table.relation);
+    own.into_iter().chain(children.flat_map(parts)).collect()
 }
 
 /// The table that `relation`, quoted and qualified, is, or is a partition of.

@@ -92,7 +92,7 @@ struct Wanted {
 }
 
 fn want(node: &Node<Relation>, beside: &str, root: &str, existing: &HashSet<String>, wanted: &mut Vec<Wanted>) {
-    if node.is_of_nulls() {
+    if node.table.is_of_nulls {
         return;
     }
     let own = own_schema(&node.table, root).filter(|schema| existing.contains(schema));

@@ -29,6 +29,8 @@ pub struct Relation {
     pub part: Option<String>,
     /// condition on those of its rows that count: others are a partition's of their own; None: all do
     pub condition: Option<String>,
+    /// it stands for those of another partition's rows that have no key
+    pub is_of_nulls: bool,
 }
 
 /// A table that is replaced as a whole: a partition of the target without partitions of its own, or all of the target.
@@ -96,11 +98,6 @@ impl Table {
 const LARGEST_TABLE: i64 = 1 << 47;
 
 impl Node<Relation> {
-    /// True where it only stands for rows of another partition that have no key.
-    pub fn is_of_nulls(&self) -> bool {
-        self.bound == Some(Bound::Default) && self.table.condition.is_some()
-    }
-
     /// Size of the table with everything below it, when any of it is known.
     pub fn bytes(&self) -> Option<i64> {
         match &self.level {

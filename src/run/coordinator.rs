@@ -1,5 +1,6 @@
 //! The coordinator: one background process that plans a run, holds its snapshot, starts and watches the workers, and finishes it.
 
+mod appeared;
 mod changes;
 mod hold;
 mod keeper;
@@ -350,6 +351,7 @@ impl Run {
         if let Some(keeper) = self.keeper.take() {
             keeper.close();
         }
+        self.name_new_partitions(plan)?;
         if xact::transaction(|| self.store.counts(self.id))?.failed == 0 {
             self.drop_partitions(&plan.to_drop())?;
         }

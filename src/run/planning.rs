@@ -29,6 +29,7 @@ use crate::error::{Error, Result, sqlstate};
 use crate::plan::columns::{self, Mapping, has_newer_values, match_columns};
 use crate::plan::creation::Creation;
 use crate::plan::end::KeyKind;
+use crate::plan::gauss::{Part, parts};
 use crate::plan::key::KeyColumn;
 use crate::plan::missing::{self, Missing, Reach};
 use crate::plan::select::{Decision, decide};
@@ -100,6 +101,8 @@ pub struct Plan {
     pub remarks: Vec<String>,
     /// what was read
     pub origin: Origin,
+    /// partitions of the source that are no tables
+    pub parts: HashSet<Part>,
 }
 
 impl Plan {
@@ -209,6 +212,7 @@ pub fn plan(
         &mut remarks,
     )?;
     Ok(Plan {
+        parts: parts(&tables.source.root),
         source_table: origin.table.clone(),
         source: tables.shape.clone(),
         partitions,
