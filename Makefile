@@ -1,8 +1,8 @@
 # PG=18 or PG_CONFIG=/path/to/pg_config choose the server, 15 before others otherwise; SOURCE_PG or SOURCE_PG_CONFIG that of the tests' sources.
 SHELL := bash
-.PHONY: demo test test-greenplum bench bench-greenplum faults property fuzz package test-package lint install clean
+.PHONY: demo test test-greenplum test-opengauss bench bench-greenplum faults property fuzz package test-package lint install clean
 .DEFAULT_GOAL := test
-export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG SOURCE_GP TARGET_GP KEEP TARGET FUZZ_SECONDS FOR SEED CASES ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS ROWS LEAVES
+export PG PG_CONFIG SOURCE_PG SOURCE_PG_CONFIG SOURCE_GP TARGET_GP SOURCE_OG KEEP TARGET FUZZ_SECONDS FOR SEED CASES ALL SETS WAYS ROUNDS SCALE PARALLELISM RESULTS ROWS LEAVES
 
 # Two throwaway clusters, a first sync, a second one. KEEP=1 leaves them running to play with; TARGET=remote has three: the target has no extension.
 demo:
@@ -15,6 +15,10 @@ test:
 # The stories between two real Greenplum clusters: SOURCE_GP='host=… port=… user=… dbname=…' TARGET_GP='…'. What they make there they remove.
 test-greenplum:
 	@tests/greenplum.sh $(ARGS)
+
+# The stories from a real openGauss or GaussDB: SOURCE_OG='host=… port=… user=… password=… dbname=…'. What they make there they remove.
+test-opengauss:
+	@tests/opengauss.sh $(ARGS)
 
 # How fast, beside the other ways: throwaway clusters, a release build, under ten minutes. SCALE=1 is the full size, RESULTS=FILE
 # writes what it prints to a file. SETS, WAYS, ROUNDS, PARALLELISM: see tests/README.md.

@@ -20,7 +20,7 @@ limit_of() {
         # Rounds, one after the other.
         faults_*) echo 600 ;;
         # Of clusters that are somebody's, and may be busy.
-        greenplum::*) echo 300 ;;
+        greenplum::* | opengauss::*) echo 300 ;;
         *) echo 180 ;;
     esac
 }
