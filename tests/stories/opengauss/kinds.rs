@@ -154,6 +154,27 @@ fn what_a_hash_divides_is_one_table() {
             assert_eq!(lab.bounds(name).len(), 2);
         },
     );
+    // Of later releases.
+    for (by, reason) in [
+        (
+            "PARTITION BY LIST (id, r) (PARTITION l1 VALUES ((1, 'fr'), (2, 'it')), PARTITION l2 VALUES (DEFAULT))",
+            "partitioning by LIST on several columns is not copied",
+        ),
+        (
+            "PARTITION BY RANGE (abs(id)) (PARTITION e1 VALUES LESS THAN (500), PARTITION e2 VALUES LESS THAN (MAXVALUE))",
+            "partitioning by an expression is not copied",
+        ),
+    ] {
+        if lab.source.allows(&table("later", "", by)) {
+            lab.source.sql(&rows("later"));
+            let said = lab.create("later");
+            assert!(said.contains(reason), "{said}");
+            lab.sync("later");
+            lab.is_same("later", &COLUMNS);
+            lab.source.sql("DROP TABLE later");
+            lab.here.sql("DROP TABLE later");
+        }
+    }
     // A table that is divided otherwise here is read by conditions.
     lab.source.sql(&table(
         "other",
