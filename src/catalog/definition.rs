@@ -85,7 +85,7 @@ fn columns(db: &mut dyn Database, found: &Found, definition: &mut Definition) ->
         definition.columns.push(ColumnDefinition {
             name,
             type_name: match here {
-                Some(here) => here.sql.to_owned(),
+                Some(here) => here.bare_name(),
                 None => type_name.unwrap_or_else(|| "text".to_owned()),
             },
             modifier: here.map_or(modifier, |here| here.modifier(modifier)),

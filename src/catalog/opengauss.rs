@@ -6,7 +6,7 @@ mod bounds;
 use super::Database;
 use super::server::Catalog;
 use super::table::{Found, collation_join};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::bound::{Bound, End};
 use crate::plan::collation::{self, Collation};
 use crate::plan::copy_sql::{quote_ident, quote_literal};
@@ -41,13 +41,13 @@ type Told = std::result::Result<Key, String>;
 
 /// The tree below a table, as far as PostgreSQL has such levels: a HASH there is another product's, and what it divides is one relation.
 pub fn tree(db: &mut dyn Database, found: &Found) -> Result<Option<Node<Relation>>> {
-    let (Some(Ok(top)), below) = levels(db, found)? else {
+    let (Some(Ok(mut top)), below) = levels(db, found.oid)? else {
         return Ok(None);
     };
-    let partitions = members(db, found, &top, false)?;
+    let partitions = members(db, found, &mut top, false)?;
     let mut by_parent: HashMap<u32, Vec<Member>> = HashMap::new();
-    let below = below.and_then(std::result::Result::ok);
-    if let Some(key) = &below {
+    let mut below = below.and_then(std::result::Result::ok);
+    if let Some(key) = &mut below {
         for member in members(db, found, key, true)? {
             by_parent.entry(member.parent).or_default().push(member);
         }
@@ -69,28 +69,57 @@ pub fn tree(db: &mut dyn Database, found: &Found) -> Result<Option<Node<Relation
     Ok(Some(found.node(Some(level))))
 }
 
-/// All partitions, of both levels, that the session's transaction sees of `table`, quoted and qualified.
-pub fn parts(db: &mut dyn Database, table: &str) -> Result<Vec<Part>> {
-    let oid = format!("CAST({} AS regclass)", quote_literal(table));
+/// All partitions, of both levels, that the session's transaction sees of `table`, quoted and qualified; with whether the upper bound of each, if it has one,
+/// lies before `point` or at it, by the source's own reading.
+pub fn parts(db: &mut dyn Database, table: &str, point: Option<&str>) -> Result<Vec<(Part, bool)>> {
     let rows = db.query(&format!(
-        "SELECT p.parttype, p.relname FROM pg_partition p
-         WHERE (p.parentid = {oid} AND p.parttype = 'p') OR (p.parttype = 's' AND p.parentid IN (
-           SELECT q.oid FROM pg_partition q WHERE q.parentid = {oid} AND q.parttype = 'p'))
-         ORDER BY p.oid"
+        "SELECT CAST(CAST({} AS regclass) AS oid)",
+        quote_literal(table)
     ))?;
-    let part = |row: &Row| {
-        Ok(Part {
-            table: table.to_owned(),
-            is_sub: row.text(0) == Some("s"),
-            name: row.string(1)?,
-        })
-    };
-    rows.iter().map(part).collect()
+    let oid: u32 = rows
+        .first()
+        .map_or_else(|| Err(Error::protocol("no answer")), |row| row.need(0))?;
+    let (top, below) = levels(db, oid)?;
+    let mut found = Vec::new();
+    for (is_sub, level) in [(false, top), (true, below)] {
+        let passed = match (&level, point) {
+            (Some(Ok(key)), Some(point)) if key.strategy == Strategy::Range => {
+                let of_type = &key.columns[0].type_sql;
+                format!(
+                    "COALESCE(CAST(p.boundaries[1] AS {of_type}) <= CAST({} AS {of_type}), false)",
+                    quote_literal(point)
+                )
+            }
+            _ => "false".to_owned(),
+        };
+        let scope = scope(oid, is_sub);
+        for row in db.query(&format!(
+            "SELECT p.relname, {passed} FROM pg_partition p WHERE {scope} ORDER BY p.oid"
+        ))? {
+            let part = Part {
+                table: table.to_owned(),
+                is_sub,
+                name: row.name(0)?,
+            };
+            found.push((part, row.is(1)));
+        }
+    }
+    Ok(found)
+}
+
+/// Which partitions p are of a level of the table with this OID.
+fn scope(oid: u32, is_sub: bool) -> String {
+    match is_sub {
+        false => format!("p.parentid = {oid} AND p.parttype = 'p'"),
+        true => format!(
+            "p.parttype = 's' AND p.parentid IN (SELECT r.oid FROM pg_partition r WHERE r.parentid = {oid} AND r.parttype = 'p')"
+        ),
+    }
 }
 
 /// What of the partitioning has no counterpart here, a clause each.
 pub fn left_out(db: &mut dyn Database, found: &Found) -> Result<Vec<String>> {
-    Ok(match levels(db, found)? {
+    Ok(match levels(db, found.oid)? {
         (Some(Err(reason)), _) => vec![format!(
             "partitioning {reason} is not copied: the table has no partitions here"
         )],
@@ -187,8 +216,9 @@ fn sizes(db: &mut dyn Database, found: &Found) -> Result<HashMap<u32, i64>> {
     let oid = found.oid;
     let rows = db.query(&format!(
         "SELECT p.oid, pg_partition_size(CAST({oid} AS oid), p.oid) FROM pg_partition p
-         WHERE (p.parentid = {oid} AND p.parttype = 'p') OR (p.parttype = 's' AND p.parentid IN (
-           SELECT q.oid FROM pg_partition q WHERE q.parentid = {oid} AND q.parttype = 'p'))"
+         WHERE ({}) OR ({})",
+        scope(oid, false),
+        scope(oid, true)
     ))?;
     let size = |row: &Row| Some((row.number(0)?, row.number(1).filter(|&size: &i64| size > 0)?));
     Ok(rows.iter().filter_map(size).collect())
@@ -207,8 +237,7 @@ pub fn has_column(db: &mut dyn Database, catalog: &str, column: &str) -> Result<
 }
 
 /// Both levels of a table, as far as it has them.
-fn levels(db: &mut dyn Database, found: &Found) -> Result<(Option<Told>, Option<Told>)> {
-    let oid = found.oid;
+fn levels(db: &mut dyn Database, oid: u32) -> Result<(Option<Told>, Option<Told>)> {
     // Since 3.1 a key may be an expression.
     let is_expression = match has_column(db, "pg_partition", "partkeyexpr")? {
         true => "p.partkeyexpr IS NOT NULL",
@@ -228,14 +257,14 @@ fn levels(db: &mut dyn Database, found: &Found) -> Result<(Option<Told>, Option<
     ))?;
     let below = match below.as_slice() {
         [] => None,
-        [one] => Some(key(db, found, one)?),
+        [one] => Some(key(db, oid, one)?),
         _ => Some(Err("of several kinds".to_owned())),
     };
-    Ok((Some(key(db, found, &top[0])?), below))
+    Ok((Some(key(db, oid, &top[0])?), below))
 }
 
 /// From a row of strategy, numbers of columns, whether the key is an expression, interval.
-fn key(db: &mut dyn Database, found: &Found, row: &Row) -> Result<Told> {
+fn key(db: &mut dyn Database, oid: u32, row: &Row) -> Result<Told> {
     let numbers = row.owned(1).unwrap_or_default();
     let numbers: Vec<i32> = numbers.split(' ').filter_map(|number| number.parse().ok()).collect();
     let strategy = match row.string(0)?.as_str() {
@@ -248,7 +277,7 @@ fn key(db: &mut dyn Database, found: &Found, row: &Row) -> Result<Told> {
     if row.is(2) {
         return Ok(Err("by an expression".to_owned()));
     }
-    let known = columns(db, found)?;
+    let known = columns(db, oid)?;
     let mut columns = Vec::with_capacity(numbers.len());
     for number in numbers {
         match known.get(&number) {
@@ -267,7 +296,7 @@ fn key(db: &mut dyn Database, found: &Found, row: &Row) -> Result<Told> {
 }
 
 /// The table's columns of built-in types, by number.
-fn columns(db: &mut dyn Database, found: &Found) -> Result<HashMap<i32, impl Fn() -> Column>> {
+fn columns(db: &mut dyn Database, oid: u32) -> Result<HashMap<i32, impl Fn() -> Column>> {
     let version = db.server().version;
     let rows = db.query(&format!(
         "SELECT a.attnum, a.attname, a.atttypid, y.typname, {}, a.atttypmod, a.attnotnull
@@ -275,7 +304,7 @@ fn columns(db: &mut dyn Database, found: &Found) -> Result<HashMap<i32, impl Fn(
          WHERE a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped AND y.oid < 10000",
         collation::sql(version),
         collation_join(version, "a.attcollation"),
-        found.oid,
+        oid,
     ))?;
     let mut known = HashMap::new();
     for row in rows {

@@ -2,7 +2,6 @@
 
 use super::bound::{Bound, End};
 use super::copy_sql::{quote_ident, quote_literal, split_name};
-use super::new_table::Index;
 use super::reading::fill;
 use super::tables::Relation;
 use super::tree::Node;
@@ -71,12 +70,14 @@ pub struct Counterpart {
     pub oid: u32,
     /// pg_type.typname
     pub name: &'static str,
-    /// format_type() without modifier
-    pub sql: &'static str,
+    /// format_type() without modifier; of an array, its element's
+    sql: &'static str,
     /// `@` is the value
     template: &'static str,
     /// it has the modifier of the type over there
     has_modifier: bool,
+    /// OID and name of its element's type, of an array
+    element: Option<(u32, &'static str)>,
 }
 
 /// Their text is hexadecimal digits. NULL stays it; what is empty is no NULL, though its text is where '' is one.
@@ -85,30 +86,71 @@ const BYTES: &str = "CASE WHEN @ IS NOT NULL THEN COALESCE(decode(CAST(@ AS text
 /// By pg_type.oid over there (src/include/catalog/pg_type.h of openGauss). Its date, where that is A format's, is a timestamp(0) to its catalogs
 /// as well; number and varchar2 are other names of numeric and varchar.
 const COUNTERPARTS: &[(u32, Counterpart)] = &[
-    (5545, counterpart(21, "int2", "smallint", "CAST(@ AS int2)")),
-    (90, counterpart(25, "text", "text", "CAST(@ AS text)")),
-    (88, counterpart(17, "bytea", "bytea", BYTES)),
-    (86, counterpart(17, "bytea", "bytea", BYTES)),
+    // tinyint
+    (5545, scalar(21, "int2", "smallint", "CAST(@ AS int2)")),
     (
-        9003,
-        counterpart(1114, "timestamp", "timestamp without time zone", "CAST(@ AS timestamp)"),
+        5546,
+        array(1005, "_int2", "smallint", "CAST(@ AS int2[])", (21, "int2")),
     ),
+    // clob
+    (90, scalar(25, "text", "text", "CAST(@ AS text)")),
+    (3202, array(1009, "_text", "text", "CAST(@ AS text[])", (25, "text"))),
+    // blob and raw
+    (88, scalar(17, "bytea", "bytea", BYTES)),
+    (86, scalar(17, "bytea", "bytea", BYTES)),
+    // smalldatetime
+    (9003, scalar(1114, "timestamp", TIMESTAMP, "CAST(@ AS timestamp)")),
+    (
+        9005,
+        array(
+            1115,
+            "_timestamp",
+            TIMESTAMP,
+            "CAST(@ AS timestamp[])",
+            (1114, "timestamp"),
+        ),
+    ),
+    // nvarchar2
     (
         3969,
         Counterpart {
             has_modifier: true,
-            ..counterpart(1043, "varchar", "character varying", "CAST(@ AS varchar)")
+            ..scalar(1043, "varchar", VARCHAR, "CAST(@ AS varchar)")
+        },
+    ),
+    (
+        3968,
+        Counterpart {
+            has_modifier: true,
+            ..array(1015, "_varchar", VARCHAR, "CAST(@ AS varchar[])", (1043, "varchar"))
         },
     ),
 ];
 
-const fn counterpart(oid: u32, name: &'static str, sql: &'static str, template: &'static str) -> Counterpart {
+const VARCHAR: &str = "character varying";
+const TIMESTAMP: &str = "timestamp without time zone";
+
+const fn scalar(oid: u32, name: &'static str, sql: &'static str, template: &'static str) -> Counterpart {
     Counterpart {
         oid,
         name,
         sql,
         template,
         has_modifier: false,
+        element: None,
+    }
+}
+
+const fn array(
+    oid: u32,
+    name: &'static str,
+    sql: &'static str,
+    template: &'static str,
+    element: (u32, &'static str),
+) -> Counterpart {
+    Counterpart {
+        element: Some(element),
+        ..scalar(oid, name, sql, template)
     }
 }
 
@@ -130,19 +172,31 @@ impl Counterpart {
 
     /// The type with the modifier of the one over there.
     pub fn kind(&self, over_there: i32) -> Type {
-        Type::BuiltIn {
-            oid: self.oid,
-            name: self.name.to_owned(),
+        let (oid, name) = self.element.unwrap_or((self.oid, self.name));
+        let own = Type::BuiltIn {
+            oid,
+            name: name.to_owned(),
             modifier: self.modifier(over_there),
+        };
+        match self.element {
+            Some(_) => Type::Array(Box::new(own)),
+            None => own,
         }
     }
 
-    /// The type with modifier, as format_type() prints it.
+    /// The type as format_type() prints it without modifier.
+    pub fn bare_name(&self) -> String {
+        let brackets = if self.element.is_some() { "[]" } else { "" };
+        format!("{}{brackets}", self.sql)
+    }
+
+    /// The same with the modifier of the one over there.
     pub fn type_name(&self, over_there: i32) -> String {
+        let brackets = if self.element.is_some() { "[]" } else { "" };
         match self.modifier(over_there) {
             // A varchar's modifier has four bytes of header in it (varchar.c).
-            modifier @ 5.. => format!("{}({})", self.sql, modifier - 4),
-            _ => self.sql.to_owned(),
+            modifier @ 5.. => format!("{}({}){brackets}", self.sql, modifier - 4),
+            _ => self.bare_name(),
         }
     }
 }
@@ -171,35 +225,6 @@ pub fn is_iso(text: &str) -> bool {
         14 => rest.is_empty(),
         _ => false,
     }
-}
-
-/// Takes unique indexes out that do without a column of the partition key, as one over all partitions can: PostgreSQL has none such. Gives what is told.
-pub fn take_global_indexes(indexes: &mut Vec<Index>, root: &Node<Relation>) -> Vec<String> {
-    fn keys<'a>(node: &'a Node<Relation>, found: &mut Vec<&'a str>) {
-        if let Some(level) = &node.level {
-            found.extend(level.columns.iter().map(|column| column.name.as_str()));
-            level.children.iter().for_each(|child| keys(child, found));
-        }
-    }
-    let mut columns = Vec::new();
-    keys(root, &mut columns);
-    let mut told = Vec::new();
-    indexes.retain(|index| {
-        let has = |name: &str| index.columns.iter().any(|(column, ..)| column == name);
-        let is_of_root = index.relation == root.table.relation;
-        let lacking = columns.iter().find(|name| !has(name));
-        match lacking.filter(|_| index.unique && is_of_root) {
-            None => true,
-            Some(name) => {
-                told.push(format!(
-                    "unique index \"{}\" is not copied: it lacks column \"{name}\" of the partition key",
-                    index.name
-                ));
-                false
-            }
-        }
-    });
-    told
 }
 
 /// The condition that rows are within `bound`, of a key with `columns`, each with its type over there. It is null for rows that have no key.
@@ -344,6 +369,8 @@ mod tests {
         let of = |oid| counterpart_of(oid).expect("a counterpart");
         assert_eq!(of(5545).read("\"a\""), "CAST(\"a\" AS int2)");
         assert_eq!(of(3969).type_name(14), "character varying(10)");
+        assert_eq!(of(3968).type_name(9), "character varying(5)[]");
+        assert!(matches!(of(5546).kind(-1), Type::Array(element) if element.is_oid(21)));
         assert_eq!(of(3969).type_name(-1), "character varying");
         assert_eq!((of(88).oid, of(88).modifier(7)), (17, -1));
         assert_eq!(counterpart_of(1043), None);

@@ -37,6 +37,8 @@ pub struct KeyColumn {
     pub sorts_bytes_there: bool,
     /// of the target's: how the source evaluates conditions on it
     pub reading: Reading,
+    /// of the source's: its server may read the bounds of some partitions in another way now than when rows came
+    pub is_doubtful: bool,
     /// of the source's, in the target's terms: its values are rounded on the way here, so that some lie beside their partition
     pub is_rounded: bool,
 }

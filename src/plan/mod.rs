@@ -14,6 +14,7 @@ pub mod distribution;
 pub mod end;
 pub mod exchange;
 pub mod gauss;
+pub mod global_indexes;
 pub mod hash;
 pub mod holders;
 pub mod key;

@@ -51,6 +51,22 @@ const TIMES: &[u32] = &[1082, 1114, 1184];
 /// No time is moved further by another type, precision or zone.
 pub const A_DAY: &str = "interval '1 day'";
 
+/// Keys whose bounds the source may read in more than one way.
+pub fn doubtful_keys<T>(root: &mut Node<T>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for_each_key(root, &mut |column| {
+        if column.is_doubtful {
+            found.insert(column.name.clone());
+        }
+    });
+    found
+}
+
+/// A time that the source compares without looking at its bounds: it would leave partitions out by them.
+pub fn beside_bounds() -> Reading {
+    via("(@ + interval '0')".to_owned(), None)
+}
+
 /// The source's column goes through `key`, and literals stay as they are.
 fn via(key: String, margin: Option<String>) -> Reading {
     let value = "@".to_owned();

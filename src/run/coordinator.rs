@@ -351,7 +351,7 @@ impl Run {
         if let Some(keeper) = self.keeper.take() {
             keeper.close();
         }
-        self.name_new_partitions(plan)?;
+        let is_passed = self.name_new_partitions(plan)?;
         if xact::transaction(|| self.store.counts(self.id))?.failed == 0 {
             self.drop_partitions(&plan.to_drop())?;
         }
@@ -363,6 +363,7 @@ impl Run {
                 return self.store.finish_run(self.id, RunState::Failed, Some(&error));
             }
             if plan.moves_watermark
+                && !is_passed
                 && let Some(point) = &plan.point
             {
                 self.store.set_watermark(self.id, self.request.table, point)?;

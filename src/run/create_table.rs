@@ -9,7 +9,7 @@ use crate::catalog::Database;
 use crate::error::{Error, Result, Side, tame};
 use crate::pg::{backend, report, spi};
 use crate::plan::copy_sql::{quote_ident, quote_qualified, split_name};
-use crate::plan::gauss::take_global_indexes;
+use crate::plan::global_indexes;
 use crate::plan::naming::New;
 use crate::plan::new_table::{self as plan, ColumnDefinition, Definition, NewColumn};
 use crate::plan::reading::keys_of_digits;
@@ -51,7 +51,7 @@ pub fn create_table(
     table_like::check_name(&schema, &name)?;
     plan::prefix_partitions(&mut table.root, &name);
     tame_names(&mut table, &mut definition);
-    let global = take_global_indexes(&mut definition.indexes, &table.root);
+    let global = global_indexes::take_out(&mut definition.indexes, &table.root);
     definition.left_out.extend(global);
     let (oid, remarks) = match target {
         None => create(&schema, &name, &table, &definition)?,

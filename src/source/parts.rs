@@ -1,7 +1,6 @@
 //! The same of openGauss, whose partitions are no tables: rows of pg_partition. A row of a catalog that our snapshot sees, and that nobody has
 //! marked as replaced or deleted (xmax), is the one that names are looked up in now. VACUUM and ANALYZE write their figures in place.
 
-use super::unchanged::{HAS_ANOTHER_FILE, is_called};
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::gauss::{Part, table_of};
 
@@ -29,8 +28,9 @@ fn list(columns: &[String]) -> String {
     }
 }
 
-/// Whether `relation` is what the snapshot has, and its state in the snapshot if that is asked for. One row, none if the table is gone.
-pub fn sql(relation: &str, columns: &[String], with_state: bool) -> String {
+/// Whether `relation` is what the snapshot has, and its state in the snapshot if that is asked for. One row, none if the table is gone. `facts`: a
+/// condition on its table c, in schema n.
+pub fn sql(relation: &str, facts: &str, columns: &[String], with_state: bool) -> String {
     let name = quote_literal(&table_of(relation));
     let partitions = of_relation(relation, "c.oid");
     let is_there = match Part::parse(relation) {
@@ -42,12 +42,11 @@ pub fn sql(relation: &str, columns: &[String], with_state: bool) -> String {
         false => "CAST(NULL AS text)".to_owned(),
     };
     format!(
-        "SELECT NOT {HAS_ANOTHER_FILE} AND {} AND {is_there}
+        "SELECT {facts} AND {is_there}
            AND NOT EXISTS (SELECT 1 FROM pg_partition p WHERE CAST(p.xmax AS text) <> '0' AND ({partitions}))
            AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND CAST(a.xmax AS text) <> '0' AND a.attname IN ({})),
            {state}
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = CAST({name} AS regclass)",
-        is_called(&name),
         list(columns)
     )
 }

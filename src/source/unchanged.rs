@@ -12,6 +12,7 @@ use crate::catalog::server::{Catalog, Product};
 use crate::catalog::table::heirs_sql;
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::copy_sql::quote_literal;
+use crate::plan::gauss::table_of;
 use crate::wire::Session;
 use std::collections::HashMap;
 
@@ -20,7 +21,7 @@ const BATCH: usize = 200;
 
 /// True of relation c when its file is no longer the snapshot's. Only tables and materialized views have one: of others, as of partitioned tables
 /// and views, servers before 12 show a number, too, and the function knows none (heap.c, heap_create; dbsize.c).
-pub(super) const HAS_ANOTHER_FILE: &str = "(c.relkind IN ('r', 'm') AND c.relfilenode <> 0
+const HAS_ANOTHER_FILE: &str = "(c.relkind IN ('r', 'm') AND c.relfilenode <> 0
          AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid))";
 
 /// Fails if what was read, or a table below it, has changed since the session's snapshot was taken, or
@@ -49,7 +50,9 @@ fn look(session: &mut Session, portion: &Portion, columns: &[String]) -> Result<
         return Ok((true, None));
     }
     if session.server().catalog == Catalog::OpenGauss {
-        let sql = parts::sql(&portion.relation, columns, portion.state.is_some());
+        let table = quote_literal(&table_of(&portion.relation));
+        let facts = format!("NOT {HAS_ANOTHER_FILE} AND {}", is_called(&table));
+        let sql = parts::sql(&portion.relation, &facts, columns, portion.state.is_some());
         let rows = session.query_in_transaction(&sql)?;
         return match rows.first() {
             Some(row) => Ok((answer(&rows)?, row.owned(1))),
@@ -148,7 +151,7 @@ fn tree_sql(session: &Session, portion: &Portion, columns: &[String]) -> String 
 }
 
 /// Relation c in schema n has the name that it was read by.
-pub(super) fn is_called(name: &str) -> String {
+fn is_called(name: &str) -> String {
     format!("'\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(c.relname, '\"', '\"\"') || '\"' = {name}")
 }
 

@@ -5,8 +5,7 @@ use super::endpoint::Endpoint;
 use super::endpoint::encryption::{Binding, Mode};
 use super::endpoint::hosts::{self, Attributes, Host};
 use super::errors::remote_error;
-use super::frames::Socket;
-use super::gauss_login;
+use super::frames::{self, Socket};
 use super::link::{Connection, Link};
 use super::mapping;
 use super::password_command;
@@ -370,10 +369,10 @@ fn with_hint(error: Error, text: &str, endpoint: &Endpoint) -> Error {
         (sqlstate::CANNOT_CONNECT, "server did not use channel binding") => error.hint(
             "channel_binding 'require' takes TLS (sslmode 'require') and a password of scram-sha-256 over there; or set it to 'prefer'.",
         ),
-        (sqlstate::PROTOCOL_VIOLATION, gauss_login::BAD_ITERATIONS) => error.hint(
+        (sqlstate::PROTOCOL_VIOLATION, frames::BAD_ITERATIONS) => error.hint(
             "Set auth_iteration_count over there to 10000, and give the role its password again (ALTER ROLE ... PASSWORD).",
         ),
-        (sqlstate::PROTOCOL_VIOLATION, gauss_login::UNKNOWN_KIND | gauss_login::NO_DIGEST) => error.hint(
+        (sqlstate::PROTOCOL_VIOLATION, frames::UNKNOWN_LOGIN | frames::NO_DIGEST) => error.hint(
             "Have pg_hba.conf over there ask for sha256, and give the role its password again under password_encryption_type = 2.",
         ),
         (sqlstate::CANNOT_CONNECT, "unsupported authentication method" | "unsupported SASL mechanism") => {

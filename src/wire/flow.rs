@@ -154,7 +154,7 @@ impl Wire {
             let instead = match self.login.instead_of(data) {
                 Ok(Some(message)) => message.to_vec(),
                 Ok(None) => return self.write(data),
-                Err(text) => return self.refuse(text),
+                Err(wrong) => return self.refuse_login(wrong),
             };
             match self.write(&instead)? {
                 0 => return Ok(0),

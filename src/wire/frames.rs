@@ -6,7 +6,7 @@
 //!
 //! Message formats: PostgreSQL documentation, "Message Formats"; a frame is a tag byte, a length that counts itself, and the body.
 
-use super::gauss_login::{self, Login};
+use super::gauss_login::{self, Login, Wrong};
 use std::io::{self, ErrorKind};
 use std::task::Poll;
 
@@ -26,6 +26,10 @@ const IMPOSSIBLE_LENGTH: &str = "the server sent a message with an impossible le
 const TOO_LONG: &str = "the server sent a message that is too long";
 /// Also what an honest server does that has very many partitions.
 pub const TOO_BIG: &str = "the server's answer has no end, or is too long to be held in memory";
+pub const BAD_ITERATIONS: &str =
+    "the server asks for fewer than 2,048 or more than 1,000,000 iterations of its password's hash";
+pub const UNKNOWN_LOGIN: &str = "the server asks for a form of its sha256 login that is not known";
+pub const NO_DIGEST: &str = "OpenSSL on this server lacks a digest that the login takes";
 /// Largest CommandComplete that is looked at.
 const LARGEST_TAG: usize = 64;
 /// Largest request of a login.
@@ -298,9 +302,20 @@ impl Wire {
                 self.buffer[self.start..self.start + request.len()].copy_from_slice(&request);
                 self.state = State::Forward(request.len());
             }
-            Err(text) => return self.refuse(text),
+            Err(wrong) => return self.refuse_login(wrong),
         }
         Ok(true)
+    }
+
+    /// The error of a login that goes no further.
+    pub fn refuse_login<T>(&mut self, wrong: Wrong) -> io::Result<T> {
+        match wrong {
+            Wrong::Iterations => self.refuse(BAD_ITERATIONS),
+            Wrong::Kind => self.refuse(UNKNOWN_LOGIN),
+            Wrong::Digest => self.refuse(NO_DIGEST),
+            // Whoever is to ask again does, and says nothing of it.
+            Wrong::Malformed | Wrong::AskAgain => self.refuse("the server sent a login request that is malformed"),
+        }
     }
 
     /// The messages that are a COPY's: its begin, its data and the end of them.

@@ -22,12 +22,20 @@ const RANDOM: usize = 64;
 const TOKEN: usize = 8;
 const SIGNATURE: usize = 64;
 
-pub const BAD_ITERATIONS: &str =
-    "the server asks for fewer than 2,048 or more than 1,000,000 iterations of its password's hash";
-pub const UNKNOWN_KIND: &str = "the server asks for a form of its sha256 login that is not known";
-const ASK_AGAIN: &str = "the server wants to be asked for another protocol";
-const MALFORMED: &str = "the server sent a login request that is malformed";
-pub const NO_DIGEST: &str = "this server's OpenSSL lacks a digest that the login takes";
+/// Why a request is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// the number of iterations is not within bounds
+    Iterations,
+    /// a form of the login that is not known
+    Kind,
+    /// not what a server sends
+    Malformed,
+    /// OpenSSL here has no such digest
+    Digest,
+    /// nothing is, but the client has to ask for protocol 3.51, on another connection
+    AskAgain,
+}
 
 /// What an authentication request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,13 +71,13 @@ pub const CLEAR_TEXT: [u8; 9] = [b'R', 0, 0, 0, 8, 0, 0, 0, 3];
 impl Login {
     /// Notes the request in the body of a message of type R. True where [`CLEAR_TEXT`] goes to the client instead; the error is that of a server
     /// which is not to be asked further.
-    pub fn note(&mut self, body: &[u8]) -> Result<bool, &'static str> {
+    pub fn note(&mut self, body: &[u8]) -> Result<bool, Wrong> {
         match read(body, self.asks)? {
             _ if self.has_sasl => {}
             Request::Other => self.has_sasl = body.starts_with(&10u32.to_be_bytes()),
             Request::AskAgain => {
                 self.is_wanted = true;
-                return Err(ASK_AGAIN);
+                return Err(Wrong::AskAgain);
             }
             Request::Challenge(challenge) => {
                 self.challenge = Some(challenge);
@@ -80,7 +88,7 @@ impl Login {
     }
 
     /// What is left to send in place of `data`, a message of the client; None where that goes as it is.
-    pub fn instead_of(&mut self, data: &[u8]) -> Result<Option<&[u8]>, &'static str> {
+    pub fn instead_of(&mut self, data: &[u8]) -> Result<Option<&[u8]>, Wrong> {
         let is_startup = !std::mem::replace(&mut self.has_started, true);
         if self.instead.is_none() {
             self.instead = match &self.challenge {
@@ -89,7 +97,7 @@ impl Login {
                     Some((message, 0))
                 }
                 Some(challenge) if data.first() == Some(&b'p') => {
-                    let password = data.get(5..data.len() - 1).ok_or(MALFORMED)?;
+                    let password = data.get(5..data.len() - 1).ok_or(Wrong::Malformed)?;
                     let answer = challenge.answer(password)?;
                     let length = (answer.len() as u32 + 5).to_be_bytes();
                     let message = [b"p", &length[..], answer.as_bytes(), b"\0"].concat();
@@ -138,7 +146,7 @@ enum Kind {
 }
 
 /// Reads the body of a message of type R, code first, that is no part of a SASL exchange. `has_asked`: protocol 3.51 was asked for.
-pub fn read(body: &[u8], has_asked: bool) -> Result<Request, &'static str> {
+pub fn read(body: &[u8], has_asked: bool) -> Result<Request, Wrong> {
     let Some((code, rest)) = word(body) else {
         return Ok(Request::Other);
     };
@@ -158,10 +166,10 @@ pub fn read(body: &[u8], has_asked: bool) -> Result<Request, &'static str> {
         }
         _ => return Ok(Request::Other),
     };
-    let (method, rest) = word(rest).ok_or(MALFORMED)?;
+    let (method, rest) = word(rest).ok_or(Wrong::Malformed)?;
     // SHA256_PASSWORD and SM3_PASSWORD (pg_config_manual.h).
     if method != (if kind == Kind::Sm3 { 3 } else { 2 }) {
-        return Err(UNKNOWN_KIND);
+        return Err(Wrong::Kind);
     }
     let challenge = |rest: &[u8], iterations: u32| {
         let (random, token) = rest.split_at(RANDOM);
@@ -178,20 +186,20 @@ pub fn read(body: &[u8], has_asked: bool) -> Result<Request, &'static str> {
         len if !has_asked && (len == BARE + SIGNATURE || len == BARE) => Ok(Request::AskAgain),
         len if has_asked && len == BARE + 4 => {
             let (rest, iterations) = rest.split_at(BARE);
-            let (iterations, _) = word(iterations).ok_or(MALFORMED)?;
+            let (iterations, _) = word(iterations).ok_or(Wrong::Malformed)?;
             match ITERATIONS.contains(&iterations) {
                 true => challenge(rest, iterations),
-                false => Err(BAD_ITERATIONS),
+                false => Err(Wrong::Iterations),
             }
         }
-        _ => Err(MALFORMED),
+        _ => Err(Wrong::Malformed),
     }
 }
 
 impl Challenge {
     /// The password that is sent for `password`: text without a zero byte.
-    pub fn answer(&self, password: &[u8]) -> Result<String, &'static str> {
-        let lacking = |_| NO_DIGEST;
+    pub fn answer(&self, password: &[u8]) -> Result<String, Wrong> {
+        let lacking = |_| Wrong::Digest;
         let mut key = [0; 32];
         let salt = bytes(&self.random)?;
         let sha1 = MessageDigest::sha1();
@@ -207,7 +215,7 @@ impl Challenge {
         }
         let stored_key = match self.kind {
             Kind::Sm3 => {
-                let sm3 = MessageDigest::from_name("SM3").ok_or(NO_DIGEST)?;
+                let sm3 = MessageDigest::from_name("SM3").ok_or(Wrong::Digest)?;
                 hash(sm3, &client_key).map_err(lacking)?.to_vec()
             }
             _ => sha256(&client_key).to_vec(),
@@ -218,13 +226,13 @@ impl Challenge {
     }
 }
 
-fn hmac(key: &[u8], data: &[u8]) -> Result<Vec<u8>, &'static str> {
+fn hmac(key: &[u8], data: &[u8]) -> Result<Vec<u8>, Wrong> {
     let signed = || {
         let key = PKey::hmac(key)?;
         let mut signer = Signer::new(MessageDigest::sha256(), &key)?;
         signer.sign_oneshot_to_vec(data)
     };
-    signed().map_err(|_: openssl::error::ErrorStack| NO_DIGEST)
+    signed().map_err(|_: openssl::error::ErrorStack| Wrong::Digest)
 }
 
 fn word(bytes: &[u8]) -> Option<(u32, &[u8])> {
@@ -232,15 +240,15 @@ fn word(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((u32::from_be_bytes(*word), rest))
 }
 
-fn digits(bytes: &[u8]) -> Result<String, &'static str> {
-    let text = std::str::from_utf8(bytes).map_err(|_| MALFORMED)?;
+fn digits(bytes: &[u8]) -> Result<String, Wrong> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Wrong::Malformed)?;
     match text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         true => Ok(text.to_owned()),
-        false => Err(MALFORMED),
+        false => Err(Wrong::Malformed),
     }
 }
 
-fn bytes(digits: &str) -> Result<Vec<u8>, &'static str> {
+fn bytes(digits: &str) -> Result<Vec<u8>, Wrong> {
     let pair = |at: usize| {
         digits
             .get(at..at + 2)
@@ -248,7 +256,7 @@ fn bytes(digits: &str) -> Result<Vec<u8>, &'static str> {
     };
     (0..digits.len())
         .step_by(2)
-        .map(|at| pair(at).ok_or(MALFORMED))
+        .map(|at| pair(at).ok_or(Wrong::Malformed))
         .collect()
 }
 
@@ -344,16 +352,16 @@ mod tests {
         );
         for body in [bare, &signed] {
             assert_eq!(read(body, false), Ok(Request::AskAgain));
-            assert_eq!(read(body, true), Err(MALFORMED));
+            assert_eq!(read(body, true), Err(Wrong::Malformed));
         }
-        assert_eq!(read(&told, false), Err(MALFORMED));
+        assert_eq!(read(&told, false), Err(Wrong::Malformed));
     }
 
     #[test]
     fn what_is_malformed_or_out_of_bounds_is_refused() {
         let (_, random, token, ..) = VECTORS[0];
         for iterations in [0, 1, 2_047, 1_000_001, u32::MAX] {
-            assert_eq!(read(&body(10, random, token, iterations), true), Err(BAD_ITERATIONS));
+            assert_eq!(read(&body(10, random, token, iterations), true), Err(Wrong::Iterations));
         }
         for iterations in [2_048, 1_000_000] {
             assert!(matches!(
@@ -362,10 +370,13 @@ mod tests {
             ));
         }
         let wrong = random.replace("aa", "ää").replace("bb", "");
-        assert_eq!(read(&body(10, &wrong, token, 10_000), true), Err(MALFORMED));
+        assert_eq!(read(&body(10, &wrong, token, 10_000), true), Err(Wrong::Malformed));
         let mut method = body(10, random, token, 10_000);
         method[7] = 6;
-        assert_eq!(read(&method, true), Err(UNKNOWN_KIND));
-        assert_eq!(read(&body(10, random, token, 10_000)[..40], true), Err(MALFORMED));
+        assert_eq!(read(&method, true), Err(Wrong::Kind));
+        assert_eq!(
+            read(&body(10, random, token, 10_000)[..40], true),
+            Err(Wrong::Malformed)
+        );
     }
 }

@@ -73,4 +73,5 @@ fn not_taken_over(server: &str) -> Error {
         format!("server \"{server}\" gave a session another snapshot than it was asked for"),
     )
     .hint("Set shared_snapshot 'off' for the server (ALTER SERVER ... OPTIONS (ADD shared_snapshot 'off')): each partition is then read in a snapshot of its own.")
+    .final_one()
 }

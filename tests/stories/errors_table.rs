@@ -26,6 +26,7 @@ const ADVISED_BY_CALLERS: &[&str] = &[
     "src/targets/mod.rs, find",
     "src/targets/remote/replacing.rs, lock_for_all_segments",
     "src/wire/frames.rs, charge",
+    "src/wire/frames.rs, refuse_login",
     "src/wire/polling.rs, block_on",
 ];
 

@@ -243,6 +243,34 @@ fn partitions_of_opengauss_are_no_relations() {
     );
     assert_eq!(rows(&mut client, "SELECT count(*) FROM public.g_range"), ["1000"]);
     assert_eq!(refused(&mut client, "SELECT to_regclass('g_range')"), "42883");
+    // What stands for PARTITION (name): each row is in one of them, and in that of its bounds.
+    let parts = "SELECT (SELECT concat_ws(' ', count(*), min(created), max(created)) FROM og_fixture.\"public.g_range:p2016\"),
+        (SELECT min(created) FROM og_fixture.\"public.g_range:p2017\"), (SELECT count(*) FROM og_fixture.\"public.g_range:pmax\")";
+    assert_eq!(
+        rows(&mut client, parts),
+        ["366 2016-01-01 00:00:00 2016-12-31 00:00:00|2017-01-01 00:00:00|269"]
+    );
+    for (table, parts) in [
+        ("g_list", ["eu", "other"]),
+        ("g_hash", ["p0", "p1"]),
+        ("g_two_columns", ["p1", "p2"]),
+        ("g_two", ["p2016", "p2017"]),
+    ] {
+        let [first, second] = parts.map(|part| format!("og_fixture.\"public.{table}:{part}\""));
+        let left = format!(
+            "SELECT count(*) FROM (SELECT * FROM public.{table} EXCEPT ALL (SELECT * FROM {first} UNION ALL SELECT * FROM {second})) r"
+        );
+        assert_eq!(rows(&mut client, &left), ["0"], "{table}");
+        let both = format!("SELECT count(*) FROM ((SELECT * FROM {first} INTERSECT SELECT * FROM {second})) r");
+        assert_eq!(rows(&mut client, &both), ["0"], "{table}");
+    }
+    let below = "SELECT DISTINCT region FROM og_fixture.\"public.g_two:p2016_eu\" ORDER BY 1";
+    assert_eq!(rows(&mut client, below), ["de", "fr"]);
+    let types = "SELECT typname FROM pg_type WHERE oid IN (86, 88, 90, 3969, 5545, 9003) ORDER BY oid";
+    assert_eq!(
+        rows(&mut client, types),
+        ["raw", "blob", "clob", "nvarchar2", "tinyint", "smalldatetime"]
+    );
 }
 
 #[test]

@@ -218,48 +218,6 @@ fn a_server_that_says_its_snapshots_are_not_shared_is_believed_too() {
 }
 
 #[test]
-fn opengauss_is_read_through_its_table_and_lends_its_partitions_bounds() {
-    let pair = Pair::new();
-    fixture::opengauss(&pair.source);
-    pair.target.sql(
-        "CREATE TABLE g_range (id int, created timestamp(0), note text) PARTITION BY RANGE (created);
-         CREATE TABLE g_interval (id int, created timestamp(0)) PARTITION BY RANGE (created);
-         CREATE TABLE g_list (id int, region varchar(10)) PARTITION BY LIST (region);
-         CREATE TABLE g_list_rest PARTITION OF g_list DEFAULT;
-         CREATE TABLE g_two_columns (a int, b int) PARTITION BY RANGE (a, b);
-         CREATE TABLE g_two_columns_1 PARTITION OF g_two_columns FOR VALUES FROM (MINVALUE, MINVALUE) TO (MAXVALUE, MAXVALUE);
-         CREATE TABLE g_hash (id int, v text) PARTITION BY HASH (id);
-         CREATE TABLE g_hash_0 PARTITION OF g_hash FOR VALUES WITH (MODULUS 2, REMAINDER 0);
-         CREATE TABLE g_hash_1 PARTITION OF g_hash FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
-    );
-    for (table, end) in [
-        ("g_range", "2020"),
-        ("g_interval", "2017"),
-        ("g_list", "x"),
-        ("g_two_columns", "1000"),
-        ("g_hash", "x"),
-    ] {
-        pair.copied(&format!("'{table}', '{end}'"));
-        pair.same_rows(table, "true");
-    }
-    assert_eq!(
-        pair.target.list(
-            "SELECT partition_name || ' ' || partitionrangestart || ' ' || partitionrangeend
-             FROM v_gp_range_partition_meta WHERE table_name::text IN ('g_range', 'g_interval')
-             ORDER BY table_name::text DESC, partitionposition"
-        ),
-        [
-            "p2016  20170101000000",
-            "p2017 20170101000000 20180101000000",
-            "pmax 20180101000000 ",
-            "p1  20160201000000",
-            "sys_p1 20160201000000 20160301000000",
-            "sys_p2 20160401000000 20160501000000"
-        ]
-    );
-}
-
-#[test]
 fn a_source_from_before_declarative_partitions_is_sliced() {
     let pair = Pair::new();
     fixture::before_10(&pair.source);

@@ -136,7 +136,15 @@ impl OpenGauss {
             return eprintln!("no connection to remove {}", self.schema);
         };
         let schema = &self.schema;
-        let _ = client.batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE"));
+        // The server drops no table whose bounds it cannot read.
+        for style in ["DMY", "MDY"] {
+            let drop = format!("SET datestyle = 'ISO, {style}'; DROP SCHEMA IF EXISTS {schema} CASCADE");
+            match client.batch_execute(&drop) {
+                Ok(()) => break,
+                Err(error) if style == "MDY" => eprintln!("{schema}: {error:?}"),
+                Err(_) => {}
+            }
+        }
         let roles = format!("SELECT rolname FROM pg_roles WHERE rolname LIKE '{schema}\\_r%'");
         let found = client.simple_query(&roles).unwrap_or_default();
         for message in found {

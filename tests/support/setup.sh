@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a build needs and this machine lacks: a server with headers, libclang, a C compiler, OpenSSL, Rust, cargo-pgrx;
-# `setup.sh lint` also cargo-deny; `setup.sh tests` what only the stories need: pg_cron, the openssl command, and libfaketime and PgBouncer if
-# they are to be had; `setup.sh bench` what the bench compares with: pgcopydb, if it is to be had; `setup.sh server` nothing but
+# `setup.sh lint` also cargo-deny; `setup.sh tests` what only the stories need: pg_cron, the openssl command, and libfaketime, PgBouncer
+# and py-opengauss if they are to be had; `setup.sh bench` what the bench compares with: pgcopydb, if it is to be had; `setup.sh server` nothing but
 # the server. Does nothing, and asks for no rights, where all is there.
 set -euo pipefail
 cargo_pgrx=0.18.1
@@ -130,6 +130,24 @@ if [ "${1:-}" = tests ] && ! PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/nul
         && install_packages pgbouncer; }) >/dev/null 2>&1 || say "pgbouncer cannot be installed"
     [ -z "$(trap -p EXIT)" ] || as_root rm -f "$policy"
     trap - EXIT
+fi
+
+# And the one of another client of openGauss, which is written in Python and comes as sources.
+other_client=$root/target/python/py-opengauss-1.3.11
+if [ "${1:-}" = tests ] && [ ! -d "$other_client" ]; then
+    fetch_other_client() {
+        rm -rf "$other_client.new"
+        mkdir -p "$other_client.new"
+        echo "py-opengauss==1.3.11 --hash=sha256:3cc8c48c902a02b1b3886589d31c984651565ac671b7b92be2b51c23ffb81a64" >"$other_client.new/requirements"
+        python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps --require-hashes \
+            --target "$other_client.new" --requirement "$other_client.new/requirements" \
+            && mv "$other_client.new" "$other_client"
+    }
+    if ! python3 -m pip --version >/dev/null 2>&1 && can_install; then
+        (install_packages python3-pip || { as_root apt-get update -qq && install_packages python3-pip; }) >/dev/null 2>&1 || true
+    fi
+    fetch_other_client >/dev/null 2>&1 || say "py-opengauss cannot be installed"
+    rm -rf "$other_client.new"
 fi
 
 # Without it the bench shows that way as failed.

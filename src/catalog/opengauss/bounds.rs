@@ -2,7 +2,7 @@
 //! the DateStyle of whoever comes first (partitionkey.cpp, transformPartitionBoundary): `01/02/2024` may be another day after a restart. So what is
 //! not in ISO form is compared with the rows.
 
-use super::{Column, Database, Key};
+use super::{Column, Database, Key, scope};
 use crate::catalog::table::Found;
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::plan::bound::{Bound, End};
@@ -23,11 +23,14 @@ pub struct Member {
 }
 
 /// The partitions of a level, or of all levels below its partitions.
-pub fn members(db: &mut dyn Database, found: &Found, key: &Key, is_sub: bool) -> Result<Vec<Member>> {
+pub fn members(db: &mut dyn Database, found: &Found, key: &mut Key, is_sub: bool) -> Result<Vec<Member>> {
     let doubtful = match key.columns.iter().any(|column| follows_date_style(column.type_oid)) {
         true => doubtful(db, found, key, is_sub)?,
         false => HashSet::new(),
     };
+    for column in key.columns.iter_mut().filter(|_| !doubtful.is_empty()) {
+        column.key.is_doubtful = follows_date_style(column.type_oid);
+    }
     let rows = db.query(&members_sql(found, key, is_sub))?;
     let mut members: Vec<Member> = Vec::new();
     let mut unsure = Vec::new();
@@ -72,17 +75,6 @@ pub fn members(db: &mut dyn Database, found: &Found, key: &Key, is_sub: bool) ->
     Ok(members)
 }
 
-/// Which partitions are of the level.
-fn scope(found: &Found, is_sub: bool) -> String {
-    let oid = found.oid;
-    match is_sub {
-        false => format!("p.parentid = {oid} AND p.parttype = 'p'"),
-        true => format!(
-            "p.parttype = 's' AND p.parentid IN (SELECT r.oid FROM pg_partition r WHERE r.parentid = {oid} AND r.parttype = 'p')"
-        ),
-    }
-}
-
 /// A row for each value of each partition, in the order of the bounds as their server has it: OID, parent, name, number, text, value, and the lower end of
 /// one that was added by an interval, which reaches down no further than that. Null is MAXVALUE or DEFAULT.
 fn members_sql(found: &Found, key: &Key, is_sub: bool) -> String {
@@ -118,7 +110,7 @@ fn members_sql(found: &Found, key: &Key, is_sub: bool) -> String {
          FROM (SELECT p.oid, p.parentid, p.relname, p.partstrategy, p.boundaries, generate_subscripts(p.boundaries, 1) AS n
                FROM pg_partition p WHERE {}) q
          ORDER BY q.parentid, {order}q.oid, q.n",
-        scope(found, is_sub)
+        scope(found.oid, is_sub)
     )
 }
 
@@ -128,7 +120,7 @@ fn doubtful(db: &mut dyn Database, found: &Found, key: &Key, is_sub: bool) -> Re
         "SELECT q.oid, q.relname, q.n, q.boundaries[q.n]
          FROM (SELECT p.oid, p.relname, p.boundaries, generate_subscripts(p.boundaries, 1) AS n
                FROM pg_partition p WHERE {}) q ORDER BY q.oid, q.n",
-        scope(found, is_sub)
+        scope(found.oid, is_sub)
     ))?;
     let mut doubtful = HashSet::new();
     for row in &rows {

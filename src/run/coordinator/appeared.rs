@@ -5,6 +5,7 @@ use crate::catalog::opengauss;
 use crate::error::Result;
 use crate::pg::{report, xact};
 use crate::plan::copy_sql::display_name;
+use crate::plan::gauss::Part;
 use crate::run::planning::Plan;
 use crate::run::sessions::open_for_run;
 use std::time::Duration;
@@ -13,31 +14,48 @@ use std::time::Duration;
 const NAMED: usize = 10;
 
 impl Run {
-    /// Says which partitions were not there to be read. That they cannot be looked for is said as well, and fails nothing.
-    pub(super) fn name_new_partitions(&self, plan: &Plan) -> Result<()> {
+    /// Says which partitions of the source the plan does not know, and gives whether one of them ends before the run's point: the next call would not
+    /// look for that one any more. That they cannot be looked for is said as well, and fails nothing.
+    pub(super) fn name_new_partitions(&self, plan: &Plan) -> Result<bool> {
         if plan.parts.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        let remark = match report::catch(|| self.new_partitions(plan)) {
-            Ok(new) if new.is_empty() => return Ok(()),
+        let (remark, is_passed) = match report::catch(|| self.new_partitions(plan)) {
+            Ok(new) if new.is_empty() => return Ok(false),
             Ok(new) => {
+                let is_passed = plan.moves_watermark && new.iter().any(|(_, is_passed)| *is_passed);
                 let more = match new.len().saturating_sub(NAMED) {
                     0 => String::new(),
                     more => format!(" and {more} others"),
                 };
-                let named: Vec<String> = new.iter().take(NAMED).map(|part| display_name(part)).collect();
-                format!(
-                    "the source has partitions that were not there when the run began: {}{more}. The next call reads them",
+                let named: Vec<String> = new.iter().take(NAMED).map(|(part, _)| display_name(part)).collect();
+                let kept = if is_passed {
+                    ", and end_tm is not remembered"
+                } else {
+                    ""
+                };
+                let remark = format!(
+                    "the source has partitions that it had not, or not by this name, when the run began: {}{more}. \
+                     They were not read{kept}; the next call finds them",
                     named.join(", ")
-                )
+                );
+                (remark, is_passed)
             }
             Err(error) if error.is_cancel() => return Err(error),
-            Err(error) => format!("new partitions of the source were not looked for: {}", error.message),
+            Err(error) => {
+                let remark = format!(
+                    "whether the source has new partitions is not known, so end_tm is not remembered: {}",
+                    error.message
+                );
+                (remark, plan.moves_watermark)
+            }
         };
-        xact::transaction(|| self.store.add_message(self.id, &remark))
+        xact::transaction(|| self.store.add_message(self.id, &remark))?;
+        Ok(is_passed)
     }
 
-    fn new_partitions(&self, plan: &Plan) -> Result<Vec<String>> {
+    /// The partitions, and whether the bound of each lies before the run's point or at it.
+    fn new_partitions(&self, plan: &Plan) -> Result<Vec<(String, bool)>> {
         let known = self.source_known.as_ref();
         let session = open_for_run(
             &self.request,
@@ -49,12 +67,12 @@ impl Run {
         )?;
         let (session, now) = session.and_then(|session| {
             session.begin(None)?;
-            opengauss::parts(session, &plan.source_table)
+            opengauss::parts(session, &plan.source_table, plan.point.as_deref())
         })?;
         session.close();
         let has_subs = plan.parts.iter().any(|part| part.is_sub);
-        let is_new = |part: &_| !plan.parts.contains(part);
-        let new = now.into_iter().filter(|part| has_subs || !part.is_sub).filter(is_new);
-        Ok(new.map(|part| part.relation()).collect())
+        let is_new = |(part, _): &(Part, bool)| !plan.parts.contains(part) && (has_subs || !part.is_sub);
+        let new = now.into_iter().filter(is_new);
+        Ok(new.map(|(part, is_passed)| (part.relation(), is_passed)).collect())
     }
 }

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::pg::xact;
 use crate::plan::copy_sql::{display_name, split_name};
 use crate::plan::creation::Creation;
+use crate::plan::gauss::Part;
 use crate::plan::tables::Unit;
 use crate::run::planning::Plan;
 use crate::run::state::rows::NewUnit;
@@ -12,6 +13,9 @@ use std::collections::HashSet;
 
 /// What the source calls it, if that is something else.
 fn it(creation: &Creation) -> String {
+    if Part::parse(&creation.source_relation).is_some() {
+        return display_name(&creation.source_relation);
+    }
     let name = |relation: &str| split_name(relation).map(|(_, name)| name);
     let ours = creation.tables.first().and_then(|table| name(&table.name));
     match creation.added.is_some() || ours == name(&creation.source_relation) {

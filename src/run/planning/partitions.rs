@@ -8,6 +8,7 @@ use crate::plan::copy_sql::split_name;
 use crate::plan::creation::Creation;
 use crate::plan::missing::{Missing, NewPartition};
 use crate::plan::naming::{Names, New};
+use crate::plan::reading::beside_bounds;
 use crate::plan::region::Cell;
 use crate::plan::select::Decision;
 use crate::plan::shares::Cut;
@@ -156,7 +157,9 @@ fn cut(sides: &Sides<'_>, leaf: &Leaf<'_>, read: &ReadFrom, leaves: i64) -> Opti
     let mut there = sides.source.columns.iter();
     let is_alike = there.any(|column| column.name == key.name && column.type_oid == key.type_oid);
     let is_finite = [start, end].iter().all(|end| !end.ends_with("infinity"));
-    (is_alike && is_finite && Cut::has_arithmetic(&key.type_name)).then(|| Cut {
+    // Pieces would be asked for by bounds that the source may read in another way.
+    let is_doubtful = key.reading == beside_bounds();
+    (is_alike && is_finite && !is_doubtful && Cut::has_arithmetic(&key.type_name)).then(|| Cut {
         column: key.name.clone(),
         type_name: key.type_name.clone(),
         start: start.clone(),

@@ -6,7 +6,9 @@ use crate::error::{Error, Result};
 use crate::plan::copy_sql::split_name;
 use crate::plan::key::{KeyColumn, Reading};
 use crate::plan::new_table::prefix_partitions;
-use crate::plan::reading::{fill_column, for_each_key, keys_beyond_ascii, keys_of_digits, ordered_keys, reading};
+use crate::plan::reading::{
+    beside_bounds, doubtful_keys, fill_column, for_each_key, keys_beyond_ascii, keys_of_digits, ordered_keys, reading,
+};
 use crate::plan::space::Space;
 use crate::plan::tables::{LeafRange, Table, leaves, range_key};
 use crate::plan::translate::{Conversion, Keys, translate};
@@ -51,6 +53,7 @@ impl<'t> Tables<'t> {
         let beyond_ascii = keys_beyond_ascii(&target.root, &source.root);
         let version = session.server().version;
         let sorts_bytes = session.sorts_bytes_as_utf8();
+        let doubtful = doubtful_keys(&mut source.root);
         let mut prepare = |column: &mut KeyColumn| {
             let there = source.columns.iter().find(|there| there.name == column.name);
             // Numbers come in an order of their own.
@@ -59,6 +62,9 @@ impl<'t> Tables<'t> {
             column.by_ascii = !beyond_ascii.contains(&column.sql());
             column.sorts_bytes_there = sorts_bytes;
             column.reading = reading(column, there, ordered.contains(&column.sql()), version);
+            if doubtful.contains(&column.name) && column.reading == Reading::Native {
+                column.reading = beside_bounds();
+            }
         };
         for_each_key(&mut target.root, &mut prepare);
         let mut keys = Keys::of(&target.root, same_bytes);

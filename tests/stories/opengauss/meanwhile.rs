@@ -33,7 +33,8 @@ fn all_of_a_run_is_read_in_one_snapshot_and_new_partitions_are_named() {
     let run = "FROM cgpsync_run ORDER BY run_id DESC LIMIT 1";
     let message = lab.here.text(&format!("SELECT message {run}"));
     assert!(
-        message.contains("partitions that were not there when the run began") && message.contains("sys_p3"),
+        message.contains("partitions that it had not, or not by this name, when the run began")
+            && message.contains("sys_p3"),
         "{message}"
     );
     assert!(lab.here.text(&format!("SELECT snapshot {run}")).contains(" csn "));

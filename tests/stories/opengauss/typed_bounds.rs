@@ -20,6 +20,25 @@ fn a_bound_that_two_countries_read_differently_is_confirmed_by_the_rows() {
     lab.create("t");
     lab.sync("t");
     lab.is_same("t", &["id", "d"]);
+    // Where no partition here is like one there, conditions do not meet the bounds.
+    lab.here.sql(
+        "CREATE TABLE sliced (id int, d timestamp(0)) PARTITION BY RANGE (d);
+         CREATE TABLE sliced_1 PARTITION OF sliced FOR VALUES FROM (MINVALUE) TO ('2024-03-15');
+         CREATE TABLE sliced_2 PARTITION OF sliced FOR VALUES FROM ('2024-03-15') TO (MAXVALUE)",
+    );
+    lab.told(&format!(
+        "SELECT * FROM cgpsync_sync('{0}.sliced', '2100', source_table => '{0}.t')",
+        lab.schema
+    ));
+    assert_eq!(
+        lab.here
+            .text("SELECT string_agg(id::text, ' ' ORDER BY id) FROM sliced"),
+        "1 2 3"
+    );
+    let filters = lab
+        .here
+        .text("SELECT string_agg(source_filter, ' ') FROM cgpsync_run_partition");
+    assert!(filters.contains("\"d\" + interval '0'"), "{filters}");
     // A row that is in the partition only if the day stands first.
     lab.source.sql("INSERT INTO t VALUES (4, '2024-01-20')");
     let is_misplaced = lab.source.text("SELECT count(*) FROM t PARTITION (a)") == "2";
