@@ -4,6 +4,7 @@
 
 mod files;
 mod frames;
+mod logins;
 mod text;
 mod tree;
 

@@ -5,9 +5,9 @@ use super::endpoint::Endpoint;
 use super::endpoint::encryption::{Binding, Mode};
 use super::endpoint::hosts::{self, Attributes, Host};
 use super::errors::remote_error;
-use super::frames::{self, Socket};
+use super::frames::Socket;
 use super::link::{Connection, Link};
-use super::mapping;
+use super::login_hints::with_hint;
 use super::password_command;
 use super::polling::block_on;
 use super::socket::{self, Plain};
@@ -355,31 +355,6 @@ fn is_refusal(error: &tokio_postgres::Error) -> bool {
     error
         .as_db_error()
         .is_some_and(|db| db.code().code() != sqlstate::CANNOT_CONNECT_NOW)
-}
-
-/// The error of a login, with what helps where the server has said nothing of it. `text`: the crate's words, where it has failed on this side.
-fn with_hint(error: Error, text: &str, endpoint: &Endpoint) -> Error {
-    if error.hint.is_some() {
-        return error;
-    }
-    match (&*error.sqlstate, text) {
-        (sqlstate::INVALID_PASSWORD, _) | (sqlstate::CANNOT_CONNECT, "password missing") => {
-            error.hint(mapping::how_to_give_password(endpoint))
-        }
-        (sqlstate::CANNOT_CONNECT, "server did not use channel binding") => error.hint(
-            "channel_binding 'require' takes TLS (sslmode 'require') and a password of scram-sha-256 over there; or set it to 'prefer'.",
-        ),
-        (sqlstate::PROTOCOL_VIOLATION, frames::BAD_ITERATIONS) => error.hint(
-            "Set auth_iteration_count over there to 10000, and give the role its password again (ALTER ROLE ... PASSWORD).",
-        ),
-        (sqlstate::PROTOCOL_VIOLATION, frames::UNKNOWN_LOGIN | frames::NO_DIGEST) => error.hint(
-            "Have pg_hba.conf over there ask for sha256, and give the role its password again under password_encryption_type = 2.",
-        ),
-        (sqlstate::CANNOT_CONNECT, "unsupported authentication method" | "unsupported SASL mechanism") => {
-            error.hint("Have pg_hba.conf over there ask for scram-sha-256, md5, password or cert.")
-        }
-        _ => error,
-    }
 }
 
 /// A TLS 1.3 source judges our certificate when the handshake is over for us, so its alert comes here.

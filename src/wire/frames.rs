@@ -32,8 +32,8 @@ pub const UNKNOWN_LOGIN: &str = "the server asks for a form of its sha256 login 
 pub const NO_DIGEST: &str = "OpenSSL on this server lacks a digest that the login takes";
 /// Largest CommandComplete that is looked at.
 const LARGEST_TAG: usize = 64;
-/// Largest request of a login.
-const LARGEST_REQUEST: usize = 64 * 1024;
+/// No request of openGauss' logins is larger.
+const LARGEST_REQUEST: usize = 256;
 
 /// A connected, non-blocking socket, plain or encrypted. Where reading or writing has to wait, the error is WouldBlock.
 pub trait Socket {
@@ -268,7 +268,21 @@ impl Wire {
             }
             b'E' => (self.copy_expected, self.copying, self.at_work) = (None, false, false),
             b'R' if length < 8 => return self.refuse(IMPOSSIBLE_LENGTH),
-            b'R' if !self.authenticated => return self.authentication_frame(length),
+            b'R' => {
+                let Some(&[a, b, c, d]) = self.unread().get(5..9) else {
+                    return Ok(false);
+                };
+                match u32::from_be_bytes([a, b, c, d]) {
+                    // openGauss: two of these are messages of SASL to everybody else.
+                    10 | 11 | 13 if !self.authenticated && length <= LARGEST_REQUEST => {
+                        return self.login_frame(length);
+                    }
+                    0 => self.authenticated = true,
+                    // cleartext, MD5, SASL
+                    3 | 5 | 10 => self.password_requested = true,
+                    _ => {}
+                }
+            }
             b'Z' => (self.copy_expected, self.at_work) = (None, false),
             _ => {}
         }
@@ -279,21 +293,13 @@ impl Wire {
         Ok(true)
     }
 
-    /// A request of the login, or its end.
-    fn authentication_frame(&mut self, length: usize) -> io::Result<bool> {
-        if length > LARGEST_REQUEST {
-            return self.refuse(TOO_LONG);
-        }
+    /// A request of the login, which may be of a family that the crate does not know.
+    fn login_frame(&mut self, length: usize) -> io::Result<bool> {
         let Some(body) = self.unread().get(5..length + 1) else {
             return Ok(false);
         };
         let body = body.to_vec();
-        match body.first_chunk().map_or(u32::MAX, |code| u32::from_be_bytes(*code)) {
-            0 => self.authenticated = true,
-            // cleartext, MD5, SASL; and, of openGauss, md5 of sha256, SM3
-            3 | 5 | 10 | 11 | 13 => self.password_requested = true,
-            _ => {}
-        }
+        self.password_requested = true;
         match self.login.note(&body) {
             Ok(false) => self.state = State::Forward(length + 1),
             Ok(true) => {

@@ -197,6 +197,12 @@ pub fn read(body: &[u8], has_asked: bool) -> Result<Request, Wrong> {
 }
 
 impl Challenge {
+    /// How often the password is hashed.
+    #[cfg(test)]
+    pub fn iterations(&self) -> u32 {
+        self.iterations
+    }
+
     /// The password that is sent for `password`: text without a zero byte.
     pub fn answer(&self, password: &[u8]) -> Result<String, Wrong> {
         let lacking = |_| Wrong::Digest;
