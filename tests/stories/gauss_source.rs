@@ -488,3 +488,42 @@ fn a_table_like_it_has_its_partitions_and_indexes_and_tells_what_is_left_out() {
         ]
     );
 }
+
+/// docs/sources.md, word for word but for where the server is.
+#[test]
+fn the_ten_lines_of_the_documentation_do_what_they_say() {
+    const SOURCES: &str = include_str!("../../docs/sources.md");
+    let (pair, gauss) = gauss::pair();
+    pair.source.sql(
+        "CREATE SCHEMA sales; CREATE TABLE sales.orders (id int, day timestamp(0) NOT NULL, note nvarchar2);
+         SELECT og_fixture.partition_by('sales.orders', 'interval', '{day}', '1 month');
+         SELECT og_fixture.add_partition('sales.orders', 'p1', 'range', '{2024-06-01}');
+         SELECT og_fixture.add_partition('sales.orders', 'sys_p1', 'interval', '{2024-07-01}');
+         INSERT INTO sales.orders SELECT g, timestamp '2024-05-01' + g * interval '1 day', 'note ' || g FROM generate_series(0, 60) g",
+    );
+    gauss.set_password("cgpsync_reader", "secret");
+    pair.source.sql(
+        "CREATE ROLE cgpsync_reader LOGIN; GRANT USAGE ON SCHEMA sales TO cgpsync_reader; GRANT SELECT ON sales.orders TO cgpsync_reader",
+    );
+    pair.target.sql("DROP EXTENSION cgpsync CASCADE");
+    let (_, lines) = SOURCES.split_once("```sql\n").expect("a block");
+    let (lines, _) = lines.split_once("```").expect("its end");
+    assert!(lines.lines().count() <= 10, "{lines}");
+    let lines = lines
+        .replace("gauss.example", "127.0.0.1")
+        .replace("port '5432'", &format!("port '{}'", gauss.port))
+        .replace("dbname 'dw'", "dbname 'postgres'");
+    lines.lines().for_each(|line| pair.target.sql(line));
+    let content = "SELECT count(*) || ' ' || sum(id) || ' ' || max(note) FROM sales.orders";
+    assert_eq!(pair.target.text(content), pair.source.text(content));
+    // The night after: a partition of this month, which is new, and made here.
+    pair.source.sql(
+        "SELECT og_fixture.add_partition('sales.orders', 'sys_p2', 'interval',
+                                         ARRAY[to_char(date_trunc('month', now()) + interval '1 month', 'YYYY-MM-DD')]);
+         INSERT INTO sales.orders VALUES (100, now(), 'new')",
+    );
+    let nightly = lines.lines().last().expect("a line");
+    pair.target.sql(nightly);
+    assert_eq!(pair.target.text(content), pair.source.text(content));
+    assert_eq!(pair.target.text("SELECT note FROM sales.orders_sys_p2"), "new");
+}
