@@ -15,7 +15,6 @@ use crate::error::{Error, Result, sqlstate, tame};
 use crate::pg::board::Gauge;
 use crate::plan::copy_sql::{copy_out, copy_table_out, quote_ident, quote_literal, quote_qualified};
 use crate::plan::gauss;
-use crate::plan::holders::Holder;
 use crate::plan::key::KeyColumn;
 use crate::plan::new_table::Definition;
 use crate::plan::reading::for_each_key;
@@ -379,19 +378,5 @@ impl Reader {
             None => "COMMIT",
             Some(_) => LEAVE_UNIT,
         })
-    }
-
-    /// Who has locked `portion`, or what is below or above it, after a lock of it was not to be had; None where that cannot be told, as in the
-    /// middle of a COPY: it was a helper that did not get the lock then.
-    pub fn lock_holders(&mut self, portion: &Portion) -> Option<Vec<Holder>> {
-        if self.session.is_at_work() {
-            return None;
-        }
-        let asked = match self.place.snapshot {
-            Some(_) => self.session.batch(LEAVE_UNIT),
-            None => self.session.batch("ROLLBACK").and_then(|()| self.session.begin(None)),
-        };
-        asked.ok()?;
-        lock_holders(&mut self.session, &portion.relation)
     }
 }

@@ -11,7 +11,6 @@ use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::background::{self, Birth};
 use crate::pg::board::{Board, Snapshot};
 use crate::pg::{backend, report, wait, xact};
-use crate::plan::holders::name_holders;
 use crate::plan::replace::Analyze;
 use crate::plan::retry;
 use crate::source::{self, Place, Reader, Size};
@@ -194,15 +193,11 @@ impl Worker {
         let reader = self.disconnect();
         self.target.leave(false);
         let error = self.explain(error, unit);
-        let is_behind_lock = error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && error.side == Side::Source;
         let error = match reader {
             Some(mut reader) => {
-                let holders = is_behind_lock.then(|| reader.lock_holders(&unit.portion)).flatten();
+                let error = reader.explain(&unit.portion, &self.run.columns, error);
                 reader.session.abandon();
-                match holders {
-                    Some(holders) => name_holders(error, "it over there", &holders),
-                    None => error,
-                }
+                error
             }
             None => error,
         };

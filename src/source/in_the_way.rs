@@ -1,9 +1,12 @@
 //! Who is in the way over there.
 
+use super::unchanged::check_unchanged;
+use super::{LEAVE_UNIT, Portion, Reader};
 use crate::catalog::Database;
+use crate::error::{Error, Side, sqlstate};
 use crate::plan::copy_sql::quote_literal;
-use crate::plan::gauss::table_of;
-use crate::plan::holders::Holder;
+use crate::plan::gauss::{Part, table_of};
+use crate::plan::holders::{Holder, name_holders};
 use crate::row::Row;
 use crate::wire::Session;
 
@@ -36,4 +39,37 @@ pub fn lock_holders(session: &mut Session, relation: &str) -> Option<Vec<Holder>
     )));
     let one = |row: &Row| Holder::read([row.text(0), row.text(1), row.text(2), row.text(3)]);
     Some(rows.ok()?.iter().filter_map(one).collect())
+}
+
+impl Reader {
+    /// The error of a unit of which `portion` was to be read, with what the source can say of it. As in the middle of a COPY it can say nothing: it was a helper
+    /// that did not get a lock then.
+    pub fn explain(&mut self, portion: &Portion, columns: &[String], error: Error) -> Error {
+        let is_behind_lock = error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && error.side == Side::Source;
+        // A partition that is known by its name alone may be another one by now, or have another name.
+        let may_be_another = matches!(&*error.sqlstate, sqlstate::UNDEFINED_TABLE | sqlstate::CHECK_VIOLATION)
+            && Part::parse(&portion.relation).is_some();
+        if !(is_behind_lock || may_be_another) || self.session.is_at_work() {
+            return error;
+        }
+        let asked = match self.place.snapshot {
+            Some(_) => self.session.batch(LEAVE_UNIT),
+            None => self.session.batch("ROLLBACK").and_then(|()| self.session.begin(None)),
+        };
+        if asked.is_err() {
+            return error;
+        }
+        if is_behind_lock {
+            return match lock_holders(&mut self.session, &portion.relation) {
+                Some(holders) => name_holders(error, "it over there", &holders),
+                None => error,
+            };
+        }
+        match check_unchanged(&mut self.session, portion, columns) {
+            Err(changed) if !changed.is_remote() && changed.sqlstate == sqlstate::SERIALIZATION_FAILURE => {
+                changed.detail(format!("{}.", error.message))
+            }
+            _ => error,
+        }
+    }
 }

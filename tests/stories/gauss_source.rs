@@ -320,13 +320,13 @@ fn a_partition_that_is_another_one_meanwhile_is_not_taken_for_the_one_that_was_p
         (
             "on",
             "SELECT og_fixture.rename_partition('g_range', 'p2016', 'p16')",
-            "42P01",
+            "40001",
         ),
-        // Another one has its name: rows of 2017 are refused before the catalog is asked.
+        // Another one has its name: rows of 2017 are refused here.
         (
             "on",
             "SELECT og_fixture.rename_partition('g_range', 'p16', 'p'), og_fixture.rename_partition('g_range', 'p2017', 'p16')",
-            "23514",
+            "40001",
         ),
         (
             "off",

@@ -143,7 +143,7 @@ fn the_same_in_the_callers_own_session() {
     scene.fails(
         "rows of a definition",
         CREATE,
-        vec![(defaults, endless(b'D', 10))],
+        vec![(defaults, endless(b'D', 11))],
         too_long,
     );
     scene.fails("rows of a plan", PLAN, vec![(COLUMNS, endless(b'C', 18))], too_long);

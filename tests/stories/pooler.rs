@@ -41,6 +41,11 @@ fn readers_tables(pair: &Pair, pooler: &Pooler) {
     ));
 }
 
+/// What the processes of a server are doing.
+const DOING: &str =
+    "SELECT string_agg(concat_ws(' ', backend_type, state, wait_event_type, wait_event, left(query, 60)), '; ')
+    FROM pg_stat_activity WHERE backend_type LIKE 'cgpsync%' OR backend_type = 'client backend'";
+
 /// In place of a startup message's version (pqcomm.h, CANCEL_REQUEST_CODE).
 const CANCEL_REQUEST: [u8; 4] = [4, 210, 22, 46];
 
@@ -294,8 +299,10 @@ fn a_pool_that_is_too_small_is_named_and_a_worker_less_will_do() {
         let state = "SELECT concat_ws(' ', status, message, (SELECT string_agg(concat_ws(' ', status, error_message), ', ') FROM cgpsync_run_partition)) FROM cgpsync_run";
         assert!(
             begun.elapsed() < 2 * SOON,
-            "no worker gives way: {}",
-            pair.target.text(state)
+            "no worker gives way: {}; here: {}; there: {}",
+            pair.target.text(state),
+            pair.target.text(DOING),
+            pair.source.text(DOING)
         );
         std::thread::park_timeout(Duration::from_millis(20));
     }

@@ -9,6 +9,7 @@ pub mod dice;
 pub mod events;
 pub mod fake;
 pub mod fixture;
+pub mod gate;
 pub mod gauss;
 pub mod greenplum;
 pub mod needs;

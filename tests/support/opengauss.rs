@@ -8,13 +8,13 @@ mod gauss_login;
 
 use super::Background;
 use super::cluster::{Cluster, listener};
+use super::gate;
 use super::greenplum::words;
 use postgres::config::Host;
 use postgres::error::DbError;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex};
 
 /// What the schemas and roles of stories begin with.
 const PREFIX: &str = "cgpsync_test_";
@@ -266,19 +266,9 @@ impl Lab {
 
     /// From here on sessions of runs go by way of a gate, where the first statement with `text` waits until `action` is done.
     pub fn before(&self, text: &'static str, action: impl FnOnce() + Send + 'static) {
-        let listener = listener();
-        let port = listener.local_addr().expect("an address").port();
-        let address = (
-            host(&self.source.config),
-            self.source.config.get_ports().first().copied().unwrap_or(5432),
-        );
-        let action: Gate = Arc::new(Mutex::new(Some(Box::new(action))));
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let (address, action) = (address.clone(), action.clone());
-                std::thread::spawn(move || carry(client, &address, text, &action));
-            }
-        });
+        let config = &self.source.config;
+        let address = (host(config), config.get_ports().first().copied().unwrap_or(5432));
+        let port = gate::start(address, text, action);
         self.here.sql(&format!(
             "ALTER SERVER prod OPTIONS (SET host '127.0.0.1', SET port '{port}')"
         ));
@@ -300,30 +290,6 @@ impl Lab {
         });
         Background { pid, cancel, thread }
     }
-}
-
-type Gate = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
-
-/// Carries bytes both ways; before those of the client that have `text` in them goes the action.
-fn carry(mut client: TcpStream, (host, port): &(String, u16), text: &str, action: &Gate) -> Option<()> {
-    let mut server = TcpStream::connect((host.as_str(), *port)).ok()?;
-    let (mut from_server, mut to_client) = (server.try_clone().ok()?, client.try_clone().ok()?);
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut from_server, &mut to_client);
-        let _ = to_client.shutdown(Shutdown::Both);
-    });
-    let mut bytes = vec![0; 64 * 1024];
-    loop {
-        let n = client.read(&mut bytes).ok().filter(|n| *n > 0);
-        let Some(n) = n else { break };
-        if bytes[..n].windows(text.len()).any(|window| window == text.as_bytes())
-            && let Some(action) = action.lock().expect("a lock").take()
-        {
-            action();
-        }
-        server.write_all(&bytes[..n]).ok()?;
-    }
-    server.shutdown(Shutdown::Both).ok()
 }
 
 fn message(tag: u8, body: &[u8]) -> Vec<u8> {

@@ -86,12 +86,19 @@ fn members_sql(found: &Found, key: &Key, is_sub: bool) -> String {
                 .map(|(at, column)| format!("WHEN {at} THEN CAST({} AS text)", bound(&at.to_string(), column)));
             let order = numbered().map(|(at, column)| format!("{} NULLS LAST, ", bound(&at.to_string(), column)));
             let lower = match (&key.step, columns.first()) {
-                (Some(step), Some(column)) => format!(
-                    "CASE WHEN q.partstrategy = 'i' THEN CAST(CAST({} - CAST({} AS interval) AS {}) AS text) END",
-                    bound("1", column),
-                    quote_literal(step),
-                    column.type_sql
-                ),
+                (Some(step), Some(column)) => {
+                    let end = bound("1", column);
+                    let step = format!(
+                        "CAST({end} - CAST({} AS interval) AS {})",
+                        quote_literal(step),
+                        column.type_sql
+                    );
+                    let before = format!("lag({end}) OVER (ORDER BY {end} NULLS LAST)");
+                    // A month before the end of another may lie before the end of the partition before.
+                    format!(
+                        "CASE WHEN q.partstrategy = 'i' THEN CAST(CASE WHEN {before} > {step} THEN {before} ELSE {step} END AS text) END"
+                    )
+                }
                 _ => "CAST(NULL AS text)".to_owned(),
             };
             let cases: Vec<String> = cases.collect();

@@ -74,6 +74,18 @@ fn ranges_and_intervals_become_ranges() {
             assert_eq!(lab.bounds(name), expected.map(|bound| format!("{name}{bound}")));
         },
     );
+    // Months end on other days: a month before 29 February is before the end of the partition before.
+    each(
+        &lab,
+        "PARTITION BY RANGE (d) INTERVAL ('1 month') (PARTITION p1 VALUES LESS THAN ('2024-01-31'))",
+        |name, _| {
+            let expected = [
+                "_p1 FROM (MINVALUE) TO ('2024-01-31 00:00:00')",
+                "_sys_p1 FROM ('2024-01-31 00:00:00') TO ('2024-02-29 00:00:00')",
+            ];
+            assert_eq!(lab.bounds(name)[..2], expected.map(|bound| format!("{name}{bound}")));
+        },
+    );
     each(
         &lab,
         "PARTITION BY RANGE (id, d) (PARTITION p1 VALUES LESS THAN (300, '2024-02-01'), PARTITION p2 VALUES LESS THAN (600, MAXVALUE),
