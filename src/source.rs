@@ -5,6 +5,7 @@ pub mod clock;
 mod first_row;
 mod in_the_way;
 mod parts;
+mod policies;
 mod unchanged;
 
 use crate::catalog::server::Catalog;
@@ -32,6 +33,7 @@ pub use unchanged::{check_unchanged, states};
 /// Reads the source table `name` of the first of `schemas` that has one. The session's settings are pinned.
 pub fn read_table(session: &mut Session, schemas: &[String], name: &str) -> Result<Table> {
     let found = find(session, schemas, name)?;
+    policies::refuse(session, &found)?;
     catalog::read(session, &found, Trust::Everybody).map(in_its_own_terms)
 }
 

@@ -7,7 +7,7 @@ use super::{Database, greenplum, opengauss, storage};
 use crate::error::{Result, tame};
 use crate::plan::constant::is_literal;
 use crate::plan::copy_sql::quote_qualified;
-use crate::plan::gauss::{Counterpart, counterpart_of};
+use crate::plan::counterparts::{Counterpart, counterpart_of};
 use crate::plan::new_table::{Check, ColumnDefinition, Definition, Index, is_plain};
 use crate::plan::tables::Relation;
 use crate::plan::tree::Node;

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::plan::bound::{Bound, End};
 use crate::plan::collation::{self, Collation};
 use crate::plan::copy_sql::{quote_ident, quote_literal};
-use crate::plan::gauss::{Part, counterpart_of};
+use crate::plan::counterparts::counterpart_of;
+use crate::plan::gauss::Part;
 use crate::plan::key::KeyColumn;
 use crate::plan::tables::Relation;
 use crate::plan::tree::{Level, Node, Strategy};
@@ -69,9 +70,20 @@ pub fn tree(db: &mut dyn Database, found: &Found) -> Result<Option<Node<Relation
     Ok(Some(found.node(Some(level))))
 }
 
-/// All partitions, of both levels, that the session's transaction sees of `table`, quoted and qualified; with whether the upper bound of each, if it has one,
-/// lies before `point` or at it, by the source's own reading.
-pub fn parts(db: &mut dyn Database, table: &str, point: Option<&str>) -> Result<Vec<(Part, bool)>> {
+/// How far a table here is synced.
+#[derive(Debug, Clone, Copy)]
+pub struct Point<'a> {
+    /// the key's name
+    pub column: &'a str,
+    /// its type's OID
+    pub type_oid: u32,
+    /// the value
+    pub value: &'a str,
+}
+
+/// All partitions, of both levels, that the session's transaction sees of `table`, quoted and qualified; with whether each may end before `point` or at it.
+/// That is so unless the source's own bounds are of the same key and say otherwise.
+pub fn parts(db: &mut dyn Database, table: &str, point: Option<Point<'_>>) -> Result<Vec<(Part, bool)>> {
     let rows = db.query(&format!(
         "SELECT CAST(CAST({} AS regclass) AS oid)",
         quote_literal(table)
@@ -80,31 +92,36 @@ pub fn parts(db: &mut dyn Database, table: &str, point: Option<&str>) -> Result<
         .first()
         .map_or_else(|| Err(Error::protocol("no answer")), |row| row.need(0))?;
     let (top, below) = levels(db, oid)?;
-    let mut found = Vec::new();
-    for (is_sub, level) in [(false, top), (true, below)] {
-        let passed = match (&level, point) {
-            (Some(Ok(key)), Some(point)) if key.strategy == Strategy::Range => {
-                let of_type = &key.columns[0].type_sql;
-                format!(
-                    "COALESCE(CAST(p.boundaries[1] AS {of_type}) <= CAST({} AS {of_type}), false)",
-                    quote_literal(point)
-                )
-            }
-            _ => "false".to_owned(),
+    let passed = |level: &Option<Told>, alias: &str| {
+        let key = level.as_ref().and_then(|told| told.as_ref().ok());
+        let key = key.filter(|key| key.strategy == Strategy::Range)?.columns.first()?;
+        let point = point.filter(|point| key.key.name == point.column && key.key.type_oid == point.type_oid)?;
+        let of_type = &key.type_sql;
+        let value = quote_literal(point.value);
+        Some(format!(
+            "COALESCE(CAST({alias}.boundaries[1] AS {of_type}) <= CAST({value} AS {of_type}), false)"
+        ))
+    };
+    let unless_told = || if point.is_some() { "true" } else { "false" }.to_owned();
+    let of_top = passed(&top, "p").unwrap_or_else(unless_told);
+    let of_sub = passed(&below, "s")
+        .or_else(|| passed(&top, "p"))
+        .unwrap_or_else(unless_told);
+    let rows = db.query(&format!(
+        "SELECT p.relname, {of_top}, false FROM pg_partition p WHERE p.parentid = {oid} AND p.parttype = 'p'
+         UNION ALL
+         SELECT s.relname, {of_sub}, true FROM pg_partition s JOIN pg_partition p ON p.oid = s.parentid
+         WHERE s.parttype = 's' AND p.parentid = {oid} AND p.parttype = 'p'"
+    ))?;
+    let part = |row: &Row| {
+        let part = Part {
+            table: table.to_owned(),
+            is_sub: row.is(2),
+            name: row.name(0)?,
         };
-        let scope = scope(oid, is_sub);
-        for row in db.query(&format!(
-            "SELECT p.relname, {passed} FROM pg_partition p WHERE {scope} ORDER BY p.oid"
-        ))? {
-            let part = Part {
-                table: table.to_owned(),
-                is_sub,
-                name: row.name(0)?,
-            };
-            found.push((part, row.is(1)));
-        }
-    }
-    Ok(found)
+        Ok((part, row.is(1)))
+    };
+    rows.iter().map(part).collect()
 }
 
 /// Which partitions p are of a level of the table with this OID.

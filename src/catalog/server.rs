@@ -103,6 +103,7 @@ const FUNCTIONS: &[&str] = &[
     "pg_export_snapshot",
     "pg_export_snapshot_and_csn",
     "pg_partition_size",
+    "pgxc_is_committed",
     "pg_control_system",
     "pg_is_in_recovery",
     "pg_last_xact_replay_timestamp",

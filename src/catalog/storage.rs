@@ -124,6 +124,13 @@ pub fn storage(db: &mut dyn Database, found: &Found, definition: &mut Definition
 /// openGauss has names of its own for what it keeps otherwise, and says of every table what it keeps as usual.
 fn leave_out_options(relation: &str, options: Vec<String>, definition: &mut Definition) {
     let is_usual = |option: &String| matches!(option.as_str(), "orientation=row" | "compression=no");
+    let (policies, options): (Vec<String>, Vec<String>) =
+        options.into_iter().partition(|option| option.contains("_rowsecurity="));
+    if !policies.is_empty() {
+        definition
+            .left_out
+            .push(format!("row level security of {relation} is not copied"));
+    }
     let told: Vec<String> = options.into_iter().filter(|option| !is_usual(option)).collect();
     if !told.is_empty() {
         let what = format!("storage of {relation} is not copied: WITH ({})", told.join(", "));

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::plan::collation::{self, Collation};
 use crate::plan::columns::Column;
 use crate::plan::copy_sql::{quote_ident, quote_literal, quote_qualified};
-use crate::plan::gauss::counterpart_of;
+use crate::plan::counterparts::counterpart_of;
 use crate::plan::tables::Relation;
 use crate::plan::tree::{Level, Node};
 use crate::row::Row;

@@ -1,7 +1,8 @@
 //! Requests of openGauss' logins, and the names of its partitions.
 
 use super::{fuzz, soup};
-use crate::plan::gauss::{Part, is_iso, table_of};
+use crate::plan::gauss::{Part, table_of};
+use crate::plan::typed_bounds::is_iso;
 use crate::wire::gauss_login::{Login, Request, read};
 use proptest::prelude::*;
 

@@ -140,10 +140,11 @@ pub fn names(
                 return true;
             }
             let qualified = quote_qualified(&name.0, &name.1);
-            if number > 0 {
+            if number > 0 || name.1 != one.name {
+                let why = if number > 0 { "taken" } else { "too long" };
                 let (relation, _) = &one.key;
                 remarks.push(format!(
-                    "partition {relation} of the source is called {qualified} here: its own name is taken"
+                    "partition {relation} of the source is called {qualified} here: its own name is {why}"
                 ));
             }
             names.by_source.insert(one.key.clone(), qualified);
@@ -169,7 +170,7 @@ pub fn cut(name: &str, more: usize) -> String {
 
 fn numbered(name: &str, number: usize) -> String {
     if number == 0 {
-        return name.to_owned();
+        return cut(name, 0);
     }
     let number = format!("_{number}");
     cut(name, number.len()) + &number
@@ -221,5 +222,6 @@ mod tests {
         assert_eq!(names.of(&parts[1].table), "\"dw\".\"m01_1\"");
         assert_eq!(remarks.len(), 1);
         assert_eq!(numbered(&"ü".repeat(40), 12).len(), 63);
+        assert_eq!(numbered(&"ü".repeat(40), 0).len(), 62);
     }
 }

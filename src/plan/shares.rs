@@ -1,6 +1,6 @@
 //! A big unit in pieces that several processes can load: which rows of the source each of them reads.
 
-use super::copy_sql::{quote_ident, quote_literal};
+use super::copy_sql::{quote_ident, quote_literal, quote_qualified};
 use serde::{Deserialize, Serialize};
 
 /// Below this a unit is read as a whole.
@@ -86,6 +86,7 @@ impl Cut {
     pub fn points_sql(&self, count: u32) -> String {
         let name = self.type_name.as_str();
         let of_type = |as_type: &str| {
+            let as_type = quote_qualified("pg_catalog", as_type);
             let value = |text: &str| format!("CAST({} AS {as_type})", quote_literal(text));
             (value(&self.start), value(&self.end))
         };
@@ -115,7 +116,9 @@ impl Cut {
     pub fn conditions(&self, points: &[String]) -> Vec<String> {
         let column = quote_ident(&self.column);
         let compare = |operator: &str, point: &String| {
-            let value = format!("CAST({} AS {})", quote_literal(point), self.type_name);
+            // Unquoted, a date is another type to a database of openGauss' A format.
+            let of_type = quote_qualified("pg_catalog", &self.type_name);
+            let value = format!("CAST({} AS {of_type})", quote_literal(point));
             format!("{column} {operator} {value}")
         };
         (0..=points.len())
@@ -160,9 +163,9 @@ mod tests {
         assert_eq!(
             cut.conditions(&points),
             [
-                r#""d" < CAST('2017-05-02' AS date)"#,
-                r#""d" >= CAST('2017-05-02' AS date) AND "d" < CAST('2017-09-01' AS date)"#,
-                r#""d" >= CAST('2017-09-01' AS date)"#
+                r#""d" < CAST('2017-05-02' AS "pg_catalog"."date")"#,
+                r#""d" >= CAST('2017-05-02' AS "pg_catalog"."date") AND "d" < CAST('2017-09-01' AS "pg_catalog"."date")"#,
+                r#""d" >= CAST('2017-09-01' AS "pg_catalog"."date")"#
             ]
         );
         assert!(cut.points_sql(3).contains("generate_series(1, 2)"));

@@ -103,6 +103,8 @@ pub struct Plan {
     pub origin: Origin,
     /// partitions of the source that are no tables
     pub parts: HashSet<Part>,
+    /// name and type's OID of the key that the point is a value of
+    pub key: Option<(String, u32)>,
 }
 
 impl Plan {
@@ -213,6 +215,7 @@ pub fn plan(
     )?;
     Ok(Plan {
         parts: parts(&tables.source.root),
+        key: key.map(|key| (key.name.clone(), key.type_oid)),
         source_table: origin.table.clone(),
         source: tables.shape.clone(),
         partitions,

@@ -1,5 +1,6 @@
-//! The same of openGauss, whose partitions are no tables: rows of pg_partition. A row of a catalog that our snapshot sees, and that nobody has
-//! marked as replaced or deleted (xmax), is the one that names are looked up in now. VACUUM and ANALYZE write their figures in place.
+//! The same of openGauss, whose partitions are no tables: rows of pg_partition. A row of a catalog that our snapshot sees, and that no transaction has
+//! replaced or deleted (xmax), is the one that names are looked up in now. VACUUM and ANALYZE write their figures in place. Who is at work on a change has
+//! what the COPY has locked locked, so it is over.
 
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::gauss::{Part, table_of};
@@ -30,21 +31,27 @@ fn list(columns: &[String]) -> String {
 
 /// Whether `relation` is what the snapshot has, and its state in the snapshot if that is asked for. One row, none if the table is gone. `facts`: a
 /// condition on its table c, in schema n.
-pub fn sql(relation: &str, facts: &str, columns: &[String], with_state: bool) -> String {
+/// `tells_ends`: the server has pgxc_is_committed, which tells a change from one that was rolled back and has left its mark.
+pub fn sql(relation: &str, facts: &str, columns: &[String], (tells_ends, with_state): (bool, bool)) -> String {
     let name = quote_literal(&table_of(relation));
     let partitions = of_relation(relation, "c.oid");
     let is_there = match Part::parse(relation) {
         Some(_) => format!("EXISTS (SELECT 1 FROM pg_partition p WHERE {partitions})"),
         None => "true".to_owned(),
     };
+    let is_replaced = |row: &str| match tells_ends {
+        true => format!("(CAST({row}.xmax AS text) <> '0' AND (SELECT pgxc_is_committed({row}.xmax)) IS NOT FALSE)"),
+        false => format!("CAST({row}.xmax AS text) <> '0'"),
+    };
+    let (of_part, of_column) = (is_replaced("p"), is_replaced("a"));
     let state = match with_state {
         true => state_sql(relation, columns),
         false => "CAST(NULL AS text)".to_owned(),
     };
     format!(
         "SELECT {facts} AND {is_there}
-           AND NOT EXISTS (SELECT 1 FROM pg_partition p WHERE CAST(p.xmax AS text) <> '0' AND ({partitions}))
-           AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND CAST(a.xmax AS text) <> '0' AND a.attname IN ({})),
+           AND NOT EXISTS (SELECT 1 FROM pg_partition p WHERE {of_part} AND ({partitions}))
+           AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND {of_column} AND a.attname IN ({})),
            {state}
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = CAST({name} AS regclass)",
         list(columns)

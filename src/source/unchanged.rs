@@ -52,7 +52,11 @@ fn look(session: &mut Session, portion: &Portion, columns: &[String]) -> Result<
     if session.server().catalog == Catalog::OpenGauss {
         let table = quote_literal(&table_of(&portion.relation));
         let facts = format!("NOT {HAS_ANOTHER_FILE} AND {}", is_called(&table));
-        let sql = parts::sql(&portion.relation, &facts, columns, portion.state.is_some());
+        let told = (
+            session.server().has_function("pgxc_is_committed"),
+            portion.state.is_some(),
+        );
+        let sql = parts::sql(&portion.relation, &facts, columns, told);
         let rows = session.query_in_transaction(&sql)?;
         return match rows.first() {
             Some(row) => Ok((answer(&rows)?, row.owned(1))),

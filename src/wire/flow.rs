@@ -147,7 +147,7 @@ impl Wire {
 
     /// Writes what the socket takes, or what goes in its place; 0 when that is nothing just now.
     pub fn send(&mut self, data: &[u8]) -> io::Result<usize> {
-        if self.authenticated {
+        if self.authenticated && !self.login.is_pending() {
             return self.write(data);
         }
         loop {

@@ -277,6 +277,8 @@ impl Wire {
                     10 | 11 | 13 if !self.authenticated && length <= LARGEST_REQUEST => {
                         return self.login_frame(length);
                     }
+                    // It has not had the answer, in whose place the password would go.
+                    0 if self.login.is_pending() => return self.refuse_login(Wrong::Malformed),
                     0 => self.authenticated = true,
                     // cleartext, MD5, SASL
                     3 | 5 | 10 => self.password_requested = true,

@@ -87,6 +87,11 @@ impl Login {
         Ok(false)
     }
 
+    /// True until the answer has gone out.
+    pub fn is_pending(&self) -> bool {
+        self.challenge.is_some() || self.instead.is_some()
+    }
+
     /// What is left to send in place of `data`, a message of the client; None where that goes as it is.
     pub fn instead_of(&mut self, data: &[u8]) -> Result<Option<&[u8]>, Wrong> {
         let is_startup = !std::mem::replace(&mut self.has_started, true);

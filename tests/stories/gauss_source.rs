@@ -244,6 +244,11 @@ fn a_bound_that_may_be_two_days_is_what_its_rows_say() {
         let refused = pair.target.connect().batch_execute(&create).expect_err(text);
         assert_eq!(refused.code().map(|code| code.code()), Some("22008"));
     }
+    pair.source
+        .sql("UPDATE pg_partition SET boundaries = '{now}' WHERE relname = 'last' AND parentid = 'sure'::regclass");
+    let error = pair.sync("'sure', '2024'").expect_err("a bound that moves");
+    assert_eq!(error.code().code(), "22008");
+    assert_eq!(error.detail(), Some("It is another time each time that it is read."));
     // What the hint says helps.
     pair.source.sql("ALTER ROLE postgres SET datestyle = 'ISO, DMY'");
     for table in ["unsure", "none"] {
@@ -309,6 +314,12 @@ fn a_partition_that_is_another_one_meanwhile_is_not_taken_for_the_one_that_was_p
     let (pair, gauss) = gauss::pair();
     pair.target.sql(G_RANGE);
     pair.copied("'g_range', '2020'");
+    // What was begun and undone has changed nothing, though it has left its mark.
+    let _ = pair
+        .source
+        .connect()
+        .batch_execute("BEGIN; SELECT og_fixture.truncate_partition('g_range', 'p2016'); ROLLBACK");
+    pair.copied("'g_range', '2020', since => '2016'");
     // In the run's snapshot, and in one of the partition's own.
     for (option, sql, code) in [
         (
@@ -487,6 +498,38 @@ fn a_table_like_it_has_its_partitions_and_indexes_and_tells_what_is_left_out() {
             "CREATE UNIQUE INDEX g_two_pkey ON ONLY public.g_two USING btree (id, created, region)"
         ]
     );
+}
+
+/// There is no setting over there that makes it an error.
+#[test]
+fn policies_that_may_hide_rows_are_an_error() {
+    let (pair, gauss) = gauss::pair();
+    gauss.set_password("reader", "r");
+    pair.source.sql(
+        "CREATE ROLE reader LOGIN; GRANT SELECT ON g_range TO reader;
+         UPDATE pg_class SET reloptions = '{orientation=row,enable_rowsecurity=true}' WHERE oid = 'g_range'::regclass",
+    );
+    pair.target.sql(G_RANGE);
+    // Who administers the server sees all rows.
+    pair.copied("'g_range', '2020'");
+    pair.target
+        .sql("ALTER USER MAPPING FOR postgres SERVER src OPTIONS (SET user 'reader', SET password 'r')");
+    for call in ["sync", "plan", "verify"] {
+        let error = pair
+            .target
+            .connect()
+            .batch_execute(&format!("SELECT * FROM cgpsync_{call}('g_range', '2020')"))
+            .expect_err(call);
+        let error = error.as_db_error().expect("a server's error");
+        assert_eq!(error.code().code(), "42501", "{call}: {error:?}");
+        assert!(
+            error.message().contains("may hide rows from \"reader\""),
+            "{call}: {error:?}"
+        );
+    }
+    pair.source.sql("ALTER TABLE g_range OWNER TO reader");
+    pair.copied("'g_range', '2020', since => '2016'");
+    pair.same_rows("g_range", "true");
 }
 
 /// docs/sources.md, word for word but for where the server is.

@@ -7,8 +7,9 @@ use crate::catalog::table::Found;
 use crate::error::{Error, Result, sqlstate, tame};
 use crate::plan::bound::{Bound, End};
 use crate::plan::copy_sql::{quote_ident, quote_literal};
-use crate::plan::gauss::{Part, follows_date_style, is_iso, upper_ends, within};
+use crate::plan::gauss::Part;
 use crate::plan::tree::Strategy;
+use crate::plan::typed_bounds::{follows_date_style, is_iso, is_moving, upper_ends, within};
 use crate::row::Row;
 use std::collections::HashSet;
 
@@ -142,6 +143,10 @@ fn doubtful(db: &mut dyn Database, found: &Found, key: &Key, is_sub: bool) -> Re
         };
         if !follows_date_style(column.type_oid) || is_iso(text) {
             continue;
+        }
+        if is_moving(text) {
+            return Err(unreadable(found, &row.string(1).unwrap_or_default(), text)
+                .detail("It is another time each time that it is read."));
         }
         doubtful.insert(row.need(0)?);
         let value = format!("CAST({} AS {})", quote_literal(text), column.type_sql);

@@ -1,7 +1,7 @@
 //! Partitions of openGauss that have appeared since the run's snapshot: a row makes one of an interval table, at any moment.
 
 use super::Run;
-use crate::catalog::opengauss;
+use crate::catalog::opengauss::{self, Point};
 use crate::error::Result;
 use crate::pg::{report, xact};
 use crate::plan::copy_sql::display_name;
@@ -14,7 +14,7 @@ use std::time::Duration;
 const NAMED: usize = 10;
 
 impl Run {
-    /// Says which partitions of the source the plan does not know, and gives whether one of them ends before the run's point: the next call would not
+    /// Says which partitions of the source the plan does not know, and gives whether one of them may end before the run's point: the next call would not
     /// look for that one any more. That they cannot be looked for is said as well, and fails nothing.
     pub(super) fn name_new_partitions(&self, plan: &Plan) -> Result<bool> {
         if plan.parts.is_empty() {
@@ -67,7 +67,13 @@ impl Run {
         )?;
         let (session, now) = session.and_then(|session| {
             session.begin(None)?;
-            opengauss::parts(session, &plan.source_table, plan.point.as_deref())
+            let point = plan.point.as_deref().zip(plan.key.as_ref());
+            let point = point.map(|(value, (column, type_oid))| Point {
+                column,
+                type_oid: *type_oid,
+                value,
+            });
+            opengauss::parts(session, &plan.source_table, point)
         })?;
         session.close();
         let has_subs = plan.parts.iter().any(|part| part.is_sub);

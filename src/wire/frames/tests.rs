@@ -357,3 +357,19 @@ fn impossible_lengths_are_refused() {
         assert!(result.is_err(), "{} {length}", char::from(tag));
     }
 }
+
+#[test]
+fn nobody_is_let_in_before_the_answer_in_whose_place_the_password_would_go() {
+    let challenge = [&[0, 0, 0, 10, 0, 0, 0, 2][..], &[b'a'; 72], &10_000u32.to_be_bytes()].concat();
+    let let_in = frame(b'R', &[0; 4]);
+    let stream = stream([[frame(b'R', &challenge), let_in].concat()]);
+    stream.ask_for_gauss();
+    let mut storage = [0; 4096];
+    let mut out = ReadBuf::new(&mut storage);
+    let mut refused = false;
+    for _ in 0..10 {
+        refused |= stream.0.borrow_mut().forward(&mut out).is_err();
+    }
+    assert!(refused && !stream.is_authenticated());
+    assert_eq!(out.filled(), gauss_login::CLEAR_TEXT);
+}

@@ -71,6 +71,27 @@ fn every_type_has_one_here_that_holds_its_values() {
     );
 }
 
+/// A date of A format is a timestamp there, and mostly a date here.
+#[test]
+#[ignore = "needs a real openGauss: make test-opengauss"]
+fn a_date_with_a_time_of_day_may_be_a_date_here() {
+    let lab = Lab::new("dates");
+    lab.source.sql(
+        "CREATE TABLE t (id int, d date NOT NULL, e pg_catalog.date) PARTITION BY RANGE (d)
+           (PARTITION p1 VALUES LESS THAN ('2024-02-01'), PARTITION p2 VALUES LESS THAN ('2024-03-01'));
+         INSERT INTO t SELECT i, timestamp '2024-01-01' + (i % 60) * interval '1 day', CAST('2024-05-05' AS pg_catalog.date) FROM generate_series(1, 300) i",
+    );
+    lab.here.sql(
+        "CREATE TABLE t (id int, d date, e date) PARTITION BY RANGE (d);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+         CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM ('2024-02-01') TO ('2024-03-01')",
+    );
+    let said = lab.sync("t");
+    assert!(!said.contains("not remembered"), "{said}");
+    lab.is_same("t", &["id", "e"]);
+    assert_eq!(lab.here.text("SELECT count(*) FROM t"), "300");
+}
+
 /// Keys of types that are only over there.
 #[test]
 #[ignore = "needs a real openGauss: make test-opengauss"]

@@ -199,8 +199,42 @@ fn what_a_hash_divides_is_one_table() {
          CREATE TABLE other_1 PARTITION OF other FOR VALUES FROM (MINVALUE) TO ('2024-02-15');
          CREATE TABLE other_2 PARTITION OF other FOR VALUES FROM ('2024-02-15') TO (MAXVALUE)",
     );
-    lab.sync("other");
+    let said = lab.sync("other");
     lab.is_same("other", &COLUMNS);
+    // The point is one of a key that the source has no bounds of.
+    assert!(
+        !said.contains("new partitions")
+            && !lab
+                .here
+                .text("SELECT end_tm FROM sync_table WHERE table_name LIKE '%other'")
+                .is_empty(),
+        "{said}"
+    );
+}
+
+#[test]
+#[ignore = "needs a real openGauss: make test-opengauss"]
+fn long_names_are_cut_and_stay_apart() {
+    let lab = Lab::new("long");
+    let (table_name, part) = ("t".repeat(40), "p".repeat(31));
+    lab.source.sql(&format!(
+        "{}; {}",
+        table(
+            &table_name,
+            "",
+            &format!(
+                "PARTITION BY RANGE (d) SUBPARTITION BY LIST (r) (
+                   PARTITION {part} VALUES LESS THAN ('2024-02-01') (SUBPARTITION {part}_a VALUES ('de', 'us'), SUBPARTITION {part}_b VALUES (DEFAULT)),
+                   PARTITION {part}2 VALUES LESS THAN (MAXVALUE) (SUBPARTITION {part}_c VALUES (DEFAULT)))"
+            )
+        ),
+        rows(&table_name)
+    ));
+    let said = lab.create(&table_name);
+    assert!(said.contains("its own name is"), "{said}");
+    assert_eq!(lab.bounds(&table_name).len(), 5);
+    lab.sync(&table_name);
+    lab.is_same(&table_name, &COLUMNS);
 }
 
 /// Over there a row without a key is in the partition up to MAXVALUE.

@@ -48,6 +48,12 @@ fn select_on_the_table_is_enough() {
     let said = lab.sync("t");
     assert!(!said.contains("snapshot"), "{said}");
     lab.is_same("t", &["id", "d"]);
+    lab.source.sql("ALTER TABLE t ENABLE ROW LEVEL SECURITY");
+    let error = lab
+        .call(&format!("SELECT * FROM cgpsync_sync('{}.t', '2100')", lab.schema))
+        .expect_err("rows that may be hidden");
+    assert_eq!(error.code().code(), "42501", "{error:?}");
+    assert!(error.message().contains("may hide rows from"), "{error:?}");
     let sizes = "SELECT count(*) FROM cgpsync_run_partition WHERE estimated_bytes > 0";
     assert_eq!(lab.here.text(sizes), "3");
 }

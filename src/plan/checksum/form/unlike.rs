@@ -127,10 +127,10 @@ impl Forms {
         }
     }
 
-    /// A timestamp; at midnight it is the date.
+    /// A timestamp; at midnight it is the date. Unquoted, a date is a timestamp to a database of openGauss' A format.
     fn day(&self, value: &str) -> Bytes {
         short(format!(
-            "CASE WHEN {value} = date_trunc('day', {value}) THEN date_send(CAST({value} AS date)) ELSE {} END",
+            "CASE WHEN {value} = date_trunc('day', {value}) THEN date_send(CAST({value} AS pg_catalog.\"date\")) ELSE {} END",
             self.time("timestamp", value).sql
         ))
     }
