@@ -18,9 +18,9 @@ use partitions::{new_partitions, planned_units};
 use remarks::{closed, remarks, untold};
 use resuming::{finished_units, resume};
 pub use sides::source_shape;
-use sides::{Sides, Tables, Wanted};
+use sides::{Sides, Tables, Wanted, key_of};
 
-use super::points::{Key, Points};
+use super::points::Points;
 use super::request::Request;
 use super::state::Store;
 use super::state::rows::{NewUnit, Origin, SamePlan, Watermark};
@@ -28,13 +28,11 @@ use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
 use crate::plan::columns::{self, Mapping, has_newer_values, match_columns};
 use crate::plan::creation::Creation;
-use crate::plan::end::KeyKind;
 use crate::plan::gauss::{Part, parts};
-use crate::plan::key::KeyColumn;
 use crate::plan::missing::{self, Missing, Reach};
 use crate::plan::select::{Decision, decide};
 use crate::plan::space::Space;
-use crate::plan::tables::{Leaf, LeafRange, leaves, range_key, ranges_on};
+use crate::plan::tables::{Leaf, LeafRange, leaves, range_key};
 use crate::plan::twins::Twins;
 use crate::source;
 use crate::source::clock::Clock;
@@ -386,18 +384,4 @@ fn decisions<'a, 'l>(
         decisions.push((leaf, decision));
     }
     Ok((decisions, leaps))
-}
-
-/// How end_tm is read: by the bounds here, or by the source's where there are none yet.
-fn key_of<'a>(key: &'a KeyColumn, leaves: &[Leaf<'_>], tables: &Tables<'a>) -> Key<'a> {
-    let ranges: Vec<LeafRange> = leaves.iter().filter_map(|leaf| leaf.range.clone()).collect();
-    let ranges = match ranges.is_empty() {
-        true => ranges_on(&tables.source.root, &key.name),
-        false => ranges,
-    };
-    Key {
-        at: tables.at,
-        column: key,
-        kind: KeyKind::of(&key.type_name, ranges.iter().flat_map(LeafRange::values)),
-    }
 }

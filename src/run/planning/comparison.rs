@@ -3,8 +3,9 @@
 use super::fates::{self, Fate};
 use super::groups::{self, Group};
 use super::holes::{self, Hole};
+use super::sides::key_of;
 use super::sides::{Sides, Tables, Wanted};
-use super::{Action, key_of, planned_units};
+use super::{Action, planned_units};
 use crate::error::{Error, Result};
 use crate::plan::missing::{self, Reach};
 use crate::plan::select::{Decision, decide};

@@ -4,16 +4,18 @@
 use crate::catalog::Database;
 use crate::error::{Error, Result};
 use crate::plan::copy_sql::split_name;
+use crate::plan::end::KeyKind;
 use crate::plan::key::{KeyColumn, Reading};
 use crate::plan::new_table::prefix_partitions;
 use crate::plan::reading::{
     beside_bounds, doubtful_keys, fill_column, for_each_key, keys_beyond_ascii, keys_of_digits, ordered_keys, reading,
 };
 use crate::plan::space::Space;
-use crate::plan::tables::{LeafRange, Table, leaves, range_key};
+use crate::plan::tables::{Leaf, LeafRange, Table, leaves, range_key, ranges_on};
 use crate::plan::translate::{Conversion, Keys, translate};
 use crate::plan::tree::{Node, Ranks, values_by_ordering};
 use crate::plan::twins::{ReadFrom, Twins};
+use crate::run::points::Key;
 use crate::run::request::Request;
 use crate::source;
 use crate::targets::Target;
@@ -277,5 +279,19 @@ fn read_source(request: &Request, target: &Table, session: &mut Session) -> Resu
                     .hint("Write table or schema.table, with double quotes where the name needs them."),
             ),
         },
+    }
+}
+
+/// How end_tm is read: by the bounds here, or by the source's where there are none yet.
+pub fn key_of<'a>(key: &'a KeyColumn, leaves: &[Leaf<'_>], tables: &Tables<'a>) -> Key<'a> {
+    let ranges: Vec<LeafRange> = leaves.iter().filter_map(|leaf| leaf.range.clone()).collect();
+    let ranges = match ranges.is_empty() {
+        true => ranges_on(&tables.source.root, &key.name),
+        false => ranges,
+    };
+    Key {
+        at: tables.at,
+        column: key,
+        kind: KeyKind::of(&key.type_name, ranges.iter().flat_map(LeafRange::values)),
     }
 }
