@@ -1,6 +1,6 @@
-//! The same of openGauss, whose partitions are no tables: rows of pg_partition. A row of a catalog that our snapshot sees, and that no transaction has
-//! replaced or deleted (xmax), is the one that names are looked up in now. VACUUM and ANALYZE write their figures in place. Who is at work on a change has
-//! what the COPY has locked locked, so it is over.
+//! Whether a partition of openGauss is still what was planned. Partitions there are rows of pg_partition, and no tables. If no transaction has replaced or
+//! deleted such a row (xmax) of the snapshot, names are looked up in that very row now. VACUUM and ANALYZE write their figures in place, which leaves xmax
+//! alone. No change can be under way: it would hold a lock that conflicts with the COPY's, which is still held.
 
 use crate::plan::copy_sql::quote_literal;
 use crate::plan::gauss::{Part, table_of};

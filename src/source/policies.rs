@@ -6,7 +6,7 @@ use crate::catalog::table::Found;
 use crate::error::{Error, Result, sqlstate};
 use crate::wire::Session;
 
-/// Refuses a table whose rows a policy may hide from the remote user. Owners and system administrators see all of them (rlspolicy.cpp).
+/// Refuses a table whose rows a policy may hide from the remote user. Owners and system administrators see all of them (sec_rls_utils.cpp).
 pub fn refuse(session: &mut Session, found: &Found) -> Result<()> {
     if session.server().catalog != Catalog::OpenGauss || !has_policies(session, found)? || is_exempt(session, found)? {
         return Ok(());

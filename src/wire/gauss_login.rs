@@ -172,7 +172,7 @@ pub fn read(body: &[u8], has_asked: bool) -> Result<Request, Wrong> {
         _ => return Ok(Request::Other),
     };
     let (method, rest) = word(rest).ok_or(Wrong::Malformed)?;
-    // SHA256_PASSWORD and SM3_PASSWORD (pg_config_manual.h).
+    // SHA256_PASSWORD and SM3_PASSWORD (sha2.h).
     if method != (if kind == Kind::Sm3 { 3 } else { 2 }) {
         return Err(Wrong::Kind);
     }
@@ -217,7 +217,7 @@ impl Challenge {
         pbkdf2_hmac(password, &salt, self.iterations as usize, sha1, &mut key).map_err(lacking)?;
         let client_key = hmac(&key, b"Client Key")?;
         if self.kind == Kind::Md5OfSha256 {
-            // The spelling is the server's (sha2.h, SEVER_STRING).
+            // The spelling is the server's (sha2.cpp, sever_string).
             let server_key = hmac(&key, b"Sever Key")?;
             let (_, iterations) = STORED_ITERATIONS;
             let stored = [&self.random, &hex(&server_key), &hex(&sha256(&client_key)), iterations].concat();
