@@ -12,6 +12,7 @@ pub mod sqlstate {
     pub const CANNOT_CONNECT: &str = "08001";
     pub const OTHER_SERVER: &str = "08004";
     pub const PROTOCOL_VIOLATION: &str = "08P01";
+    pub const NO_PARTITION: &str = "29P04";
     pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
     pub const DATETIME_FIELD_OVERFLOW: &str = "22008";
     pub const INVALID_PARAMETER_VALUE: &str = "22023";

@@ -255,6 +255,8 @@ pub struct Reader {
     pub is_here: bool,
     /// the unit that was begun last is read by its table's name
     by_name: bool,
+    /// its transaction was ended with the last unit
+    is_out: bool,
     /// the table whose columns `reads` are of
     table: String,
     /// its columns that are read by an expression, as their types are none here
@@ -279,6 +281,7 @@ impl Reader {
             place,
             is_here,
             by_name: false,
+            is_out: false,
             table: String::new(),
             reads: HashMap::new(),
         }
@@ -288,6 +291,9 @@ impl Reader {
     /// several processes; none where it is not, or cannot be read so.
     pub fn begin_unit(&mut self, name: &str, portion: &Portion, size: Size<'_>) -> Result<Vec<String>> {
         let name = Session::application_name_sql(name);
+        if std::mem::take(&mut self.is_out) {
+            self.session.begin(self.place.snapshot.as_deref())?;
+        }
         if self.place.snapshot.is_none() {
             self.session.begin(None)?;
             self.begin_here(&name, portion)?;
@@ -376,9 +382,10 @@ impl Reader {
     /// that it can be dropped over there while the run goes on.
     pub fn end_unit(&mut self, portion: &Portion, columns: &[String]) -> Result<()> {
         check_unchanged(&mut self.session, portion, columns)?;
+        self.is_out = self.place.snapshot.is_some() && self.session.server().keeps_locks();
         self.session.batch(match self.place.snapshot {
-            None => "COMMIT",
-            Some(_) => LEAVE_UNIT,
+            Some(_) if !self.is_out => LEAVE_UNIT,
+            _ => "COMMIT",
         })
     }
 }

@@ -312,6 +312,13 @@ impl Server {
         self.catalog == Catalog::OpenGauss && self.has_function("pg_export_snapshot_and_csn")
     }
 
+    /// True where savepoints do not give back every lock: openGauss 3 locks what may add a partition to an interval table, for whoever names the table, to
+    /// the end of the transaction (pg_partition.cpp, LockRelationForAccessIntervalPartitionTab). A row that needs a new partition waits for that, and whoever names the table
+    /// next for the row.
+    pub fn keeps_locks(&self) -> bool {
+        self.catalog == Catalog::OpenGauss
+    }
+
     /// True where one server answers for all that is asked: those that spread a table over segments report what becomes of these.
     pub fn has_segments(&self) -> bool {
         !matches!(self.product, Product::PostgreSql | Product::OpenGauss)

@@ -39,6 +39,8 @@ pub fn is_transient(error: &Error) -> bool {
         sqlstate::PROTOCOL_VIOLATION => error.is_remote(),
         state if state.starts_with("08") => true,
         sqlstate::LOCK_NOT_AVAILABLE | sqlstate::DEADLOCK_DETECTED | sqlstate::SERIALIZATION_FAILURE => true,
+        // openGauss: a partition was dropped while its server looked for it.
+        sqlstate::NO_PARTITION => error.is_remote(),
         sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW => error.is_remote(),
         sqlstate::TOO_MANY_CONNECTIONS | sqlstate::IDLE_SESSION_TIMEOUT => error.is_remote(),
         // Of a target that has not heard of this end for seconds while its table was locked.

@@ -75,6 +75,27 @@ pub fn refuse_shared_out(
     }
 }
 
+/// The session that keeps the snapshot of `place` from here on, where the one that has exported it names tables and would keep their locks; its
+/// snapshot becomes that of `place`. Where sessions tell what snapshot they have, and this one has another, `place` loses it: each partition is then read in
+/// one of its own. `open` opens a session like the first.
+pub fn successor(
+    planner: &Session,
+    place: &mut Place,
+    open: impl FnOnce(&Place) -> Result<Session>,
+) -> Result<Option<Session>> {
+    let is_wanted = planner.server().keeps_locks() && planner.server().tells_snapshots();
+    let Some(snapshot) = place.snapshot.clone().filter(|_| is_wanted) else {
+        return Ok(None);
+    };
+    let (session, exported) = open(place)?.and_then(|session| session.succeed(&snapshot))?;
+    place.snapshot = exported;
+    if place.snapshot.is_some() {
+        return Ok(Some(session));
+    }
+    session.end();
+    Ok(None)
+}
+
 /// Connects a target on another server, unless it is, for run `id`. Outside of a transaction.
 pub fn connect_target(id: i64, remote: &Remote) -> Result<()> {
     if remote.is_connected() {

@@ -12,7 +12,7 @@ use super::caller;
 use super::planning;
 use super::process::role_timezone;
 use super::request::{Call, Request};
-use super::sessions::with_target;
+use super::sessions::{successor, with_target};
 use super::state::Store;
 use crate::error::{Error, Result, Side, sqlstate, tame_remark, tame_whole};
 use crate::pg::{backend, report};
@@ -189,7 +189,8 @@ fn compare_with(
     let Some(first) = sessions.first_mut() else {
         return Err(Error::internal("no session on the source"));
     };
-    let place = source::begin_shared(first)?;
+    let mut place = source::begin_shared(first)?;
+    let keeper = successor(first, &mut place, |place| open(request, target, timezone, Some(place)))?;
     // What this session looks at it would have locked to the end.
     let (work, columns) = target.look(|| {
         let store = Store::open()?;
@@ -199,7 +200,9 @@ fn compare_with(
     })?;
     let locked = drive::lock_all(target, &work)?;
     join_in(request, target, timezone, &place, sessions, work.len())?;
-    let (here, there) = target.in_one_snapshot(|| drive(target, &work, locked, &columns, sessions))?;
+    let snapshot = place.snapshot.as_deref();
+    let (here, there) = target.in_one_snapshot(|| drive(target, &work, locked, &columns, sessions, snapshot))?;
+    keeper.into_iter().for_each(Session::close);
     let mut said: Vec<_> = work.into_iter().zip(here.into_iter().zip(there)).collect();
     // Where no row turned out to be without a place, there is nothing to tell.
     let is_told = |there: &Said| {
@@ -254,6 +257,11 @@ fn connect(
     place: Option<&Place>,
     sessions: &mut Vec<Session>,
 ) -> Result<()> {
+    sessions.push(open(request, target, timezone, place)?);
+    Ok(())
+}
+
+fn open(request: &Request, target: &Target, timezone: &str, place: Option<&Place>) -> Result<Session> {
     let mut endpoint = request.endpoint()?;
     endpoint.reached = place.and_then(|place| place.peer);
     let name = "cgpsync verify";
@@ -264,8 +272,7 @@ fn connect(
     };
     session.limit_lock_waits(request.lock_timeout_ms);
     session.expect(place.and_then(|place| place.server.clone()));
-    sessions.push(session);
-    Ok(())
+    Ok(session)
 }
 
 /// Opens the other sessions, in the first one's snapshot if the server can share it.

@@ -47,8 +47,10 @@ impl Reader {
     pub fn explain(&mut self, portion: &Portion, columns: &[String], error: Error) -> Error {
         let is_behind_lock = error.sqlstate == sqlstate::LOCK_NOT_AVAILABLE && error.side == Side::Source;
         // A partition that is known by its name alone may be another one by now, or have another name.
-        let may_be_another = matches!(&*error.sqlstate, sqlstate::UNDEFINED_TABLE | sqlstate::CHECK_VIOLATION)
-            && Part::parse(&portion.relation).is_some();
+        let may_be_another = matches!(
+            &*error.sqlstate,
+            sqlstate::UNDEFINED_TABLE | sqlstate::NO_PARTITION | sqlstate::CHECK_VIOLATION
+        ) && Part::parse(&portion.relation).is_some();
         if !(is_behind_lock || may_be_another) || self.session.is_at_work() {
             return error;
         }

@@ -58,15 +58,19 @@ pub fn sql(relation: &str, facts: &str, columns: &[String], (tells_ends, with_st
     )
 }
 
-/// What the snapshot's catalogs say of `relation`, as an expression: its partitions, their bounds, the columns that are read.
+/// What the snapshot's catalogs say of `relation`, as an expression: of a partition that it is what it was, with its bounds; the columns that are read. Of a table as a
+/// whole its partitions do not count: what is read of it is told by conditions, and a row may add one at any moment.
 pub fn state_sql(relation: &str, columns: &[String]) -> String {
     let oid = format!("CAST({} AS regclass)", quote_literal(&table_of(relation)));
+    let partitions = match Part::parse(relation) {
+        Some(_) => of_relation(relation, &oid),
+        None => "false".to_owned(),
+    };
     format!(
         "md5(COALESCE((SELECT string_agg(concat_ws(':', p.oid, p.relname, array_to_string(p.boundaries, ',', 'null')), ';' ORDER BY p.oid)
-              FROM pg_partition p WHERE {}), 'none')
+              FROM pg_partition p WHERE {partitions}), 'none')
           || COALESCE((SELECT string_agg(concat_ws(':', a.attnum, a.attname, a.atttypid), ',' ORDER BY a.attnum)
               FROM pg_attribute a WHERE a.attrelid = {oid} AND NOT a.attisdropped AND a.attname IN ({})), 'none'))",
-        of_relation(relation, &oid),
         list(columns)
     )
 }

@@ -54,16 +54,18 @@ impl Session {
         Ok(rows.first().and_then(|row| row.text(1)) == Some(commits))
     }
 
-    /// Whether a session that takes over this snapshot has it. It is no more than asked, and begins nothing else.
-    pub fn proves(&mut self, snapshot: &str) -> Result<bool> {
-        let Some((name, commits)) = snapshot.split_once(COMMITS) else {
-            return Ok(true);
-        };
+    /// Takes over a snapshot, in a transaction that names no table, and exports it in turn. None where what it has is another one: no transaction
+    /// is left then.
+    pub fn succeed(&mut self, snapshot: &str) -> Result<Option<String>> {
+        let (name, commits) = snapshot.split_once(COMMITS).unwrap_or((snapshot, ""));
         self.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
         self.batch(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(name)))?;
-        let is_so = self.has_commits(commits)?;
-        self.batch("ROLLBACK")?;
-        Ok(is_so)
+        if !self.has_commits(commits)? {
+            self.batch("ROLLBACK")?;
+            return Ok(None);
+        }
+        self.pin(true)?;
+        self.export_snapshot().map(Some)
     }
 }
 

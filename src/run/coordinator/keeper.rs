@@ -160,8 +160,10 @@ impl Run {
             Err(error) if !error.is_cancel() && self.place.peer.is_some() => open(None)?,
             keeper => keeper?,
         };
-        let (keeper, (place, shape)) = keeper.and_then(|keeper| {
-            let place = source::begin_shared(keeper)?;
+        let mut successor = None;
+        let (mut keeper, (place, shape)) = keeper.and_then(|keeper| {
+            let mut place = source::begin_shared(keeper)?;
+            successor = self.successor(keeper, &mut place)?;
             if place.snapshot.is_none() {
                 return Err(Error::unsupported(
                     "the source has no snapshot that sessions can share any more",
@@ -183,6 +185,9 @@ impl Run {
         }
         xact::transaction(|| self.store.set_place(self.id, &place))?;
         self.place = place;
+        if let Some(successor) = successor {
+            std::mem::replace(&mut keeper, successor).close();
+        }
         self.keeper = Some(keeper);
         Ok(true)
     }

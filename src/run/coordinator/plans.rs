@@ -6,7 +6,7 @@ use crate::pg::{backend, report, xact};
 use crate::plan::retry;
 use crate::run::planning::{self, Plan};
 use crate::run::request::retry_remark;
-use crate::run::sessions::{open_for_run, open_to_plan};
+use crate::run::sessions::{self, open_for_run, open_to_plan};
 use crate::source::clock::{self, Clock};
 use crate::source::{self, Place};
 use crate::wire::Session;
@@ -53,48 +53,37 @@ impl Run {
     /// Connects, reads the catalogs of both sides within the run's snapshot, creates the partitions that are missing here, and plans.
     fn try_plan(&mut self, reached: &mut bool) -> Result<Plan> {
         self.hold_target()?;
-        let mut keeper = open_to_plan(&self.request, self.id, &self.target)?;
+        let mut planner = open_to_plan(&self.request, self.id, &self.target)?;
         *reached = true;
+        let mut successor = None;
         let result = report::catch(|| {
-            let clock = clock::read(&mut keeper)?;
-            let mut place = source::begin_shared(&mut keeper)?;
-            self.source_known = keeper.known()?;
-            self.prove(&mut place)?;
+            let clock = clock::read(&mut planner)?;
+            let mut place = source::begin_shared(&mut planner)?;
+            self.source_known = planner.known()?;
+            successor = self.successor(&planner, &mut place)?;
             // What this session looks at it would have locked for as long as it holds the snapshot.
-            let plan = keeper.look(|keeper| self.plan_all(keeper, &clock, &place))?;
+            let plan = planner.look(|planner| self.plan_all(planner, &clock, &place))?;
             Ok((plan, place))
         });
         // Kept in any case: an interrupted query over there has to be stopped.
-        self.keeper = Some(keeper);
+        self.keeper = Some(planner);
         let (plan, place) = result?;
-        if place.snapshot.is_none()
-            && let Some(keeper) = self.keeper.take()
+        // Without a snapshot there is nothing to hold open.
+        if (place.snapshot.is_none() || successor.is_some())
+            && let Some(planner) = std::mem::replace(&mut self.keeper, successor)
         {
-            // There is nothing to hold open.
-            keeper.close();
+            planner.close();
         }
         self.place = place;
         Ok(plan)
     }
 
-    /// Has another session take over the snapshot that was exported, where sessions tell what theirs has: if it is not the same, each partition is
-    /// read in one of its own.
-    fn prove(&self, place: &mut Place) -> Result<()> {
-        let tells = self
-            .source_known
-            .as_ref()
-            .is_some_and(|known| known.server.tells_snapshots());
-        let Some(snapshot) = place.snapshot.as_ref().filter(|_| tells) else {
-            return Ok(());
-        };
+    /// See [`sessions::successor`].
+    pub(super) fn successor(&self, planner: &Session, place: &mut Place) -> Result<Option<Session>> {
         let known = self.source_known.as_ref();
-        let probe = open_for_run(&self.request, self.id, &self.target, Duration::MAX, Some(place), known)?;
-        let (probe, is_so) = probe.and_then(|probe| probe.proves(snapshot))?;
-        probe.end();
-        if !is_so {
-            place.snapshot = None;
-        }
-        Ok(())
+        sessions::successor(planner, place, |place| {
+            open_for_run(&self.request, self.id, &self.target, Duration::MAX, Some(place), known)
+        })
     }
 
     fn plan_all(&self, keeper: &mut Session, clock: &Clock, place: &Place) -> Result<Plan> {

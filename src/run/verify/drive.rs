@@ -2,6 +2,7 @@
 
 use super::work::Work;
 use super::{Figures, Said};
+use crate::catalog::Database;
 use crate::error::{Error, Result, Side, sqlstate};
 use crate::pg::wait;
 use crate::plan::holders::name_holders;
@@ -30,6 +31,7 @@ pub fn drive(
     locked: Vec<Result<()>>,
     columns: &[String],
     sessions: &mut [Session],
+    snapshot: Option<&str>,
 ) -> Result<Both> {
     let mut here: Vec<Said> = Vec::with_capacity(work.len());
     let mut there: Vec<Said> = work.iter().map(|_| None).collect();
@@ -42,13 +44,16 @@ pub fn drive(
             loop {
                 let Some(index) = *at else {
                     let Some(index) = next.next() else { break };
-                    begin(session, &work[index]);
+                    begin(session, &work[index], snapshot)?;
                     *at = Some(index);
                     continue;
                 };
                 let Some(said) = ask(session, &work[index], columns)? else {
                     break;
                 };
+                if keeps_locks(session, snapshot) {
+                    session.batch("COMMIT")?;
+                }
                 there[index] = Some(said);
                 *at = None;
             }
@@ -87,11 +92,21 @@ fn count_here(target: &Target, work: &Work) -> Result<Result<Figures>> {
     Ok(target.figures(&statements)?.and_then(sum))
 }
 
+/// The session's transaction has to end with each unit, and begins anew in the snapshot.
+fn keeps_locks(session: &Session, snapshot: Option<&str>) -> bool {
+    snapshot.is_some() && session.server().keeps_locks()
+}
+
 /// Sends the source's statement, with the unit's name for who looks into pg_stat_activity there.
-fn begin(session: &mut Session, work: &Work) {
+fn begin(session: &mut Session, work: &Work, snapshot: Option<&str>) -> Result<()> {
+    if keeps_locks(session, snapshot) {
+        session.batch("COMMIT")?;
+        session.begin(snapshot)?;
+    }
     let name = Session::application_name_sql(&format!("cgpsync verify: {}", work.name));
     let statement = work.there.as_deref().unwrap_or_default();
     session.start_in_transaction(&format!("{name}; {ENTER_UNIT}; {statement}"));
+    Ok(())
 }
 
 /// What the source says of the unit that was begun, once it does. An error is the unit's if the session lives on.
