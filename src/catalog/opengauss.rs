@@ -28,6 +28,7 @@ struct Key {
 }
 
 /// A column of a key.
+#[derive(Clone)]
 struct Column {
     key: KeyColumn,
     /// how its type is named there in an expression
@@ -298,7 +299,7 @@ fn key(db: &mut dyn Database, oid: u32, row: &Row) -> Result<Told> {
     let mut columns = Vec::with_capacity(numbers.len());
     for number in numbers {
         match known.get(&number) {
-            Some(column) => columns.push(column()),
+            Some(column) => columns.push(column.clone()),
             None => return Ok(Err("by a type of somebody's own".to_owned())),
         }
     }
@@ -313,7 +314,7 @@ fn key(db: &mut dyn Database, oid: u32, row: &Row) -> Result<Told> {
 }
 
 /// The table's columns of built-in types, by number.
-fn columns(db: &mut dyn Database, oid: u32) -> Result<HashMap<i32, impl Fn() -> Column>> {
+fn columns(db: &mut dyn Database, oid: u32) -> Result<HashMap<i32, Column>> {
     let version = db.server().version;
     let rows = db.query(&format!(
         "SELECT a.attnum, a.attname, a.atttypid, y.typname, {}, a.atttypmod, a.attnotnull
@@ -323,30 +324,28 @@ fn columns(db: &mut dyn Database, oid: u32) -> Result<HashMap<i32, impl Fn() -> 
         collation_join(version, "a.attcollation"),
         oid,
     ))?;
-    let mut known = HashMap::new();
-    for row in rows {
+    let mut known = HashMap::with_capacity(rows.len());
+    for row in &rows {
         let type_oid: u32 = row.need(2)?;
-        let (name, type_name) = (row.string(1)?, row.string(3)?);
-        let (number, modifier): (i32, i32) = (row.need(0)?, row.number(5).unwrap_or(-1));
-        known.insert(number, move || {
-            let here = counterpart_of(type_oid);
-            Column {
-                type_sql: match type_name.as_str() {
-                    "bpchar" => "text".to_owned(),
-                    other => quote_ident(other),
-                },
-                key: KeyColumn {
-                    name: name.clone(),
-                    type_oid: here.map_or(type_oid, |here| here.oid),
-                    type_name: here.map_or_else(|| type_name.clone(), |here| here.name.to_owned()),
-                    modifier: here.map_or(modifier, |here| here.modifier(modifier)),
-                    collation: row.text(4).and_then(Collation::parse),
-                    ..KeyColumn::default()
-                },
-                type_oid,
-                not_null: row.is(6),
-            }
-        });
+        let (type_name, modifier) = (row.string(3)?, row.number(5).unwrap_or(-1));
+        let here = counterpart_of(type_oid);
+        let column = Column {
+            type_sql: match type_name.as_str() {
+                "bpchar" => "text".to_owned(),
+                other => quote_ident(other),
+            },
+            key: KeyColumn {
+                name: row.string(1)?,
+                type_oid: here.map_or(type_oid, |here| here.oid),
+                type_name: here.map_or(type_name, |here| here.name.to_owned()),
+                modifier: here.map_or(modifier, |here| here.modifier(modifier)),
+                collation: row.text(4).and_then(Collation::parse),
+                ..KeyColumn::default()
+            },
+            type_oid,
+            not_null: row.is(6),
+        };
+        known.insert(row.need(0)?, column);
     }
     Ok(known)
 }

@@ -151,7 +151,7 @@ impl Fake {
 }
 
 /// Reads a message. None at the end.
-fn read(from: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub fn read(from: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut header = [0; 5];
     from.read_exact(&mut header).ok()?;
     let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
@@ -160,8 +160,8 @@ fn read(from: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     Some((header[0], body))
 }
 
-/// Passes the first packet on, which has no tag: a startup, or a cancel request. An offer of TLS is declined.
-fn pass_startup(client: &mut TcpStream, server: &mut TcpStream) -> Option<()> {
+/// Reads the first packet, which has no tag: a startup, or a cancel request. An offer of TLS is declined. Gives its length, as sent, and the rest.
+pub fn read_startup(client: &mut TcpStream) -> Option<([u8; 4], Vec<u8>)> {
     loop {
         let mut length = [0; 4];
         client.read_exact(&mut length).ok()?;
@@ -171,7 +171,7 @@ fn pass_startup(client: &mut TcpStream, server: &mut TcpStream) -> Option<()> {
             client.write_all(b"N").ok()?;
             continue;
         }
-        return server.write_all(&[&length[..], &packet].concat()).ok();
+        return Some((length, packet));
     }
 }
 
@@ -179,7 +179,9 @@ fn relay(mut client: TcpStream, upstream: u16, state: &Arc<Mutex<State>>) {
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", upstream)) else {
         return;
     };
-    if pass_startup(&mut client, &mut server).is_none() {
+    let startup = read_startup(&mut client);
+    let passed = startup.and_then(|(length, packet)| server.write_all(&[&length[..], &packet].concat()).ok());
+    if passed.is_none() {
         return;
     }
     let now = Arc::new(Mutex::new(GREETING.to_owned()));

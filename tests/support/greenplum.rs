@@ -45,7 +45,8 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn first(client: &mut Client, sql: &str) -> String {
+/// The single value of a query, as text; empty for NULL.
+pub fn first(client: &mut Client, sql: &str) -> String {
     let messages = client
         .simple_query(sql)
         .unwrap_or_else(|error| panic!("{error:?} in: {sql}"));

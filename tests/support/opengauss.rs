@@ -8,12 +8,13 @@ mod gauss_login;
 
 use super::Background;
 use super::cluster::{Cluster, listener};
+use super::fake::{message, read, read_startup};
 use super::gate;
-use super::greenplum::words;
+use super::greenplum::{first, words};
 use postgres::config::Host;
 use postgres::error::DbError;
 use postgres::{Client, Config, NoTls, SimpleQueryMessage};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 
 /// What the schemas and roles of stories begin with.
@@ -34,17 +35,6 @@ pub struct Lab {
     pub source: OpenGauss,
     pub here: Cluster,
     pub schema: String,
-}
-
-fn first(client: &mut Client, sql: &str) -> String {
-    let messages = client
-        .simple_query(sql)
-        .unwrap_or_else(|error| panic!("{error:?} in: {sql}"));
-    let value = messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("").to_owned()),
-        _ => None,
-    });
-    value.unwrap_or_default()
 }
 
 fn host(config: &Config) -> String {
@@ -292,42 +282,24 @@ impl Lab {
     }
 }
 
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    [&[tag][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
-}
-
 /// Logs the client in and then carries bytes both ways.
 fn relay(mut client: TcpStream, (host, port): &(String, u16), password: &[u8]) -> Option<()> {
     let mut server = TcpStream::connect((host.as_str(), *port)).ok()?;
-    loop {
-        let mut length = [0; 4];
-        client.read_exact(&mut length).ok()?;
-        let mut packet = vec![0; u32::from_be_bytes(length) as usize - 4];
-        client.read_exact(&mut packet).ok()?;
-        if packet == 80_877_103u32.to_be_bytes() {
-            client.write_all(b"N").ok()?;
-            continue;
-        }
-        // A cancel request goes on as it is.
-        if packet.starts_with(&[0, 3, 0, 0]) {
-            packet[..4].copy_from_slice(&gauss_login::PROTOCOL.to_be_bytes());
-        }
-        server.write_all(&[&length[..], &packet].concat()).ok()?;
-        break;
+    let (length, mut packet) = read_startup(&mut client)?;
+    // A cancel request goes on as it is.
+    if packet.starts_with(&[0, 3, 0, 0]) {
+        packet[..4].copy_from_slice(&gauss_login::PROTOCOL.to_be_bytes());
     }
-    let mut header = [0; 5];
-    server.read_exact(&mut header).ok()?;
-    let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
-    let mut body = vec![0; length - 4];
-    server.read_exact(&mut body).ok()?;
+    server.write_all(&[&length[..], &packet].concat()).ok()?;
+    let (tag, body) = read(&mut server)?;
     match gauss_login::read(&body, true) {
-        Ok(gauss_login::Request::Challenge(challenge)) if header[0] == b'R' => {
+        Ok(gauss_login::Request::Challenge(challenge)) if tag == b'R' => {
             let answer = challenge.answer(password).expect("an answer");
             server
                 .write_all(&message(b'p', &[answer.as_bytes(), b"\0"].concat()))
                 .ok()?;
         }
-        _ => client.write_all(&message(header[0], &body)).ok()?,
+        _ => client.write_all(&message(tag, &body)).ok()?,
     }
     let (mut from_server, mut to_client) = (server.try_clone().ok()?, client.try_clone().ok()?);
     std::thread::spawn(move || {

@@ -3,8 +3,7 @@
 use super::fates::{self, Fate};
 use super::groups::{self, Group};
 use super::holes::{self, Hole};
-use super::sides::key_of;
-use super::sides::{Sides, Tables, Wanted};
+use super::sides::{Sides, Tables, Wanted, key_of};
 use super::{Action, planned_units};
 use crate::error::{Error, Result};
 use crate::plan::missing::{self, Reach};

@@ -38,6 +38,9 @@ pub fn drive(
     let mut locked = locked.into_iter();
     let mut next = (0..work.len()).filter(|&index| work[index].there.is_some());
     let mut at: Vec<Option<usize>> = vec![None; sessions.len()];
+    for session in sessions.iter_mut().filter(|session| keeps_locks(session, snapshot)) {
+        session.batch("COMMIT")?;
+    }
     loop {
         for (session, at) in sessions.iter_mut().zip(&mut at) {
             // Until it has to be waited for, or nothing is left to begin.
@@ -92,7 +95,7 @@ fn count_here(target: &Target, work: &Work) -> Result<Result<Figures>> {
     Ok(target.figures(&statements)?.and_then(sum))
 }
 
-/// The session's transaction has to end with each unit, and begins anew in the snapshot.
+/// The session is in a transaction while a unit is computed only: each has one of its own in the snapshot.
 fn keeps_locks(session: &Session, snapshot: Option<&str>) -> bool {
     snapshot.is_some() && session.server().keeps_locks()
 }
@@ -100,7 +103,6 @@ fn keeps_locks(session: &Session, snapshot: Option<&str>) -> bool {
 /// Sends the source's statement, with the unit's name for who looks into pg_stat_activity there.
 fn begin(session: &mut Session, work: &Work, snapshot: Option<&str>) -> Result<()> {
     if keeps_locks(session, snapshot) {
-        session.batch("COMMIT")?;
         session.begin(snapshot)?;
     }
     let name = Session::application_name_sql(&format!("cgpsync verify: {}", work.name));
