@@ -38,7 +38,11 @@ impl Session {
         let Some(question) = server.mark_sql() else {
             return Ok(false);
         };
-        match self.query_in_turn(&format!("SELECT {question}")) {
+        // A pooler may have given the connection to another session since the last statement; a server without queues is not waited for as if it had them.
+        self.link.may_queue = server.has_segments();
+        let answer = self.query_in_turn(&format!("SELECT {question}"));
+        self.link.may_queue = true;
+        match answer {
             Ok(rows) if rows.first().is_some_and(|row| row.text(0) == Some(&*mark)) => self.described = server,
             // Another one may lack what is asked for.
             Err(error) if !error.is_remote() => return Err(error),
