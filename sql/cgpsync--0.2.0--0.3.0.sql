@@ -39,7 +39,7 @@ ALTER TABLE cgpsync_run_partition
     ALTER COLUMN relation DROP NOT NULL,
     ALTER COLUMN relation TYPE oid USING relation::oid,
     DROP CONSTRAINT cgpsync_run_partition_way_check,
-    ADD CONSTRAINT cgpsync_run_partition_way_check CHECK (way IN ('swap', 'exchange', 'truncate')),
+    ADD CONSTRAINT cgpsync_run_partition_way_check CHECK (way IN ('swap', 'exchange', 'truncate', 'swap, pages', 'truncate, pages')),
     ADD COLUMN file_number oid,
     ADD COLUMN server_start timestamptz,
     ADD COLUMN source_parts boolean NOT NULL DEFAULT false,
@@ -74,7 +74,7 @@ COMMENT ON COLUMN cgpsync_run_partition.target_relation IS
     'a partition on another server, quoted and qualified; null for one of this database';
 COMMENT ON COLUMN cgpsync_run_partition.target_oid IS 'its OID over there, which an exchange changes';
 COMMENT ON COLUMN cgpsync_run_partition.way IS
-    'swap, exchange or truncate: how its rows were replaced';
+    'swap, exchange or truncate: how its rows were replaced; behind it pages, where these were not written by COPY';
 COMMENT ON COLUMN cgpsync_run.end_tm IS 'point up to which the table was to be synced, as a value of the key';
 COMMENT ON COLUMN cgpsync_run.point IS
     'end_tm, or the source''s present if that was earlier: what is remembered if every unit is done';

@@ -115,7 +115,7 @@ COMMENT ON COLUMN cgpsync_run_partition.source_relation IS
     'relation read on the source; null where nothing is read';
 COMMENT ON COLUMN cgpsync_run_partition.source_filter IS 'condition on its rows; null for all';
 COMMENT ON COLUMN cgpsync_run_partition.filter_here IS 'rows of other partitions come too and are dropped here, as only this server can tell HASH partitions apart';
-COMMENT ON COLUMN cgpsync_run_partition.way IS 'swap, exchange or truncate: how its rows were replaced';
+COMMENT ON COLUMN cgpsync_run_partition.way IS 'swap, exchange or truncate: how its rows were replaced; behind it pages, where these were not written by COPY';
 COMMENT ON COLUMN cgpsync_run_partition.processes IS 'how many processes loaded it';
 COMMENT ON COLUMN cgpsync_run_partition.cut IS 'internal: how a slice of a table that is partitioned on the source can be read in pieces';
 COMMENT ON COLUMN cgpsync_run_partition.attempts IS 'how often it was begun';

@@ -86,7 +86,7 @@ CREATE TABLE cgpsync_run_partition (
     filter_here     boolean NOT NULL DEFAULT false,
     attempts        integer NOT NULL DEFAULT 0,
     retry_at        timestamptz,
-    way             text CHECK (way IN ('swap', 'exchange', 'truncate')),
+    way             text CHECK (way IN ('swap', 'exchange', 'truncate', 'swap, pages', 'truncate, pages')),
     processes       integer,
     cut             jsonb,
     file_number     oid,

@@ -12,6 +12,7 @@ mod error;
 #[cfg(test)]
 mod fuzz;
 mod import;
+mod page;
 mod pg;
 mod plan;
 mod row;

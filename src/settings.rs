@@ -27,6 +27,8 @@ static SWAP_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(600_000);
 static SLOT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(3_600_000);
 /// Plans for new rows made with the statistics of the old ones are the usual surprise of the next morning.
 static ANALYZE: GucSetting<Choice> = GucSetting::<Choice>::new(Choice::On);
+/// Off is for who does not trust it: everything is loaded by COPY.
+static PAGE_WRITER: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
 /// For administrators: every worker is a slot here and a connection there.
 static MAX_PARALLELISM: GucSetting<i32> = GucSetting::<i32>::new(PARALLELISM_LIMIT);
@@ -92,6 +94,14 @@ fn init_replacing() {
         c"Whether partitions are analyzed once they are replaced (leaves), and with them the tables above them (all, on).",
         c"Only what the calling role may analyze.",
         &ANALYZE,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"cgpsync.page_writer",
+        c"Whether pages of partitions are written by cgpsync, where that can be done, rather than by COPY.",
+        c"A partition with triggers, foreign keys, CHECK constraints, domains or columns that have a value of their own is loaded by COPY in any case.",
+        &PAGE_WRITER,
         GucContext::Userset,
         GucFlags::default(),
     );
@@ -198,6 +208,11 @@ pub fn analyze() -> Analyze {
         Choice::Leaves => Analyze::Leaves,
         Choice::Off | Choice::False | Choice::No | Choice::Zero => Analyze::Off,
     }
+}
+
+/// cgpsync.page_writer.
+pub fn page_writer() -> bool {
+    PAGE_WRITER.get()
 }
 
 /// cgpsync.connect_timeout.

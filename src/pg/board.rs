@@ -11,7 +11,7 @@ pub use snapshot::Snapshot;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const MAGIC: u64 = 0x6367_7073_796e_6304;
+const MAGIC: u64 = 0x6367_7073_796e_6305;
 /// Bytes may come this much ahead of an even flow.
 const BURST_US: u64 = 100_000;
 /// A clock that was set back must not stop the flow for much longer.
@@ -55,6 +55,8 @@ struct Unit {
     done: AtomicU32,
     /// the next of its pieces that nobody has taken yet
     next_piece: AtomicU32,
+    /// pages of its table that this attempt has taken
+    blocks: AtomicU32,
     /// how many pieces it has
     pieces: AtomicU32,
 }
@@ -283,6 +285,17 @@ impl Gauge {
         unit.attempt_bytes.store(0, Ordering::Relaxed);
         unit.next_piece.store(0, Ordering::Relaxed);
         unit.pieces.store(1, Ordering::Relaxed);
+        unit.blocks.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes the next `count` blocks at the end of the unit's table: the first of them.
+    pub fn take_blocks(&self, count: u32) -> u32 {
+        self.unit().blocks.fetch_add(count, Ordering::Relaxed)
+    }
+
+    /// How many have been taken.
+    pub fn blocks(&self) -> u32 {
+        self.unit().blocks.load(Ordering::Relaxed)
     }
 
     /// It will be read in so many pieces.

@@ -55,6 +55,16 @@ pub struct Counted {
     pub left_out: Option<u64>,
 }
 
+impl Counted {
+    /// So many, and none left out.
+    pub fn all(loaded: u64) -> Counted {
+        Counted {
+            loaded,
+            left_out: Some(0),
+        }
+    }
+}
+
 /// Loads everything `source` gives into the relation `oid`, which this transaction has locked and
 /// emptied, and counts the rows. They are frozen: also a snapshot that is older than the commit
 /// sees them, where it would see an empty table, and nobody has to write the pages again. Columns
@@ -158,7 +168,7 @@ unsafe fn copy(oid: u32, columns: &[CString], binary: bool, encoding: &CStr, fil
 ///
 /// # Safety
 /// As `copy`.
-unsafe fn open(oid: u32) -> pg_sys::Relation {
+pub(super) unsafe fn open(oid: u32) -> pg_sys::Relation {
     // SAFETY: per the contract; the lock is the group's.
     unsafe {
         if !helper::is_helper() {
@@ -172,7 +182,7 @@ unsafe fn open(oid: u32) -> pg_sys::Relation {
 
 /// # Safety
 /// `relation` comes from `open`.
-unsafe fn close(relation: pg_sys::Relation) {
+pub(super) unsafe fn close(relation: pg_sys::Relation) {
     // SAFETY: per the contract; the end of the transaction would not put it back, as it looks at what it knows to be new only.
     unsafe {
         if helper::is_helper() {
@@ -215,7 +225,7 @@ unsafe fn set_new_in(relation: pg_sys::Relation, subtransaction: pg_sys::SubTran
 
 unsafe extern "C-unwind" {
     // partcache.h, which the bindings leave out.
-    fn RelationGetPartitionQual(relation: pg_sys::Relation) -> *mut pg_sys::List;
+    pub(super) fn RelationGetPartitionQual(relation: pg_sys::Relation) -> *mut pg_sys::List;
 }
 
 /// The relation's partition constraint as COPY's WHERE takes it: an implicitly ANDed list, planned (execExpr.c, ExecPrepareQual). Null where

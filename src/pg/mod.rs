@@ -18,6 +18,7 @@ pub mod helper;
 pub mod left_out;
 pub mod lock;
 pub mod openssl;
+pub mod pages;
 pub mod partition;
 pub mod procedure;
 pub mod relation;

@@ -139,6 +139,7 @@ pub fn request(call: Call, check_table: impl FnOnce(u32) -> Result<Option<String
         swap_timeout_ms: settings::swap_timeout_ms(),
         slot_timeout_ms: settings::slot_timeout_ms(),
         analyze: settings::analyze(),
+        page_writer: settings::page_writer(),
         vanished,
         strict: call.strict,
     })

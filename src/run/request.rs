@@ -105,6 +105,9 @@ pub struct Request {
     pub slot_timeout_ms: i32,
     /// cgpsync.analyze_partitions
     pub analyze: Analyze,
+    /// cgpsync.page_writer
+    #[serde(default)]
+    pub page_writer: bool,
     /// what becomes of a partition here whose range the source has no partition for any more
     pub vanished: Vanished,
     /// a column whose values may change is an error

@@ -266,6 +266,7 @@ impl Worker {
             filter: unit.filter_here,
             leaves_out: self.leaves_out,
             replace: request.replace,
+            page_writer: request.page_writer,
             vanished: unit.vanished_filter.as_deref(),
             bound: unit.bound.as_deref(),
             limits: request.limits(),

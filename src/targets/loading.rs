@@ -2,6 +2,7 @@
 
 use crate::catalog::Database;
 use crate::error::{Error, Result, sqlstate};
+use crate::page::layout::Layout;
 use crate::pg::board::{Board, Gauge};
 use crate::plan::replace::{Replace, Way};
 use crate::plan::tables::Unit;
@@ -80,6 +81,8 @@ pub struct What<'a> {
     pub leaves_out: bool,
     /// how others see the new rows
     pub replace: Replace,
+    /// pages may be of our own making
+    pub page_writer: bool,
     /// condition on rows here whose range the source has no partition for any more: they are not replaced
     pub vanished: Option<&'a str>,
     /// bounds of the unit and of what is above it up to the table, as planned with
@@ -127,6 +130,8 @@ pub struct Loaded {
     pub moved: Moved,
     /// how it was done
     pub way: Way,
+    /// pages are of our own making
+    pub by_pages: bool,
     /// how many loaded it
     pub processes: u32,
     /// why they were not more
@@ -140,6 +145,12 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// How it was done, as shown.
+    pub fn way(&self) -> String {
+        let by = if self.by_pages { ", pages" } else { "" };
+        format!("{}{by}", self.way.name())
+    }
+
     /// What the user should know.
     pub fn remarks(&self) -> Vec<String> {
         let obstacle = self.obstacle.as_ref();
@@ -190,8 +201,8 @@ impl AddAssign for Moved {
 
 /// The pieces of a unit that is loaded by more than one process.
 pub trait Pieces {
-    /// The unit is empty. Others may begin, if it is to be `shared`.
-    fn begin(&mut self, shared: bool) -> Result<()>;
+    /// The unit is empty. Others may begin, if it is to be `shared`; what they make `pages` by, if not COPY loads it.
+    fn begin(&mut self, shared: bool, pages: Option<&Layout>) -> Result<()>;
     /// The statement that reads the next piece; None when there is none left for this process.
     fn next(&mut self) -> Result<Option<String>>;
     /// Waits for the others; what they have loaded.

@@ -50,7 +50,11 @@ fn refuses_to_swap(pair: &Pair, reason: &str) {
 #[test]
 fn the_argument_replace_chooses_the_way() {
     let pair = with_events("");
-    for (argument, way) in [("auto", "swap"), ("swap", "swap"), ("truncate", "truncate")] {
+    for (argument, way) in [
+        ("auto", "swap, pages"),
+        ("swap", "swap, pages"),
+        ("truncate", "truncate"),
+    ] {
         swapped::advance(&pair);
         let (mut client, notices) = pair.target.connect_with_notices();
         pair.sync_as(&mut client, &format!("{}, replace => '{argument}'", swapped::SYNC))

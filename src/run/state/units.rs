@@ -216,7 +216,7 @@ impl Store {
                 Some(&unit.number.to_string()),
                 Some(&loaded.moved.rows.to_string()),
                 Some(&loaded.moved.bytes.to_string()),
-                Some(loaded.way.name()),
+                Some(&loaded.way()),
                 Some(&loaded.processes.to_string()),
                 Some(&loaded.storage.server_start),
                 Some(&loaded.storage.file_number.to_string()),

@@ -1,9 +1,11 @@
-//! Rows of the source into a table of this database, by the server's own COPY.
+//! Rows of the source into a table of this database, by the server's own COPY or by pages of our own making.
 
 use crate::error::{Error, Result};
-use crate::pg::backend;
+use crate::page::layout::Layout;
+use crate::pg::board::Gauge;
 use crate::pg::copy::{self, Counted};
 use crate::pg::filling::{self, Defaults};
+use crate::pg::{backend, pages};
 use crate::targets::loading::Moved;
 use crate::wire::copy_out::CopyOut;
 
@@ -22,6 +24,10 @@ pub struct CopyIn<'a> {
     pub filter: bool,
     /// search_path of functions that rows set off
     pub path: &'a str,
+    /// the unit's place on the board
+    pub gauge: Gauge,
+    /// what pages are made by; None: by COPY
+    pub pages: Option<&'a Layout>,
 }
 
 impl CopyIn<'_> {
@@ -29,11 +35,14 @@ impl CopyIn<'_> {
     pub fn load(&self, mut rows_of_source: CopyOut<'_>) -> Result<Moved> {
         self.load_with(&[], &mut rows_of_source)
     }
+
     /// The same; columns in `defaults` are filled with the table's defaults rather than the unit's.
     pub fn load_with(&self, defaults: &[String], rows_of_source: &mut CopyOut<'_>) -> Result<Moved> {
         let load = |columns: &[String], rows: &mut dyn copy::Feed| {
-            let load = || copy::load(self.unit, columns, self.binary, &backend::encoding(), self.filter, rows);
-            backend::with_path(self.path, load)
+            backend::with_path(self.path, || match self.pages {
+                Some(layout) => pages::load(self.unit, layout, self.gauge, rows).map(Counted::all),
+                None => copy::load(self.unit, columns, self.binary, &backend::encoding(), self.filter, rows),
+            })
         };
         let counted = match defaults.is_empty() {
             true => load(self.columns, rows_of_source)?,

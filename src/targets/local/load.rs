@@ -6,12 +6,12 @@ use super::facts::Needs;
 use super::not_valid::{self, SetAside};
 use super::swap::{self, Swap};
 use super::team::Team;
-use super::{Local, effects, facts, own_code, rights};
+use super::{Local, by_pages, effects, facts, own_code, rights};
 use crate::catalog::defaults;
 use crate::error::{Error, Result, sqlstate};
 use crate::pg::board::Gauge;
 use crate::pg::relation::{self, Against};
-use crate::pg::{backend, report, spi, xact};
+use crate::pg::{backend, pages, report, spi, xact};
 use crate::plan::replace::{Replace, Way};
 use crate::source::Reader;
 use crate::targets::loading::{Loaded, Moved, Pieces, What, holds_vanished};
@@ -23,6 +23,8 @@ struct Done {
     remark: Option<String>,
     /// constraints that rows were not checked against
     unchecked: Vec<String>,
+    /// pages are of our own making
+    by_pages: bool,
 }
 
 /// What is known of a unit before it is locked.
@@ -57,6 +59,8 @@ pub fn replace(
         binary: what.binary,
         filter: what.filter,
         path: &backend::path_of_role(),
+        gauge: what.gauge,
+        pages: None,
     };
     what.gauge.begin();
     let replaced = xact::transaction(|| look_ahead(local, what, &into, pieces, reader))
@@ -100,6 +104,7 @@ fn replace_as_seen(
         let loaded = Loaded {
             moved: done.moved,
             way: ahead.way,
+            by_pages: done.by_pages,
             processes: done.processes,
             remark: done.remark,
             obstacle: ahead.obstacle.take(),
@@ -194,15 +199,25 @@ fn fill(
         true => SetAside::begin(unit)?,
         false => SetAside::default(),
     };
+    let keeps_indexes = old.as_ref().is_some_and(Swap::keeps_indexes);
+    let layout = match what.page_writer && what.binary && !what.filter && !keeps_indexes {
+        true => by_pages::layout(unit, what.columns)?,
+        false => None,
+    };
+    let into = &CopyIn {
+        pages: layout.as_ref(),
+        ..*into
+    };
     let mut done = match pieces {
         None => Done {
             moved: into.load_with(&defaults, &mut rows_of_source)?,
             processes: 1,
             remark: None,
             unchecked: Vec::new(),
+            by_pages: layout.is_some(),
         },
         Some(pieces) => {
-            pieces.begin(ahead.way == Way::Swap)?;
+            pieces.begin(ahead.way == Way::Swap, into.pages)?;
             let mut moved = into.load(rows_of_source)?;
             moved += load_rest(into, pieces, reader, what.gauge)?;
             Done {
@@ -210,9 +225,13 @@ fn fill(
                 processes: pieces.processes(),
                 remark: pieces.remark().map(str::to_owned),
                 unchecked: Vec::new(),
+                by_pages: layout.is_some(),
             }
         }
     };
+    if let Some(layout) = &layout {
+        pages::finish(unit, layout, what.gauge.blocks())?;
+    }
     aside.end()?;
     done.unchecked = aside.names;
     if let Some(swap) = &old {

@@ -1,5 +1,6 @@
 //! A table of this database, by SPI and by OID.
 
+pub mod by_pages;
 mod copy_in;
 mod ddl;
 mod effects;

@@ -86,6 +86,11 @@ impl Swap {
         Ok(swap)
     }
 
+    /// True where rows go into the indexes as they come.
+    pub fn keeps_indexes(&self) -> bool {
+        self.keeps_indexes
+    }
+
     /// Builds every index from the rows loaded, which takes less than keeping it up row by row; violations are found here.
     pub fn build_indexes(&self) -> Result<()> {
         match self.keeps_indexes {

@@ -3,6 +3,7 @@
 
 use super::copy_in::CopyIn;
 use crate::error::{Error, Result, Side};
+use crate::page::layout::Layout;
 use crate::pg::board::{Board, Gauge};
 use crate::pg::helper::{self, Helper, Report};
 use crate::pg::{backend, report};
@@ -50,6 +51,8 @@ struct Task {
     pieces: Vec<String>,
     /// where the run reads
     place: Place,
+    /// what pages are made by; None: by COPY
+    pages: Option<Layout>,
 }
 
 impl Task {
@@ -115,6 +118,7 @@ impl Team {
             path: into.path.to_owned(),
             pieces,
             place: reader.place.clone(),
+            pages: None,
         };
         what.gauge.set_pieces(task.pieces.len());
         Team {
@@ -182,8 +186,9 @@ impl Team {
 }
 
 impl Pieces for Team {
-    fn begin(&mut self, shared: bool) -> Result<()> {
+    fn begin(&mut self, shared: bool, pages: Option<&Layout>) -> Result<()> {
         self.wants_helpers = shared;
+        self.task.pages = pages.cloned();
         // The first is the leader's.
         self.gauge.take_piece();
         self.recruit()
@@ -300,6 +305,8 @@ fn load_pieces(task: &Task, gauge: Gauge, source: &mut Session) -> Result<Moved>
         binary: task.binary,
         filter: task.filter_here,
         path: &task.path,
+        gauge,
+        pages: task.pages.as_ref(),
     };
     let mut moved = Moved::default();
     while let Some(copy_sql) = task.take(gauge) {

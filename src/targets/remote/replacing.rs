@@ -65,6 +65,7 @@ pub fn replace(
     let moved = load(remote, session, what, &unit, &into, rows_of_source)?;
     reader.end_unit(what.portion, what.columns)?;
     let loaded = Loaded {
+        by_pages: false,
         moved,
         way: into.way(),
         processes: 1,

@@ -1,0 +1,209 @@
+//! Pages into the files of a relation, and into the log.
+
+use crate::error::{Error, Result};
+use crate::page::block::{BATCH, Pages};
+use pgrx::pg_sys;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+/// Blocks of a segment: the files of a fork, but for the last, are as long as this (md.c).
+const SEGMENT: u32 = pg_sys::RELSEG_SIZE;
+
+unsafe extern "C" {
+    // common/file_perm.h, which the bindings leave out: what initdb has allowed.
+    static pg_file_create_mode: core::ffi::c_int;
+}
+
+/// A fork that is written here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fork {
+    /// the rows
+    Main,
+    /// what is known of their pages
+    VisibilityMap,
+}
+
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+type Locator = pg_sys::RelFileNode;
+#[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+type Locator = pg_sys::RelFileLocator;
+
+/// The files of a fork, written from outside of shared buffers.
+pub struct Storage {
+    locator: Locator,
+    fork: Fork,
+    /// path of the first segment
+    path: String,
+    /// what is written is logged: at wal_level = minimal the commit syncs the files instead (storage.c, smgrDoPendingSyncs)
+    is_logged: bool,
+    open: Option<(u32, File)>,
+}
+
+impl Storage {
+    /// Of `relation`, which is open, permanent and has storage that is new in this transaction; `path`: its main fork's, from the data directory,
+    /// where every process of the server is at home.
+    pub fn new(relation: pg_sys::Relation, path: &str, fork: Fork) -> Storage {
+        // SAFETY: per the contract of `relation`; wal_level is a plain variable. A record with all blocks of a batch needs more room than is set
+        // aside for one at first (xloginsert.c, XLogEnsureRecordSpace).
+        unsafe {
+            pg_sys::XLogEnsureRecordSpace(BATCH as i32, 0);
+            Storage {
+                #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+                locator: (*relation).rd_node,
+                #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+                locator: (*relation).rd_locator,
+                fork,
+                path: match fork {
+                    Fork::Main => path.to_owned(),
+                    Fork::VisibilityMap => format!("{path}_vm"),
+                },
+                is_logged: pg_sys::wal_level > pg_sys::WalLevel::WAL_LEVEL_MINIMAL as i32,
+                open: None,
+            }
+        }
+    }
+
+    /// Writes the first `count` pages to the blocks from `first` on.
+    ///
+    /// After a crash the log must begin before the pages' records or the files must have them. A checkpoint that begins after the record finds
+    /// the files in its list of what to sync, if it begins after the write as well. One that may have begun in between has moved the point
+    /// where the log begins: then the files are synced here (the reasoning of bulk_write.c, smgr_bulk_finish, for each batch).
+    pub fn write(&mut self, pages: &mut Pages, count: usize, first: u32) -> Result<()> {
+        // SAFETY: reads shared memory under its lock.
+        let begin = unsafe { pg_sys::GetRedoRecPtr() };
+        if self.is_logged {
+            self.log(pages, count, first);
+        }
+        for at in 0..count {
+            // SAFETY: a page in private memory, aligned as the server's are. It does nothing in a cluster without checksums (bufpage.c).
+            unsafe { pg_sys::PageSetChecksumInplace(pages.page(at).as_mut_ptr().cast(), first + at as u32) };
+        }
+        let bytes = pages.bytes(count);
+        let in_first = ((SEGMENT - first % SEGMENT) as usize).min(count) * (bytes.len() / count);
+        let (here, beyond) = bytes.split_at(in_first);
+        self.write_segment(here, first, begin)?;
+        if !beyond.is_empty() {
+            self.write_segment(beyond, (first / SEGMENT + 1) * SEGMENT, begin)?;
+        }
+        Ok(())
+    }
+
+    /// Logs whole pages, which sets their LSN. A heap's have a hole that need not be logged; what a map has is where others have the hole.
+    fn log(&mut self, pages: &mut Pages, count: usize, first: u32) {
+        let is_standard = self.fork == Fork::Main;
+        let fork = match self.fork {
+            Fork::Main => pg_sys::ForkNumber::MAIN_FORKNUM,
+            Fork::VisibilityMap => pg_sys::ForkNumber::VISIBILITYMAP_FORKNUM,
+        };
+        // SAFETY: the pages are initialized and nobody else's, and there are at most as many as a record takes. Outside of a critical section, as
+        // in bulk_write.c: they are in no shared buffer.
+        #[cfg(feature = "pg13")]
+        for at in 0..count {
+            unsafe {
+                let page = pages.page(at).as_mut_ptr().cast();
+                pg_sys::log_newpage(&mut self.locator, fork, first + at as u32, page, is_standard);
+            }
+        }
+        // SAFETY: as above.
+        #[cfg(not(feature = "pg13"))]
+        unsafe {
+            let mut blocks: [u32; BATCH] = std::array::from_fn(|at| first.wrapping_add(at as u32));
+            let mut places: [pg_sys::Page; BATCH] = std::array::from_fn(|at| pages.page(at).as_mut_ptr().cast());
+            let (blocks, places) = (blocks.as_mut_ptr(), places.as_mut_ptr());
+            pg_sys::log_newpages(&mut self.locator, fork, count as i32, blocks, places, is_standard);
+        }
+    }
+
+    fn write_segment(&mut self, bytes: &[u8], first: u32, begin: pg_sys::XLogRecPtr) -> Result<()> {
+        let number = first / SEGMENT;
+        let path = match number {
+            0 => self.path.clone(),
+            _ => format!("{}.{number}", self.path),
+        };
+        let file = match self.open.take() {
+            Some((open, file)) if open == number => Ok(file),
+            _ => open(&path),
+        };
+        let file = file.map_err(|error| failed("open", &path, &error))?;
+        let offset = u64::from(first % SEGMENT) * pg_sys::BLCKSZ as u64;
+        file.write_all_at(bytes, offset)
+            .map_err(|error| failed("extend", &path, &error))?;
+        if self.is_logged {
+            self.sync(&file, number, begin)
+                .map_err(|error| failed("fsync", &path, &error))?;
+        }
+        self.open = Some((number, file));
+        Ok(())
+    }
+
+    /// Has the next checkpoint sync the segment, and does so itself where one may have begun since `begin` was read, or where its list is full
+    /// (md.c, register_dirty_segment).
+    fn sync(&self, file: &File, segment: u32, begin: pg_sys::XLogRecPtr) -> io::Result<()> {
+        let mut tag = pg_sys::FileTag {
+            handler: pg_sys::SyncRequestHandler::SYNC_HANDLER_MD as i16,
+            forknum: match self.fork {
+                Fork::Main => pg_sys::ForkNumber::MAIN_FORKNUM as i16,
+                Fork::VisibilityMap => pg_sys::ForkNumber::VISIBILITYMAP_FORKNUM as i16,
+            },
+            segno: segment as _,
+            ..Default::default()
+        };
+        #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+        {
+            tag.rnode = self.locator;
+        }
+        #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+        {
+            tag.rlocator = self.locator;
+        }
+        // SAFETY: the tag is complete, and copied; fsync's variable is a plain one. The order matters: the request is there before the point
+        // is read again.
+        unsafe {
+            let is_listed = pg_sys::RegisterSyncRequest(&tag, pg_sys::SyncRequestType::SYNC_REQUEST, false);
+            let has_moved = pg_sys::GetRedoRecPtr() != begin;
+            if (has_moved || !is_listed) && pg_sys::enableFsync {
+                return file.sync_all();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &str) -> io::Result<File> {
+    // SAFETY: a variable that is set when the server starts.
+    let mode = unsafe { pg_file_create_mode } as u32;
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(mode)
+        .open(path)
+}
+
+/// What the server says of a file (md.c, mdextend), with its SQLSTATE (elog.c, errcode_for_file_access).
+fn failed(what: &str, path: &str, error: &io::Error) -> Error {
+    // Without the number that Rust adds.
+    let reason = error.to_string();
+    let reason = reason.split(" (os error").next().unwrap_or_default();
+    let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    let failed = Error::new(
+        if is_full { "53100" } else { "58030" },
+        format!("could not {what} file \"{path}\": {reason}"),
+    );
+    match is_full {
+        true => failed.hint("Check free disk space."),
+        false => failed,
+    }
+}
+
+/// Has this process look at the files again, of whose sizes it may keep a note (smgr.c, smgr_cached_nblocks).
+pub fn forget_sizes(relation: pg_sys::Relation) {
+    // SAFETY: open; closing the files of a relation that is open is allowed at any time, and they are opened again when needed.
+    unsafe {
+        let files = (*relation).rd_smgr;
+        if !files.is_null() {
+            pg_sys::smgrclose(files);
+        }
+    }
+}

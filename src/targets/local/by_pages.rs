@@ -1,0 +1,108 @@
+//! Which units are loaded by pages of our own making (`crate::pg::pages`), and which by COPY: where anything but types and bounds has a say in
+//! what a row is, or where somebody wants to see the rows come.
+
+use super::facts;
+use crate::error::{Error, Result};
+use crate::page::layout::{Attribute, Layout, Reader};
+use crate::pg::pages;
+use crate::row::Row;
+use std::collections::HashMap;
+
+/// For units $1, copied columns $2 and whether units are truncated, $3: their OIDs, and why COPY loads them.
+const OBSTACLES: &str = "
+    WITH RECURSIVE kind(oid) AS (
+      SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+      UNION SELECT part.oid FROM kind JOIN pg_type t ON t.oid = kind.oid CROSS JOIN LATERAL (
+        SELECT t.typbasetype UNION ALL SELECT t.typelem
+        UNION ALL SELECT a.atttypid FROM pg_attribute a
+                  WHERE a.attrelid = t.typrelid AND t.typrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped
+        UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid
+        UNION ALL SELECT r.rngtypid FROM pg_range r WHERE to_jsonb(r) ->> 'rngmultitypid' = t.oid::text) AS part(oid)
+      WHERE part.oid <> 0),
+    slot AS MATERIALIZED (
+      SELECT plugin FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()),
+    published(oid) AS MATERIALIZED (
+      SELECT c.oid FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
+      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename WHERE EXISTS (SELECT FROM slot)),
+    found(oid, why) AS (
+      SELECT c.oid, CASE
+        WHEN getdatabaseencoding() <> 'UTF8' THEN 'the database''s encoding is ' || getdatabaseencoding()
+        WHEN c.relam <> 2 THEN 'its access method is not heap'
+        WHEN c.relpersistence <> 'p' THEN 'it is unlogged'
+        WHEN c.relchecks > 0 THEN 'it has CHECK constraints'
+        WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 36 <> 0 AND t.tgenabled <> 'D'
+                     AND t.tgfoid <> 'unique_key_recheck'::regproc)
+          THEN 'it has triggers or foreign keys'
+        WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                     AND (a.attgenerated <> '' OR (a.atthasdef OR a.attidentity <> '') AND NOT to_jsonb(a.attname::text) <@ $2::jsonb))
+          THEN 'it has columns with a value of their own'
+        WHEN EXISTS (SELECT FROM kind JOIN pg_type t ON t.oid = kind.oid WHERE t.typtype = 'd')
+          THEN 'a column is, or has in it, a domain'
+        WHEN EXISTS (SELECT FROM slot WHERE plugin <> 'pgoutput')
+          OR EXISTS (SELECT FROM pg_partition_ancestors(c.oid::regclass) AS a(relid) WHERE a.relid IN (SELECT oid FROM published))
+          OR c.oid IN (SELECT oid FROM published)
+          THEN 'it is decoded logically'
+        WHEN $3::bool AND c.relhasindex
+             AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indislive AND i.indisready)
+          THEN 'it keeps its indexes up'
+        END
+      FROM pg_class c WHERE c.oid = ANY ($1::oid[]))
+    SELECT oid, why FROM found WHERE why IS NOT NULL";
+
+/// Why COPY loads units, of those for which it does, if it is not for the way their rows come. `truncated`: those with indexes keep them up.
+pub fn obstacles(units: &[u32], columns: &[String], truncated: bool) -> Result<HashMap<u32, String>> {
+    if !pages::LAYS_OUT_ALIKE {
+        let why = "pages of this server are laid out in another way";
+        return Ok(units.iter().map(|unit| (*unit, why.to_owned())).collect());
+    }
+    let list: Vec<String> = units.iter().map(u32::to_string).collect();
+    let columns = serde_json::to_string(columns).map_err(|e| Error::internal(e.to_string()))?;
+    let arguments = [format!("{{{}}}", list.join(",")), columns, truncated.to_string()];
+    let rows = facts::ask(OBSTACLES, &arguments.each_ref().map(|text| Some(text.as_str())))?;
+    rows.iter().map(|row| Ok((row.need(0)?, row.string(1)?))).collect()
+}
+
+/// What the pages of `unit` are made by, which is locked and has new storage; None where COPY is to load it.
+pub(super) fn layout(unit: u32, columns: &[String]) -> Result<Option<Layout>> {
+    if !obstacles(&[unit], columns, true)?.is_empty() {
+        return Ok(None);
+    }
+    let rows = facts::ask(
+        "SELECT c.relname, pg_relation_filepath(c.oid),
+                COALESCE((SELECT option_value FROM pg_options_to_table(c.reloptions) WHERE option_name = 'fillfactor'), '100'),
+                a.attname, CASE WHEN NOT a.attisdropped THEN a.atttypid ELSE 0 END, a.atttypmod, a.attlen,
+                CASE a.attalign WHEN 'c' THEN 1 WHEN 's' THEN 2 WHEN 'i' THEN 4 ELSE 8 END,
+                a.attbyval, a.attlen = -1 AND a.attstorage <> 'p', a.attnotnull AND NOT a.attisdropped
+         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.oid = $1::oid ORDER BY a.attnum",
+        &[Some(&unit.to_string())],
+    )?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    Ok(Some(Layout {
+        table: first.string(0)?,
+        path: first.string(1)?,
+        attributes: rows.iter().map(|row| attribute(row, columns)).collect::<Result<_>>()?,
+        fields: columns.len(),
+        fillfactor: first.need(2)?,
+    }))
+}
+
+fn attribute(row: &Row, columns: &[String]) -> Result<Attribute> {
+    let (name, type_oid, typmod) = (row.string(3)?, row.need(4)?, row.need(5)?);
+    Ok(Attribute {
+        field: match type_oid {
+            0 => None,
+            _ => columns.iter().position(|column| *column == name),
+        },
+        reader: Reader::of(type_oid, typmod),
+        name,
+        type_oid,
+        typmod,
+        length: row.need(6)?,
+        align: row.need(7)?,
+        by_value: row.is(8),
+        is_packed: row.is(9),
+        not_null: row.is(10),
+    })
+}
