@@ -26,13 +26,15 @@ pub struct Stamp {
 }
 
 /// A tuple's values.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tuple {
     /// from the end of the header on
     data: Vec<u8>,
     /// a bit for each attribute: set, it is not NULL
     present: Vec<u8>,
-    attributes: usize,
+    /// the same of a tuple without NULL
+    complete: Vec<u8>,
+    attributes: u16,
     flags: u16,
 }
 
@@ -42,40 +44,56 @@ pub fn align(length: usize, to: usize) -> usize {
 }
 
 impl Tuple {
-    /// Begins another one.
+    /// One with so many attributes, of which none is known yet.
+    pub fn new(attributes: usize) -> Tuple {
+        let mut complete = vec![0xff; attributes / 8];
+        if !attributes.is_multiple_of(8) {
+            complete.push((1 << (attributes % 8)) - 1);
+        }
+        Tuple {
+            data: Vec::with_capacity(4096),
+            present: complete.clone(),
+            complete,
+            attributes: attributes as u16,
+            flags: 0,
+        }
+    }
+
+    /// Begins another one. Attributes follow in their order.
     pub fn clear(&mut self) {
         self.data.clear();
-        self.present.clear();
-        self.attributes = 0;
+        if self.flags & HAS_NULL != 0 {
+            self.present.copy_from_slice(&self.complete);
+        }
         self.flags = 0;
     }
 
-    /// The next attribute is NULL.
-    pub fn null(&mut self) {
-        self.count(false);
+    /// Attribute `at`, from 0, is NULL.
+    pub fn null(&mut self, at: usize) {
         self.flags |= HAS_NULL;
+        self.present[at / 8] &= !(1 << (at % 8));
     }
 
-    fn count(&mut self, is_present: bool) {
-        if self.attributes.is_multiple_of(8) {
-            self.present.push(0);
-        }
-        if let Some(last) = self.present.last_mut() {
-            *last |= u8::from(is_present) << (self.attributes % 8);
-        }
-        self.attributes += 1;
-    }
-
+    #[inline]
     fn pad(&mut self, to: usize) {
         let aligned = align(self.data.len(), to);
-        self.data.resize(aligned, 0);
+        if aligned != self.data.len() {
+            self.data.resize(aligned, 0);
+        }
     }
 
-    /// The next attribute has these bytes, at a multiple of `to`. True, as for all that make an attribute.
+    /// The next attribute has these bytes, at a multiple of their number. True, as for all that make an attribute.
+    #[inline]
+    pub fn number<const LENGTH: usize>(&mut self, bytes: [u8; LENGTH]) -> bool {
+        self.pad(LENGTH);
+        self.data.extend_from_slice(&bytes);
+        true
+    }
+
+    /// The same at a multiple of `to`.
     pub fn fixed(&mut self, bytes: &[u8], to: usize) -> bool {
         self.pad(to);
         self.data.extend_from_slice(bytes);
-        self.count(true);
         true
     }
 
@@ -93,7 +111,6 @@ impl Tuple {
         self.head(length, attribute);
         self.data.extend_from_slice(value);
         self.data.resize(self.data.len() + blanks, b' ');
-        self.count(true);
         self.flags |= HAS_VARWIDTH;
         true
     }
@@ -115,7 +132,6 @@ impl Tuple {
                 .splice(before..=before, std::iter::repeat_n(0, start - before));
             self.data[start - 4..start].copy_from_slice(&long_header(length));
         }
-        self.count(true);
         self.flags |= HAS_VARWIDTH;
         true
     }
@@ -147,7 +163,7 @@ impl Tuple {
         let start = self.header_length();
         to[0..4].copy_from_slice(&stamp.xmin.to_ne_bytes());
         to[8..12].copy_from_slice(&stamp.command.to_ne_bytes());
-        to[18..20].copy_from_slice(&(self.attributes as u16).to_ne_bytes());
+        to[18..20].copy_from_slice(&self.attributes.to_ne_bytes());
         to[20..22].copy_from_slice(&(self.flags | XMIN_FROZEN | XMAX_INVALID).to_ne_bytes());
         to[22] = start as u8;
         if self.flags & HAS_NULL != 0 {
@@ -195,11 +211,11 @@ mod tests {
 
     #[test]
     fn values_stand_where_the_server_looks_for_them() {
-        let mut tuple = Tuple::default();
-        tuple.fixed(&1u8.to_ne_bytes(), 1);
-        tuple.fixed(&2i32.to_ne_bytes(), 4);
+        let mut tuple = Tuple::new(4);
+        tuple.number(1u8.to_ne_bytes());
+        tuple.number(2i32.to_ne_bytes());
         tuple.varying(b"abc", &varlena(true));
-        tuple.fixed(&3i64.to_ne_bytes(), 8);
+        tuple.number(3i64.to_ne_bytes());
         let bytes = written(&tuple);
         assert_eq!(bytes.len(), 24 + 24);
         assert_eq!(bytes[22], 24);
@@ -211,11 +227,11 @@ mod tests {
 
     #[test]
     fn a_bitmap_is_there_where_something_is_null() {
-        let mut tuple = Tuple::default();
+        let mut tuple = Tuple::new(9);
         for at in 0..9 {
             match at {
-                4 => tuple.null(),
-                _ => assert!(tuple.fixed(&[at], 1)),
+                4 => tuple.null(4),
+                _ => assert!(tuple.number([at])),
             }
         }
         let bytes = written(&tuple);
@@ -223,16 +239,19 @@ mod tests {
         assert_eq!(&bytes[23..25], [0b1110_1111, 1]);
         assert_eq!(&bytes[32..], [0, 1, 2, 3, 5, 6, 7, 8]);
         tuple.clear();
-        tuple.fixed(&[1], 1);
-        assert_eq!(tuple.length(), 25);
+        tuple.fixed(&[1, 2, 3, 4, 5, 6, 7, 8, 9], 1);
+        assert_eq!(tuple.length(), 24 + 9);
+        tuple.clear();
+        tuple.null(8);
+        assert_eq!(written(&tuple)[23..25], [0xff, 0]);
     }
 
     #[test]
     fn headers_of_values_are_short_where_they_may_be() {
         let made = |length: usize, is_packed: bool, before: usize| {
-            let mut tuple = Tuple::default();
+            let mut tuple = Tuple::new(1);
             tuple.fixed(&vec![1; before], 1);
-            let mut other = Tuple::default();
+            let mut other = Tuple::new(1);
             other.fixed(&vec![1; before], 1);
             tuple.varying(&vec![b'x'; length], &varlena(is_packed));
             other.made(&varlena(is_packed), |out| {

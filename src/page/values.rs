@@ -8,32 +8,33 @@ use super::tuple::Tuple;
 const DAYS: std::ops::Range<i32> = -2_451_545..2_145_031_949;
 const MICROSECONDS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
-/// Appends the value of a field. False, with nothing but padding appended, where it is not plain.
+/// Appends the value of a field. False, with nothing appended, where it is not plain.
+#[inline]
 pub fn append(field: &[u8], attribute: &Attribute, tuple: &mut Tuple) -> bool {
     match attribute.reader {
         Reader::Bool => match field {
-            [byte] => tuple.fixed(&[u8::from(*byte != 0)], 1),
+            [byte] => tuple.number([u8::from(*byte != 0)]),
             _ => false,
         },
         Reader::Two => match field.try_into() {
-            Ok(bytes) => tuple.fixed(&i16::from_be_bytes(bytes).to_ne_bytes(), 2),
+            Ok(bytes) => tuple.number(i16::from_be_bytes(bytes).to_ne_bytes()),
             Err(_) => false,
         },
         Reader::Four => match field.try_into() {
-            Ok(bytes) => tuple.fixed(&i32::from_be_bytes(bytes).to_ne_bytes(), 4),
+            Ok(bytes) => tuple.number(i32::from_be_bytes(bytes).to_ne_bytes()),
             Err(_) => false,
         },
         Reader::Eight => match field.try_into() {
-            Ok(bytes) => tuple.fixed(&i64::from_be_bytes(bytes).to_ne_bytes(), 8),
+            Ok(bytes) => tuple.number(i64::from_be_bytes(bytes).to_ne_bytes()),
             Err(_) => false,
         },
         Reader::Sixteen => field.len() == 16 && tuple.fixed(field, 1),
         Reader::Date => match field.try_into().map(i32::from_be_bytes) {
-            Ok(days) if DAYS.contains(&days) => tuple.fixed(&days.to_ne_bytes(), 4),
+            Ok(days) if DAYS.contains(&days) => tuple.number(days.to_ne_bytes()),
             _ => false,
         },
         Reader::Timestamp(unit) => match field.try_into().map(i64::from_be_bytes) {
-            Ok(time) if MICROSECONDS.contains(&time) && time % unit == 0 => tuple.fixed(&time.to_ne_bytes(), 8),
+            Ok(time) if MICROSECONDS.contains(&time) && time % unit == 0 => tuple.number(time.to_ne_bytes()),
             _ => false,
         },
         Reader::Bytes => tuple.varying(field, attribute),

@@ -148,7 +148,7 @@ impl<'a> Loader<'a> {
             memory,
             storage: Storage::new(relation, &layout.path, Fork::Main),
             stamp,
-            tuple: Tuple::default(),
+            tuple: Tuple::new(layout.attributes.len()),
             filling: Filling::new(layout.fillfactor),
             fields: Vec::with_capacity(layout.fields),
             state: State::Header,
@@ -228,7 +228,7 @@ impl<'a> Loader<'a> {
                 Some((start, end)) if values::append(&row[start..end], attribute, &mut self.tuple) => continue,
                 None if !self.receivers.take_null(at) => {
                     has_missing |= attribute.not_null;
-                    self.tuple.null();
+                    self.tuple.null(at);
                     continue;
                 }
                 _ => {}

@@ -16,7 +16,11 @@ pub struct Usage {
     pub wall: f64,
     /// seconds of user and system time: the servers, all their processes, and the tools
     pub cpu: f64,
-    /// of that, seconds of the server with the extension, where it is not the target
+    /// of that, seconds of the source
+    pub source: f64,
+    /// of the target
+    pub target: f64,
+    /// of the server with the extension, where it is not the target
     pub relay: f64,
     /// most private memory of any process, kB
     pub largest: u64,
@@ -80,13 +84,25 @@ fn server_ticks(cluster: &Cluster) -> Result<u64, String> {
     }
 }
 
-/// Ticks of the servers and of every tool that has ended, and of the server beside the target alone; seconds.
-fn cpu(ground: &Ground) -> Result<(f64, f64), String> {
-    let tools = stat(std::process::id()).map_or(0, |own| own.reaped);
-    let relay = ground.beside.as_ref().map_or(Ok(0), server_ticks)?;
-    let ticks = server_ticks(&ground.source)? + server_ticks(&ground.target)? + relay + tools;
+/// Seconds of everything that works: the servers, and every tool that has ended.
+#[derive(Clone, Copy)]
+struct Cpu {
+    source: f64,
+    target: f64,
+    /// the server beside the target
+    relay: f64,
+    tools: f64,
+}
+
+fn cpu(ground: &Ground) -> Result<Cpu, String> {
     // USER_HZ is 100 wherever Linux shows its times to programs.
-    Ok((ticks as f64 / 100.0, relay as f64 / 100.0))
+    let seconds = |ticks: u64| ticks as f64 / 100.0;
+    Ok(Cpu {
+        source: seconds(server_ticks(&ground.source)?),
+        target: seconds(server_ticks(&ground.target)?),
+        relay: seconds(ground.beside.as_ref().map_or(Ok(0), server_ticks)?),
+        tools: seconds(stat(std::process::id()).map_or(0, |own| own.reaped)),
+    })
 }
 
 fn wal(ground: &Ground) -> Result<f64, String> {
@@ -142,23 +158,29 @@ pub fn measure(ground: &Ground, work: impl FnOnce() -> Result<(), String>) -> Re
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| watch(&stop));
         let measured = (|| {
-            let ((cpu_before, relay_before), wal_before) = (cpu(ground)?, wal(ground)?);
+            let (before, wal_before) = (cpu(ground)?, wal(ground)?);
             let begun = Instant::now();
             work()?;
             let wall = begun.elapsed().as_secs_f64();
-            let (cpu, relay) = cpu(ground)?;
-            Ok((wall, cpu - cpu_before, relay - relay_before, wal(ground)? - wal_before))
+            let after = cpu(ground)?;
+            let took = |of: fn(&Cpu) -> f64| of(&after) - of(&before);
+            Ok(Usage {
+                wall,
+                cpu: took(|cpu| cpu.source + cpu.target + cpu.relay + cpu.tools),
+                source: took(|cpu| cpu.source),
+                target: took(|cpu| cpu.target),
+                relay: took(|cpu| cpu.relay),
+                wal: wal(ground)? - wal_before,
+                ..Usage::default()
+            })
         })();
         stop.store(true, Ordering::SeqCst);
         watcher.thread().unpark();
         let (largest, worker) = watcher.join().map_err(|_| "memory cannot be watched".to_owned())?;
-        measured.map(|(wall, cpu, relay, wal)| Usage {
-            wall,
-            cpu,
-            relay,
+        measured.map(|usage| Usage {
             largest,
             worker,
-            wal,
+            ..usage
         })
     })
 }

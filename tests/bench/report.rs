@@ -75,8 +75,8 @@ impl SetResult {
             self.bytes / MIB
         );
         text += "| way | wall s (least, most) | CPU s | largest process MiB | worker MiB | WAL MiB | wall ratio |";
-        text += " CPU ratio |\n";
-        text += "| --- | --- | --- | --- | --- | --- | --- | --- |\n";
+        text += " CPU ratio | CPU s of source, target |\n";
+        text += "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
         for outcome in &self.outcomes {
             text += &self.line(outcome);
         }
@@ -101,7 +101,7 @@ impl SetResult {
         let label = outcome.way.label();
         if let Some(error) = &outcome.error {
             let error: String = error.replace(['\n', '|'], " ").chars().take(200).collect();
-            return format!("| {label} | failed: {error} | | | | | | |\n");
+            return format!("| {label} | failed: {error} | | | | | | | |\n");
         }
         let (wall, cpu) = (|usage: &Usage| usage.wall, |usage: &Usage| usage.cpu);
         let of = |figure: fn(&Usage) -> f64| {
@@ -117,7 +117,7 @@ impl SetResult {
             false => String::new(),
         };
         format!(
-            "| {label} | {:.2} ({:.2}, {:.2}) | {:.2} | {:.0} | {worker} | {:.0} | {} | {} |\n",
+            "| {label} | {:.2} ({:.2}, {:.2}) | {:.2} | {:.0} | {worker} | {:.0} | {} | {} | {:.2}, {:.2} |\n",
             outcome.median(wall).unwrap_or(0.0),
             walls.clone().fold(f64::INFINITY, f64::min),
             walls.fold(0.0, f64::max),
@@ -126,6 +126,8 @@ impl SetResult {
             outcome.median(|usage| usage.wal).unwrap_or(0.0) / MIB,
             of(wall).unwrap_or_default(),
             of(cpu).unwrap_or_default(),
+            outcome.median(|usage| usage.source).unwrap_or(0.0),
+            outcome.median(|usage| usage.target).unwrap_or(0.0),
         )
     }
 }

@@ -75,7 +75,16 @@ pub fn all(settings: &Settings) -> Vec<Set> {
         rows,
         days: 28,
     };
-    let few = [Old, Binary, Cgpsync, Unanalyzed, SourceFloor, TargetFloor];
+    let few = [
+        Old,
+        Binary,
+        Cgpsync,
+        Unanalyzed,
+        Copied,
+        CopiedUnanalyzed,
+        SourceFloor,
+        TargetFloor,
+    ];
     let (wide_columns, wide_values) = wide();
     let mut uneven = vec![settings.scaled(3_000_000)];
     uneven.resize(12, settings.scaled(50_000));
@@ -91,6 +100,8 @@ pub fn all(settings: &Settings) -> Vec<Set> {
                 Logical,
                 Cgpsync,
                 Unanalyzed,
+                Copied,
+                CopiedUnanalyzed,
                 Truncate,
                 Tls,
                 SourceFloor,
@@ -103,7 +114,18 @@ pub fn all(settings: &Settings) -> Vec<Set> {
             ..set(
                 "indexed",
                 "the same with a primary key and two indexes",
-                &[Old, Binary, Fdw, Pgcopydb, Logical, Cgpsync, Unanalyzed, Truncate],
+                &[
+                    Old,
+                    Binary,
+                    Fdw,
+                    Pgcopydb,
+                    Logical,
+                    Cgpsync,
+                    Unanalyzed,
+                    Copied,
+                    CopiedUnanalyzed,
+                    Truncate,
+                ],
                 months,
             )
         },
@@ -134,7 +156,7 @@ pub fn all(settings: &Settings) -> Vec<Set> {
         set(
             "single",
             "all rows of plain in one partition",
-            &[Cgpsync, Unanalyzed, SourceFloor, TargetFloor],
+            &[Cgpsync, Unanalyzed, Copied, CopiedUnanalyzed, SourceFloor, TargetFloor],
             vec![settings.scaled(500_000) * 14],
         ),
         Set {

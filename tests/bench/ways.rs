@@ -18,6 +18,8 @@ pub enum Way {
     Logical,
     Cgpsync,
     Unanalyzed,
+    Copied,
+    CopiedUnanalyzed,
     Truncate,
     Tls,
     SourceFloor,
@@ -34,6 +36,7 @@ pub const KEYS: &[&str] = &[
     "logical",
     "cgpsync",
     "unanalyzed",
+    "copied",
     "truncate",
     "tls",
     "floors",
@@ -50,6 +53,7 @@ impl Way {
             Way::Logical => "logical",
             Way::Cgpsync => "cgpsync",
             Way::Unanalyzed => "unanalyzed",
+            Way::Copied | Way::CopiedUnanalyzed => "copied",
             Way::Truncate => "truncate",
             Way::Tls => "tls",
             Way::SourceFloor | Way::TargetFloor => "floors",
@@ -66,6 +70,8 @@ impl Way {
             Way::Logical => "logical replication, first sync",
             Way::Cgpsync => "**cgpsync**",
             Way::Unanalyzed => "**cgpsync**, analyze_partitions = off",
+            Way::Copied => "**cgpsync**, page_writer = off",
+            Way::CopiedUnanalyzed => "**cgpsync**, page_writer = off, analyze_partitions = off",
             Way::Truncate => "**cgpsync**, truncate",
             Way::Tls => "**cgpsync** over TLS",
             Way::SourceFloor => "floor: source COPY TO /dev/null",
@@ -76,7 +82,8 @@ impl Way {
 
     /// Whether it is cgpsync, which must not fail.
     pub fn is_ours(self) -> bool {
-        matches!(self, Way::Cgpsync | Way::Unanalyzed | Way::Truncate | Way::Tls)
+        use Way::*;
+        matches!(self, Cgpsync | Unanalyzed | Copied | CopiedUnanalyzed | Truncate | Tls)
     }
 
     /// What the data set must have for it; not measured.
@@ -127,13 +134,9 @@ impl Way {
             Way::Pgcopydb => pgcopydb(ground),
             Way::Logical => subscribe(ground, set),
             Way::Cgpsync => sync(ground, set, "src", ""),
-            Way::Unanalyzed => {
-                let setting = |value| sql(ground.ours(), &format!("ALTER ROLE postgres {value}"));
-                setting("SET cgpsync.analyze_partitions = off")?;
-                let result = sync(ground, set, "src", "");
-                setting("RESET cgpsync.analyze_partitions")?;
-                result
-            }
+            Way::Unanalyzed => with_off(ground, set, &["analyze_partitions"]),
+            Way::Copied => with_off(ground, set, &["page_writer"]),
+            Way::CopiedUnanalyzed => with_off(ground, set, &["analyze_partitions", "page_writer"]),
             Way::Truncate => sync(ground, set, "src", ", replace => 'truncate'"),
             Way::Tls => sync(ground, set, "src_tls", ""),
             Way::SourceFloor => on_each(ground, &ground.source, set, |name| {
@@ -187,6 +190,18 @@ fn copy_from_file(ground: &Ground, name: &str) -> String {
 fn on_each(ground: &Ground, cluster: &Cluster, set: &Set, statement: impl Fn(&str) -> String) -> Result<(), String> {
     let statements = set.partitions().iter().map(|name| statement(name)).collect();
     parallel(ground, cluster, statements)
+}
+
+/// A sync with settings of cgpsync that are off.
+fn with_off(ground: &Ground, set: &Set, settings: &[&str]) -> Result<(), String> {
+    let each = |words: &dyn Fn(&str) -> String| {
+        let statement = |name: &&str| sql(ground.ours(), &format!("ALTER ROLE postgres {}", words(name)));
+        settings.iter().try_for_each(statement)
+    };
+    each(&|name| format!("SET cgpsync.{name} = off"))?;
+    let result = sync(ground, set, "src", "");
+    each(&|name| format!("RESET cgpsync.{name}"))?;
+    result
 }
 
 /// A sync of everything with cgpsync; `more` are further arguments.

@@ -124,7 +124,7 @@ impl Receivers {
                     attribute.typmod,
                 )
             });
-            tuple.null();
+            tuple.null(at);
             return Ok(true);
         };
         // SAFETY: the buffer is as COPY makes it (copyfromparse.c, CopyReadBinaryAttribute): the bytes with a zero behind them, in the row's
