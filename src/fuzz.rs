@@ -5,6 +5,7 @@
 mod files;
 mod frames;
 mod logins;
+mod pages;
 mod text;
 mod tree;
 

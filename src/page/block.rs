@@ -14,6 +14,8 @@ const POINTER: usize = 4;
 const MAXALIGN: usize = 8;
 /// The longest tuple that fits a page (htup_details.h, MaxHeapTupleSize).
 pub const LONGEST_TUPLE: usize = SIZE - align_header();
+/// A page with as much free space counts as empty (hio.c, RelationGetBufferForTuple): an eighth of the line pointers it may have, 291, is used.
+const NEARLY_EMPTY: usize = LONGEST_TUPLE - 291 / 8 * POINTER;
 /// Longer ones are shortened or taken out of line (heaptoast.h, TOAST_TUPLE_THRESHOLD: four to a page).
 pub const TOAST_THRESHOLD: usize = (SIZE - 40) / 4 / MAXALIGN * MAXALIGN;
 
@@ -89,7 +91,13 @@ impl Filling {
 
     fn fits(&self, length: usize) -> bool {
         let free = (self.upper - self.lower).saturating_sub(POINTER);
-        self.lower == HEADER || align(length, MAXALIGN) + self.reserved <= free
+        let length = align(length, MAXALIGN);
+        // A long tuple for which no page would keep enough goes where next to nothing is.
+        let needed = match length + self.reserved {
+            much if much > NEARLY_EMPTY => length.max(NEARLY_EMPTY),
+            needed => needed,
+        };
+        self.lower == HEADER || needed <= free
     }
 
     /// Room for a tuple of this length, zeroed, at most [`LONGEST_TUPLE`]. The pages are not full for it.
@@ -213,6 +221,10 @@ mod tests {
         }
         // 104 and 4 each in 8168 - 4096.
         assert_eq!(tuples(filling.pages.page(0)).count(), 37);
+        let mut filling = Filling::new(10);
+        filling.place(60);
+        filling.place(2000);
+        assert_eq!(filling.count(), 1, "next to nothing was there");
         let mut filling = Filling::new(10);
         filling.place(LONGEST_TUPLE);
         assert_eq!((filling.count(), filling.is_full_for(24)), (1, false));

@@ -191,39 +191,43 @@ impl<'a> Loader<'a> {
                     input.start += length;
                 }
                 Ok(Next::Partial(_)) if input.at_end && !input.unread().is_empty() => {
-                    self.line += 1;
-                    self.attribute = self.of_field(self.fields.len());
-                    return Err(rows::short_row());
+                    return self.broken(input.unread(), Some(self.fields.len()), rows::short_row());
                 }
                 Ok(Next::Partial(_)) => return Ok(()),
                 Ok(Next::End) => {
                     input.start += 2;
                     self.state = State::Ended;
                 }
-                Err(broken) => {
-                    self.line += 1;
-                    self.attribute = broken.field.and_then(|field| self.of_field(field));
-                    return Err(broken.error);
-                }
+                Err(broken) => return self.broken(input.unread(), broken.field, broken.error),
             }
         }
         match input.unread() {
             [] => Ok(()),
-            _ => Err(rows::beyond_end()),
+            // The end counts as a line.
+            data => self.broken(data, None, rows::beyond_end()),
         }
     }
 
-    fn of_field(&self, field: usize) -> Option<usize> {
-        let mut attributes = self.layout.attributes.iter();
-        attributes.position(|attribute| attribute.field == Some(field))
+    /// The error of a row that is broken at a field, unless one of the values before that has one.
+    fn broken(&mut self, row: &[u8], field: Option<usize>, error: Error) -> Result<()> {
+        self.line += 1;
+        if let Some(field) = field {
+            self.fields.truncate(field);
+            self.values(row)?;
+            let mut attributes = self.layout.attributes.iter();
+            self.attribute = attributes.position(|attribute| attribute.field == Some(field));
+        }
+        Err(error)
     }
 
-    /// One row becomes a tuple on a page.
-    fn row(&mut self, row: &[u8]) -> Result<()> {
+    /// Makes a tuple of a row's fields, or of those that are known. True if one is NULL that must not be.
+    fn values(&mut self, row: &[u8]) -> Result<bool> {
         self.tuple.clear();
         let mut has_missing = false;
         for (at, attribute) in self.layout.attributes.iter().enumerate() {
-            let field = attribute.field.and_then(|field| self.fields[field]);
+            let field = attribute
+                .field
+                .and_then(|field| self.fields.get(field).copied().flatten());
             match field {
                 Some((start, end)) if values::append(&row[start..end], attribute, &mut self.tuple) => continue,
                 None if !self.receivers.take_null(at) => {
@@ -241,6 +245,12 @@ impl<'a> Loader<'a> {
             has_missing |= is_null && attribute.not_null;
             self.attribute = None;
         }
+        Ok(has_missing)
+    }
+
+    /// One row becomes a tuple on a page.
+    fn row(&mut self, row: &[u8]) -> Result<()> {
+        let has_missing = self.values(row)?;
         if has_missing || !self.judge.accepts(&self.fields, row) {
             self.judge.ask(&self.tuple, self.stamp, has_missing, &self.memory);
             self.judge.remember(&self.fields, row);

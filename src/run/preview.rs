@@ -12,12 +12,13 @@ use crate::error::{Result, tame_whole};
 use crate::pg::{backend, report};
 use crate::plan::bound::End;
 use crate::plan::copy_sql::display_name;
+use crate::plan::replace::Replace;
 use crate::plan::select::Decision;
 use crate::source::clock;
-use crate::targets;
+use crate::targets::{self, Target};
 use crate::wire::Session;
 use crate::wire::endpoint::Endpoint;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A partition and what would happen to it.
 #[derive(Debug)]
@@ -45,6 +46,14 @@ pub struct Line {
 }
 
 impl Line {
+    /// Says why COPY is to load it, if it is.
+    fn with_way(mut self, why: Option<&String>) -> Line {
+        if let ("copy", Some(why)) = (self.action, why) {
+            self.reason += &tame_whole(&format!("; loaded by COPY: {why}"));
+        }
+        self
+    }
+
     /// Names the columns whose values may change where rows are copied.
     fn with_changing(mut self, columns: &[String]) -> Line {
         if matches!(self.action, "copy" | "create") && !columns.is_empty() {
@@ -57,7 +66,7 @@ impl Line {
 /// Plans `call`. What holds for the whole of it comes as NOTICEs.
 pub fn preview(call: Call) -> Result<Vec<Line>> {
     let request = caller::request(call, targets::check_wherever_it_is)?;
-    let (plan, shared) = backend::with_local_settings(|| plan(&request))?;
+    let (plan, shared, by_copy) = backend::with_local_settings(|| plan(&request))?;
     for remark in &plan.remarks {
         match remark.strip_prefix(WARNING) {
             Some(remark) => report::warning(remark),
@@ -69,7 +78,10 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = plan
         .partitions
         .into_iter()
-        .map(|planned| line(planned, plan.end_tm.as_deref(), format, snapshot))
+        .map(|planned| {
+            let why = planned.unit.unit.oid.and_then(|oid| by_copy.get(&oid));
+            line(planned, plan.end_tm.as_deref(), format, snapshot).with_way(why)
+        })
         .map(|line| line.with_changing(&plan.mapping.changing))
         .collect();
     lines.sort_by(|a, b| a.partition.cmp(&b.partition));
@@ -77,14 +89,14 @@ pub fn preview(call: Call) -> Result<Vec<Line>> {
 }
 
 /// As the coordinator does it, but for the snapshot, which needs no second session here.
-fn plan(request: &Request) -> Result<(Plan, bool)> {
+fn plan(request: &Request) -> Result<(Plan, bool, HashMap<u32, String>)> {
     let timezone = pin_role_settings(request)?;
     request.limit_lock_waits()?;
     with_target(request, &timezone, "cgpsync plan", |target| {
         let endpoint = request.endpoint()?;
         let (name, encoding) = ("cgpsync plan", target.encoding());
         let source = Session::open_here(&endpoint, name, &encoding, &timezone)?;
-        let (source, plan) = source.and_then(|source| {
+        let (source, (plan, by_copy)) = source.and_then(|source| {
             // What there is to tell of the connection was told.
             let open = |known: Option<Known>| {
                 let endpoint = Endpoint {
@@ -100,13 +112,35 @@ fn plan(request: &Request) -> Result<(Plan, bool)> {
             target.look(|| {
                 let store = Store::open()?;
                 store.find_again()?;
-                planning::plan(request, target, &store, source, &clock, &HashSet::new())
+                let plan = planning::plan(request, target, &store, source, &clock, &HashSet::new())?;
+                let by_copy = by_copy(request, target, &plan)?;
+                Ok((plan, by_copy))
             })
         })?;
         let shared = source.server().shares_snapshots();
         source.close();
-        Ok((plan, shared))
+        Ok((plan, shared, by_copy))
     })
+}
+
+/// Why COPY is to load units here, by OID, of those whose pages cgpsync would write if it could.
+fn by_copy(request: &Request, target: &Target, plan: &Plan) -> Result<HashMap<u32, String>> {
+    if !request.page_writer || target.elsewhere().is_some() {
+        return Ok(HashMap::new());
+    }
+    let copied = plan.partitions.iter().filter(|planned| planned.action == Action::Copy);
+    let units: Vec<(u32, bool)> = copied
+        .filter_map(|planned| Some((planned.unit.unit.oid?, planned.unit.filter_here)))
+        .collect();
+    let of_all = |why: &str| units.iter().map(|(oid, _)| (*oid, why.to_owned())).collect();
+    if !plan.mapping.binary {
+        return Ok(of_all("values come as text"));
+    }
+    let oids: Vec<u32> = units.iter().map(|(oid, _)| *oid).collect();
+    let mut reasons = target.loaded_by_copy(&oids, &plan.mapping.columns, request.replace == Replace::Truncate)?;
+    let mixed = units.iter().filter(|(_, filter_here)| *filter_here);
+    reasons.extend(mixed.map(|(oid, _)| (*oid, "rows of other partitions come too".to_owned())));
+    Ok(reasons)
 }
 
 fn line(planned: PlannedUnit, end_tm: Option<&str>, format: &'static str, snapshot: &'static str) -> Line {

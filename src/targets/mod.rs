@@ -242,6 +242,14 @@ impl Target {
         }
     }
 
+    /// Why COPY loads partitions, of those for which it does: see [`local::by_pages::obstacles`].
+    pub fn loaded_by_copy(&self, units: &[u32], columns: &[String], truncated: bool) -> Result<HashMap<u32, String>> {
+        match self {
+            Target::Local(_) => local::by_pages::obstacles(units, columns, truncated),
+            Target::Remote(_) => Ok(HashMap::new()),
+        }
+    }
+
     /// True when the unit surely has no row.
     pub fn is_empty(&self, unit: &Unit) -> Result<bool> {
         match self {

@@ -69,6 +69,8 @@ mod not_valid;
 mod one_server;
 mod opengauss;
 mod orders;
+mod page_writer;
+mod page_writer_hostile;
 mod partitioning;
 mod password_command;
 mod placing;

@@ -179,6 +179,10 @@ fn relay(mut client: TcpStream, upstream: u16, state: &Arc<Mutex<State>>) {
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", upstream)) else {
         return;
     };
+    for socket in [&client, &server] {
+        // What is passed on in pieces must not wait for the other side's word.
+        socket.set_nodelay(true).expect("a socket's option");
+    }
     let startup = read_startup(&mut client);
     let passed = startup.and_then(|(length, packet)| server.write_all(&[&length[..], &packet].concat()).ok());
     if passed.is_none() {

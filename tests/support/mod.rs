@@ -25,6 +25,7 @@ pub mod secured;
 pub mod small_disk;
 pub mod swapped;
 pub mod trio;
+pub mod two_ways;
 pub mod values;
 
 use clock::Clock;

@@ -98,6 +98,12 @@ pub fn all_swapped(pair: &Pair) {
     assert_eq!(pair.target.list(ways), ["swap"]);
 }
 
+/// The same where cgpsync has written the pages.
+pub fn by_pages(pair: &Pair) {
+    let ways = "SELECT DISTINCT way FROM cgpsync_run_partition WHERE run_id = (SELECT max(run_id) FROM cgpsync_run)";
+    assert_eq!(pair.target.list(ways), ["swap, pages"]);
+}
+
 /// The server's major version.
 pub fn major(cluster: &Cluster) -> u32 {
     let number: u32 = cluster.text("SHOW server_version_num").parse().expect("a number");

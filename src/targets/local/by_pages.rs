@@ -10,16 +10,7 @@ use std::collections::HashMap;
 
 /// For units $1, copied columns $2 and whether units are truncated, $3: their OIDs, and why COPY loads them.
 const OBSTACLES: &str = "
-    WITH RECURSIVE kind(oid) AS (
-      SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
-      UNION SELECT part.oid FROM kind JOIN pg_type t ON t.oid = kind.oid CROSS JOIN LATERAL (
-        SELECT t.typbasetype UNION ALL SELECT t.typelem
-        UNION ALL SELECT a.atttypid FROM pg_attribute a
-                  WHERE a.attrelid = t.typrelid AND t.typrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped
-        UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid
-        UNION ALL SELECT r.rngtypid FROM pg_range r WHERE to_jsonb(r) ->> 'rngmultitypid' = t.oid::text) AS part(oid)
-      WHERE part.oid <> 0),
-    slot AS MATERIALIZED (
+    WITH slot AS MATERIALIZED (
       SELECT plugin FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()),
     published(oid) AS MATERIALIZED (
       SELECT c.oid FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
@@ -36,8 +27,6 @@ const OBSTACLES: &str = "
         WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                      AND (a.attgenerated <> '' OR (a.atthasdef OR a.attidentity <> '') AND NOT to_jsonb(a.attname::text) <@ $2::jsonb))
           THEN 'it has columns with a value of their own'
-        WHEN EXISTS (SELECT FROM kind JOIN pg_type t ON t.oid = kind.oid WHERE t.typtype = 'd')
-          THEN 'a column is, or has in it, a domain'
         WHEN EXISTS (SELECT FROM slot WHERE plugin <> 'pgoutput')
           OR EXISTS (SELECT FROM pg_partition_ancestors(c.oid::regclass) AS a(relid) WHERE a.relid IN (SELECT oid FROM published))
           OR c.oid IN (SELECT oid FROM published)
@@ -49,7 +38,8 @@ const OBSTACLES: &str = "
       FROM pg_class c WHERE c.oid = ANY ($1::oid[]))
     SELECT oid, why FROM found WHERE why IS NOT NULL";
 
-/// Why COPY loads units, of those for which it does, if it is not for the way their rows come. `truncated`: those with indexes keep them up.
+/// Why COPY loads units, of those for which it does, if it is not for the way their rows come. In binary there are no types but the server's own,
+/// and no domains. `truncated`: those with indexes keep them up.
 pub fn obstacles(units: &[u32], columns: &[String], truncated: bool) -> Result<HashMap<u32, String>> {
     if !pages::LAYS_OUT_ALIKE {
         let why = "pages of this server are laid out in another way";
