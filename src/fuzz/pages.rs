@@ -2,7 +2,7 @@
 //! server would have made itself.
 
 use super::fuzz;
-use crate::page::block::{self, Filling, LONGEST_TUPLE, SIZE};
+use crate::page::block::{Filling, LONGEST_TUPLE, SIZE};
 use crate::page::layout::{Attribute, Reader};
 use crate::page::rows::{self, Field, Next};
 use crate::page::tuple::{Stamp, Tuple};
@@ -162,7 +162,7 @@ fn what_is_on_a_page_is_what_the_server_would_have_put_there() {
     let columns = prop::collection::vec(column, 1..20);
     let table = columns.prop_flat_map(|columns| {
         let row = prop::collection::vec(field(), columns.len());
-        (Just(columns), prop::collection::vec(row, 1..40), 10u8..101)
+        (Just(columns), prop::collection::vec(row, 1..12), 10u8..101)
     });
     fuzz("pages", table, |(columns, rows, fillfactor)| {
         let numbered = columns.iter().enumerate();
@@ -191,9 +191,8 @@ fn what_is_on_a_page_is_what_the_server_would_have_put_there() {
         }
         filling.number(70_000);
         for at in 0..filling.count() {
-            check_page(filling.pages.page(at), 70_000 + at as u32, &attributes)?;
+            check_page(&filling.pages[at].0, 70_000 + at as u32, &attributes)?;
         }
-        prop_assert!(block::TOAST_THRESHOLD < LONGEST_TUPLE);
         Ok(())
     });
 }

@@ -32,31 +32,20 @@ const fn align_header() -> usize {
     (HEADER + POINTER).next_multiple_of(MAXALIGN)
 }
 
-/// Pages, at an address that is a multiple of a page of memory.
-#[repr(C, align(4096))]
-pub struct Pages([[u8; SIZE]; BATCH]);
+/// A page, at an address at which the server may have one.
+#[derive(Clone)]
+#[repr(C, align(8))]
+pub struct Page(pub [u8; SIZE]);
 
-impl Pages {
-    /// Zeroes.
-    pub fn new() -> Box<Pages> {
-        Box::new(Pages([[0; SIZE]; BATCH]))
-    }
-
-    /// One of them.
-    pub fn page(&mut self, at: usize) -> &mut [u8; SIZE] {
-        &mut self.0[at]
-    }
-
-    /// Bytes of the first `count`.
-    pub fn bytes(&self, count: usize) -> &[u8] {
-        self.0[..count].as_flattened()
-    }
+/// Zeroed pages, one behind the other.
+pub fn zeroed(count: usize) -> Box<[Page]> {
+    vec![Page([0; SIZE]); count].into_boxed_slice()
 }
 
 /// A heap that is written page by page.
 pub struct Filling {
     /// the pages
-    pub pages: Box<Pages>,
+    pub pages: Box<[Page]>,
     /// which of them is being filled; those before are full
     current: usize,
     lower: usize,
@@ -69,7 +58,7 @@ impl Filling {
     /// Empty pages that keep what `fillfactor` has them keep.
     pub fn new(fillfactor: u8) -> Filling {
         let mut filling = Filling {
-            pages: Pages::new(),
+            pages: zeroed(BATCH),
             current: 0,
             lower: HEADER,
             upper: SIZE,
@@ -80,7 +69,7 @@ impl Filling {
     }
 
     fn begin(&mut self) {
-        init(self.pages.page(self.current), HEADER as u16, ALL_VISIBLE);
+        init(&mut self.pages[self.current].0, HEADER as u16, ALL_VISIBLE);
         (self.lower, self.upper) = (HEADER, SIZE);
     }
 
@@ -111,7 +100,7 @@ impl Filling {
         let (lower, upper) = (self.lower, self.upper);
         self.lower += POINTER;
         let ends = [(self.lower as u16).to_ne_bytes(), (upper as u16).to_ne_bytes()];
-        let page = self.pages.page(self.current);
+        let page = &mut self.pages[self.current].0;
         page[lower..lower + POINTER].copy_from_slice(&pointer.to_ne_bytes());
         page[12..16].copy_from_slice(ends.as_flattened());
         &mut page[upper..upper + length]
@@ -128,7 +117,7 @@ impl Filling {
     /// Tells the tuples which pages they are on: `first` and the following ones.
     pub fn number(&mut self, first: u32) {
         for at in 0..self.count() {
-            number(self.pages.page(at), first + at as u32);
+            number(&mut self.pages[at].0, first + at as u32);
         }
     }
 
@@ -197,7 +186,7 @@ mod tests {
         // 8168 bytes, 64 and 4 each.
         assert_eq!(count, 120 + 1);
         filling.number(70_000);
-        let page = *filling.pages.page(0);
+        let page = filling.pages[0].0;
         let places: Vec<_> = tuples(&page).collect();
         assert_eq!(places.len(), 120);
         assert_eq!(places[0], (SIZE - 64, 61));
@@ -220,7 +209,7 @@ mod tests {
             filling.place(100);
         }
         // 104 and 4 each in 8168 - 4096.
-        assert_eq!(tuples(filling.pages.page(0)).count(), 37);
+        assert_eq!(tuples(&filling.pages[0].0).count(), 37);
         let mut filling = Filling::new(10);
         filling.place(60);
         filling.place(2000);

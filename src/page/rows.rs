@@ -1,7 +1,7 @@
 //! The stream of a binary COPY, cut into rows and their fields, by the rules and in the words of the server's own reader (copyfromparse.c,
 //! ReceiveCopyBinaryHeader and CopyReadBinaryAttribute).
 
-use crate::error::{Error, Result, sqlstate};
+use crate::error::{Error, Result};
 
 /// COPY's signature, after which come flags and the length of an extension.
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
@@ -21,6 +21,13 @@ pub enum Next {
     Row(usize),
     /// less than a row: with fewer bytes than these it cannot be one
     Partial(usize),
+    /// a field that is longer than the server takes one, whatever follows
+    TooLong {
+        /// its number, from 0
+        field: usize,
+        /// bytes it is said to have
+        length: i32,
+    },
     /// nothing more may come
     End,
 }
@@ -114,15 +121,7 @@ pub fn next(data: &[u8], expected: usize, fields: &mut Vec<Field>) -> std::resul
                     error,
                 });
             }
-            LONGEST_FIELD.. => {
-                let error = Error::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, "out of memory").detail(format!(
-                    "Cannot enlarge string buffer containing 0 bytes by {length} more bytes."
-                ));
-                return Err(Broken {
-                    field: Some(field),
-                    error,
-                });
-            }
+            LONGEST_FIELD.. => return Ok(Next::TooLong { field, length }),
             _ => {
                 let end = at + length as usize;
                 if end > data.len() {

@@ -13,7 +13,7 @@ use super::board::Gauge;
 use super::copy::{self, Feed};
 use super::{helper, relation, report, wait};
 use crate::error::{Error, Result, sqlstate};
-use crate::page::block::{self, BATCH, Filling, Pages};
+use crate::page::block::{self, BATCH, Filling};
 use crate::page::layout::Layout;
 use crate::page::rows::{self, Field, Next};
 use crate::page::tuple::{Stamp, Tuple};
@@ -60,10 +60,10 @@ pub fn finish(oid: u32, layout: &Layout, blocks: u32) -> Result<()> {
         // SAFETY: as above.
         let relation = unsafe { copy::open(oid) };
         let mut storage = Storage::new(relation, &layout.path, Fork::VisibilityMap);
-        let mut pages = Pages::new();
+        let mut pages = block::zeroed(1);
         for number in 0..blocks.div_ceil(block::BLOCKS_PER_MAP) {
-            block::map(pages.page(0), blocks - number * block::BLOCKS_PER_MAP);
-            storage.write(&mut pages, 1, number)?;
+            block::map(&mut pages[0].0, blocks - number * block::BLOCKS_PER_MAP);
+            storage.write(&mut pages, number)?;
         }
         forks::forget_sizes(relation);
         // SAFETY: opened above.
@@ -194,6 +194,9 @@ impl<'a> Loader<'a> {
                     return self.broken(input.unread(), Some(self.fields.len()), rows::short_row());
                 }
                 Ok(Next::Partial(_)) => return Ok(()),
+                Ok(Next::TooLong { field, length }) => {
+                    return self.broken(input.unread(), Some(field), receive::too_long(length));
+                }
                 Ok(Next::End) => {
                     input.start += 2;
                     self.state = State::Ended;
@@ -328,7 +331,7 @@ fn flush(filling: &mut Filling, storage: &mut Storage, gauge: Gauge) -> Result<(
             ));
         }
         filling.number(first);
-        storage.write(&mut filling.pages, count, first)?;
+        storage.write(&mut filling.pages[..count], first)?;
         filling.restart();
         wait::check_interrupts();
     }

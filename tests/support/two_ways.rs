@@ -1,9 +1,9 @@
 //! The same rows into two tables that are alike, once by COPY and once by pages of our own making, and what differs.
 
+use super::Pair;
 use super::dice::Dice;
 use super::swapped::{is_sound, major};
 use super::values::format_of_last_run;
-use super::{Pair, swapped};
 use postgres::error::DbError;
 
 /// The tables of the target, and cgpsync.page_writer for each.
@@ -262,13 +262,8 @@ pub fn are_alike(pair: &Pair) {
         "rows",
         "SELECT count(*) || ' ' || md5(COALESCE(string_agg(t::text, '|' ORDER BY t::text), '')) FROM $t t",
     );
-    let [copy, pages] = of("SELECT pg_relation_size('$t') / 8192").map(|size| size.parse::<f64>().expect("a number"));
-    assert!(
-        (copy - pages).abs() <= (copy * 0.02).max(1.0),
-        "{copy} and {pages} pages, {rows} rows"
-    );
-    let [copy, pages] =
-        of("SELECT pg_table_size('$t') - pg_relation_size('$t')").map(|size| size.parse::<f64>().expect("a number"));
+    let of_numbers = |sql: &str| of(sql).map(|size| size.parse::<f64>().expect("a number"));
+    let [copy, pages] = of_numbers("SELECT pg_table_size('$t') - pg_relation_size('$t')");
     assert!(
         (copy - pages).abs() <= (copy * 0.02).max(65536.0),
         "{copy} and {pages} bytes besides"
@@ -276,8 +271,17 @@ pub fn are_alike(pair: &Pair) {
     if super::needs::lacks_module("pageinspect") {
         return;
     }
+    // Since 16 COPY may leave pages at the end that nobody has used.
     let pages =
-        "(SELECT n, get_raw_page('$t', n::int) AS raw FROM generate_series(0, pg_relation_size('$t') / 8192 - 1) n) p";
+        "(SELECT n, get_raw_page('$t', n::int) AS raw FROM generate_series(0, pg_relation_size('$t') / 8192 - 1) n
+                  WHERE (page_header(get_raw_page('$t', n::int))).pagesize > 0) p";
+    let [copy, ours] = of_numbers(&format!("SELECT count(*) FROM {pages}"));
+    assert!(
+        (copy - ours).abs() <= (copy * 0.02).max(1.0),
+        "{copy} and {ours} pages, {rows} rows"
+    );
+    let sizes = of_numbers("SELECT pg_relation_size('$t') / 8192");
+    assert!(sizes[1] == ours, "no page is left unused");
     alike(
         "tuples",
         &format!(
@@ -305,7 +309,7 @@ pub fn are_alike(pair: &Pair) {
 pub fn are_sound(pair: &Pair) {
     for (table, _) in TABLES {
         is_sound(&pair.target, table);
-        if major(&pair.target) > 13 && !super::needs::lacks_module("pg_visibility") {
+        if table == "by_pages" && !super::needs::lacks_module("pg_visibility") {
             let hidden = format!(
                 "SELECT count(*) FROM pg_visibility('{table}') WHERE NOT (all_visible AND all_frozen AND pd_all_visible)"
             );
@@ -331,15 +335,9 @@ pub fn are_sound(pair: &Pair) {
         pair.target.sql(&format!("VACUUM (DISABLE_PAGE_SKIPPING) {table}"));
         is_sound(&pair.target, table);
         pair.target.sql(&format!(
-            "UPDATE {table} SET id = -id WHERE id % 3 = 0; DELETE FROM {table} WHERE id % 5 = 0; INSERT INTO {table} SELECT * FROM {table} WHERE false"
+            "UPDATE {table} SET id = -id WHERE id % 3 = 0; DELETE FROM {table} WHERE id % 5 = 0"
         ));
         pair.target.sql(&format!("VACUUM (FREEZE) {table}"));
         is_sound(&pair.target, table);
-        assert_eq!(
-            pair.target
-                .text("SELECT count(*) FROM pg_class WHERE relhasindex IS NULL"),
-            "0"
-        );
     }
-    swapped::is_sound(&pair.target, "by_pages");
 }

@@ -1,7 +1,7 @@
 //! Pages into the files of a relation, and into the log.
 
 use crate::error::{Error, Result};
-use crate::page::block::{BATCH, Pages};
+use crate::page::block::{BATCH, Page};
 use pgrx::pg_sys;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -64,24 +64,23 @@ impl Storage {
         }
     }
 
-    /// Writes the first `count` pages to the blocks from `first` on.
+    /// Writes pages, at most a batch, to the blocks from `first` on.
     ///
     /// After a crash the log must begin before the pages' records or the files must have them. A checkpoint that begins after the record finds
     /// the files in its list of what to sync, if it begins after the write as well. One that may have begun in between has moved the point
     /// where the log begins: then the files are synced here (the reasoning of bulk_write.c, smgr_bulk_finish, for each batch).
-    pub fn write(&mut self, pages: &mut Pages, count: usize, first: u32) -> Result<()> {
+    pub fn write(&mut self, pages: &mut [Page], first: u32) -> Result<()> {
         // SAFETY: reads shared memory under its lock.
         let begin = unsafe { pg_sys::GetRedoRecPtr() };
         if self.is_logged {
-            self.log(pages, count, first);
+            self.log(pages, first);
         }
-        for at in 0..count {
+        for (page, block) in pages.iter_mut().zip(first..) {
             // SAFETY: a page in private memory, aligned as the server's are. It does nothing in a cluster without checksums (bufpage.c).
-            unsafe { pg_sys::PageSetChecksumInplace(pages.page(at).as_mut_ptr().cast(), first + at as u32) };
+            unsafe { pg_sys::PageSetChecksumInplace(page.0.as_mut_ptr().cast(), block) };
         }
-        let bytes = pages.bytes(count);
-        let in_first = ((SEGMENT - first % SEGMENT) as usize).min(count) * (bytes.len() / count);
-        let (here, beyond) = bytes.split_at(in_first);
+        let in_first = ((SEGMENT - first % SEGMENT) as usize).min(pages.len());
+        let (here, beyond) = pages.split_at(in_first);
         self.write_segment(here, first, begin)?;
         if !beyond.is_empty() {
             self.write_segment(beyond, (first / SEGMENT + 1) * SEGMENT, begin)?;
@@ -90,32 +89,32 @@ impl Storage {
     }
 
     /// Logs whole pages, which sets their LSN. A heap's have a hole that need not be logged; what a map has is where others have the hole.
-    fn log(&mut self, pages: &mut Pages, count: usize, first: u32) {
+    fn log(&mut self, pages: &mut [Page], first: u32) {
         let is_standard = self.fork == Fork::Main;
         let fork = match self.fork {
             Fork::Main => pg_sys::ForkNumber::MAIN_FORKNUM,
             Fork::VisibilityMap => pg_sys::ForkNumber::VISIBILITYMAP_FORKNUM,
         };
+        #[cfg(feature = "pg13")]
+        for (page, block) in pages.iter_mut().zip(first..) {
+            // SAFETY: as below.
+            unsafe { pg_sys::log_newpage(&mut self.locator, fork, block, page.0.as_mut_ptr().cast(), is_standard) };
+        }
         // SAFETY: the pages are initialized and nobody else's, and there are at most as many as a record takes. Outside of a critical section, as
         // in bulk_write.c: they are in no shared buffer.
-        #[cfg(feature = "pg13")]
-        for at in 0..count {
-            unsafe {
-                let page = pages.page(at).as_mut_ptr().cast();
-                pg_sys::log_newpage(&mut self.locator, fork, first + at as u32, page, is_standard);
-            }
-        }
-        // SAFETY: as above.
         #[cfg(not(feature = "pg13"))]
         unsafe {
-            let mut blocks: [u32; BATCH] = std::array::from_fn(|at| first.wrapping_add(at as u32));
-            let mut places: [pg_sys::Page; BATCH] = std::array::from_fn(|at| pages.page(at).as_mut_ptr().cast());
-            let (blocks, places) = (blocks.as_mut_ptr(), places.as_mut_ptr());
-            pg_sys::log_newpages(&mut self.locator, fork, count as i32, blocks, places, is_standard);
+            let (mut blocks, mut places): (Vec<u32>, Vec<pg_sys::Page>) = (first..)
+                .zip(pages.iter_mut().map(|page| page.0.as_mut_ptr().cast()))
+                .unzip();
+            let (count, blocks, places) = (blocks.len() as i32, blocks.as_mut_ptr(), places.as_mut_ptr());
+            pg_sys::log_newpages(&mut self.locator, fork, count, blocks, places, is_standard);
         }
     }
 
-    fn write_segment(&mut self, bytes: &[u8], first: u32, begin: pg_sys::XLogRecPtr) -> Result<()> {
+    fn write_segment(&mut self, pages: &[Page], first: u32, begin: pg_sys::XLogRecPtr) -> Result<()> {
+        // SAFETY: a page is its bytes and nothing else, and the next one follows at once.
+        let bytes = unsafe { std::slice::from_raw_parts(pages.as_ptr().cast::<u8>(), size_of_val(pages)) };
         let number = first / SEGMENT;
         let path = match number {
             0 => self.path.clone(),

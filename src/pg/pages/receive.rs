@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::page::layout::{Attribute, Layout};
 use crate::page::tuple::Tuple;
+use crate::pg::report;
 use pgrx::pg_sys;
 
 /// What a load allocates, and within it what a row does. It goes with the transaction, at the latest.
@@ -153,6 +154,18 @@ impl Receivers {
         append(datum, attribute, memory, tuple);
         Ok(false)
     }
+}
+
+/// The server's error of a field of so many bytes, for which it has no buffer.
+pub fn too_long(length: i32) -> Error {
+    // SAFETY: an empty buffer of the server's, which it refuses to enlarge, or enlarges (stringinfo.c).
+    let enlarged = report::catch(|| unsafe {
+        pg_sys::enlargeStringInfo(pg_sys::makeStringInfo(), length);
+        Ok(())
+    });
+    enlarged
+        .err()
+        .unwrap_or_else(|| Error::internal("a field of this length has a buffer"))
 }
 
 /// Appends a value as heap_fill_tuple does (heaptuple.c).

@@ -17,7 +17,6 @@ const OBSTACLES: &str = "
       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename WHERE EXISTS (SELECT FROM slot)),
     found(oid, why) AS (
       SELECT c.oid, CASE
-        WHEN getdatabaseencoding() <> 'UTF8' THEN 'the database''s encoding is ' || getdatabaseencoding()
         WHEN c.relam <> 2 THEN 'its access method is not heap'
         WHEN c.relpersistence <> 'p' THEN 'it is unlogged'
         WHEN c.relchecks > 0 THEN 'it has CHECK constraints'
@@ -39,7 +38,7 @@ const OBSTACLES: &str = "
     SELECT oid, why FROM found WHERE why IS NOT NULL";
 
 /// Why COPY loads units, of those for which it does, if it is not for the way their rows come. In binary there are no types but the server's own,
-/// and no domains. `truncated`: those with indexes keep them up.
+/// and no domains; the encoding is UTF8. `truncated`: those with indexes keep them up.
 pub fn obstacles(units: &[u32], columns: &[String], truncated: bool) -> Result<HashMap<u32, String>> {
     if !pages::LAYS_OUT_ALIKE {
         let why = "pages of this server are laid out in another way";
