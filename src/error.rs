@@ -17,6 +17,8 @@ pub mod sqlstate {
     pub const DATETIME_FIELD_OVERFLOW: &str = "22008";
     pub const INVALID_PARAMETER_VALUE: &str = "22023";
     pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
+    pub const INVALID_BINARY_REPRESENTATION: &str = "22P03";
+    pub const BAD_COPY_FILE_FORMAT: &str = "22P04";
     pub const ACTIVE_SQL_TRANSACTION: &str = "25001";
     pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
     pub const READ_ONLY_TRANSACTION: &str = "25006";
@@ -43,6 +45,7 @@ pub mod sqlstate {
     pub const DATATYPE_MISMATCH: &str = "42804";
     pub const UNDEFINED_FUNCTION: &str = "42883";
     pub const IDLE_SESSION_TIMEOUT: &str = "57P05";
+    pub const DISK_FULL: &str = "53100";
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
     pub const OUT_OF_MEMORY: &str = "53200";
     pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
@@ -54,6 +57,7 @@ pub mod sqlstate {
     pub const ADMIN_SHUTDOWN: &str = "57P01";
     pub const CRASH_SHUTDOWN: &str = "57P02";
     pub const CANNOT_CONNECT_NOW: &str = "57P03";
+    pub const IO_ERROR: &str = "58030";
     pub const SNAPSHOT_TOO_OLD: &str = "72000";
     pub const FDW_INVALID_OPTION_NAME: &str = "HV00D";
     pub const INTERNAL: &str = "XX000";

@@ -37,15 +37,15 @@ const fn align_header() -> usize {
 #[repr(C, align(8))]
 pub struct Page(pub [u8; SIZE]);
 
-/// Zeroed pages, one behind the other.
-pub fn zeroed(count: usize) -> Box<[Page]> {
-    vec![Page([0; SIZE]); count].into_boxed_slice()
+/// A zeroed one.
+pub fn zeroed() -> Page {
+    Page([0; SIZE])
 }
 
 /// A heap that is written page by page.
 pub struct Filling {
-    /// the pages
-    pub pages: Box<[Page]>,
+    /// the pages, as many as were needed so far, one behind the other
+    pub pages: Vec<Page>,
     /// which of them is being filled; those before are full
     current: usize,
     lower: usize,
@@ -58,7 +58,7 @@ impl Filling {
     /// Empty pages that keep what `fillfactor` has them keep.
     pub fn new(fillfactor: u8) -> Filling {
         let mut filling = Filling {
-            pages: zeroed(BATCH),
+            pages: Vec::new(),
             current: 0,
             lower: HEADER,
             upper: SIZE,
@@ -69,6 +69,9 @@ impl Filling {
     }
 
     fn begin(&mut self) {
+        if self.pages.len() == self.current {
+            self.pages.push(zeroed());
+        }
         init(&mut self.pages[self.current].0, HEADER as u16, ALL_VISIBLE);
         (self.lower, self.upper) = (HEADER, SIZE);
     }

@@ -1,13 +1,12 @@
 //! The stream of a binary COPY, cut into rows and their fields, by the rules and in the words of the server's own reader (copyfromparse.c,
 //! ReceiveCopyBinaryHeader and CopyReadBinaryAttribute).
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
 
 /// COPY's signature, after which come flags and the length of an extension.
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// The signature, flags and the extension's length.
 const HEADER: usize = SIGNATURE.len() + 8;
-const BAD_FORMAT: &str = "22P04";
 /// The server takes fields up to this (stringinfo.c, MaxAllocSize).
 const LONGEST_FIELD: i32 = 0x3fff_ffff;
 
@@ -32,8 +31,8 @@ pub enum Next {
     End,
 }
 
-fn wrong(message: impl Into<String>) -> Error {
-    Error::new(BAD_FORMAT, message)
+fn bad_format(message: impl Into<String>) -> Error {
+    Error::new(sqlstate::BAD_COPY_FILE_FORMAT, message)
 }
 
 fn int(data: &[u8], at: usize) -> Option<i32> {
@@ -45,27 +44,27 @@ fn int(data: &[u8], at: usize) -> Option<i32> {
 pub fn header(data: &[u8]) -> Result<Option<usize>> {
     let signature = &data[..data.len().min(SIGNATURE.len())];
     if !SIGNATURE.starts_with(signature) {
-        return Err(wrong("COPY file signature not recognized"));
+        return Err(bad_format("COPY file signature not recognized"));
     }
     let Some(flags) = int(data, SIGNATURE.len()) else {
         return Ok(None);
     };
     if flags & (1 << 16) != 0 {
-        return Err(wrong("invalid COPY file header (WITH OIDS)"));
+        return Err(bad_format("invalid COPY file header (WITH OIDS)"));
     }
     if flags >> 16 != 0 {
-        return Err(wrong("unrecognized critical flags in COPY file header"));
+        return Err(bad_format("unrecognized critical flags in COPY file header"));
     }
     match int(data, SIGNATURE.len() + 4) {
         None => Ok(None),
         Some(extension @ 0..) => Ok(Some(HEADER + extension as usize).filter(|length| *length <= data.len())),
-        Some(_) => Err(wrong("invalid COPY file header (missing length)")),
+        Some(_) => Err(bad_format("invalid COPY file header (missing length)")),
     }
 }
 
 /// The error of data that ends within its header.
 pub fn short_header(data: &[u8]) -> Error {
-    wrong(match data.len() {
+    bad_format(match data.len() {
         ..11 => "COPY file signature not recognized",
         11..15 => "invalid COPY file header (missing flags)",
         15..19 => "invalid COPY file header (missing length)",
@@ -75,12 +74,12 @@ pub fn short_header(data: &[u8]) -> Error {
 
 /// The error of data that ends within a row.
 pub fn short_row() -> Error {
-    wrong("unexpected EOF in COPY data")
+    bad_format("unexpected EOF in COPY data")
 }
 
 /// The error of data after the end.
 pub fn beyond_end() -> Error {
-    wrong("received copy data after EOF marker")
+    bad_format("received copy data after EOF marker")
 }
 
 /// A row that could not be read, and the field that is to blame.
@@ -102,7 +101,7 @@ pub fn next(data: &[u8], expected: usize, fields: &mut Vec<Field>) -> std::resul
         return Ok(Next::End);
     }
     if usize::try_from(count) != Ok(expected) {
-        let error = wrong(format!("row field count is {count}, expected {expected}"));
+        let error = bad_format(format!("row field count is {count}, expected {expected}"));
         return Err(Broken { field: None, error });
     }
     fields.clear();
@@ -115,7 +114,7 @@ pub fn next(data: &[u8], expected: usize, fields: &mut Vec<Field>) -> std::resul
         match length {
             -1 => fields.push(None),
             ..-1 => {
-                let error = wrong("invalid field size");
+                let error = bad_format("invalid field size");
                 return Err(Broken {
                     field: Some(field),
                     error,

@@ -6,6 +6,7 @@
 
 mod forks;
 mod judge;
+mod progress;
 mod receive;
 mod toast;
 
@@ -21,10 +22,11 @@ use crate::page::values;
 use forks::{Fork, Storage};
 use judge::Judge;
 use pgrx::pg_sys;
+use progress::Progress;
 use receive::{Memory, Receivers};
 
-/// Bytes taken from the source at a time, where a row is not longer.
-const CHUNK: usize = 256 * 1024;
+/// Bytes taken from the source at a time, where a row is not longer: as many as COPY takes, for `cgpsync.max_rate` to be even.
+const CHUNK: usize = 64 * 1024;
 
 /// True where this server lays out pages as `crate::page` does.
 pub const LAYS_OUT_ALIKE: bool =
@@ -39,7 +41,7 @@ pub fn load(oid: u32, layout: &Layout, gauge: Gauge, source: &mut dyn Feed) -> R
         report::catch(|| {
             // SAFETY: inside a transaction that holds a lock on the relation; in a helper the group does.
             let relation = unsafe { copy::open(oid) };
-            let rows = Loader::new(relation, layout, gauge)?.load(source)?;
+            let rows = Loader::new(oid, relation, layout, gauge)?.load(source)?;
             // SAFETY: opened above. After an error the abort closes it.
             unsafe { copy::close(relation) };
             Ok(rows)
@@ -60,10 +62,10 @@ pub fn finish(oid: u32, layout: &Layout, blocks: u32) -> Result<()> {
         // SAFETY: as above.
         let relation = unsafe { copy::open(oid) };
         let mut storage = Storage::new(relation, &layout.path, Fork::VisibilityMap);
-        let mut pages = block::zeroed(1);
+        let mut page = block::zeroed();
         for number in 0..blocks.div_ceil(block::BLOCKS_PER_MAP) {
-            block::map(&mut pages[0].0, blocks - number * block::BLOCKS_PER_MAP);
-            storage.write(&mut pages, number)?;
+            block::map(&mut page.0, blocks - number * block::BLOCKS_PER_MAP);
+            storage.write(std::slice::from_mut(&mut page), number)?;
         }
         forks::forget_sizes(relation);
         // SAFETY: opened above.
@@ -78,6 +80,8 @@ struct Input {
     start: usize,
     end: usize,
     at_end: bool,
+    /// all that has come
+    bytes: u64,
 }
 
 impl Input {
@@ -96,6 +100,7 @@ impl Input {
         }
         let length = source.read(&mut self.data[self.end..], 1)?;
         self.end += length;
+        self.bytes += length as u64;
         self.at_end = length == 0;
         Ok(())
     }
@@ -113,6 +118,7 @@ enum State {
 struct Loader<'a> {
     layout: &'a Layout,
     gauge: Gauge,
+    oid: u32,
     relation: pg_sys::Relation,
     receivers: Receivers,
     judge: Judge,
@@ -130,7 +136,7 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    fn new(relation: pg_sys::Relation, layout: &'a Layout, gauge: Gauge) -> Result<Loader<'a>> {
+    fn new(oid: u32, relation: pg_sys::Relation, layout: &'a Layout, gauge: Gauge) -> Result<Loader<'a>> {
         let memory = Memory::new();
         // SAFETY: inside a transaction that may write. As for a COPY (copyfrom.c, CopyFrom), the command is one that changes something.
         let stamp = unsafe {
@@ -142,6 +148,7 @@ impl<'a> Loader<'a> {
         Ok(Loader {
             layout,
             gauge,
+            oid,
             relation,
             receivers: Receivers::new(layout, &memory),
             judge: Judge::new(relation, layout, &memory),
@@ -163,12 +170,15 @@ impl<'a> Loader<'a> {
             start: 0,
             end: 0,
             at_end: false,
+            bytes: 0,
         };
+        let progress = Progress::begin(self.oid);
         while !input.at_end {
             input.fill(source)?;
             wait::check_interrupts();
             // Errors of the server unwind to here, where the row is known that they are about.
             report::catch(|| self.take(&mut input)).map_err(|error| self.with_context(error))?;
+            progress.show(self.line, input.bytes);
         }
         self.flush()?;
         Ok(self.line)

@@ -1,6 +1,6 @@
 //! Pages into the files of a relation, and into the log.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
 use crate::page::block::{BATCH, Page};
 use pgrx::pg_sys;
 use std::fs::{File, OpenOptions};
@@ -186,13 +186,10 @@ fn failed(what: &str, path: &str, error: &io::Error) -> Error {
     let reason = error.to_string();
     let reason = reason.split(" (os error").next().unwrap_or_default();
     let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-    let failed = Error::new(
-        if is_full { "53100" } else { "58030" },
-        format!("could not {what} file \"{path}\": {reason}"),
-    );
+    let message = format!("could not {what} file \"{path}\": {reason}");
     match is_full {
-        true => failed.hint("Check free disk space."),
-        false => failed,
+        true => Error::new(sqlstate::DISK_FULL, message).hint("Check free disk space."),
+        false => Error::new(sqlstate::IO_ERROR, message),
     }
 }
 

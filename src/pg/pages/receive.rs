@@ -1,6 +1,6 @@
 //! Values by their types' own receive functions: of types that have no reader here, and those that a reader has left to them.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate};
 use crate::page::layout::{Attribute, Layout};
 use crate::page::tuple::Tuple;
 use crate::pg::report;
@@ -149,7 +149,10 @@ impl Receivers {
             (datum, buffer.cursor)
         });
         if read as usize != field.len() {
-            return Err(Error::new("22P03", "incorrect binary data format"));
+            return Err(Error::new(
+                sqlstate::INVALID_BINARY_REPRESENTATION,
+                "incorrect binary data format",
+            ));
         }
         append(datum, attribute, memory, tuple);
         Ok(false)

@@ -6,36 +6,39 @@ use crate::error::{Error, Result};
 use crate::page::layout::{Attribute, Layout, Reader};
 use crate::pg::pages;
 use crate::row::Row;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-/// For units $1, copied columns $2 and whether units are truncated, $3: their OIDs, and why COPY loads them.
-const OBSTACLES: &str = "
-    WITH slot AS MATERIALIZED (
-      SELECT plugin FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()),
-    published(oid) AS MATERIALIZED (
+/// Why COPY loads unit c, where $2 are the columns that are copied, and $3 says that it is truncated. What it says last depends on publications.
+const WHY: &str = "
+    CASE
+      WHEN c.relam <> 2 THEN 'its access method is not heap'
+      WHEN c.relpersistence <> 'p' THEN 'it is unlogged'
+      WHEN c.relchecks > 0 THEN 'it has CHECK constraints'
+      WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 36 <> 0 AND t.tgenabled <> 'D'
+                   AND t.tgfoid <> 'unique_key_recheck'::regproc)
+        THEN 'it has triggers or foreign keys'
+      WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+                   AND (a.attgenerated <> '' OR (a.atthasdef OR a.attidentity <> '') AND NOT to_jsonb(a.attname::text) <@ $2::jsonb))
+        THEN 'it has columns with a value of their own'
+      WHEN $3::bool AND c.relhasindex AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indislive AND i.indisready)
+        THEN 'it keeps its indexes up'
+      WHEN current_setting('wal_level') = 'logical'
+           AND EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database())
+        THEN 'it is decoded logically'
+    END";
+
+/// Units of $1 that a slot of this database shows: one that is not pgoutput's, or any where they, or what is above them, are published.
+const DECODED: &str = "
+    WITH published(oid) AS MATERIALIZED (
       SELECT c.oid FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
-      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename WHERE EXISTS (SELECT FROM slot)),
-    found(oid, why) AS (
-      SELECT c.oid, CASE
-        WHEN c.relam <> 2 THEN 'its access method is not heap'
-        WHEN c.relpersistence <> 'p' THEN 'it is unlogged'
-        WHEN c.relchecks > 0 THEN 'it has CHECK constraints'
-        WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 36 <> 0 AND t.tgenabled <> 'D'
-                     AND t.tgfoid <> 'unique_key_recheck'::regproc)
-          THEN 'it has triggers or foreign keys'
-        WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-                     AND (a.attgenerated <> '' OR (a.atthasdef OR a.attidentity <> '') AND NOT to_jsonb(a.attname::text) <@ $2::jsonb))
-          THEN 'it has columns with a value of their own'
-        WHEN EXISTS (SELECT FROM slot WHERE plugin <> 'pgoutput')
-          OR EXISTS (SELECT FROM pg_partition_ancestors(c.oid::regclass) AS a(relid) WHERE a.relid IN (SELECT oid FROM published))
-          OR c.oid IN (SELECT oid FROM published)
-          THEN 'it is decoded logically'
-        WHEN $3::bool AND c.relhasindex
-             AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indislive AND i.indisready)
-          THEN 'it keeps its indexes up'
-        END
-      FROM pg_class c WHERE c.oid = ANY ($1::oid[]))
-    SELECT oid, why FROM found WHERE why IS NOT NULL";
+      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename)
+    SELECT u.oid FROM unnest($1::oid[]) AS u(oid)
+    WHERE EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database() AND plugin <> 'pgoutput')
+       OR u.oid IN (SELECT oid FROM published)
+       OR EXISTS (SELECT FROM pg_partition_ancestors(u.oid::regclass) AS a(relid) WHERE a.relid IN (SELECT oid FROM published))";
+
+/// As [`WHY`] says it.
+const IS_DECODED: &str = "it is decoded logically";
 
 /// Why COPY loads units, of those for which it does, if it is not for the way their rows come. In binary there are no types but the server's own,
 /// and no domains; the encoding is UTF8. `truncated`: those with indexes keep them up.
@@ -44,30 +47,67 @@ pub fn obstacles(units: &[u32], columns: &[String], truncated: bool) -> Result<H
         let why = "pages of this server are laid out in another way";
         return Ok(units.iter().map(|unit| (*unit, why.to_owned())).collect());
     }
-    let list: Vec<String> = units.iter().map(u32::to_string).collect();
+    let sql = format!(
+        "SELECT oid, why FROM (SELECT c.oid, {WHY} FROM pg_class c WHERE c.oid = ANY ($1::oid[])) AS u(oid, why) WHERE why IS NOT NULL"
+    );
+    let rows = ask(&sql, units, columns, truncated)?;
+    let mut found: HashMap<u32, String> = rows
+        .iter()
+        .map(|row| Ok((row.need(0)?, row.string(1)?)))
+        .collect::<Result<_>>()?;
+    let doubtful: Vec<u32> = found
+        .iter()
+        .filter(|(_, why)| *why == IS_DECODED)
+        .map(|(unit, _)| *unit)
+        .collect();
+    let decoded = decoded(&doubtful)?;
+    found.retain(|unit, why| why != IS_DECODED || decoded.contains(unit));
+    Ok(found)
+}
+
+fn ask(sql: &str, units: &[u32], columns: &[String], truncated: bool) -> Result<Vec<Row>> {
     let columns = serde_json::to_string(columns).map_err(|e| Error::internal(e.to_string()))?;
-    let arguments = [format!("{{{}}}", list.join(",")), columns, truncated.to_string()];
-    let rows = facts::ask(OBSTACLES, &arguments.each_ref().map(|text| Some(text.as_str())))?;
-    rows.iter().map(|row| Ok((row.need(0)?, row.string(1)?))).collect()
+    let arguments = [list(units), columns, truncated.to_string()];
+    facts::ask(sql, &arguments.each_ref().map(|text| Some(text.as_str())))
+}
+
+fn list(units: &[u32]) -> String {
+    let units: Vec<String> = units.iter().map(u32::to_string).collect();
+    format!("{{{}}}", units.join(","))
+}
+
+fn decoded(units: &[u32]) -> Result<HashSet<u32>> {
+    if units.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = facts::ask(DECODED, &[Some(&list(units))])?;
+    rows.iter().map(|row| row.need(0)).collect()
 }
 
 /// What the pages of `unit` are made by, which is locked and has new storage; None where COPY is to load it.
 pub(super) fn layout(unit: u32, columns: &[String]) -> Result<Option<Layout>> {
-    if !obstacles(&[unit], columns, true)?.is_empty() {
+    if !pages::LAYS_OUT_ALIKE {
         return Ok(None);
     }
-    let rows = facts::ask(
+    // One question: there may be thousands of small partitions.
+    let sql = format!(
         "SELECT c.relname, pg_relation_filepath(c.oid),
                 COALESCE((SELECT option_value FROM pg_options_to_table(c.reloptions) WHERE option_name = 'fillfactor'), '100'),
                 a.attname, CASE WHEN NOT a.attisdropped THEN a.atttypid ELSE 0 END, a.atttypmod, a.attlen,
                 CASE a.attalign WHEN 'c' THEN 1 WHEN 's' THEN 2 WHEN 'i' THEN 4 ELSE 8 END,
-                a.attbyval, a.attlen = -1 AND a.attstorage <> 'p', a.attnotnull AND NOT a.attisdropped
-         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.oid = $1::oid ORDER BY a.attnum",
-        &[Some(&unit.to_string())],
-    )?;
+                a.attbyval, a.attlen = -1 AND a.attstorage <> 'p', a.attnotnull AND NOT a.attisdropped,
+                CASE WHEN a.attnum = 1 THEN {WHY} END
+         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.oid = ANY ($1::oid[]) ORDER BY a.attnum"
+    );
+    let rows = ask(&sql, &[unit], columns, true)?;
     let Some(first) = rows.first() else {
         return Ok(None);
     };
+    match first.text(11) {
+        Some(IS_DECODED) if decoded(&[unit])?.is_empty() => {}
+        Some(_) => return Ok(None),
+        None => {}
+    }
     Ok(Some(Layout {
         table: first.string(0)?,
         path: first.string(1)?,

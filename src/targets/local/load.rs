@@ -9,7 +9,6 @@ use super::team::Team;
 use super::{Local, by_pages, effects, facts, own_code, rights};
 use crate::catalog::defaults;
 use crate::error::{Error, Result, sqlstate};
-use crate::pg::board::Gauge;
 use crate::pg::relation::{self, Against};
 use crate::pg::{backend, pages, report, spi, xact};
 use crate::plan::replace::{Replace, Way};
@@ -25,6 +24,19 @@ struct Done {
     unchecked: Vec<String>,
     /// pages are of our own making
     by_pages: bool,
+}
+
+impl Done {
+    /// By one process.
+    fn alone(moved: Moved) -> Done {
+        Done {
+            moved,
+            processes: 1,
+            remark: None,
+            unchecked: Vec::new(),
+            by_pages: false,
+        }
+    }
 }
 
 /// What is known of a unit before it is locked.
@@ -209,26 +221,14 @@ fn fill(
         ..*into
     };
     let mut done = match pieces {
-        None => Done {
-            moved: into.load_with(&defaults, &mut rows_of_source)?,
-            processes: 1,
-            remark: None,
-            unchecked: Vec::new(),
-            by_pages: layout.is_some(),
-        },
+        None => Done::alone(into.load_with(&defaults, &mut rows_of_source)?),
         Some(pieces) => {
             pieces.begin(ahead.way == Way::Swap, into.pages)?;
-            let mut moved = into.load(rows_of_source)?;
-            moved += load_rest(into, pieces, reader, what.gauge)?;
-            Done {
-                moved,
-                processes: pieces.processes(),
-                remark: pieces.remark().map(str::to_owned),
-                unchecked: Vec::new(),
-                by_pages: layout.is_some(),
-            }
+            let first = into.load(rows_of_source)?;
+            load_rest(into, pieces, first, reader)?
         }
     };
+    done.by_pages = layout.is_some();
     if let Some(layout) = &layout {
         pages::finish(unit, layout, what.gauge.blocks())?;
     }
@@ -243,15 +243,19 @@ fn fill(
 }
 
 /// Loads the pieces after the first, together with the others.
-fn load_rest(into: &CopyIn<'_>, pieces: &mut dyn Pieces, reader: &mut Reader, gauge: Gauge) -> Result<Moved> {
-    let mut moved = Moved::default();
+fn load_rest(into: &CopyIn<'_>, pieces: &mut dyn Pieces, first: Moved, reader: &mut Reader) -> Result<Done> {
+    let mut moved = first;
     while let Some(copy_sql) = pieces.next()? {
-        moved += into.load(reader.copy(&copy_sql, gauge)?)?;
+        moved += into.load(reader.copy(&copy_sql, into.gauge)?)?;
     }
     let others = pieces.finish()?;
     relation::count_loaded(into.unit, others.rows);
     moved += others;
-    Ok(moved)
+    Ok(Done {
+        processes: pieces.processes(),
+        remark: pieces.remark().map(str::to_owned),
+        ..Done::alone(moved)
+    })
 }
 
 /// Locks what is above the unit, and the unit, before this transaction has a snapshot. Loading needs the parents for the partition's constraint;
