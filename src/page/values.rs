@@ -48,14 +48,24 @@ pub fn append(field: &[u8], attribute: &Attribute, tuple: &mut Tuple) -> bool {
     }
 }
 
-/// The value of a field as a number that sorts as its type does, where it is plain and its type has such a one.
+/// The value of a field as a number that sorts as its type does, where it is plain and its type has such a one. What is to be rounded is not:
+/// it may be another one when it is stored.
 pub fn ordinal(field: &[u8], reader: Reader) -> Option<i64> {
     match reader {
         Reader::Two => Some(i64::from(i16::from_be_bytes(field.try_into().ok()?))),
         Reader::Four | Reader::Date => Some(i64::from(i32::from_be_bytes(field.try_into().ok()?))),
-        Reader::Eight | Reader::Timestamp(_) => Some(i64::from_be_bytes(field.try_into().ok()?)),
+        Reader::Eight => Some(i64::from_be_bytes(field.try_into().ok()?)),
+        Reader::Timestamp(unit) => Some(i64::from_be_bytes(field.try_into().ok()?)).filter(|time| time % unit == 0),
         _ => None,
     }
+}
+
+/// True where values of a column have such numbers.
+pub fn has_ordinals(reader: Reader) -> bool {
+    matches!(
+        reader,
+        Reader::Two | Reader::Four | Reader::Date | Reader::Eight | Reader::Timestamp(_)
+    )
 }
 
 /// UTF8 as the server has it (pg_utf8_islegal: without surrogates and long forms), and no zero byte.

@@ -200,7 +200,8 @@ impl<'a> Loader<'a> {
                     self.row(&input.data[input.start..input.start + length])?;
                     input.start += length;
                 }
-                Ok(Next::Partial(_)) if input.at_end && !input.unread().is_empty() => {
+                // A single byte more counts as the end for COPY, too (CopyGetInt16).
+                Ok(Next::Partial(_)) if input.at_end && input.unread().len() > 1 => {
                     return self.broken(input.unread(), Some(self.fields.len()), rows::short_row());
                 }
                 Ok(Next::Partial(_)) => return Ok(()),

@@ -150,6 +150,42 @@ fn what_has_a_say_in_a_row_is_left_to_copy_and_the_plan_says_so() {
 }
 
 #[test]
+fn what_may_be_decoded_is_left_to_copy_whoever_has_a_slot() {
+    let pair = Pair::with("", "wal_level = logical");
+    pair.both("CREATE TABLE one (id int, v text)");
+    let way = || {
+        pair.copied("'one', '20170101'");
+        two_ways::way(&pair)
+    };
+    assert_eq!(way(), "swap, pages");
+    // A slot of a standby would not be seen here.
+    pair.target.sql("CREATE PUBLICATION p FOR TABLE one");
+    assert_eq!(way(), "swap");
+    pair.target
+        .sql("CREATE TABLE other (id int); ALTER PUBLICATION p SET TABLE other");
+    pair.target
+        .sql("SELECT pg_create_logical_replication_slot('s', 'pgoutput')");
+    assert_eq!(way(), "swap, pages");
+    pair.target.sql("SELECT pg_drop_replication_slot('s')");
+    if !needs::lacks_module("test_decoding") {
+        pair.target
+            .sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')");
+        assert_eq!(way(), "truncate");
+    }
+}
+
+#[test]
+fn a_column_that_is_left_out_gets_its_types_default() {
+    let pair = Pair::new();
+    pair.source.sql("CREATE TABLE one AS SELECT 1 AS id");
+    pair.target
+        .sql("CREATE DOMAIN fresh AS text DEFAULT 'new' NOT NULL; CREATE TABLE one (id int, d fresh)");
+    pair.copied("'one', '20170101'");
+    assert_eq!(two_ways::way(&pair), "swap");
+    assert_eq!(pair.target.text("SELECT d FROM one"), "new");
+}
+
+#[test]
 fn every_row_is_where_its_partition_bounds_say() {
     let pair = Pair::new();
     let keys = [

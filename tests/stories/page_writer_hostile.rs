@@ -188,6 +188,30 @@ fn a_row_of_another_partition_is_refused_and_the_old_rows_stay() {
 }
 
 #[test]
+fn a_key_that_is_rounded_belongs_where_it_is_then() {
+    let scene = scene();
+    for (microseconds, is_taken) in [(0, true), (499_999, true), (700_000, false)] {
+        scene.tables(
+            "id timestamp(0), v text",
+            "VALUES ('2016-12-31 23:59:59', 'last')",
+            "FROM ('2016-12-01') TO ('2017-01-01')",
+        );
+        let lie = Lie::change(b'd', move |body| match body.get(2..6) {
+            Some([0, 0, 0, 8]) => {
+                let (head, rest) = body.split_at(6);
+                let (time, rest) = rest.split_first_chunk().expect("eight bytes");
+                let later = i64::from_be_bytes(*time) + microseconds;
+                message(b'd', &[head, &later.to_be_bytes(), rest].concat())
+            }
+            _ => message(b'd', body),
+        });
+        let [copy, pages] = scene.outcomes(&lie);
+        assert_eq!(copy, pages, "{microseconds}");
+        assert_eq!(pages.is_ok(), is_taken, "{pages:?}");
+    }
+}
+
+#[test]
 fn a_stream_that_is_broken_anywhere_becomes_what_copy_makes_of_it() {
     let scene = scene();
     scene.tables(

@@ -1,7 +1,7 @@
 //! Pages into the files of a relation, and into the log.
 
 use crate::error::{Error, Result, sqlstate};
-use crate::page::block::{BATCH, Page};
+use crate::page::block::Page;
 use pgrx::pg_sys;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -38,16 +38,16 @@ pub struct Storage {
     /// what is written is logged: at wal_level = minimal the commit syncs the files instead (storage.c, smgrDoPendingSyncs)
     is_logged: bool,
     open: Option<(u32, File)>,
+    /// segments that are known to have their full length, from the first
+    full: u32,
 }
 
 impl Storage {
     /// Of `relation`, which is open, permanent and has storage that is new in this transaction; `path`: its main fork's, from the data directory,
     /// where every process of the server is at home.
     pub fn new(relation: pg_sys::Relation, path: &str, fork: Fork) -> Storage {
-        // SAFETY: per the contract of `relation`; wal_level is a plain variable. A record with all blocks of a batch needs more room than is set
-        // aside for one at first (xloginsert.c, XLogEnsureRecordSpace).
+        // SAFETY: per the contract of `relation`; wal_level is a plain variable.
         unsafe {
-            pg_sys::XLogEnsureRecordSpace(BATCH as i32, 0);
             Storage {
                 #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
                 locator: (*relation).rd_node,
@@ -60,6 +60,7 @@ impl Storage {
                 },
                 is_logged: pg_sys::wal_level > pg_sys::WalLevel::WAL_LEVEL_MINIMAL as i32,
                 open: None,
+                full: 0,
             }
         }
     }
@@ -72,6 +73,7 @@ impl Storage {
     pub fn write(&mut self, pages: &mut [Page], first: u32) -> Result<()> {
         // SAFETY: reads shared memory under its lock.
         let begin = unsafe { pg_sys::GetRedoRecPtr() };
+        self.fill_up((first + pages.len() as u32 - 1) / SEGMENT, begin)?;
         if self.is_logged {
             self.log(pages, first);
         }
@@ -86,6 +88,32 @@ impl Storage {
             self.write_segment(beyond, (first / SEGMENT + 1) * SEGMENT, begin)?;
         }
         Ok(())
+    }
+
+    /// Gives the segments before `segment` their full length, before anything is logged of it. Another process may be about to write the end of one.
+    /// Recovery takes a segment that is shorter for the last one (md.c, mdnblocks), and extends the relation with zeroes from there: over pages that
+    /// are in the files and, if a checkpoint came between, in the log no more.
+    fn fill_up(&mut self, segment: u32, begin: pg_sys::XLogRecPtr) -> Result<()> {
+        while self.full < segment {
+            let path = self.path_of(self.full);
+            let filled = open(&path).and_then(|file| {
+                file.set_len(u64::from(SEGMENT) * u64::from(pg_sys::BLCKSZ))?;
+                match self.is_logged {
+                    true => self.sync(&file, self.full, begin),
+                    false => Ok(()),
+                }
+            });
+            filled.map_err(|error| failed("extend", &path, &error))?;
+            self.full += 1;
+        }
+        Ok(())
+    }
+
+    fn path_of(&self, segment: u32) -> String {
+        match segment {
+            0 => self.path.clone(),
+            _ => format!("{}.{segment}", self.path),
+        }
     }
 
     /// Logs whole pages, which sets their LSN. A heap's have a hole that need not be logged; what a map has is where others have the hole.
@@ -116,10 +144,7 @@ impl Storage {
         // SAFETY: a page is its bytes and nothing else, and the next one follows at once.
         let bytes = unsafe { std::slice::from_raw_parts(pages.as_ptr().cast::<u8>(), size_of_val(pages)) };
         let number = first / SEGMENT;
-        let path = match number {
-            0 => self.path.clone(),
-            _ => format!("{}.{number}", self.path),
-        };
+        let path = self.path_of(number);
         let file = match self.open.take() {
             Some((open, file)) if open == number => Ok(file),
             _ => open(&path),

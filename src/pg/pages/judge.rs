@@ -7,7 +7,7 @@ use crate::page::layout::Layout;
 use crate::page::range::{Comparison, Range};
 use crate::page::rows::Field;
 use crate::page::tuple::{Stamp, Tuple};
-use crate::page::values::ordinal;
+use crate::page::values::{has_ordinals, ordinal};
 use crate::pg::copy::RelationGetPartitionQual;
 use pgrx::{PgList, pg_sys};
 
@@ -67,6 +67,7 @@ impl Judge {
         let simple = unsafe { simple(condition) };
         if let Some((attribute, comparison)) = simple
             && let Some(field) = field_of(attribute)
+            && has_ordinals(self.readers[attribute])
         {
             let before = self.ranges.iter().position(|(known, _)| *known == field);
             let range = before.map_or(Range::all(attribute), |at| self.ranges[at].1);
@@ -236,7 +237,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // After an error the abort lets go of all.
+        // While an error unwinds the abort is to let go of all.
         if !std::thread::panicking() {
             // SAFETY: made by `new`, in memory that is still there; the slot has nothing of a row any more.
             unsafe {

@@ -66,7 +66,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        // After an error the abort ends it.
+        // While an error unwinds the abort is to end it.
         if !std::thread::panicking() {
             shown::end();
         }

@@ -37,15 +37,18 @@ impl Memory {
         }
     }
 
-    /// Runs `f` with what it allocates in `context`. After an error the context is whoever's who goes on.
+    /// Runs `f` with what it allocates in `context`, which is left on every way out: it may be gone before the abort.
     pub fn within<T>(context: pg_sys::MemoryContext, f: impl FnOnce() -> T) -> T {
-        // SAFETY: one of a live Memory's.
-        unsafe {
-            let before = pg_sys::MemoryContextSwitchTo(context);
-            let result = f();
-            pg_sys::MemoryContextSwitchTo(before);
-            result
+        struct Before(pg_sys::MemoryContext);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                // SAFETY: what was current when `within` was called, by somebody who is there still.
+                unsafe { pg_sys::MemoryContextSwitchTo(self.0) };
+            }
         }
+        // SAFETY: one of a live Memory's.
+        let _before = Before(unsafe { pg_sys::MemoryContextSwitchTo(context) });
+        f()
     }
 
     /// Frees what the row has allocated.
@@ -61,7 +64,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // After an error the abort frees it, with all that it stands in.
+        // While an error unwinds the abort is to free it, with all that it stands in.
         if !std::thread::panicking() {
             // SAFETY: made by `new`, not deleted before; nothing of it is used any more.
             unsafe { pg_sys::MemoryContextDelete(self.load) };

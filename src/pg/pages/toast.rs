@@ -38,7 +38,9 @@ pub fn heap_tuple(relation: pg_sys::Relation, tuple: &Tuple, stamp: Stamp, memor
 /// (heapam.c, heap_prepare_insert). They live in the row's memory.
 pub fn shorten<'a>(relation: pg_sys::Relation, tuple: &Tuple, stamp: Stamp, memory: &'a Memory) -> &'a [u8] {
     let long = heap_tuple(relation, tuple, stamp, memory);
-    let options = (pg_sys::HEAP_INSERT_SKIP_FSM | pg_sys::HEAP_INSERT_FROZEN) as core::ffi::c_int;
+    // No decoder sees the row that its values belong to (rewriteheap.c, raw_heap_insert).
+    let options = pg_sys::HEAP_INSERT_SKIP_FSM | pg_sys::HEAP_INSERT_FROZEN | pg_sys::HEAP_INSERT_NO_LOGICAL;
+    let options = options as core::ffi::c_int;
     // SAFETY: the relation is open and its TOAST table as new as it is; the header is complete, of which a copy is made. Nothing in the closure has a
     // destructor. The result is a tuple of t_len bytes.
     Memory::within(memory.row, || unsafe {

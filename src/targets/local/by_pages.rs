@@ -18,16 +18,19 @@ const WHY: &str = "
                    AND t.tgfoid <> 'unique_key_recheck'::regproc)
         THEN 'it has triggers or foreign keys'
       WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
-                   AND (a.attgenerated <> '' OR (a.atthasdef OR a.attidentity <> '') AND NOT to_jsonb(a.attname::text) <@ $2::jsonb))
+                   AND (a.attgenerated <> '' OR NOT to_jsonb(a.attname::text) <@ $2::jsonb
+                        AND (a.atthasdef OR a.attidentity <> '' OR EXISTS (SELECT FROM pg_type y WHERE y.oid = a.atttypid AND y.typdefault IS NOT NULL))))
         THEN 'it has columns with a value of their own'
       WHEN $3::bool AND c.relhasindex AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indislive AND i.indisready)
         THEN 'it keeps its indexes up'
       WHEN current_setting('wal_level') = 'logical'
-           AND EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database())
+           AND (EXISTS (SELECT FROM pg_publication)
+                OR EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()))
         THEN 'it is decoded logically'
     END";
 
-/// Units of $1 that a slot of this database shows: one that is not pgoutput's, or any where they, or what is above them, are published.
+/// Units of $1 that somebody may decode: they, or what is above them, are published, which since 16 a slot of a standby may show, of which nothing
+/// is known here; or a slot of this database is not pgoutput's.
 const DECODED: &str = "
     WITH published(oid) AS MATERIALIZED (
       SELECT c.oid FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
