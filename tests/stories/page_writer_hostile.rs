@@ -193,7 +193,7 @@ fn a_key_that_is_rounded_belongs_where_it_is_then() {
     for (microseconds, is_taken) in [(0, true), (499_999, true), (700_000, false)] {
         scene.tables(
             "id timestamp(0), v text",
-            "VALUES ('2016-12-31 23:59:59', 'last')",
+            "VALUES ('2016-12-30', 'first'), ('2016-12-31 23:59:59', 'last')",
             "FROM ('2016-12-01') TO ('2017-01-01')",
         );
         let lie = Lie::change(b'd', move |body| match body.get(2..6) {
