@@ -1,6 +1,7 @@
 //! What cgpsync is meant to reach, beside what was measured.
 
 use crate::ground::MAINTENANCE_WORK_MEM;
+use crate::meter::Usage;
 use crate::readers::{OTHER, SWAP};
 use crate::report::{Results, SetResult};
 use crate::ways::Way;
@@ -36,6 +37,12 @@ fn cpu_over_floors(results: &Results, ours: Way) -> Option<f64> {
     let set = results.set("plain")?;
     let cpu = |way| set.median(way, |usage| usage.cpu);
     Some(cpu(ours)? / (cpu(Way::SourceFloor)? + cpu(Way::TargetFloor)?))
+}
+
+/// A figure of a sync whose pages are ours, divided by that of one whose rows COPY loads.
+fn by_copy(results: &Results, set: &str, figure: fn(&Usage) -> f64) -> Option<f64> {
+    let set = results.set(set)?;
+    Some(set.median(Way::Unanalyzed, figure)? / set.median(Way::CopiedUnanalyzed, figure)?)
 }
 
 /// Share of all CPU that the server takes that relays.
@@ -80,8 +87,8 @@ fn all(results: &Results) -> Vec<Target> {
         });
     };
     let against = [
-        ("plain", Way::Old, "the old way", 0.58),
-        ("plain", Way::Binary, "psql binary pipe", 0.83),
+        ("plain", Way::Old, "the old way", 0.4),
+        ("plain", Way::Binary, "psql binary pipe", 0.55),
         ("plain", Way::Fdw, "postgres_fdw", 0.4),
         ("plain", Way::Logical, "logical replication", 0.3),
         ("indexed", Way::Old, "the old way", 0.55),
@@ -94,7 +101,7 @@ fn all(results: &Results) -> Vec<Target> {
         });
     }
     let cpu = "plain: CPU against the sum of the two floors".to_owned();
-    like(cpu, 1.1, "", &|ours| cpu_over_floors(results, ours));
+    like(cpu, 0.75, "", &|ours| cpu_over_floors(results, ours));
     let relay = "remote: CPU of the server that relays against all".to_owned();
     like(relay, 0.15, "", &|ours| relay_share(results, ours));
     let single = "single against plain, the same rows in 14 partitions: wall clock".to_owned();
@@ -110,6 +117,20 @@ fn all(results: &Results) -> Vec<Target> {
             default: None,
         });
     };
+    for (set, limit) in [
+        ("plain", 0.65),
+        ("indexed", 1.0),
+        ("wide", 1.0),
+        ("toasted", 1.0),
+        ("single", 1.0),
+    ] {
+        let what = format!("{set}: CPU against the same by COPY, without ANALYZE");
+        add(what, limit, "", by_copy(results, set, |usage| usage.cpu));
+    }
+    let what = "indexed: wall clock against the same by COPY, without ANALYZE".to_owned();
+    add(what, 1.0, "", by_copy(results, "indexed", |usage| usage.wall));
+    let what = "plain: wall clock against psql binary pipe, with ANALYZE".to_owned();
+    add(what, 0.7, "", ratio(results, "plain", Way::Cgpsync, Way::Binary));
     for (set, limit) in [("plain", 0.5), ("indexed", 0.8)] {
         let what = format!("{set}: wall clock against pgcopydb");
         add(what, limit, "", ratio(results, set, Way::Cgpsync, Way::Pgcopydb));
