@@ -41,7 +41,7 @@ pub fn load(oid: u32, layout: &Layout, gauge: Gauge, source: &mut dyn Feed) -> R
         report::catch(|| {
             // SAFETY: inside a transaction that holds a lock on the relation; in a helper the group does.
             let relation = unsafe { copy::open(oid) };
-            let rows = Loader::new(oid, relation, layout, gauge)?.load(source)?;
+            let rows = Loader::new(oid, relation, layout, gauge).load(source)?;
             // SAFETY: opened above. After an error the abort closes it.
             unsafe { copy::close(relation) };
             Ok(rows)
@@ -136,7 +136,7 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    fn new(oid: u32, relation: pg_sys::Relation, layout: &'a Layout, gauge: Gauge) -> Result<Loader<'a>> {
+    fn new(oid: u32, relation: pg_sys::Relation, layout: &'a Layout, gauge: Gauge) -> Loader<'a> {
         let memory = Memory::new();
         // SAFETY: inside a transaction that may write. As for a COPY (copyfrom.c, CopyFrom), the command is one that changes something.
         let stamp = unsafe {
@@ -145,7 +145,7 @@ impl<'a> Loader<'a> {
                 command: pg_sys::GetCurrentCommandId(true),
             }
         };
-        Ok(Loader {
+        Loader {
             layout,
             gauge,
             oid,
@@ -161,7 +161,7 @@ impl<'a> Loader<'a> {
             state: State::Header,
             line: 0,
             attribute: None,
-        })
+        }
     }
 
     fn load(mut self, source: &mut dyn Feed) -> Result<u64> {

@@ -3,7 +3,7 @@
 
 use super::receive::Memory;
 use super::toast::heap_tuple;
-use crate::page::layout::Layout;
+use crate::page::layout::{Layout, Reader};
 use crate::page::range::{Comparison, Range};
 use crate::page::rows::Field;
 use crate::page::tuple::{Stamp, Tuple};
@@ -32,7 +32,7 @@ const COMPARISONS: [Comparison; 5] = [
 pub struct Judge {
     /// what is compared here: field, and range
     ranges: Vec<(usize, Range)>,
-    readers: Vec<crate::page::layout::Reader>,
+    readers: Vec<Reader>,
     /// fields that the other conditions are about, if there are any
     others: Option<Vec<usize>>,
     /// those of the last row that the server has let in
