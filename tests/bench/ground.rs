@@ -2,6 +2,7 @@
 
 use crate::settings::Settings;
 use crate::support::cluster::Cluster;
+use crate::support::needs;
 use crate::support::pki::{Authority, owned};
 use postgres::SimpleQueryMessage;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub struct Ground {
     pub files: PathBuf,
     /// processes at a time
     pub parallelism: usize,
+    /// the source takes connections with TLS
+    pub has_tls: bool,
     /// kept until the end: the source's certificate is among its files
     _authority: Authority,
 }
@@ -81,10 +84,14 @@ impl Ground {
         owned(&files, 0o755);
         let authority = Authority::new();
         let issued = authority.issue("source", "DNS:localhost,IP:127.0.0.1");
-        let tls = format!(
-            "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
-            issued.certificate, issued.key
-        );
+        let has_tls = !needs::lacks_tls();
+        let tls = match has_tls {
+            true => format!(
+                "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
+                issued.certificate, issued.key
+            ),
+            false => String::new(),
+        };
         let subscriber = format!(
             "max_sync_workers_per_subscription = {0}\nmax_logical_replication_workers = {1}\n",
             settings.parallelism,
@@ -115,6 +122,7 @@ impl Ground {
             target,
             beside: None,
             files,
+            has_tls,
             parallelism: settings.parallelism,
             _authority: authority,
         };

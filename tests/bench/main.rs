@@ -38,7 +38,7 @@ fn once(ground: &Ground, set: &Set, way: Way) -> Result<meter::Usage, String> {
 /// All ways of a set, interleaved, so that a slow minute of the machine meets each of them.
 fn play(ground: &Ground, set: &Set, settings: &Settings) -> Result<SetResult, String> {
     set.make(ground)?;
-    let wanted = |way: &Way| settings.has_way(way.key());
+    let wanted = |way: &Way| settings.has_way(way.key()) && (ground.has_tls || *way != Way::Tls);
     let mut outcomes: Vec<Outcome> = set
         .ways
         .iter()
