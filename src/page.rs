@@ -4,10 +4,10 @@
 //! What is read here is what is plain: a value that is not, or a type that has no reader, is left to the type's own receive function, whose
 //! answer or error is the one that COPY would have.
 
+pub mod binary;
 pub mod block;
 pub mod layout;
 pub mod numeric;
+pub mod plain;
 pub mod range;
-pub mod rows;
 pub mod tuple;
-pub mod values;

@@ -2,11 +2,11 @@
 //! server would have made itself.
 
 use super::fuzz;
+use crate::page::binary::{self, Field, Next};
 use crate::page::block::{Filling, LONGEST_TUPLE, SIZE};
 use crate::page::layout::{Attribute, Reader};
-use crate::page::rows::{self, Field, Next};
+use crate::page::plain;
 use crate::page::tuple::{Stamp, Tuple};
-use crate::page::values;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
@@ -178,7 +178,7 @@ fn what_is_on_a_page_is_what_the_server_would_have_put_there() {
                 .zip(&attributes)
                 .enumerate()
                 .all(|(at, (field, attribute))| match field {
-                    Some(field) => values::append(field, attribute, &mut tuple),
+                    Some(field) => plain::append(field, attribute, &mut tuple),
                     None => {
                         tuple.null(at);
                         true
@@ -215,9 +215,9 @@ fn any_stream_is_rows_or_an_error() {
     ];
     let stream = prop::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat());
     fuzz("rows", (stream, 0usize..4), |(stream, expected)| {
-        let _ = rows::header(&stream);
+        let _ = binary::header(&stream);
         let (mut at, mut fields): (usize, Vec<Field>) = (0, Vec::new());
-        while let Ok(Next::Row(length)) = rows::next(&stream[at..], expected, &mut fields) {
+        while let Ok(Next::Row(length)) = binary::next(&stream[at..], expected, &mut fields) {
             prop_assert!(length >= 2 && at + length <= stream.len());
             prop_assert_eq!(fields.len(), expected);
             prop_assert!(
@@ -228,7 +228,7 @@ fn any_stream_is_rows_or_an_error() {
             );
             at += length;
         }
-        if let Ok(Next::Partial(needed)) = rows::next(&stream[at..], expected, &mut fields) {
+        if let Ok(Next::Partial(needed)) = binary::next(&stream[at..], expected, &mut fields) {
             prop_assert!(needed > stream.len() - at);
         }
         Ok(())

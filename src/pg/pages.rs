@@ -6,24 +6,24 @@
 
 mod forks;
 mod judge;
-mod progress;
 mod receive;
+mod shown;
 mod toast;
 
 use super::board::Gauge;
 use super::copy::{self, Feed};
 use super::{helper, relation, report, wait};
 use crate::error::{Error, Result, sqlstate};
+use crate::page::binary::{self, Field, Next};
 use crate::page::block::{self, BATCH, Filling};
 use crate::page::layout::Layout;
-use crate::page::rows::{self, Field, Next};
+use crate::page::plain;
 use crate::page::tuple::{Stamp, Tuple};
-use crate::page::values;
 use forks::{Fork, Storage};
 use judge::Judge;
 use pgrx::pg_sys;
-use progress::Progress;
 use receive::{Memory, Receivers};
+use shown::Progress;
 
 /// Bytes taken from the source at a time, where a row is not longer: as many as COPY takes, for `cgpsync.max_rate` to be even.
 const CHUNK: usize = 64 * 1024;
@@ -186,15 +186,15 @@ impl<'a> Loader<'a> {
 
     fn take(&mut self, input: &mut Input) -> Result<()> {
         if self.state == State::Header {
-            match rows::header(input.unread())? {
+            match binary::header(input.unread())? {
                 Some(length) => input.start += length,
-                None if input.at_end => return Err(rows::short_header(input.unread())),
+                None if input.at_end => return Err(binary::short_header(input.unread())),
                 None => return Ok(()),
             }
             self.state = State::Rows;
         }
         while self.state == State::Rows {
-            match rows::next(input.unread(), self.layout.fields, &mut self.fields) {
+            match binary::next(input.unread(), self.layout.fields, &mut self.fields) {
                 Ok(Next::Row(length)) => {
                     self.line += 1;
                     self.row(&input.data[input.start..input.start + length])?;
@@ -202,7 +202,7 @@ impl<'a> Loader<'a> {
                 }
                 // A single byte more counts as the end for COPY, too (CopyGetInt16).
                 Ok(Next::Partial(_)) if input.at_end && input.unread().len() > 1 => {
-                    return self.broken(input.unread(), Some(self.fields.len()), rows::short_row());
+                    return self.broken(input.unread(), Some(self.fields.len()), binary::short_row());
                 }
                 Ok(Next::Partial(_)) => return Ok(()),
                 Ok(Next::TooLong { field, length }) => {
@@ -218,7 +218,7 @@ impl<'a> Loader<'a> {
         match input.unread() {
             [] => Ok(()),
             // The end counts as a line.
-            data => self.broken(data, None, rows::beyond_end()),
+            data => self.broken(data, None, binary::beyond_end()),
         }
     }
 
@@ -243,7 +243,7 @@ impl<'a> Loader<'a> {
                 .field
                 .and_then(|field| self.fields.get(field).copied().flatten());
             match field {
-                Some((start, end)) if values::append(&row[start..end], attribute, &mut self.tuple) => continue,
+                Some((start, end)) if plain::append(&row[start..end], attribute, &mut self.tuple) => continue,
                 None if !self.receivers.take_null(at) => {
                     has_missing |= attribute.not_null;
                     self.tuple.null(at);

@@ -3,11 +3,11 @@
 
 use super::receive::Memory;
 use super::toast::heap_tuple;
+use crate::page::binary::Field;
 use crate::page::layout::{Layout, Reader};
+use crate::page::plain::{has_ordinals, ordinal};
 use crate::page::range::{Comparison, Range};
-use crate::page::rows::Field;
 use crate::page::tuple::{Stamp, Tuple};
-use crate::page::values::{has_ordinals, ordinal};
 use crate::pg::copy::RelationGetPartitionQual;
 use pgrx::{PgList, pg_sys};
 

@@ -4,7 +4,7 @@
 pub struct Progress;
 
 #[cfg(not(feature = "pg13"))]
-mod shown {
+mod calls {
     use pgrx::pg_sys;
 
     /// A COPY into relation `oid` by a callback has begun.
@@ -45,7 +45,7 @@ mod shown {
 
 /// It has no such view.
 #[cfg(feature = "pg13")]
-mod shown {
+mod calls {
     pub fn begin(_oid: u32) {}
     pub fn show(_rows: u64, _bytes: u64) {}
     pub fn end() {}
@@ -54,13 +54,13 @@ mod shown {
 impl Progress {
     /// Of a load into relation `oid`.
     pub fn begin(oid: u32) -> Progress {
-        shown::begin(oid);
+        calls::begin(oid);
         Progress
     }
 
     /// Rows and bytes so far.
     pub fn show(&self, rows: u64, bytes: u64) {
-        shown::show(rows, bytes);
+        calls::show(rows, bytes);
     }
 }
 
@@ -68,7 +68,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         // While an error unwinds the abort is to end it.
         if !std::thread::panicking() {
-            shown::end();
+            calls::end();
         }
     }
 }
