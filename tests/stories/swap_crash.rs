@@ -42,7 +42,7 @@ impl Checkpoints {
     }
 }
 
-/// Kills at random moments of a call, of which most are in the second half, where the swaps and their commits are. Gives the pair as it is then.
+/// Kills at random moments of a call, from its beginning to after its end. Gives the pair as it is then.
 fn kill_and_look(conf: &str, stream: u64) -> Pair {
     let mut pair = Pair::with("", conf);
     swapped::events(&pair);
@@ -60,7 +60,7 @@ fn kill_and_look(conf: &str, stream: u64) -> Pair {
         let new = pair.source.text("SELECT max(version) FROM edition");
         let checkpoints = Checkpoints::begin(&pair.target);
         let call = Call::start(&pair.target, SYNC);
-        call.until(span.mul_f64((50 + dice.below(90)) as f64 / 100.0));
+        call.until(span.mul_f64((5 + dice.below(110)) as f64 / 100.0));
         if round % 3 == 2 {
             // An immediate stop.
             pair.target.stop("QUIT");
