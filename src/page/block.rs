@@ -1,7 +1,5 @@
 //! Pages of a heap, and of its visibility map (bufpage.h).
 
-use super::tuple::align;
-
 /// Bytes of a page: what nearly every server is built with, which `pg` makes sure of.
 pub const SIZE: usize = 8192;
 /// Pages that are logged and written together: as many as one record of the log takes (xloginsert.c, XLR_MAX_BLOCK_ID).
@@ -83,7 +81,7 @@ impl Filling {
 
     fn fits(&self, length: usize) -> bool {
         let free = (self.upper - self.lower).saturating_sub(POINTER);
-        let length = align(length, MAXALIGN);
+        let length = length.next_multiple_of(MAXALIGN);
         // A long tuple for which no page would keep enough goes where next to nothing is.
         let needed = match length + self.reserved {
             much if much > NEARLY_EMPTY => length.max(NEARLY_EMPTY),
@@ -98,7 +96,7 @@ impl Filling {
             self.current += 1;
             self.begin();
         }
-        self.upper -= align(length, MAXALIGN);
+        self.upper -= length.next_multiple_of(MAXALIGN);
         let pointer = self.upper as u32 | NORMAL << 15 | (length as u32) << 17;
         let (lower, upper) = (self.lower, self.upper);
         self.lower += POINTER;

@@ -38,11 +38,6 @@ pub struct Tuple {
     flags: u16,
 }
 
-/// `length`, rounded up.
-pub fn align(length: usize, to: usize) -> usize {
-    length.next_multiple_of(to)
-}
-
 impl Tuple {
     /// One with so many attributes, of which none is known yet.
     pub fn new(attributes: usize) -> Tuple {
@@ -76,7 +71,7 @@ impl Tuple {
 
     #[inline]
     fn pad(&mut self, to: usize) {
-        let aligned = align(self.data.len(), to);
+        let aligned = self.data.len().next_multiple_of(to);
         if aligned != self.data.len() {
             self.data.resize(aligned, 0);
         }
@@ -127,7 +122,7 @@ impl Tuple {
         if attribute.is_packed && length < LONGEST_SHORT {
             self.data[before] = short_header(length);
         } else {
-            let start = align(before, usize::from(attribute.align)) + 4;
+            let start = before.next_multiple_of(usize::from(attribute.align)) + 4;
             self.data
                 .splice(before..=before, std::iter::repeat_n(0, start - before));
             self.data[start - 4..start].copy_from_slice(&long_header(length));
@@ -150,7 +145,7 @@ impl Tuple {
             0 => 0,
             _ => self.present.len(),
         };
-        align(HEADER + bitmap, MAXALIGN)
+        (HEADER + bitmap).next_multiple_of(MAXALIGN)
     }
 
     /// Bytes of the whole tuple.

@@ -7,12 +7,32 @@ use crate::pg::{backend, spi, xact};
 use crate::plan::copy_sql::quote_qualified;
 use crate::plan::holders::Holder;
 use crate::row::Row;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The rows of a query about catalogs. It leaves no lock on these: whoever rewrites one, as VACUUM FULL does, has everybody wait who connects,
 /// and must not wait for a load to end.
 pub fn ask(sql: &str, args: &[Option<&str>]) -> Result<Vec<Row>> {
     xact::look(|| spi::execute(sql, args))
+}
+
+/// OIDs as the text of an array.
+pub fn array(oids: &[u32]) -> String {
+    let oids: Vec<String> = oids.iter().map(u32::to_string).collect();
+    format!("{{{}}}", oids.join(","))
+}
+
+/// Those of `units` that any publication has, by themselves or through what is above them.
+pub fn published(units: &[u32]) -> Result<HashSet<u32>> {
+    let rows = ask(
+        "WITH published(oid) AS MATERIALIZED (
+           SELECT c.oid FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
+           JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename)
+         SELECT u.oid FROM unnest($1::oid[]) AS u(oid)
+         WHERE u.oid IN (SELECT oid FROM published)
+            OR EXISTS (SELECT FROM pg_partition_ancestors(u.oid::regclass) AS a(relid) WHERE a.relid IN (SELECT oid FROM published))",
+        &[Some(&array(units))],
+    )?;
+    rows.iter().map(|row| row.need(0)).collect()
 }
 
 /// The partitioned tables above `table`, from the top.
@@ -37,8 +57,7 @@ pub fn default_of(table: u32) -> Result<Option<u32>> {
 /// The condition a row must satisfy to belong to each leaf: its partition constraint, deparsed by this server with every literal's type.
 /// Leaves that take every row are not in the result.
 pub fn partition_constraints(leaves: &[u32]) -> Result<HashMap<u32, String>> {
-    let list: Vec<String> = leaves.iter().map(u32::to_string).collect();
-    let list = format!("{{{}}}", list.join(","));
+    let list = array(leaves);
     let deparse = || {
         // The deparser locks each leaf and then its parents. Everybody else locks parents first: so they are locked before.
         let parents = spi::execute(

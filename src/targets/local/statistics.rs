@@ -17,13 +17,12 @@ pub fn analyze(unit: u32) -> Result<()> {
 
 /// The partitioned tables above units, from the lowest.
 pub fn parents_of_all(units: &[u32]) -> Result<Vec<u32>> {
-    let list: Vec<String> = units.iter().map(u32::to_string).collect();
     let rows = facts::ask(
         "SELECT p.oid FROM (SELECT DISTINCT a.relid::oid AS oid
                              FROM unnest($1::oid[]) AS u(oid), pg_partition_ancestors(u.oid::regclass) AS a(relid)
                              WHERE a.relid <> u.oid) p
          ORDER BY (SELECT count(*) FROM pg_partition_ancestors(p.oid::regclass)) DESC, 1",
-        &[Some(&format!("{{{}}}", list.join(",")))],
+        &[Some(&facts::array(units))],
     )?;
     rows.iter().map(|row| row.need(0)).collect()
 }

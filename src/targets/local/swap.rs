@@ -171,7 +171,7 @@ impl Swap {
     /// that are shorter than deadlock_timeout show that to nobody. A GRANT is one since PostgreSQL 18, and on all versions who reads and
     /// then wants to alter.
     fn holders(&self) -> Result<Vec<Holder>> {
-        let parts: Vec<String> = self.parts().map(|part| part.to_string()).collect();
+        let parts: Vec<u32> = self.parts().collect();
         let rows = facts::ask(
             "WITH RECURSIVE held AS MATERIALIZED (
                SELECT DISTINCT l.pid, l.virtualtransaction FROM pg_locks l
@@ -182,7 +182,7 @@ impl Swap {
                UNION SELECT c.holder, b FROM chain c, unnest(pg_blocking_pids(c.pid)) b)
              SELECT h.pid, h.virtualtransaction, EXISTS (SELECT FROM chain c WHERE c.holder = h.pid AND c.pid = pg_backend_pid())
              FROM held h ORDER BY 1",
-            &[Some(&format!("{{{}}}", parts.join(",")))],
+            &[Some(&facts::array(&parts))],
         )?;
         let one = |row: &Row| {
             Ok(Holder {
@@ -337,21 +337,10 @@ pub fn obstacle(unit: u32) -> Result<Option<String>> {
         Some(format!("its access method is {method}, and only heap can be swapped"))
     } else if row.is(1) {
         Some("it has a TRUNCATE trigger".to_owned())
-    } else if row.is(2) || (row.is(3) && is_published(unit)?) {
+    } else if row.is(2) || (row.is(3) && !facts::published(&[unit])?.is_empty()) {
         // Decoding would show the rows that come and not that the old ones go.
         Some("it is decoded logically, and a swap shows no TRUNCATE there".to_owned())
     } else {
         None
     })
-}
-
-/// Whether any publication has the unit, by itself or through what is above it.
-fn is_published(unit: u32) -> Result<bool> {
-    let rows = facts::ask(
-        "SELECT FROM pg_publication_tables p
-         JOIN pg_namespace n ON n.nspname = p.schemaname JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
-         WHERE c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_partition_ancestors($1::oid::regclass)) LIMIT 1",
-        &[Some(&unit.to_string())],
-    )?;
-    Ok(!rows.is_empty())
 }
